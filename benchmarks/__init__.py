@@ -1,0 +1,1 @@
+"""Scripts that measure; run one as `python -m benchmarks.<name>`."""

@@ -1,0 +1,1 @@
+"""One thin script a pipeline stage; dvc.yaml says what each reads and writes."""

@@ -1,0 +1,1 @@
+"""Visual place recognition with NetVLAD: arrays, tensors and models below the stages."""

@@ -1,0 +1,133 @@
+"""The one writer: every file is written beside its place and then renamed into it."""
+
+import csv
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+
+from vprlib.params import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
+Attribute = str | int | float | bool
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a path beside `path` to write to; renamed when the body ends, removed when it fails."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        yield partial
+        _flush(partial)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise _explained(error, path) from error
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def replacing_dir(path: Path) -> Iterator[Path]:
+    """As `replacing`, for a folder of many files."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(partial, path)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise _explained(error, path) from error
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+@contextmanager
+def writing_hdf5(path: Path) -> Iterator[h5py.File]:
+    """An open HDF5 file that appears at `path` only when the body has ended well."""
+    with replacing(path) as partial, h5py.File(partial, "w", libver="v110") as file:
+        yield file
+
+
+def write_hdf5(
+    path: Path,
+    arrays: Mapping[str, np.ndarray | Sequence[str]],
+    attributes: Mapping[str, Attribute] | None = None,
+) -> None:
+    """Arrays and lists of strings as datasets, `attributes` on the root."""
+    with writing_hdf5(path) as file:
+        for name, values in arrays.items():
+            if isinstance(values, np.ndarray):
+                file.create_dataset(name, data=values)
+            else:
+                file.create_dataset(name, data=list(values), dtype=h5py.string_dtype())
+        file.attrs.update(attributes or {})
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, "torch.Tensor"], header: Mapping[str, object]
+) -> None:
+    """Safetensors with `header` as sorted JSON under one key: two keys would not be stable."""
+    from safetensors.torch import save
+
+    metadata = {"header": json.dumps(header, sort_keys=True, allow_nan=False)}
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, save(contiguous, metadata=metadata))
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _explained(error: OSError, path: Path) -> OSError | UserError:
+    """The sentence for a full disk or a read-only place; any other error as it is."""
+    text = str(error)
+    number = error.errno or next((n for n in _NO_SPACE | _NO_RIGHT if f"errno = {n}" in text), 0)
+    if number in _NO_SPACE:
+        return UserError(
+            f"{path} could not be written: no space left on the disk; free some and run again."
+        )
+    if number in _NO_RIGHT:
+        return UserError(
+            f"{path} could not be written: {os.strerror(number).lower()};"
+            " make its folder writable and run again."
+        )
+    return error

@@ -1,0 +1,121 @@
+"""Reads params.yaml: each section a frozen, strict object, each mistake one sentence."""
+
+import difflib
+from pathlib import Path
+from typing import Self, get_args, get_type_hints
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+PARAMS_PATH = Path("params.yaml")
+
+
+class UserError(Exception):
+    """Something a user, a file or a parameter caused; its text is the one sentence shown."""
+
+
+class Section(BaseModel):
+    """One mapping of params.yaml; unknown keys are refused, and nothing can be changed later."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class At(str):
+    """Where in params.yaml a field of a StageParams stands, such as 'recipes.{recipe}.train'."""
+
+
+class StageParams(BaseModel):
+    """All that one stage reads from params.yaml; each field is `Annotated[type, At(place)]`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def places(cls, **names: str) -> dict[str, str]:
+        """Field name → dotted place in params.yaml, with `names` filled in."""
+        hints = get_type_hints(cls, include_extras=True)
+        fields = {name: get_args(hints[name])[1:] for name in cls.model_fields}
+        return {
+            name: next(m for m in metadata if isinstance(m, At)).format(**names)
+            for name, metadata in fields.items()
+        }
+
+    @classmethod
+    def load(cls, **names: str) -> Self:
+        """Reads exactly the places of this class; `names` fill the braces in them."""
+        tree = read_params_file(PARAMS_PATH)
+        places = cls.places(**names)
+        values = {name: look_up(tree, place) for name, place in places.items()}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise UserError(_explain(cls, error, places)) from None
+
+
+def read_params_file(path: Path) -> dict[str, object]:
+    """The whole file as plain dictionaries and lists."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run the stages in the folder that holds it.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path} should be a mapping of sections, but is a {type(tree).__name__}.")
+    return tree
+
+
+def look_up(tree: dict[str, object], place: str) -> object:
+    """The value at a dotted place, or a sentence that names the part that is not there."""
+    node: object = tree
+    walked: list[str] = []
+    for key in place.split("."):
+        where = ".".join(walked)
+        if not isinstance(node, dict):
+            raise UserError(f"{PARAMS_PATH}: {where} should be a mapping with '{key}' in it.")
+        if key not in node:
+            near = _nearest(key, [str(k) for k in node])
+            inside = f"{where} has no '{key}'" if where else f"there is no section '{key}'"
+            raise UserError(f"{PARAMS_PATH}: {inside}{near}.")
+        node = node[key]
+        walked.append(key)
+    return node
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    matches = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    if matches:
+        return f"; did you mean '{matches[0]}'?" + f" (there are: {', '.join(known)})"
+    return f"; there are: {', '.join(known)}" if known else "; it is empty"
+
+
+def _explain(cls: type[StageParams], error: ValidationError, places: dict[str, str]) -> str:
+    """The first thing that pydantic found wrong, as one sentence with its place."""
+    first = error.errors(include_url=False)[0]
+    field, *path = first["loc"]
+    names = [str(p) for p in path if not str(p).startswith(("function-", "tagged-"))]
+    place = ".".join([places[str(field)], *names])
+    holder = place.rpartition(".")[0]
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(cls, str(field), names[:-1])
+        return f"{PARAMS_PATH}: {holder} has no '{names[-1]}'{_nearest(names[-1], known)}."
+    if first["type"] == "missing":
+        return f"{PARAMS_PATH}: {holder} lacks '{names[-1]}'."
+    if first["type"] == "value_error":
+        return f"{PARAMS_PATH}: {place}: {first['ctx']['error']}."
+    problem = first["msg"][0].lower() + first["msg"][1:]
+    return f"{PARAMS_PATH}: {place} is {first['input']!r}: {problem}."
+
+
+def _known_keys(cls: type[StageParams], field: str, names: list[str]) -> list[str]:
+    """The keys that the section at `field`, and `names` below it, may hold."""
+    kind: object = cls.model_fields[field].annotation
+    for name in names:
+        fields = getattr(kind, "model_fields", {})
+        arguments = [a for a in get_args(kind) if a is not type(None)]
+        if name in fields:
+            kind = fields[name].annotation
+        elif arguments:
+            kind = arguments[-1]
+    while get_args(kind) and not hasattr(kind, "model_fields"):
+        kind = next(a for a in get_args(kind)[::-1] if a is not type(None))
+    return list(getattr(kind, "model_fields", {}))
