@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -32,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
         yield partial
         _flush(partial)
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise _explained(error, path) from error
@@ -50,13 +51,25 @@ def replacing_dir(path: Path) -> Iterator[Path]:
         partial.mkdir(parents=True)
         yield partial
         shutil.rmtree(path, ignore_errors=True)
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise _explained(error, path) from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def write_folder(path: Path, files: Iterable[tuple[str, bytes]]) -> str:
+    """A folder of files by relative name; gives a digest of their contents in order."""
+    digest = hashlib.sha256()
+    with replacing_dir(path) as partial:
+        for name, content in files:
+            target = partial / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            digest.update(content)
+    return digest.hexdigest()[:16]
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -94,7 +107,7 @@ def write_hdf5(
     """Arrays and lists of strings as datasets, `attributes` on the root."""
     with writing_hdf5(path) as file:
         for name, values in arrays.items():
-            if isinstance(values, np.ndarray):
+            if isinstance(values, np.ndarray) and values.dtype != object:
                 file.create_dataset(name, data=values)
             else:
                 file.create_dataset(name, data=list(values), dtype=h5py.string_dtype())

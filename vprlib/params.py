@@ -8,6 +8,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 PARAMS_PATH = Path("params.yaml")
+# The names that may stand in params.yaml above the sections, so that a misspelt one is found
+# although each stage reads only its own part; '*' stands for any name.
+SKELETON = {
+    "": "train_on eval_on variants codes sets city datasets recipes recall runtime",
+    "city": "scene parts",
+    "datasets.*": "layout images radius_m protocol",
+    "recipes.*": "model sample kmeans train",
+    "recipes.*.model": "backbone pool",
+}
 
 
 class UserError(Exception):
@@ -43,6 +52,7 @@ class StageParams(BaseModel):
     def load(cls, **names: str) -> Self:
         """Reads exactly the places of this class; `names` fill the braces in them."""
         tree = read_params_file(PARAMS_PATH)
+        check_skeleton(tree)
         places = cls.places(**names)
         values = {name: look_up(tree, place) for name, place in places.items()}
         try:
@@ -62,6 +72,31 @@ def read_params_file(path: Path) -> dict[str, object]:
     if not isinstance(tree, dict):
         raise UserError(f"{path} should be a mapping of sections, but is a {type(tree).__name__}.")
     return tree
+
+
+def check_skeleton(tree: dict[str, object]) -> None:
+    """Refuses a name above the sections that nothing would ever read."""
+    for pattern, names in SKELETON.items():
+        for place, node in _matching(tree, pattern):
+            unknown = [str(key) for key in node if str(key) not in names.split()]
+            if unknown:
+                inside = f"{place} has no" if place else "there is no section"
+                near = _nearest(unknown[0], names.split())
+                raise UserError(f"{PARAMS_PATH}: {inside} '{unknown[0]}'{near}.")
+
+
+def _matching(tree: dict[str, object], pattern: str) -> list[tuple[str, dict[str, object]]]:
+    """The mappings at the places that a pattern such as 'recipes.*' means."""
+    found: list[tuple[str, object]] = [("", tree)]
+    for part in pattern.split(".") if pattern else []:
+        found = [
+            (f"{place}.{key}".lstrip("."), value)
+            for place, node in found
+            if isinstance(node, dict)
+            for key, value in node.items()
+            if part in ("*", key)
+        ]
+    return [(place, node) for place, node in found if isinstance(node, dict)]
 
 
 def look_up(tree: dict[str, object], place: str) -> object:

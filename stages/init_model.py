@@ -1,0 +1,42 @@
+"""Puts the starting network together: backbone weights, and a pool set from the visual words."""
+
+from pathlib import Path
+from typing import Annotated
+
+import h5py
+import typer
+
+from vprlib import command
+from vprlib.assembly import PoolSettings, assemble
+from vprlib.backbones import BackboneSettings, starting_backbone
+from vprlib.model import write_model
+from vprlib.params import At, StageParams
+from vprlib.sampling import read_sample
+
+
+class Params(StageParams):
+    backbone: Annotated[BackboneSettings, At("recipes.{recipe}.model.backbone")]
+    pool: Annotated[PoolSettings, At("recipes.{recipe}.model.pool")]
+
+
+def main(
+    recipe: str = typer.Option(),
+    sample: Path = typer.Option(),
+    centroids: Path = typer.Option(),
+    weights: Path = typer.Option(),
+    out: Path = typer.Option(),
+) -> None:
+    p = Params.load(recipe=recipe)
+    backbone = starting_backbone(p.backbone, weights)
+    with h5py.File(centroids) as file:
+        words = file["centroids"][:]
+    model, alpha = assemble(p.backbone, backbone, p.pool, words, read_sample(sample))
+    write_model(out, model, {"recipe": recipe, "alpha": alpha, "start": p.backbone.weights})
+    typer.echo(
+        f"model: {p.backbone.name} ({p.backbone.weights}) with NetVLAD {p.pool.version},"
+        f" K {len(words)}, alpha {alpha:.2f}, {model.dim} dimensions"
+    )
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,59 @@
+"""Searches every query in the database and counts how often the place was found."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vprlib import command, plots
+from vprlib.artifacts import write_bytes, write_csv, write_hdf5, write_json
+from vprlib.descriptors import opened
+from vprlib.index import read_index, read_radii
+from vprlib.params import At, StageParams
+from vprlib.recall import Protocol, RecallSettings, evaluate
+from vprlib.runtime import RuntimeSettings
+from vprlib.search import search
+
+
+class Params(StageParams):
+    recall: Annotated[RecallSettings, At("recall")]
+    radius_m: Annotated[float | None, At("datasets.{dataset}.radius_m")]
+    protocol: Annotated[Protocol, At("datasets.{dataset}.protocol")]
+    runtime: Annotated[RuntimeSettings, At("runtime")]
+
+
+def main(
+    dataset: str = typer.Option(),
+    variant: str = typer.Option(),
+    code: str = typer.Option(),
+    db_index: Path = typer.Option(),
+    queries_index: Path = typer.Option(),
+    db: Path = typer.Option(),
+    queries: Path = typer.Option(),
+    predictions_out: Path = typer.Option(),
+    metrics_out: Path = typer.Option(),
+    curve_out: Path = typer.Option(),
+    plot_out: Path = typer.Option(),
+) -> None:
+    p = Params.load(dataset=dataset)
+    database, asked = read_index(db_index), read_index(queries_index)
+    radius_m = p.radius_m or read_radii(queries_index).positive_m
+    with opened(db, len(database)) as stored, opened(queries, len(asked)) as wanted:
+        neighbors = search(
+            wanted, stored, max(p.recall.ns), p.runtime.memory_bytes, p.runtime.cores
+        )
+    result = evaluate(neighbors.rows, asked.positions, database.positions, radius_m, p.recall)
+    title = f"{dataset}, {variant}, {code}"
+    write_hdf5(
+        predictions_out,
+        {"indices": neighbors.rows, "distances": neighbors.distances, "hits": result.right},
+        {"set": dataset, "variant": variant, "code": code, "radius_m": radius_m},
+    )
+    write_csv(curve_out, ("n", "recall"), result.curve)
+    write_bytes(plot_out, plots.recall_curve(result.curve, title))
+    write_json(metrics_out, {**result.metrics, "radius_m": radius_m, "protocol": p.protocol})
+    typer.echo(f"{title}: {result.sentence()}")
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,45 @@
+"""Samples local descriptors of random training database images, for the visual words."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vprlib import command
+from vprlib.backbones import BackboneSettings, starting_backbone
+from vprlib.batches import open_source
+from vprlib.device import prepare
+from vprlib.images import ImageSettings
+from vprlib.params import At, StageParams
+from vprlib.runtime import RuntimeSettings
+from vprlib.sampling import SampleSettings, take_sample, write_sample
+
+
+class Params(StageParams):
+    backbone: Annotated[BackboneSettings, At("recipes.{recipe}.model.backbone")]
+    sample: Annotated[SampleSettings, At("recipes.{recipe}.sample")]
+    images: Annotated[ImageSettings, At("datasets.{recipe}_train.images")]
+    folder: Annotated[str, At("sets.{recipe}_train")]
+    runtime: Annotated[RuntimeSettings, At("runtime")]
+
+
+def main(
+    recipe: str = typer.Option(),
+    db: Path = typer.Option(),
+    raw: Path = typer.Option(),
+    weights: Path = typer.Option(),
+    out: Path = typer.Option(),
+) -> None:
+    p = Params.load(recipe=recipe)
+    source = open_source(db, raw / p.folder, p.images)
+    backbone = starting_backbone(p.backbone, weights)
+    sample = take_sample(backbone, p.backbone, source, p.sample, prepare(p.runtime), p.runtime)
+    write_sample(out, sample)
+    typer.echo(
+        f"sample: {len(sample.descriptors)} descriptors of {sample.descriptors.shape[1]} dimensions"
+        f" from {len(sample.image_names)} images of {sample.set_name}"
+    )
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,68 @@
+"""Trains the network with triplets on one set, and keeps the epoch that does best on another."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vprlib import command, training_log
+from vprlib.artifacts import write_bytes, write_csv, write_json
+from vprlib.batches import open_source
+from vprlib.device import prepare
+from vprlib.images import ImageSettings
+from vprlib.index import read_radii
+from vprlib.model import read_model, write_model
+from vprlib.params import At, StageParams
+from vprlib.runtime import RuntimeSettings
+from vprlib.scalars import open_scalars
+from vprlib.scratch import scratch_for
+from vprlib.training import Split, Trainer, TrainSettings, training_data
+
+
+class Params(StageParams):
+    train: Annotated[TrainSettings, At("recipes.{recipe}.train")]
+    images: Annotated[ImageSettings, At("datasets.{recipe}_train.images")]
+    val_images: Annotated[ImageSettings, At("datasets.{recipe}_val.images")]
+    val_radius_m: Annotated[float | None, At("datasets.{recipe}_val.radius_m")]
+    folder: Annotated[str, At("sets.{recipe}_train")]
+    val_folder: Annotated[str, At("sets.{recipe}_val")]
+    runtime: Annotated[RuntimeSettings, At("runtime")]
+
+
+def main(
+    recipe: str = typer.Option(),
+    start: Path = typer.Option(),
+    db: Path = typer.Option(),
+    queries: Path = typer.Option(),
+    val_db: Path = typer.Option(),
+    val_queries: Path = typer.Option(),
+    raw: Path = typer.Option(),
+    scratch: Path = typer.Option(),
+    scalars: Path = typer.Option(),
+    out: Path = typer.Option(),
+    metrics_out: Path = typer.Option(),
+    log_out: Path = typer.Option(),
+    plot_out: Path = typer.Option(),
+) -> None:
+    p = Params.load(recipe=recipe)
+    train = Split(*(open_source(side, raw / p.folder, p.images) for side in (db, queries)))
+    val = Split(
+        *(open_source(side, raw / p.val_folder, p.val_images) for side in (val_db, val_queries))
+    )
+    val_radius_m = p.val_radius_m or read_radii(val_queries).positive_m
+    data = training_data(train, read_radii(queries), val, val_radius_m, p.train)
+    inputs = (start, db, queries, val_db, val_queries)
+    kept = scratch_for(scratch, "train", p.model_dump(exclude={"runtime"}), inputs)
+    trainer = Trainer(read_model(start), data, p.train, prepare(p.runtime), p.runtime, kept)
+    outcome = trainer.run(open_scalars(scalars, p.runtime.tensorboard))
+    summary = training_log.summarise(outcome, data)
+    write_csv(log_out, training_log.COLUMNS, training_log.rows(outcome.log))
+    write_bytes(plot_out, training_log.plot(outcome.log))
+    write_json(metrics_out, summary)
+    write_model(out, outcome.model, {"recipe": recipe, "best_epoch": outcome.best.epoch})
+    kept.remove()
+    typer.echo(training_log.sentence(summary))
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,37 @@
+"""Puts backbone and pool together into the network that training starts from."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from vprlib.backbones import BackboneSettings, fingerprint
+from vprlib.model import Architecture, PlaceModel
+from vprlib.netvlad import Version, initialise
+from vprlib.params import Section, UserError
+from vprlib.sampling import Sample
+
+
+class PoolSettings(Section):
+    """How local features become one vector."""
+
+    version: Version = "v1"  # of NetVLAD's assignment: v1 without a bias, v2 with one
+
+
+def assemble(
+    kind: BackboneSettings,
+    backbone: nn.Sequential,
+    pool: PoolSettings,
+    centroids: np.ndarray,
+    sample: Sample,
+) -> tuple[PlaceModel, float]:
+    """The network before training, and α; `sample` holds BatchNorm's statistics where it must."""
+    if fingerprint(backbone) != sample.backbone:
+        raise UserError(
+            f"the weights '{kind.weights}' of {kind.name} changed since the features were"
+            " sampled: run `dvc repro -f -s sample_features` and then `dvc repro`."
+        )
+    model = PlaceModel(Architecture(kind.name, len(centroids), pool.version))
+    fitted = {name: torch.from_numpy(values) for name, values in sample.statistics.items()}
+    model.backbone.load_state_dict({**backbone.state_dict(), **fitted})
+    descriptors = torch.from_numpy(sample.descriptors)
+    return model, initialise(model.pool, torch.from_numpy(centroids), descriptors)

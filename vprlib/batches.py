@@ -1,0 +1,109 @@
+"""Streams decoded images to the network in batches of equal size, decoded ahead by threads."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from vprlib.images import ImageSettings, decode, target_size
+from vprlib.index import ImageIndex, read_index
+from vprlib.params import UserError
+from vprlib.runtime import RuntimeSettings
+
+# What one batch holds is fixed by the images alone, never by `runtime`: the same arithmetic
+# gives the same bytes. 2 Mpx keep VGG16's largest activation below 600 MB.
+PIXELS_A_BATCH = 2**21
+IMAGES_A_BATCH = 32
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """The images of one index on disk, and how they become pixels."""
+
+    index: ImageIndex
+    folder: Path
+    settings: ImageSettings
+
+    def sizes(self) -> np.ndarray:
+        """Width and height of each image as the network sees it [N, 2]."""
+        i = self.index
+        stored = zip(i.widths.tolist(), i.heights.tolist(), i.is_rotated.tolist(), strict=True)
+        return np.array([target_size(*s, self.settings) for s in stored]).reshape(-1, 2)
+
+    def pixels(self, row: int) -> np.ndarray:
+        """One image, uint8 [H, W, 3]; a changed or broken one stops the run with a sentence."""
+        name = self.index.names[row]
+        expected = int(self.index.widths[row]), int(self.index.heights[row])
+        try:
+            return decode(self.folder / name, expected, self.settings)
+        except FileNotFoundError:
+            problem = "is missing"
+        except (OSError, ValueError) as error:
+            problem = str(error)
+        raise UserError(
+            f"{self.folder / name} {problem} since the set was parsed:"
+            f" put it back, or run `dvc repro -f -s parse_mat@{self.index.set_name}`."
+        )
+
+
+def open_source(index_path: Path, folder: Path, settings: ImageSettings) -> ImageSource:
+    return ImageSource(read_index(index_path), folder, settings)
+
+
+@dataclass(frozen=True)
+class Batch:
+    rows: np.ndarray  # [B] rows of the index
+    pixels: np.ndarray  # uint8 [B, H, W, 3]
+
+
+def plan_batches(sizes: np.ndarray, rows: Sequence[int] | np.ndarray) -> list[np.ndarray]:
+    """The rows in batches of one image size each, in order of first appearance."""
+    rows = np.asarray(rows)
+    if not len(rows):
+        return []
+    _, first, group = np.unique(sizes[rows], axis=0, return_index=True, return_inverse=True)
+    batches = []
+    for label in np.argsort(first):
+        members = rows[group.reshape(-1) == label]
+        limit = images_a_batch(*sizes[members[0]])
+        batches += np.array_split(members, -(-len(members) // limit))
+    return batches
+
+
+def images_a_batch(width: int, height: int) -> int:
+    return max(2, min(IMAGES_A_BATCH, PIXELS_A_BATCH // (width * height)))
+
+
+def stream(
+    source: ImageSource, batches: Iterable[np.ndarray], runtime: RuntimeSettings
+) -> Iterator[Batch]:
+    """The batches in order, at most a quarter of the memory budget decoded ahead."""
+    batches = list(batches)
+    wanted = ([(source, int(row)) for row in rows] for rows in batches)
+    largest = max(1, int(source.sizes().prod(axis=1).max(initial=1)) * 3 * IMAGES_A_BATCH)
+    ahead = max(1, min(8, runtime.memory_bytes // 4 // largest))
+    decoded = decode_ahead(wanted, runtime.workers, ahead)
+    for rows, pixels in zip(batches, decoded, strict=True):
+        yield Batch(rows, np.stack(pixels))
+
+
+def decode_ahead(
+    groups: Iterable[Sequence[tuple[ImageSource, int]]], workers: int, ahead: int
+) -> Iterator[list[np.ndarray]]:
+    """The images of each group, in order, while threads decode the next `ahead` groups."""
+    waiting: deque[list[Future[np.ndarray]]] = deque()
+    upcoming = iter(groups)
+    pool = ThreadPoolExecutor(workers)
+    try:
+        while True:
+            for group in islice(upcoming, ahead + 1 - len(waiting)):
+                waiting.append([pool.submit(source.pixels, row) for source, row in group])
+            if not waiting:
+                return
+            yield [future.result() for future in waiting.popleft()]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,37 @@
+"""Lays photographs of the city out on one sheet, to look at."""
+
+import numpy as np
+
+from vprlib.city import Plan, Shot, draw
+
+GAP = 3  # white pixels between pictures
+
+
+def contact_sheet(plan: Plan, rows: int) -> np.ndarray:
+    """For a few places one row of database tiles and one of their queries, [H, W, 3] uint8."""
+    count = len({shot.place for shot in plan.database})
+    lines = []
+    for place in np.linspace(0, count - 1, rows).astype(int):
+        tiles = [shot for shot in plan.database if shot.place == place]
+        lines += [tiles, _nearest(plan.queries, tiles[0], len(tiles))]
+    return _framed([[draw(plan, shot) for shot in line] for line in lines])
+
+
+def _nearest(queries: list[Shot], tile: Shot, count: int) -> list[Shot]:
+    """The queries nearest to a panorama."""
+    return sorted(
+        queries,
+        key=lambda shot: np.hypot(shot.easting - tile.easting, shot.northing - tile.northing),
+    )[:count]
+
+
+def _framed(lines: list[list[np.ndarray]]) -> np.ndarray:
+    height, width = lines[0][0].shape[:2]
+    columns = max(len(line) for line in lines)
+    shape = (len(lines) * (height + GAP) + GAP, columns * (width + GAP) + GAP, 3)
+    sheet = np.full(shape, 255, np.uint8)
+    for i, line in enumerate(lines):
+        for j, image in enumerate(line):
+            top, left = GAP + i * (height + GAP), GAP + j * (width + GAP)
+            sheet[top : top + height, left : left + width] = image
+    return sheet

@@ -1,0 +1,56 @@
+"""Describes images: a stream of descriptors, in memory bounded by one batch and those ahead."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vprlib.batches import ImageSource, plan_batches, stream
+from vprlib.progress import progress
+from vprlib.runtime import RuntimeSettings
+
+
+@dataclass(frozen=True)
+class Described:
+    rows: np.ndarray  # [B] rows of the index
+    values: Tensor  # on the CPU, float32, one a row
+
+
+@torch.no_grad()
+def describe(
+    network: nn.Module | Callable[[Tensor], Tensor],
+    source: ImageSource,
+    rows: Sequence[int] | np.ndarray,
+    device: torch.device,
+    runtime: RuntimeSettings,
+    label: str = "describing",
+) -> Iterator[Described]:
+    """What the network says of each of the rows; batches come in an order of the images' sizes."""
+    batches = plan_batches(source.sizes(), rows)
+    for batch in progress(stream(source, batches, runtime), len(batches), label, "batch"):
+        values = network_output(network, torch.from_numpy(batch.pixels).to(device))
+        yield Described(batch.rows, values.float().cpu())
+
+
+def network_output(network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+    """One image alone is doubled: kernels for a batch of one round differently."""
+    if len(pixels) > 1:
+        return network(pixels)
+    return network(pixels.expand(2, *pixels.shape[1:]))[:1]
+
+
+def describe_into(
+    target: np.ndarray,
+    network: nn.Module,
+    source: ImageSource,
+    rows: Sequence[int] | np.ndarray,
+    device: torch.device,
+    runtime: RuntimeSettings,
+    label: str = "describing",
+) -> None:
+    """Writes the descriptor of each row to target[row]: an array, a memmap or an HDF5 dataset."""
+    for found in describe(network, source, rows, device, runtime, label):
+        order = np.argsort(found.rows)  # HDF5 wants rising rows
+        target[found.rows[order]] = found.values.numpy()[order]

@@ -1,0 +1,112 @@
+"""Opens image files of any kind as RGB arrays, upright and in the size asked for."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from vprlib.params import Section, UserError
+
+_ROTATED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
+_ORIENTATION = 0x0112
+
+
+class ImageSettings(Section):
+    """How the images of a data set become pixels."""
+
+    # null: as they are; a number: the short side in pixels; [width, height]: exactly that
+    resize: int | tuple[int, int] | None = None
+    exif_rotate: bool = True  # turn photographs upright as their EXIF tag says
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What one look at a file tells."""
+
+    byte_size: int
+    width: int  # as stored, before any EXIF rotation
+    height: int
+    is_rotated: bool  # EXIF says that width and height are to be swapped
+    digest: int  # of the file's bytes, 63 bits
+
+
+def inspect(path: Path) -> Opened:
+    """Reads and decodes the whole file, so that a truncated one is found; raises ValueError."""
+    content = path.read_bytes()
+    if not content:
+        raise ValueError("is empty (zero bytes)")
+    digest = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") >> 1
+    with _open(content) as image:
+        width, height = image.size
+        is_rotated = image.getexif().get(_ORIENTATION) in _ROTATED
+        image.draft(image.mode, (width // 8, height // 8))  # JPEG: all bytes, an eighth the work
+        _load(image)
+    return Opened(len(content), width, height, is_rotated, digest)
+
+
+def target_size(
+    width: int, height: int, is_rotated: bool, settings: ImageSettings
+) -> tuple[int, int]:
+    """Width and height of the pixels that the network sees."""
+    if is_rotated and settings.exif_rotate:
+        width, height = height, width
+    if settings.resize is None:
+        return width, height
+    if isinstance(settings.resize, tuple):
+        return settings.resize
+    scale = settings.resize / min(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def decode(path: Path, expected: tuple[int, int], settings: ImageSettings) -> np.ndarray:
+    """RGB pixels, uint8 [H, W, 3]; `expected` is the stored width and height."""
+    with _open(path.read_bytes()) as image:
+        if image.size != expected:
+            raise ValueError(
+                f"is {image.size[0]}×{image.size[1]}, but was {expected[0]}×{expected[1]}"
+            )
+        is_rotated = image.getexif().get(_ORIENTATION) in _ROTATED
+        _load(image)
+        rgb = _as_rgb(ImageOps.exif_transpose(image) if settings.exif_rotate else image)
+    size = target_size(*expected, is_rotated, settings)
+    if rgb.size != size:
+        rgb = rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    return np.asarray(rgb)
+
+
+def _open(content: bytes) -> ImageFile.ImageFile:
+    try:
+        return Image.open(io.BytesIO(content))
+    except UnidentifiedImageError:
+        raise ValueError("is not an image") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"is too large ({error})") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"cannot be opened ({error})") from None
+
+
+def _load(image: Image.Image) -> None:
+    try:
+        image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"is truncated or damaged ({error})") from None
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Grey, palette, RGBA and CMYK as RGB; 16-bit grey is scaled, where Pillow would clip it."""
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.int64) // 257
+        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")
+
+
+def explain_missing(missing: list[str], total: int, folder: Path) -> UserError:
+    """The sentence for images that a specification names and the disk has not."""
+    first = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+    return UserError(
+        f"{len(missing)} of {total} images are missing below {folder}: {first};"
+        f" link the folder that holds them as {folder}."
+    )

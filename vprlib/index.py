@@ -1,0 +1,119 @@
+"""The index of one side of a data set: names, positions and sizes of its images."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from vprlib.artifacts import write_hdf5
+from vprlib.images import Opened, explain_missing, inspect
+from vprlib.params import UserError
+from vprlib.progress import progress
+
+_ARRAYS = ("positions", "byte_sizes", "widths", "heights", "is_rotated", "digests")
+
+
+@dataclass(frozen=True)
+class ImageIndex:
+    """Images in the order of the specification; `extra` holds what else is known of each."""
+
+    set_name: str
+    names: list[str]  # relative to the data set's folder
+    positions: np.ndarray  # [N, 2] float64 metres
+    byte_sizes: np.ndarray
+    widths: np.ndarray  # as stored
+    heights: np.ndarray
+    is_rotated: np.ndarray  # EXIF says that width and height are to be swapped
+    digests: np.ndarray  # of the bytes, so that changed content changes the index
+    extra: Mapping[str, np.ndarray]  # 'time', 'heading', 'light' where the data set knows them
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def build_index(
+    set_name: str,
+    names: Sequence[str],
+    positions: np.ndarray,
+    folder: Path,
+    extra: Mapping[str, np.ndarray],
+    workers: int,
+) -> ImageIndex:
+    """Opens every image; a sentence says which are missing, damaged or no images."""
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise explain_missing(missing, len(names), folder)
+    opened, damaged = _inspect_all(folder, names, workers)
+    if damaged:
+        raise UserError(
+            f"{len(damaged)} of {len(names)} images below {folder} cannot be used:"
+            f" {'; '.join(damaged[:3])}{'; …' if len(damaged) > 3 else ''};"
+            " replace them and run again."
+        )
+    return ImageIndex(
+        set_name,
+        list(names),
+        positions,
+        byte_sizes=np.array([o.byte_size for o in opened], dtype=np.int64),
+        widths=np.array([o.width for o in opened], dtype=np.int32),
+        heights=np.array([o.height for o in opened], dtype=np.int32),
+        is_rotated=np.array([o.is_rotated for o in opened], dtype=bool),
+        digests=np.array([o.digest for o in opened], dtype=np.int64),
+        extra=extra,
+    )
+
+
+def _inspect_all(
+    folder: Path, names: Sequence[str], workers: int
+) -> tuple[list[Opened], list[str]]:
+    def look(name: str) -> Opened | str:
+        try:
+            return inspect(folder / name)
+        except (OSError, ValueError) as error:
+            return f"{name} {error}"
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        found = list(progress(pool.map(look, names), len(names), "checking images"))
+    return [f for f in found if isinstance(f, Opened)], [f for f in found if isinstance(f, str)]
+
+
+def write_index(
+    path: Path, index: ImageIndex, attributes: Mapping[str, float] | None = None
+) -> None:
+    arrays = {name: getattr(index, name) for name in _ARRAYS}
+    extra = {f"extra/{name}": values for name, values in index.extra.items()}
+    write_hdf5(
+        path,
+        {"names": index.names, **arrays, **extra},
+        {"set": index.set_name, **(attributes or {})},
+    )
+
+
+def read_index(path: Path) -> ImageIndex:
+    with h5py.File(path) as file:
+        extra = {
+            name: data.asstr()[:] if h5py.check_string_dtype(data.dtype) else data[:]
+            for name, data in file.get("extra", {}).items()
+        }
+        return ImageIndex(
+            str(file.attrs["set"]),
+            list(file["names"].asstr()[:]),
+            *(file[name][:] for name in _ARRAYS),
+            extra=extra,
+        )
+
+
+@dataclass(frozen=True)
+class Radii:
+    """The specification's own radii in metres."""
+
+    positive_m: float  # a retrieved image this near is right; a farther one is a negative
+    training_m: float  # a training positive is this near
+
+
+def read_radii(queries_path: Path) -> Radii:
+    with h5py.File(queries_path) as file:
+        return Radii(float(file.attrs["positive_radius_m"]), float(file.attrs["training_radius_m"]))

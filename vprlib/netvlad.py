@@ -1,0 +1,70 @@
+"""The NetVLAD layer and its two initialisations (Arandjelović et al., CVPR 2016)."""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Version = Literal["v1", "v2"]
+# the nearest word weighs 100 times the second: exp(α · gap) = 100
+LOG_RATIO = -math.log(0.01)
+
+
+class NetVLAD(nn.Module):
+    """Soft-assigned residuals to K centroids; v2 has a bias in the assignment, v1 has none."""
+
+    def __init__(self, clusters: int, dim: int, version: Version) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(dim, clusters, kernel_size=1, bias=version == "v2")
+        self.centroids = nn.Parameter(torch.zeros(clusters, dim))
+
+    @property
+    def dim_out(self) -> int:
+        return self.centroids.numel()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Local features [B, D, H, W] to unit vectors [B, K·D], cluster-major."""
+        x = F.normalize(features.flatten(2), dim=1)  # B D N
+        scores = torch.einsum("kd,bdn->bkn", self.conv.weight.flatten(1), x)
+        if self.conv.bias is not None:
+            scores = scores + self.conv.bias[:, None]
+        assignment = scores.softmax(dim=1)  # B K N
+        # eq. 4 factored: Σ a (x − c) = A Xᵀ − (Σ a) c, without the B K D N residual
+        vlad = assignment @ x.transpose(1, 2)  # B K D
+        vlad = vlad - assignment.sum(dim=2, keepdim=True) * self.centroids
+        return F.normalize(F.normalize(vlad, dim=2).flatten(1), dim=1)
+
+
+@torch.no_grad()
+def initialise(layer: NetVLAD, centroids: Tensor, sample: Tensor) -> float:
+    """Sets the layer from k-means centroids [K, D] and local descriptors [n, D]; gives α."""
+    has_bias = layer.conv.bias is not None
+    alpha = alpha_v2(centroids, sample) if has_bias else alpha_v1(centroids, sample)
+    weight = 2 * alpha * centroids if has_bias else alpha * F.normalize(centroids, dim=1)
+    layer.conv.weight.copy_(weight[:, :, None, None])
+    if has_bias:
+        layer.conv.bias.copy_(-alpha * centroids.square().sum(dim=1))
+    layer.centroids.copy_(centroids)
+    return alpha
+
+
+def alpha_v1(centroids: Tensor, sample: Tensor) -> float:
+    """From the mean gap between the two largest cosines of a descriptor to a centroid."""
+    cosines = sample @ F.normalize(centroids, dim=1).T  # n K
+    top = cosines.topk(min(2, len(centroids)), dim=1).values
+    return _alpha(top[:, 0] - top[:, -1])
+
+
+def alpha_v2(centroids: Tensor, sample: Tensor) -> float:
+    """From the mean gap between a descriptor's two smallest squared distances to a centroid."""
+    squared = torch.cdist(sample.double(), centroids.double()).square()  # n K
+    nearest = squared.topk(min(2, len(centroids)), dim=1, largest=False).values
+    return _alpha(nearest[:, -1] - nearest[:, 0])
+
+
+def _alpha(gaps: Tensor) -> float:
+    """α; with a single centroid, or all at equal distances, there is no gap and α is 1."""
+    gap = gaps.double().mean().item()
+    return LOG_RATIO / gap if gap > 0 else 1.0

@@ -1,0 +1,54 @@
+"""Pictures of results as PNG, since DVC's own plot page is blank without a network."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+
+def recall_curve(curve: Sequence[tuple[int, float]], title: str) -> bytes:
+    """Recall@N against N, labelled with its values."""
+    ns, recalls = zip(*curve, strict=True)
+    figure = Figure(figsize=(5, 3.6), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(ns, [100 * r for r in recalls], marker="o")
+    for n, r in curve:
+        axes.annotate(f"{100 * r:.1f}", (n, 100 * r), textcoords="offset points", xytext=(0, 7))
+    axes.set(xlabel="N", ylabel="Recall@N (%)", title=title, ylim=(0, 105), xticks=list(ns))
+    axes.grid(alpha=0.3)
+    return _png(figure)
+
+
+def training_curves(
+    epochs: Sequence[int], losses: Sequence[float | None], recalls: dict[str, Sequence[float]]
+) -> bytes:
+    """Loss on the left, validation recall on the right, both by epoch."""
+    figure = Figure(figsize=(8, 3.6), dpi=120, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    known = [(e, loss) for e, loss in zip(epochs, losses, strict=True) if loss is not None]
+    left.plot([e for e, _ in known], [loss for _, loss in known], marker="o")
+    left.set(xlabel="epoch", ylabel="triplet loss", title="training")
+    for name, values in recalls.items():
+        right.plot(epochs, [100 * v for v in values], marker="o", label=name)
+    right.set(xlabel="epoch", ylabel="recall (%)", title="validation", ylim=(0, 105))
+    right.legend()
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    return _png(figure)
+
+
+def picture(pixels: np.ndarray) -> bytes:
+    """An RGB array [H, W, 3] as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()

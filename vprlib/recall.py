@@ -1,0 +1,82 @@
+"""Recall@N: how often one of the N nearest images shows the place of the query."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from vprlib.geo import chance_recall, count_within
+from vprlib.params import Section
+
+Denominator = Literal["all", "answerable"]
+Protocol = Literal["plain"]  # the N nearest images as they come
+
+
+class RecallSettings(Section):
+    """What is counted; changing it runs `recall` alone."""
+
+    ns: tuple[int, ...] = Field((1, 5, 10, 20), min_length=1)
+    # all: every query counts; answerable: only those with a right image in the database
+    denominator: Denominator = "all"
+
+    @field_validator("ns")
+    @classmethod
+    def _rising(cls, ns: tuple[int, ...]) -> tuple[int, ...]:
+        if min(ns) < 1:
+            raise ValueError(f"every N should be at least 1, but one is {min(ns)}")
+        return tuple(sorted(set(ns)))
+
+
+@dataclass(frozen=True)
+class Result:
+    right: np.ndarray  # [Q, K] whether each retrieved image shows the place
+    metrics: dict[str, object]
+    curve: list[tuple[int, float]]  # N and recall@N
+
+    def sentence(self) -> str:
+        recalls = "  ".join(f"recall@{n} {value:.3f}" for n, value in self.curve)
+        without = self.metrics["queries_without_positive"]
+        return (
+            f"{self.metrics['queries']} queries ({without} without a positive)  {recalls}"
+            f"  chance {self.metrics['chance_recall@1']:.3f}"
+        )
+
+
+def evaluate(
+    neighbors: np.ndarray,
+    queries: np.ndarray,
+    database: np.ndarray,
+    radius_m: float,
+    settings: RecallSettings,
+) -> Result:
+    """Recall of the retrieved rows [Q, K], by the positions of both sides in metres."""
+    right = is_right(neighbors, queries, database, radius_m)
+    positives = count_within(queries, database, radius_m)
+    counted = positives > 0 if settings.denominator == "answerable" else positives >= 0
+    recalls = recall_at(right[counted], settings.ns)
+    metrics = {
+        **{f"recall@{n}": value for n, value in recalls.items()},
+        "queries": len(queries),
+        "queries_without_positive": int((positives == 0).sum()),
+        "denominator": settings.denominator,
+        "chance_recall@1": chance_recall(positives, len(database)),
+    }
+    return Result(right, metrics, list(recalls.items()))
+
+
+def is_right(
+    neighbors: np.ndarray, queries: np.ndarray, database: np.ndarray, radius_m: float
+) -> np.ndarray:
+    """Whether each retrieved row [Q, K] lies within the radius, inclusive, of its query."""
+    offsets = database[neighbors] - queries[:, None]  # Q K 2
+    return np.einsum("qkd,qkd->qk", offsets, offsets) <= radius_m**2
+
+
+def recall_at(right: np.ndarray, ns: Sequence[int]) -> dict[int, float]:
+    """N → share of the queries with a right image among their N nearest; `right` is [Q, K]."""
+    if not right.size:
+        return dict.fromkeys(ns, 0.0)
+    found = np.maximum.accumulate(right, axis=1).mean(axis=0)
+    return {n: float(found[min(n, right.shape[1]) - 1]) for n in ns}

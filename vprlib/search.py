@@ -1,0 +1,58 @@
+"""Exact nearest neighbours by Faiss, block by block, so that no set need fit into memory."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import faiss
+import numpy as np
+
+
+class Rows(Protocol):
+    """An array, a memmap or an HDF5 dataset [N, D]."""
+
+    shape: tuple[int, ...]
+
+    def __getitem__(self, rows: slice) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    rows: np.ndarray  # [Q, K] of the database, nearest first, equal distances by row
+    distances: np.ndarray  # [Q, K] Euclidean, float32
+
+
+def search(queries: Rows, database: Rows, count: int, memory_bytes: int, threads: int) -> Neighbors:
+    """The `count` nearest database rows of each query, or all where there are fewer."""
+    faiss.omp_set_num_threads(threads)
+    count = min(count, database.shape[0])
+    # a quarter of the budget for a block of each side; the rest is for Faiss and the reader
+    block = max(1024, memory_bytes // 4 // (4 * database.shape[1]))
+    parts = [
+        _search_block(_floats(queries[start : start + block]), database, count, block)
+        for start in range(0, queries.shape[0], block)
+    ]
+    if not parts:
+        return Neighbors(np.zeros((0, count), np.int64), np.zeros((0, count), np.float32))
+    rows, squared = (np.concatenate(side) for side in zip(*parts, strict=True))
+    return Neighbors(rows, np.sqrt(np.maximum(squared, 0)))
+
+
+def _search_block(
+    queries: np.ndarray, database: Rows, count: int, block: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and squared distances [q, count], merged over the blocks of the database."""
+    rows = np.zeros((len(queries), 0), np.int64)
+    squared = np.zeros((len(queries), 0), np.float32)
+    for start in range(0, database.shape[0], block):
+        part = _floats(database[start : start + block])
+        near, where = faiss.knn(queries, part, min(count, len(part)))
+        rows = np.concatenate([rows, where + start], axis=1)
+        squared = np.concatenate([squared, near], axis=1)
+        order = np.lexsort((rows, squared), axis=1)[:, :count]
+        rows = np.take_along_axis(rows, order, axis=1)
+        squared = np.take_along_axis(squared, order, axis=1)
+    return rows, squared
+
+
+def _floats(block: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(block, dtype=np.float32)

@@ -1,0 +1,31 @@
+"""Turns the light of a scene into the JPEG that a camera stores: exposure, blur, noise."""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from vprlib.camera import FINER
+
+
+def develop(light: np.ndarray, gains: np.ndarray, gamma: float) -> np.ndarray:
+    """Averages the rays of each pixel and exposes, [H, W, 3] float32, 0-255."""
+    rows, columns = light.shape[0] // FINER, light.shape[1] // FINER
+    bright = np.clip(light.reshape(rows, FINER, columns, FINER, 3).mean((1, 3)) * gains, 0, 255)
+    return 255 * (bright / 255) ** gamma if gamma != 1 else bright
+
+
+def expose(image: np.ndarray, blur_px: float, noise: float, rng: np.random.Generator) -> np.ndarray:
+    """Blurs, adds noise and rounds, [H, W, 3] uint8."""
+    if blur_px > 0.15:
+        sharp = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8))
+        image = np.asarray(sharp.filter(ImageFilter.GaussianBlur(blur_px)), np.float32)
+    grain = rng.standard_normal(image.shape, np.float32) * np.float32(noise)
+    return np.clip(image + grain + 0.5, 0, 255).astype(np.uint8)
+
+
+def jpeg(image: np.ndarray, quality: int) -> bytes:
+    """The file's bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
