@@ -7,8 +7,8 @@ import typer
 
 from vprlib import command
 from vprlib.batches import open_source
-from vprlib.descriptors import extract
 from vprlib.device import prepare
+from vprlib.extraction import extract
 from vprlib.images import ImageSettings
 from vprlib.model import read_model
 from vprlib.params import At, StageParams

@@ -7,9 +7,9 @@ import typer
 
 from vprlib import command, plots
 from vprlib.artifacts import write_bytes, write_csv, write_folder
-from vprlib.city import CityParams, PartParams, plan
-from vprlib.city_files import metadata_rows, photographs, specification
-from vprlib.contact import contact_sheet
+from vprlib.city.contact import contact_sheet
+from vprlib.city.files import metadata_rows, photographs, specification
+from vprlib.city.shots import CityParams, PartParams, plan
 from vprlib.dbstruct import specification_bytes
 from vprlib.metadata import COLUMNS
 from vprlib.params import At, StageParams

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from vprlib.geo import chance_recall, count_within
-from vprlib.params import Section
+from vprlib.params import Section, UserError
 
 Denominator = Literal["all", "answerable"]
 Protocol = Literal["plain"]  # the N nearest images as they come
@@ -54,6 +54,11 @@ def evaluate(
     """Recall of the retrieved rows [Q, K], by the positions of both sides in metres."""
     right = is_right(neighbors, queries, database, radius_m)
     positives = count_within(queries, database, radius_m)
+    if not positives.any():
+        raise UserError(
+            f"no query has a database image within {radius_m:g} m: check radius_m of the data set"
+            " in params.yaml, and that both sides use the same coordinates."
+        )
     counted = positives > 0 if settings.denominator == "answerable" else positives >= 0
     recalls = recall_at(right[counted], settings.ns)
     metrics = {

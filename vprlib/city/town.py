@@ -46,11 +46,10 @@ def join(blocks: list[Block]) -> Block:
     return Block(
         np.concatenate([b.boxes for b in blocks]),
         tuple(key for b in blocks for key in b.keys),
-        *(np.concatenate([getattr(b, name) for b in blocks]) for name in _OBJECTS),
+        np.concatenate([b.trees for b in blocks]),
+        np.concatenate([b.lamps for b in blocks]),
+        np.concatenate([b.parking for b in blocks]),
     )
-
-
-_OBJECTS = ("trees", "lamps", "parking")
 
 
 @lru_cache(maxsize=64)

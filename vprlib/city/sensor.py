@@ -5,13 +5,14 @@ import io
 import numpy as np
 from PIL import Image, ImageFilter
 
-from vprlib.camera import FINER
+from vprlib.city.camera import FINER
 
 
 def develop(light: np.ndarray, gains: np.ndarray, gamma: float) -> np.ndarray:
     """Averages the rays of each pixel and exposes, [H, W, 3] float32, 0-255."""
-    rows, columns = light.shape[0] // FINER, light.shape[1] // FINER
-    bright = np.clip(light.reshape(rows, FINER, columns, FINER, 3).mean((1, 3)) * gains, 0, 255)
+    rows = sum(light[k::FINER] for k in range(FINER))  # far quicker than a mean over two axes
+    cells = sum(rows[:, k::FINER] for k in range(FINER))
+    bright = np.clip(cells * (gains / FINER**2).astype(np.float32), 0, 255)
     return 255 * (bright / 255) ** gamma if gamma != 1 else bright
 
 

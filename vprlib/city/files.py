@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from vprlib.city import Plan, Shot, draw, encode
+from vprlib.city.shots import Plan, Shot, draw, encode
 from vprlib.dbstruct import Specification
 from vprlib.progress import progress
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vprlib.city import Plan, Shot, draw
+from vprlib.city.shots import Plan, Shot, draw
 
 GAP = 3  # white pixels between pictures
 

@@ -5,16 +5,18 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from vprlib.town import FRONT, PITCH, ROAD_HALF
+from vprlib.city.town import FRONT, PITCH, ROAD_HALF
 
 GROUND_TEXELS = 8  # texture pixels a metre of ground
 GROUND_LEVELS = 4
-GROUND_KINDS = 6  # blocks differ in asphalt and paving
-CAR_COLOURS = 8
+_ASPHALT = (84.0, 94.0, 76.0, 89.0, 98.0, 80.0)  # blocks differ in asphalt and paving
+_PAVING = [(170, 165, 155), (150, 130, 115), (135, 138, 142)]
+GROUND_KINDS = len(_ASPHALT)
 _PAINT = [
     (190, 30, 35), (240, 240, 240), (30, 30, 35), (130, 135, 140), (35, 70, 140), (60, 95, 70),
     (210, 190, 130), (235, 150, 40),
 ]  # fmt: skip
+CAR_COLOURS = len(_PAINT)
 _LEAVES = [(70, 105, 45), (90, 115, 50), (60, 90, 55), (120, 115, 50), (85, 120, 70), (55, 85, 35)]
 _CLOTHES = [(150, 40, 45), (40, 50, 90), (70, 75, 70), (190, 170, 60), (25, 25, 30)]
 
@@ -49,9 +51,8 @@ def _ground(kind: int) -> np.ndarray:
     inside = np.minimum(edge[:, None], edge[None])  # metres to the nearest street's middle
     along = np.where(edge[:, None] < edge[None], metres[None], metres[:, None])
     across = np.maximum(edge[:, None], edge[None])  # metres to the other street's middle
-    asphalt, paving = 60 + 12 * kind, np.array([(170, 165, 155), (150, 130, 115), (135, 138, 142)])
-    colour = np.full((size, size, 3), float(asphalt % 75 + 50))
-    colour[inside > ROAD_HALF] = paving[kind % 3]
+    colour = np.full((size, size, 3), _ASPHALT[kind])
+    colour[inside > ROAD_HALF] = _PAVING[kind % len(_PAVING)]
     colour[inside > FRONT + 3] = (95, 110, 65)
     colour[(inside > ROAD_HALF) & (inside < ROAD_HALF + 0.25)] = (190, 188, 180)
     is_joint = (np.floor(metres * 4) % 4 == 0)[:, None] | (np.floor(metres * 4) % 4 == 0)[None]

@@ -1,52 +1,18 @@
-"""Colours what the camera sees: walls, ground, sky, then trees, lamps and passers-by."""
-
-from dataclasses import dataclass
+"""Colours what the camera sees: sky, ground, walls, and what stands before them."""
 
 import numpy as np
 
-from vprlib import scenery
-from vprlib.atlas import shared_atlas
-from vprlib.camera import (
-    FAR,
-    FINER,
-    LAYERS,
-    Hits,
-    Rays,
-    View,
-    cast,
-    in_sight,
-    layer_of,
-    project,
-    rays,
-)
-from vprlib.facade import LEVELS, TEXELS
-from vprlib.light import SKY_COLUMNS, Light, lit_windows, sky, sky_row
-from vprlib.town import PITCH, Block, Key, Town, around
+from vprlib.city import scenery
+from vprlib.city.atlas import shared_atlas
+from vprlib.city.camera import FAR, FINER, LAYERS, Hits, Sight, View, in_sight, rays, see
+from vprlib.city.facade import LEVELS, TEXELS
+from vprlib.city.light import SKY_COLUMNS, Light, lit_windows, sky, sky_row
+from vprlib.city.sprites import SIGHT_SMALL_M, Sprite, paint_sprite, standing
+from vprlib.city.town import PITCH, Block, Key, Town, around
 
 SIGHT_M = 170.0
-SIGHT_SMALL_M = 60.0  # cars, trees and lamps farther away are left out
-NEAREST_M = 1.0  # a tree or a lamp nearer than this is stepped around
+PARKED_SHARE = 0.22  # how many parking spaces are taken
 WINDOW_LIGHT = np.array([255, 205, 130], np.float32)
-
-
-@dataclass(frozen=True)
-class Sprite:
-    """An upright picture that faces the camera, at `point` (x, y) on the ground."""
-
-    point: tuple[float, float]
-    width_m: float
-    height_m: float
-    pixels: np.ndarray  # RGBA
-
-
-@dataclass(frozen=True)
-class Sight:
-    """What is behind each ray."""
-
-    rays: Rays
-    hits: Hits
-    layer: np.ndarray  # [H, W] 0 ground, 1 … LAYERS walls, LAYERS + 1 sky
-    index: np.ndarray  # [H, W] into the flat hits [LAYERS * C]
 
 
 def picture(
@@ -64,14 +30,14 @@ def picture(
     here = around(town, round(view.x / PITCH), round(view.y / PITCH))
     seen = rays(view)
     boxes, keys = _boxes(view, here, seen.side, parked)
-    sight = _sight(view, seen, boxes)
+    sight = see(view, seen, boxes)
     image = np.empty((*sight.layer.shape, 3), np.float32)
     flat = image.reshape(-1, 3)
     _paint_sky(flat, view, sky(now, weather), sight)
     _paint_ground(flat, view, now, sight)
     _paint_walls(flat, view, now, sight, boxes, keys, lit_windows(now, weather))
-    for sprite in _sprites(view, here) + passers:
-        _paint_sprite(image, view, now, sight, sprite)
+    for sprite in standing(view, here) + passers:
+        paint_sprite(image, view, now, sight, sprite)
     return image
 
 
@@ -80,19 +46,12 @@ def _boxes(
 ) -> tuple[np.ndarray, list[Key]]:
     """Houses and parked cars in sight, with their keys."""
     houses = in_sight(view, here.boxes, side, SIGHT_M)
-    is_taken = parked.random(len(here.parking)) < 0.4
+    is_taken = parked.random(len(here.parking)) < PARKED_SHARE
     colours = parked.integers(scenery.CAR_COLOURS, size=len(here.parking))
     cars = in_sight(view, here.parking, side, SIGHT_SMALL_M)
     cars = cars[is_taken[cars]]
     keys = [here.keys[k] for k in houses] + [(int(colours[k]),) for k in cars]
     return np.concatenate([here.boxes[houses], here.parking[cars]]), keys
-
-
-def _sight(view: View, seen: Rays, boxes: np.ndarray) -> Sight:
-    hits = cast(view, boxes, seen.side)
-    layer = layer_of(seen, hits)
-    index = (np.clip(layer, 1, LAYERS) - 1) * np.int32(len(seen.side)) + seen.column
-    return Sight(seen, hits, layer, index)
 
 
 def _paint_sky(flat: np.ndarray, view: View, heaven: np.ndarray, sight: Sight) -> None:
@@ -120,7 +79,7 @@ def _paint_ground(flat: np.ndarray, view: View, now: Light, sight: Sight) -> Non
     fine = np.float32(scenery.GROUND_TEXELS) / (1 << level)
     column = ((x - block_x * PITCH) * fine).astype(np.int32)
     row = ((y - block_y * PITCH) * fine).astype(np.int32)
-    flat[where] = _ground_colour(kind, level, row, column) * _ground_light(now)
+    flat[where] = _ground_colour(kind, level, row, column) * now.on_ground
 
 
 def _ground_colour(
@@ -129,11 +88,7 @@ def _ground_colour(
     texels, starts, sizes = scenery.ground_table()
     size = sizes[level]
     index = starts[level] + (kind * size + np.minimum(row, size - 1)) * size
-    return texels[index + np.minimum(column, size - 1)]
-
-
-def _ground_light(now: Light) -> np.ndarray:
-    return (now.shade + 0.5 * now.sun + 0.6 * now.lamps).astype(np.float32)
+    return texels.take(index + np.minimum(column, size - 1), axis=0)
 
 
 def _level(texels: np.ndarray, count: int) -> np.ndarray:
@@ -154,19 +109,21 @@ def _paint_walls(
     """Looks each wall pixel up in its texture, then lights it."""
     where = np.flatnonzero((sight.layer > 0) & (sight.layer <= LAYERS))
     index = sight.index.ravel()[where]
-    depth = sight.hits.depth.ravel()[index]
-    height = np.maximum(view.height_m + depth * sight.rays.slope.ravel()[where], 0)
+    depth = sight.hits.depth.ravel().take(index)
+    height = np.maximum(view.height_m + depth * sight.rays.slope.ravel().take(where), 0)
     start, stride, fine = _texture_columns(view, sight, boxes, keys)
-    row = (height * fine[index]).astype(np.int32)
-    texels = shared_atlas().texels[start[index] + row * stride[index]]
+    row = (height * fine.take(index)).astype(np.int32)
+    texels = shared_atlas().texels.take(start.take(index) + row * stride.take(index))
     painted = texels.view(np.uint8).reshape(-1, 4)
     bright, veil = _wall_light(now, sight.hits)
-    colour = painted[:, :3] * bright[index]
+    factor = bright.take(index, axis=0)
     if now.lamps.any():
         fall = 1 / (1 + (height / np.float32(4.5)) ** 2)
-        colour += painted[:, :3] * (fall[:, None] * now.lamps.astype(np.float32))
-        colour += lit[painted[:, 3]][:, None] * WINDOW_LIGHT
-    flat[where] = colour + veil[index]
+        factor += fall[:, None] * now.lamps.astype(np.float32)
+    colour = painted[:, :3] * factor + veil.take(index, axis=0)
+    if lit.any():
+        colour += lit.take(painted[:, 3])[:, None] * WINDOW_LIGHT
+    flat[where] = colour
 
 
 def _texture_columns(
@@ -195,66 +152,3 @@ def _wall_light(now: Light, hits: Hits) -> tuple[np.ndarray, np.ndarray]:
     bright = (now.shade + np.maximum(toward, 0)[..., None] * now.sun) * (1 - haze)
     veil = (haze * now.horizon).astype(np.float32)
     return bright.astype(np.float32).reshape(-1, 3), veil.reshape(-1, 3)
-
-
-def _sprites(view: View, here: Block) -> list[Sprite]:
-    """Trees and lamps in sight, farthest first."""
-    tree_pictures, lamp_picture = scenery.trees(), scenery.lamp()
-    found = [
-        (x, y, 0.75 * height, height, tree_pictures[int(kind)])
-        for x, y, height, kind in here.trees[_near(view, here.trees)]
-    ]
-    found += [(x, y, 0.9, 4.8, lamp_picture) for x, y in here.lamps[_near(view, here.lamps)]]
-    ahead, _ = view.axes
-    depths = [(x - view.x) * ahead[0] + (y - view.y) * ahead[1] for x, y, *_ in found]
-    order = np.argsort(depths, kind="stable")[::-1]
-    return [Sprite((found[k][0], found[k][1]), *found[k][2:]) for k in order]
-
-
-def _near(view: View, things: np.ndarray) -> np.ndarray:
-    """Indices of the things ahead that are neither too far nor in the lens."""
-    ahead, right = view.axes
-    level = things[:, :2] - (view.x, view.y)
-    depth, side = level @ ahead, np.abs(level @ right)
-    edge = np.tan(np.radians(view.fov_deg / 2 + 5)) * depth + 3
-    return np.flatnonzero((depth > NEAREST_M) & (depth < SIGHT_SMALL_M) & (side < edge))
-
-
-def _paint_sprite(image: np.ndarray, view: View, now: Light, sight: Sight, sprite: Sprite) -> None:
-    """Paints in place what no wall hides."""
-    ahead, right = view.axes
-    offset = np.array(sprite.point) - (view.x, view.y)
-    depth, side = float(offset @ ahead), float(offset @ right)
-    window = _window_of(view, sprite, right)
-    slope, column = sight.rays.slope[window], sight.rays.column[window]
-    rows, columns = sprite.pixels.shape[:2]
-    u = ((sight.rays.side[column] * depth - side) / sprite.width_m + 0.5) * columns
-    v = (1 - (view.height_m + slope * depth) / sprite.height_m) * rows
-    is_inside = (u >= 0) & (u < columns) & (v >= 0) & (v < rows)
-    texel = sprite.pixels[
-        np.clip(v, 0, rows - 1).astype(np.int32), np.clip(u, 0, columns - 1).astype(np.int32)
-    ]
-    layer = sight.layer[window]
-    wall = sight.hits.depth.ravel()[sight.index[window]]
-    is_free = (layer == 0) | (layer == LAYERS + 1) | (wall > depth)
-    shown = is_inside & is_free & (texel[..., 3] > 0)
-    image[window][shown] = texel[shown][:, :3] * _ground_light(now)
-
-
-def _window_of(view: View, sprite: Sprite, right: np.ndarray) -> tuple[slice, slice]:
-    """Rows and columns of the fine picture that hold the sprite."""
-    half = right * sprite.width_m / 2
-    x, y = sprite.point
-    corners = [
-        (x + sign * half[0], y + sign * half[1], height)
-        for sign in (-1, 1)
-        for height in (0.0, sprite.height_m)
-    ]
-    column, row, depth = project(view, np.array(corners))
-    if depth.min() < 0.2:  # a corner behind the lens has no place in the picture
-        return slice(None), slice(None)
-    low = np.floor(np.array([row.min(), column.min()]) * FINER)
-    high = np.ceil(np.array([row.max(), column.max()]) * FINER) + 1
-    size = np.array([view.height, view.width]) * FINER
-    low, high = np.clip(low, 0, size).astype(int), np.clip(high, 0, size).astype(int)
-    return slice(low[0], high[0]), slice(low[1], high[1])

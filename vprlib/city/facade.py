@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from vprlib.town import Key
+from vprlib.city.town import Key
 
 TEXELS = 12  # texture pixels a metre of a facade
 LEVELS = 4  # each half as fine as the one before, so that far facades do not flicker
@@ -104,7 +104,7 @@ def _bars(rng: np.random.Generator, pane: np.ndarray) -> None:
 
 def _shop(rng: np.random.Generator, codes: np.ndarray, bays: int) -> None:
     """A ground floor of shop windows below a sign with lettering, painted in place."""
-    rows, columns = codes.shape
+    columns = codes.shape[1]
     codes[:, 3:-3] = rng.choice([TRIM, ACCENT, BAND, WALL])
     for part in np.array_split(np.arange(4, columns - 4), max(2, bays // 2)):
         codes[5:28, part[1:-1]] = GLASS

@@ -5,9 +5,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from vprlib.facade import LEVELS, facade
-from vprlib.scenery import car_sides
-from vprlib.town import Key
+from vprlib.city.facade import LEVELS, facade
+from vprlib.city.scenery import car_sides
+from vprlib.city.town import Key
 
 SLOTS = 192  # more than any picture shows; at 300 kB each
 SLOT_TEXELS = 75_000  # the largest house with all its levels

@@ -22,25 +22,30 @@ class Light:
     horizon: np.ndarray  # sky and haze far away, 0-255
     clouds: float  # 0 none - 1 many
 
+    @property
+    def on_ground(self) -> np.ndarray:
+        """What the ground and everything without a wall's direction gets, [3] float32."""
+        return (self.shade + 0.5 * self.sun + 0.6 * self.lamps).astype(np.float32)
+
 
 def light(kind: str, rng: np.random.Generator) -> Light:
     """One moment of that kind; `rng` chooses weather, sun and lamps."""
     sun_deg, clouds, warmth = rng.uniform(0, 360), rng.uniform(0, 1), rng.uniform(0.8, 1.2)
     if kind == "day":
-        sun = np.array([0.48, 0.44, 0.38]) * (1 - 0.8 * clouds)
-        shade = np.array([0.72, 0.74, 0.77]) * (1 + 0.2 * clouds)
+        sun = np.array([0.40, 0.37, 0.32]) * (1 - 0.8 * clouds)
+        shade = np.array([0.76, 0.77, 0.79]) * (1 + 0.2 * clouds)
         zenith = np.array([95, 145, 215]) * (1 - 0.3 * clouds) + 45 * clouds
-        return Light(shade, sun, sun_deg, _rgb(0), 0.0, zenith, _rgb(215, 222, 230), clouds)
+        return Light(shade, sun, sun_deg, _rgb(0, 0, 0), 0.0, zenith, _rgb(215, 222, 230), clouds)
     if kind == "dusk":
-        shade, sun = np.array([0.60, 0.54, 0.57]), np.array([0.38, 0.24, 0.12]) * warmth
+        shade, sun = np.array([0.64, 0.58, 0.60]), np.array([0.34, 0.22, 0.12]) * warmth
         lamps, zenith = np.array([0.12, 0.09, 0.05]), _rgb(100, 110, 155)
         return Light(shade, sun, sun_deg, lamps, 0.12, zenith, _rgb(228, 178, 145), clouds)
-    shade, lamps = np.array([0.32, 0.33, 0.42]), np.array([0.50, 0.39, 0.24]) * warmth
-    return Light(shade, _rgb(0), 0.0, lamps, 0.30, _rgb(22, 28, 54), _rgb(62, 58, 74), clouds)
+    shade, lamps = np.array([0.32, 0.33, 0.42]), np.array([0.38, 0.30, 0.18]) * warmth
+    return Light(shade, _rgb(0, 0, 0), 0.0, lamps, 0.30, _rgb(22, 28, 54), _rgb(62, 58, 74), clouds)
 
 
-def _rgb(red: float, green: float | None = None, blue: float | None = None) -> np.ndarray:
-    return np.array([red, red if green is None else green, red if blue is None else blue], float)
+def _rgb(red: float, green: float, blue: float) -> np.ndarray:
+    return np.array([red, green, blue], float)
 
 
 def sky(now: Light, rng: np.random.Generator) -> np.ndarray:
@@ -67,6 +72,6 @@ def sky_row(slope: np.ndarray) -> np.ndarray:
 
 def lit_windows(now: Light, rng: np.random.Generator) -> np.ndarray:
     """Brightness for each value of the glow channel, [256] float32."""
-    brightness = np.where(rng.random(256) < now.lit, rng.uniform(0.5, 1.0, 256), 0)
+    brightness = np.where(rng.random(256) < now.lit, rng.uniform(0.35, 0.8, 256), 0)
     brightness[0], brightness[255] = 0, 0.7 * (now.lit > 0)
     return brightness.astype(np.float32)

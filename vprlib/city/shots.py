@@ -1,19 +1,22 @@
 """The built-in city: plans which photographs are taken where, and takes them."""
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
-from pydantic import Field, model_validator
 
-from vprlib import sensor
-from vprlib.camera import View
-from vprlib.light import LIGHTS, light
-from vprlib.params import Section
-from vprlib.picture import Sprite, picture
-from vprlib.route import is_northward, place_position, spot_beside
-from vprlib.scenery import passers
-from vprlib.town import PITCH, Town
+from vprlib.city import sensor
+from vprlib.city.camera import View
+from vprlib.city.light import LIGHTS, light
+from vprlib.city.picture import picture
+from vprlib.city.route import is_northward, place_position, spot_beside
+from vprlib.city.scene import CityParams, LightWeights, PartParams, QueryParams
+from vprlib.city.scenery import passers
+from vprlib.city.sprites import Sprite
+from vprlib.city.town import PITCH, Town
+from vprlib.params import UserError
+
+__all__ = ["CityParams", "LightWeights", "PartParams", "Plan", "QueryParams", "Shot"]
+__all__ += ["draw", "encode", "plan"]
 
 ORIGINS = {  # UTM metres; 100 km apart, so that no part ever reaches another
     "train": (350_000.0, 4_470_000.0),
@@ -23,74 +26,6 @@ ORIGINS = {  # UTM metres; 100 km apart, so that no part ever reaches another
 FOLDER_FILES = 1000  # at most so many pictures in one folder
 CAMERA_M = 1.6  # height of every camera, a query's a little lower or higher
 _PLACE, _SPOT, _QUERY, _LIGHT, _PARKED, _WEATHER, _SENSOR, _PASSERS = range(10, 18)  # seeds
-
-
-class QueryParams(Section):
-    """How a query differs from the panorama that it is near."""
-
-    per_location: int = Field(4, ge=1)  # photographs at one spot, headings all around
-    offset_m: tuple[float, float] = (2.0, 6.0)  # from the panorama: over 1 m, at most 10 m
-    heading_jitter_deg: float = Field(30.0, ge=0)  # around evenly spread headings
-    fov_deg: tuple[float, float] = (62.0, 76.0)  # other lenses than the panorama's
-    tilt_deg: tuple[float, float] = (0.0, 9.0)  # held by hand
-    roll_deg: float = Field(2.5, ge=0, le=30)  # either way
-    passers: float = Field(0.6, ge=0)  # mean number of people and cars in the way
-    gain: float = Field(0.12, ge=0, lt=1)  # exposure and white balance, either way
-    blur_px: float = Field(0.6, ge=0)  # widest Gaussian blur
-    noise: float = Field(4.0, ge=0)  # grey levels by day; twice that by night
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        low, high = self.offset_m
-        if not 1.0 < low < high <= 10.0:
-            raise ValueError(
-                f"offset_m should be two distances over 1 and up to 10, but is {low} and {high}"
-            )
-        for name in ("fov_deg", "tilt_deg"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name} should run upwards, but is {low} to {high}")
-        if not 20 <= self.fov_deg[0] <= self.fov_deg[1] <= 110:
-            raise ValueError(f"fov_deg should lie within 20 and 110, but is {self.fov_deg}")
-        if not -30 <= self.tilt_deg[0] <= self.tilt_deg[1] <= 30:
-            raise ValueError(f"tilt_deg should lie within -30 and 30, but is {self.tilt_deg}")
-        return self
-
-
-class CityParams(Section):
-    """What all parts of the city share."""
-
-    seed: int = Field(7, ge=0)  # another seed, another city
-    width: int = Field(160, ge=16)  # pixels of every image
-    height: int = Field(120, ge=16)
-    quality: int = Field(90, ge=1, le=100)  # of the JPEG files
-    headings: int = Field(8, ge=1, le=100)  # tiles of a panorama, all from one position
-    spacing_m: float = Field(9.0, ge=2, le=PITCH)  # between panoramas along a street
-    fov_deg: float = Field(70.0, ge=20, le=110)  # of a tile; over 360 / headings they overlap
-    tilt_deg: float = Field(4.0, ge=-30, le=30)  # of a tile, upwards
-    query: QueryParams = QueryParams()  # changes no database image
-
-
-class LightWeights(Section):
-    """How often a query is taken by each light; only the proportions count."""
-
-    day: float = Field(ge=0)
-    dusk: float = Field(ge=0)
-    night: float = Field(ge=0)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if not self.day + self.dusk + self.night > 0:
-            raise ValueError("at least one of day, dusk and night should be above 0")
-        return self
-
-
-class PartParams(Section):
-    """How large one part of the city is."""
-
-    places: int = Field(ge=1)  # positions of panoramas
-    queries: int = Field(ge=1)  # query images; a larger number keeps the first ones
-    query_light: LightWeights  # database images are always taken by day
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +75,7 @@ def plan(scene: CityParams, part: PartParams, part_name: str) -> Plan:
 def town_of(scene: CityParams, part_name: str) -> Town:
     """The streets of one part."""
     if part_name not in ORIGINS:
-        raise ValueError(f"a part is one of {', '.join(ORIGINS)}, but this one is '{part_name}'")
+        raise UserError(f"The city has the parts {', '.join(ORIGINS)}, but no '{part_name}'.")
     return Town(scene.seed, list(ORIGINS).index(part_name))
 
 
@@ -255,7 +190,7 @@ def _by_hand(
     spread = settings.gain
     exposure, cast = rng.uniform(1 - spread, 1 + spread), rng.uniform(-1, 1, 3) * spread / 3
     gamma = float(np.exp(rng.uniform(-spread, spread)))
-    gains = exposure * (1 + cast) * {"day": 1.0, "dusk": 1.15, "night": 1.25}[kind]
+    gains = exposure * (1 + cast) * {"day": 1.0, "dusk": 1.08, "night": 1.2}[kind]
     noise = settings.noise * (2.0 if kind == "night" else 1.0) * rng.uniform(0.4, 1.0)
     blur = rng.uniform(0, settings.blur_px)
     return sensor.expose(sensor.develop(raw, gains, gamma), blur, noise, rng)

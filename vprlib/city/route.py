@@ -4,7 +4,7 @@ from math import isqrt
 
 import numpy as np
 
-from vprlib.town import PITCH, Town
+from vprlib.city.town import PITCH, Town
 
 LANE_M = 1.7  # a camera stays this near to the middle of the road, clear of parked cars
 PAVEMENT_M = (4.8, 6.2)  # or between these, on the pavement

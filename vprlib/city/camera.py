@@ -57,6 +57,26 @@ class Hits:
     limit: np.ndarray  # [L + 1, C] slopes: foot of the nearest wall, then the top of each layer
 
 
+@dataclass(frozen=True)
+class Sight:
+    """What is behind each ray."""
+
+    rays: Rays
+    hits: Hits
+    layer: np.ndarray  # [H, W] 0 ground, 1 … LAYERS walls, LAYERS + 1 sky
+    index: np.ndarray  # [H, W] into the flat hits [LAYERS * C]
+
+
+def see(view: View, seen: Rays, boxes: np.ndarray) -> Sight:
+    """Which of the boxes, or ground, or sky, each ray meets first."""
+    hits = cast(view, boxes, seen.side)
+    layer = np.zeros(seen.slope.shape, np.int32)
+    for limit in hits.limit:
+        layer += seen.slope > limit.take(seen.column)
+    index = (np.clip(layer, 1, LAYERS) - 1) * np.int32(len(seen.side)) + seen.column
+    return Sight(seen, hits, layer, index)
+
+
 def rays(view: View) -> Rays:
     """Turns every pixel's ray by roll and tilt into slope and side of the level view."""
     right, up, ahead = _turned(view)
@@ -114,15 +134,14 @@ def _peel(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The nearest box of each column, then the nearest that rises above it, and so on."""
     columns = np.arange(depth.shape[1])
-    chosen, depths, limits = [], [], []
-    for layer in range(LAYERS):
-        chosen.append(depth.argmin(0))
-        depths.append(depth[chosen[-1], columns])
-        is_met = depths[-1] < FAR
-        floor = limits[-1] if layer else -view.height_m / depths[0]
-        limits += [floor] if layer == 0 else []
-        limits.append(np.where(is_met, np.maximum(top[chosen[-1], columns], floor), floor))
-        depth = np.where(top > limits[-1], depth, np.float32(FAR)) if layer + 1 < LAYERS else depth
+    chosen, depths, limits = [], [], [-view.height_m / depth.min(0)]
+    for _ in range(LAYERS):
+        nearest = depth.argmin(0)
+        chosen.append(nearest)
+        depths.append(depth[nearest, columns])
+        rise = np.maximum(top[nearest, columns], limits[-1])
+        limits.append(np.where(depths[-1] < FAR, rise, limits[-1]))
+        depth = np.where(top > limits[-1], depth, np.float32(FAR))
     return np.stack(chosen), np.stack(depths), np.stack(limits).astype(np.float32)
 
 
@@ -143,14 +162,6 @@ def _described(
     along = (depth * direction[axis, columns] - start) / (stop - start)
     outward = -np.sign(direction)[:, None] * np.stack([is_side, ~is_side])
     return Hits(box, depth, np.clip(along, 0, 0.9999), stop - start, outward, limit)
-
-
-def layer_of(rays: Rays, hits: Hits) -> np.ndarray:
-    """0 ground, 1 … LAYERS walls from near to far, LAYERS + 1 sky, [H, W] int8."""
-    layer = np.zeros(rays.slope.shape, np.int32)
-    for limit in hits.limit:
-        layer += rays.slope > limit[rays.column]
-    return layer
 
 
 def project(view: View, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,0 +1,145 @@
+"""Holds dvc.yaml against what each stage really imports and loads."""
+
+import ast
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+# in dvc.yaml's templates → the name that a stage's params class has for it
+NAMES = {
+    "${train_on}": "{recipe}",
+    "${item.dataset}": "{dataset}",
+    "${key}": {"make_city": "{part}", "parse_mat": "{dataset}"},
+}
+EVERY_STAGE = {"runtime"}  # listed by no stage: it changes no result
+
+
+def block(stage: str) -> dict:
+    return PIPELINE[stage].get("do", PIPELINE[stage])
+
+
+def imported_files(path: Path) -> set[Path]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        files = (ROOT / f"{name.replace('.', '/')}.py" for name in names)
+        packages = (ROOT / name.replace(".", "/") / "__init__.py" for name in names)
+        found |= {f for f in (*files, *packages) if f.exists() and "vprlib" in f.parts}
+    return found
+
+
+def everything_imported(path: Path) -> set[str]:
+    seen, waiting = set(), [path]
+    while waiting:
+        new = imported_files(waiting.pop()) - seen
+        seen |= new
+        waiting += new
+    return {str(f.relative_to(ROOT)) for f in seen if f.name != "__init__.py"}
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_deps_name_the_script_and_every_module_it_imports(stage):
+    listed = {dep for dep in block(stage)["deps"] if dep.endswith(".py")}
+    assert listed == {f"stages/{stage}.py"} | everything_imported(ROOT / f"stages/{stage}.py")
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_params_are_the_sections_that_the_stage_loads(stage):
+    listed = set()
+    for place in block(stage).get("params", []):
+        for template, name in NAMES.items():
+            place = place.replace(template, name if isinstance(name, str) else name.get(stage, ""))
+        listed.add(place)
+    loaded = {"recipe": "{recipe}", "dataset": "{dataset}", "part": "{part}"}
+    params = importlib.import_module(f"stages.{stage}").Params
+    assert set(params.places(**loaded).values()) - EVERY_STAGE == listed
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_the_command_runs_the_module_of_the_stage_with_options_that_it_has(stage):
+    command = block(stage)["cmd"]
+    assert command.startswith(f"python -m stages.{stage} ")
+    script = (ROOT / f"stages/{stage}.py").read_text()
+    options = {o.replace("-", "_") for o in re.findall(r"--([a-z-]+)", command)}
+    assert options == set(re.findall(r"(\w+): (?:str|Path) = typer\.Option", script))
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_every_path_in_the_command_is_a_dependency_or_an_output(stage):
+    free = {"data/raw", "data/raw/weights", "artifacts/.scratch", "artifacts/tensorboard"}
+    free |= {"data/raw/${item}"}  # folders of images: their index is the dependency
+    listed = block(stage)
+    known = {p for p in listed["deps"] if isinstance(p, str)}
+    for kind in ("outs", "metrics", "plots"):
+        for entry in listed.get(kind, []):
+            known |= {entry} if isinstance(entry, str) else set(entry)
+    used = set(re.findall(r"--[a-z-]+ ((?:data|artifacts|metrics)/\S+)", listed["cmd"]))
+    assert used - free <= known
+    assert {p for p in known if not p.endswith(".py")} - used <= {"data/index/switches.txt"}
+
+
+def test_stages_stand_in_the_order_in_which_data_flows():
+    expected = (
+        "check_switches make_city parse_mat sample_features kmeans_centroids init_model train"
+        " extract_db extract_queries recall"
+    )
+    assert list(PIPELINE) == expected.split()
+
+
+def test_every_stage_script_is_in_the_pipeline():
+    scripts = {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"}
+    assert scripts == set(PIPELINE)
+
+
+def test_the_library_never_imports_a_stage_or_dvc():
+    for path in (ROOT / "vprlib").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [n for n in names if n.split(".")[0] in ("stages", "dvc")], path
+
+
+def test_imports_have_no_cycle():
+    modules = sorted((ROOT / "vprlib").rglob("*.py"))
+    done: set[Path] = set()
+
+    def visit(path: Path, above: tuple[Path, ...]) -> None:
+        assert path not in above, " → ".join(p.stem for p in (*above, path))
+        if path not in done:
+            for below in imported_files(path):
+                if below.name != "__init__.py":
+                    visit(below, (*above, path))
+            done.add(path)
+
+    for path in modules:
+        visit(path, ())
+
+
+def test_only_the_artifacts_module_writes_files():
+    writing = re.compile(r"\.write_(?:text|bytes)\(|savemat\(|\.open\(\s*[\"'][wax]|, [\"']w[\"']")
+    for path in (*(ROOT / "vprlib").rglob("*.py"), *(ROOT / "stages").glob("*.py")):
+        if path.name == "artifacts.py":
+            continue
+        lines = [line for line in path.read_text().splitlines() if writing.search(line)]
+        in_memory = "savemat(buffer"
+        assert not [line for line in lines if in_memory not in line], path
+
+
+@pytest.mark.parametrize(
+    "stage", ["check_switches", "make_city", "parse_mat", "kmeans_centroids", "recall"]
+)
+def test_stages_without_a_network_do_not_load_torch(stage):
+    import subprocess
+    import sys
+
+    code = f"import sys, stages.{stage}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,0 +1,373 @@
+"""Whole stages on a toy set: what they write, and one sentence for each bad input."""
+
+import errno
+import json
+import urllib.error
+
+import h5py
+import numpy as np
+import pytest
+import toy
+
+from vprlib import artifacts, backbones, training
+from vprlib.dbstruct import specification_bytes
+
+PARSE = {
+    "dataset": "toy_train",
+    "mat": "data/raw/toy/datasets/toy_train.mat",
+    "images": "data/raw/toy",
+    "db_out": "data/index/toy_train/db.h5",
+    "queries_out": "data/index/toy_train/queries.h5",
+    "metrics_out": "metrics/sets/toy_train.json",
+}
+SAMPLE = {
+    "recipe": "toy",
+    "db": "data/index/toy_train/db.h5",
+    "raw": "data/raw",
+    "weights": "data/raw/weights",
+    "out": "artifacts/features/sample.h5",
+}
+KMEANS = {
+    "recipe": "toy",
+    "sample": "artifacts/features/sample.h5",
+    "out": "artifacts/features/centroids.h5",
+}
+INIT = {
+    "recipe": "toy",
+    "sample": "artifacts/features/sample.h5",
+    "centroids": "artifacts/features/centroids.h5",
+    "weights": "data/raw/weights",
+    "out": "artifacts/models/off_the_shelf.safetensors",
+}
+TRAIN = {
+    "recipe": "toy",
+    "start": "artifacts/models/off_the_shelf.safetensors",
+    "db": "data/index/toy_train/db.h5",
+    "queries": "data/index/toy_train/queries.h5",
+    "val_db": "data/index/toy_train/db.h5",
+    "val_queries": "data/index/toy_train/queries.h5",
+    "raw": "data/raw",
+    "scratch": "artifacts/.scratch",
+    "scalars": "artifacts/tensorboard",
+    "out": "artifacts/models/trained.safetensors",
+    "metrics_out": "metrics/train.json",
+    "log_out": "metrics/train.csv",
+    "plot_out": "artifacts/plots/train.png",
+}
+EXTRACT = {
+    "dataset": "toy_train",
+    "index": "data/index/toy_train/db.h5",
+    "model": "artifacts/models/off_the_shelf.safetensors",
+    "raw": "data/raw",
+    "out": "artifacts/descriptors/db.h5",
+}
+RECALL = {
+    "dataset": "toy_train",
+    "variant": "off_the_shelf",
+    "code": "full",
+    "db_index": "data/index/toy_train/db.h5",
+    "queries_index": "data/index/toy_train/queries.h5",
+    "db": "artifacts/descriptors/db.h5",
+    "queries": "artifacts/descriptors/queries.h5",
+    "predictions_out": "artifacts/predictions/toy.h5",
+    "metrics_out": "metrics/recall/toy.json",
+    "curve_out": "metrics/recall/toy.csv",
+    "plot_out": "artifacts/plots/toy.png",
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with params.yaml and the toy set; the test runs inside it."""
+    monkeypatch.chdir(tmp_path)
+    toy.write_params(tmp_path, toy.params())
+    toy.write_set(tmp_path / "data/raw", "toy_train")
+    return tmp_path
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a stage that must succeed; gives what it said."""
+
+    def run_well(stage, options):
+        code, said = toy.run_stage(stage, monkeypatch, capsys, **options)
+        assert code == 0, said
+        return said
+
+    return run_well
+
+
+@pytest.fixture
+def refused(here, monkeypatch, capsys):
+    """Runs a stage that must be refused with one sentence, and must write nothing."""
+
+    def run_badly(stage, options, **changes):
+        before = sorted(here.rglob("*"))
+        code, said = toy.run_stage(stage, monkeypatch, capsys, **{**options, **changes})
+        assert code == 1
+        assert said.startswith("error: ") and said.count("\n") == 1 and "Traceback" not in said
+        new = set(here.rglob("*")) - set(before)
+        assert not [path for path in new if path.is_file() and ".scratch" not in path.parts]
+        return said
+
+    return run_badly
+
+
+def edit_params(here, place, **values):
+    tree = toy.params()
+    node = tree
+    for key in place.split("."):
+        node = node[key]
+    node.update(values)
+    toy.write_params(here, tree)
+
+
+def to_model(run):
+    for stage, options in (
+        ("parse_mat", PARSE),
+        ("sample_features", SAMPLE),
+        ("kmeans_centroids", KMEANS),
+        ("init_model", INIT),
+    ):
+        run(stage, options)
+
+
+def test_the_stages_one_after_the_other_end_in_recall(here, run):
+    to_model(run)
+    run("train", TRAIN)
+    run("extract_db", EXTRACT)
+    queries = {"index": RECALL["queries_index"], "out": RECALL["queries"]}
+    run("extract_queries", {**EXTRACT, **queries})
+    said = run("recall", RECALL)
+    metrics = json.loads((here / RECALL["metrics_out"]).read_text())
+    assert metrics["queries"] == 6 and metrics["queries_without_positive"] == 0
+    assert 0 <= metrics["recall@1"] <= metrics["recall@5"] <= metrics["recall@20"] == 1
+    assert f"recall@1 {metrics['recall@1']:.3f}" in said
+    with h5py.File(here / RECALL["predictions_out"]) as file:
+        assert file["indices"].shape == file["hits"].shape == (6, 12)
+        assert np.mean(file["hits"][:, 0]) == metrics["recall@1"]
+    assert not (here / TRAIN["scratch"]).exists() or not list((here / TRAIN["scratch"]).iterdir())
+
+
+def test_a_stage_run_twice_writes_the_same_bytes(here, run):
+    to_model(run)
+    outputs = [*here.glob("artifacts/**/*.*"), *here.glob("data/index/**/*.h5")]
+    first = {path: path.read_bytes() for path in outputs}
+    to_model(run)
+    assert len(first) == 5 and {path: path.read_bytes() for path in outputs} == first
+
+
+def test_new_queries_do_not_change_the_database_index(here, run):
+    run("parse_mat", PARSE)
+    before = (here / PARSE["db_out"]).read_bytes()
+    spec = toy.specification(name="toy_train")
+    moved = toy.Specification(**{**vars(spec), "query_positions": spec.query_positions + 1.5})
+    (here / PARSE["mat"]).write_bytes(specification_bytes(moved))
+    run("parse_mat", PARSE)
+    assert (here / PARSE["db_out"]).read_bytes() == before
+
+
+def test_a_misspelt_parameter_names_its_section_and_the_right_name(here, refused):
+    edit_params(here, "recipes.toy.kmeans", cluster=4)
+    said = refused("kmeans_centroids", KMEANS)
+    assert "recipes.toy.kmeans has no 'cluster'; did you mean 'clusters'?" in said
+
+
+def test_a_missing_parameter_section_is_named(here, refused):
+    tree = toy.params()
+    tree["recipes"]["toy"]["kmean"] = tree["recipes"]["toy"].pop("kmeans")
+    toy.write_params(here, tree)
+    assert "recipes.toy has no 'kmean'; did you mean 'kmeans'?" in refused("init_model", INIT)
+
+
+def test_a_wrong_type_names_the_parameter_and_its_value(here, refused):
+    edit_params(here, "recipes.toy.kmeans", iterations="many")
+    assert "recipes.toy.kmeans.iterations is 'many'" in refused("kmeans_centroids", KMEANS)
+
+
+def test_more_words_than_descriptors_are_refused(here, run, refused):
+    run("parse_mat", PARSE)
+    run("sample_features", SAMPLE)
+    edit_params(here, "recipes.toy.kmeans", clusters=999)
+    said = refused("kmeans_centroids", KMEANS)
+    assert "clusters is 999, but the sample has" in said
+
+
+def test_a_missing_mat_is_named(refused):
+    said = refused("parse_mat", PARSE, mat="data/raw/toy/datasets/none.mat")
+    assert "none.mat is missing" in said
+
+
+def test_a_truncated_mat_is_named(here, refused):
+    path = here / PARSE["mat"]
+    path.write_bytes(path.read_bytes()[:400])
+    assert "toy_train.mat cannot be read as a .mat file" in refused("parse_mat", PARSE)
+
+
+def test_a_text_file_is_no_mat(here, refused):
+    (here / PARSE["mat"]).write_text("hello, this is not MATLAB at all\n" * 20)
+    assert "cannot be read as a .mat file" in refused("parse_mat", PARSE)
+
+
+def write_struct(path, **changes):
+    """The toy's specification with fields replaced, or left out where None."""
+    import scipy.io
+
+    content = scipy.io.loadmat(path)["dbStruct"][0, 0]
+    fields = {name: content[name] for name in content.dtype.names} | changes
+    struct = {name: value for name, value in fields.items() if value is not None}
+    scipy.io.savemat(path, {"dbStruct": struct})
+
+
+def test_a_mat_that_lacks_a_field_is_refused(here, refused):
+    write_struct(here / PARSE["mat"], utmQ=None)
+    assert "dbStruct lacks the field 'utmQ'; it has whichSet" in refused("parse_mat", PARSE)
+
+
+def test_counts_that_disagree_are_refused(here, refused):
+    write_struct(here / PARSE["mat"], numQueries=np.uint8(7))
+    said = refused("parse_mat", PARSE)
+    assert "qImageFns has 6 entries, but numQueries says 7" in said
+
+
+def test_names_that_leave_the_folder_are_refused(here, refused):
+    names = np.empty((6, 1), dtype=object)
+    names[:, 0] = ["../../secret.jpg"] * 6
+    write_struct(here / PARSE["mat"], qImageFns=names)
+    assert "'../../secret.jpg' leaves the data set's folder" in refused("parse_mat", PARSE)
+
+
+def test_missing_images_are_counted_and_named(here, refused):
+    for path in sorted((here / "data/raw/toy/000").glob("*.jpg")):
+        path.unlink()
+    said = refused("parse_mat", PARSE)
+    assert "2 of 12 images are missing below data/raw/toy: 000/toy_train_000.jpg" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is empty (zero bytes)"),
+        (b"no image at all", "is not an image"),
+        ("truncated", "is truncated or damaged"),
+    ],
+)
+def test_images_that_cannot_be_used_are_named(here, refused, content, problem):
+    path = here / "data/raw/toy/002/toy_train_004.jpg"
+    path.write_bytes(path.read_bytes()[:1200] if content == "truncated" else content)
+    assert f"1 of 12 images below data/raw/toy cannot be used: 002/toy_train_004.jpg {problem}" in (
+        refused("parse_mat", PARSE)
+    )
+
+
+def test_a_full_disk_is_said(here, refused, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(artifacts.os, "fsync", full)
+    assert "db.h5 could not be written: no space left on the disk" in refused("parse_mat", PARSE)
+
+
+def test_a_read_only_output_is_said(here, refused, monkeypatch):
+    def read_only(self, *arguments, **options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(artifacts.Path, "mkdir", read_only)
+    said = refused("parse_mat", PARSE)
+    assert "db.h5 could not be written: read-only file system" in said
+
+
+def test_a_disk_that_fills_up_while_describing_leaves_no_file(here, run, refused, monkeypatch):
+    to_model(run)
+
+    def full(target, *arguments):
+        target[0] = 1.0
+        raise OSError("Can't write data (file write failed: errno = 28, error message = 'full')")
+
+    monkeypatch.setattr("vprlib.extraction.describe_into", full)
+    assert "no space left on the disk" in refused("extract_db", EXTRACT)
+
+
+def test_queries_that_are_nowhere_near_the_database_are_refused(here, refused):
+    write_struct(here / PARSE["mat"], utmQ=np.full((2, 6), 77.0))
+    said = refused("parse_mat", PARSE)
+    assert "no query of toy_train has a database image within 25 m" in said
+
+
+def test_a_training_set_without_any_positive_is_refused(here, run, refused):
+    to_model(run)
+    edit_params(here, "recipes.toy.train", positive_radius_m=1.5)
+    said = refused("train", TRAIN)
+    assert "no query of toy_train can be trained on" in said and "1.5 m" in said
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_state(here, run, refused, monkeypatch):
+    to_model(run)
+    monkeypatch.setattr(training, "triplet_loss", lambda *a: a[0].sum() * float("nan"))
+    said = refused("train", TRAIN)
+    assert "the loss became nan in epoch 1, step 1" in said
+    assert list((here / TRAIN["scratch"]).glob("train-*/state.pt"))
+
+
+def test_a_block_in_which_nothing_violates_the_margin_is_no_error(here, run):
+    to_model(run)
+    edit_params(here, "recipes.toy.train", margin=1e-12, negative_radius_m=100.0)
+    run("train", TRAIN)
+
+
+def test_imagenet_weights_without_a_network_name_the_place_for_the_file(
+    here, run, refused, monkeypatch
+):
+    run("parse_mat", PARSE)
+    edit_params(here, "recipes.toy.model.backbone", weights="imagenet")
+    entry = backbones.torchvision.models.AlexNet_Weights
+
+    def offline(self, **options):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(entry, "get_state_dict", offline)
+    said = refused("sample_features", SAMPLE)
+    assert "put it at data/raw/weights/alexnet-owt-7be5be79.pth" in said
+
+
+def test_an_image_of_another_size_than_parsed_is_named_with_the_command(here, run, refused):
+    from PIL import Image
+
+    to_model(run)
+    Image.new("RGB", (50, 40)).save(here / "data/raw/toy/001/toy_train_002.jpg")
+    said = refused("extract_db", EXTRACT)
+    assert "001/toy_train_002.jpg is 50×40, but was 80×64" in said
+    assert "`dvc repro -f -s parse_mat@toy_train`" in said
+
+
+def test_switches_that_do_not_cover_what_is_evaluated_are_refused(here, refused):
+    tree = toy.params()
+    tree["eval_on"] = ["pitts30k_test"]
+    toy.write_params(here, tree)
+    said = refused("check_switches", {"out": "data/index/switches.txt"})
+    assert "eval_on needs the set 'pitts30k_test', which `sets` does not list" in said
+
+
+def test_a_device_that_is_not_there_is_said(here, run, refused):
+    to_model(run)
+    edit_params(here, "runtime", device="cuda:99")
+    assert "runtime.device is 'cuda:99', which does not work here" in refused("train", TRAIN)
+
+
+def test_photographs_of_all_kinds_and_sizes_are_described(here, run):
+    from PIL import Image
+
+    folder = here / "data/raw/toy"
+    kinds = {"000/toy_train_000.jpg": "L", "000/toy_train_001.jpg": "CMYK"}
+    for name, mode in kinds.items():
+        Image.open(folder / name).convert(mode).save(folder / name)
+    for name, mode in (("001/toy_train_002.jpg", "P"), ("001/toy_train_003.jpg", "RGBA")):
+        Image.open(folder / name).convert(mode).save(folder / name, format="PNG")
+    Image.open(folder / "002/toy_train_004.jpg").resize((64, 80)).save(
+        folder / "002/toy_train_004.jpg"
+    )
+    to_model(run)
+    run("extract_db", EXTRACT)
+    with h5py.File(here / EXTRACT["out"]) as file:
+        norms = np.linalg.norm(file["descriptors"][:], axis=1)
+    assert norms == pytest.approx(np.ones(12), abs=1e-5)

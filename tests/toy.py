@@ -1,0 +1,88 @@
+"""A toy data set on disk and a way to run a stage on it, for tests of whole stages."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from vprlib import command
+from vprlib.dbstruct import Specification, specification_bytes
+
+ROOT = Path(__file__).parents[1]
+SPACING_M = 30.0  # between places, so that neighbours are negatives
+
+
+def specification(places: int = 6, name: str = "toy") -> Specification:
+    """Two database images and one query a place."""
+    centres = 500_000.0 + SPACING_M * np.arange(places)
+    database = np.repeat(centres, 2) + np.tile([0.0, 4.0], places)
+    northing = 4_400_000.5
+    return Specification(
+        which_set=name,
+        database_names=[f"{i // 2:03d}/{name}_{i:03d}.jpg" for i in range(2 * places)],
+        database_positions=np.stack([database, np.full(2 * places, northing)], axis=1),
+        query_names=[f"{i:03d}/{name}_q{i:03d}.jpg" for i in range(places)],
+        query_positions=np.stack([centres + 2.0, np.full(places, northing)], axis=1),
+        positive_radius_m=25.0,
+        training_radius_m=10.0,
+    )
+
+
+def write_images(folder: Path, spec: Specification, size: tuple[int, int] = (80, 64)) -> None:
+    """A picture a place: blocks of colours that its images share, and noise that they do not."""
+    noise = np.random.default_rng(1)
+    sides = [(spec.database_names, ""), (spec.query_names, "queries_real")]
+    for names, prefix in sides:
+        for name in names:
+            place = int(name.split("/")[0])
+            blocks = np.random.default_rng(place).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+            image = np.asarray(Image.fromarray(blocks).resize(size, Image.Resampling.NEAREST))
+            image = image + noise.normal(0, 25, image.shape)
+            path = folder / prefix / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(path)
+
+
+def write_set(raw: Path, name: str, spec: Specification | None = None) -> Specification:
+    """Specification and images as a real set lies below data/raw."""
+    spec = spec or specification(name=name)
+    folder = raw / "toy"
+    (folder / "datasets").mkdir(parents=True, exist_ok=True)
+    (folder / "datasets" / f"{name}.mat").write_bytes(specification_bytes(spec))
+    write_images(folder, spec)
+    return spec
+
+
+def params() -> dict:
+    """The project's params.yaml, with a recipe and sets of the toy."""
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    tree["sets"] = {"toy_train": "toy", "toy_val": "toy"}
+    tree["train_on"], tree["eval_on"] = "toy", ["toy_val"]
+    for name in tree["sets"]:
+        tree["datasets"][name] = tree["datasets"]["city_test"]
+    tree["recipes"]["toy"] = yaml.safe_load(yaml.safe_dump(tree["recipes"]["city"]))
+    tree["recipes"]["toy"]["sample"].update(images=4, positions=4)
+    tree["recipes"]["toy"]["kmeans"].update(clusters=3, iterations=5)
+    tree["recipes"]["toy"]["train"].update(epochs=1)
+    tree["runtime"].update(device="cpu", workers=1)
+    return tree
+
+
+def write_params(folder: Path, tree: dict) -> None:
+    (folder / "params.yaml").write_text(yaml.safe_dump(tree))
+
+
+def run_stage(stage: str, monkeypatch, capsys, **options: object) -> tuple[int, str]:
+    """Exit code and what was said, as `python -m stages.<stage>` would give them."""
+    arguments = [a for k, v in options.items() for a in (f"--{k.replace('_', '-')}", str(v))]
+    monkeypatch.setattr(sys, "argv", [stage, *arguments])
+    capsys.readouterr()
+    try:
+        command.run(importlib.import_module(f"stages.{stage}").main)
+    except SystemExit as stop:
+        code = stop.code
+    said = capsys.readouterr()
+    return int(code or 0), said.out + said.err
