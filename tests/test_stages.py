@@ -303,6 +303,7 @@ def test_a_training_set_without_any_positive_is_refused(here, run, refused):
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_state(here, run, refused, monkeypatch):
     to_model(run)
+    edit_params(here, "recipes.toy.train", margin=4.0)  # everything violates it
     monkeypatch.setattr(training, "triplet_loss", lambda *a: a[0].sum() * float("nan"))
     said = refused("train", TRAIN)
     assert "the loss became nan in epoch 1, step 1" in said

@@ -1,6 +1,9 @@
 """The device that computes, set up so that the same inputs give the same bytes."""
 
+import os
+
 import torch
+import torch.utils.deterministic
 
 from vprlib.params import UserError
 from vprlib.runtime import RuntimeSettings
@@ -9,6 +12,10 @@ from vprlib.runtime import RuntimeSettings
 def prepare(runtime: RuntimeSettings) -> torch.device:
     """Sets threads and deterministic kernels for the whole process; gives the device."""
     torch.set_num_threads(runtime.cores)
+    # without this, the gradient of indexing adds up in the order in which threads come by
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = False

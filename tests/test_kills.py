@@ -1,0 +1,80 @@
+"""Two clones end alike, and so does one that is killed again and again."""
+
+import os
+import random
+import signal
+import subprocess
+
+import pytest
+import tiny
+
+pytestmark = pytest.mark.slow
+
+KILLS = 10
+
+
+def longer(tree):
+    """Training takes most of the time, in many blocks and epochs."""
+    tree["recipes"]["city"]["train"].update(epochs=6, refresh_queries=4)
+    return tree
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory):
+    project = tiny.Project(tmp_path_factory.mktemp("untouched") / "project")
+    project.write(longer(tiny.params()))
+    project.repro()
+    return project
+
+
+def kill_after(project, seconds):
+    """Whether `dvc repro` was still at work when its whole group was killed."""
+    process = project.start("repro")
+    try:
+        process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return True
+    assert process.returncode == 0
+    return False
+
+
+def test_two_clones_end_with_the_same_lock(untouched, tmp_path):
+    project = tiny.Project(tmp_path / "second")
+    project.write(longer(tiny.params()))
+    project.repro()
+    assert project.lock == untouched.lock
+
+
+def test_a_run_killed_ten_times_ends_with_the_same_lock(untouched, tmp_path):
+    project = tiny.Project(tmp_path / "killed")
+    project.write(longer(tiny.params()))
+    moments = random.Random(7)
+    for _ in range(KILLS):
+        kill_after(project, moments.uniform(3, 14))
+    project.repro()
+    assert project.lock == untouched.lock
+    assert not list((project.folder / "artifacts/.scratch").glob("*"))
+    assert not list(project.folder.rglob("*.partial"))
+
+
+def test_training_killed_in_the_middle_goes_on_from_its_state(untouched, tmp_path):
+    project = tiny.Project(tmp_path / "training")
+    project.write(longer(tiny.params()))
+    project.dvc("repro", "init_model")
+    states = project.folder / "artifacts/.scratch"
+    seen = set()
+    for _ in range(3):
+        process = project.start("repro", "train")
+        while process.poll() is None:
+            kept = {path.stat().st_mtime_ns for path in states.glob("train-*/state.pt")}
+            if len(kept - seen) and len(seen | kept) > len(seen):
+                seen |= kept
+                if len(seen) % 3 == 0:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.communicate()
+                    break
+    assert len(seen) >= 3 and list(states.glob("train-*/state.pt"))
+    project.repro()
+    assert project.lock == untouched.lock

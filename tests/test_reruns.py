@@ -1,0 +1,161 @@
+"""What an edit reruns: a row of the README's table each, on a tiny city."""
+
+import shutil
+import time
+
+import pytest
+import tiny
+
+pytestmark = pytest.mark.slow
+
+SIDES = ("extract_db", "extract_queries")
+
+
+def described(dataset, *variants):
+    return {f"{side}@{dataset}-{v}" for side in SIDES for v in variants}
+
+
+def evaluated(dataset, *variants):
+    return {f"recall@{dataset}-{v}-full" for v in variants}
+
+
+BOTH = ("off_the_shelf", "trained")
+BELOW_INIT = described("city_test", *BOTH) | evaluated("city_test", *BOTH) | {"init_model", "train"}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The tiny city, run once with its default parameters."""
+    project = tiny.Project(tmp_path_factory.mktemp("reruns") / "project")
+    ran = project.repro()
+    assert {"check_switches", "make_city@test", "parse_mat@city_val", "train"} <= ran
+    return project
+
+
+@pytest.fixture
+def project(built):
+    """Back at the defaults after each test, from the run cache alone."""
+    yield built
+    built.write(tiny.params())
+    assert built.repro() == set()
+
+
+def edited(project, change):
+    tree = tiny.params()
+    change(tree)
+    project.write(tree)
+    return project.repro()
+
+
+def test_no_edit_runs_nothing_in_two_seconds(project):
+    durations = []
+    for _ in range(3):
+        start = time.monotonic()
+        assert project.repro() == set()
+        durations.append(time.monotonic() - start)
+    assert min(durations) <= 2
+
+
+def test_other_ns_run_recall_alone(project):
+    ran = edited(project, lambda tree: tree["recall"].update(ns=[1, 2, 3]))
+    assert ran == evaluated("city_test", *BOTH)
+
+
+def test_another_radius_runs_recall_alone(project):
+    ran = edited(project, lambda tree: tree["datasets"]["city_test"].update(radius_m=10.0))
+    assert ran == evaluated("city_test", *BOTH)
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"clusters": 5}])
+def test_other_words_run_everything_below_the_sample(project, change):
+    ran = edited(project, lambda tree: tree["recipes"]["city"]["kmeans"].update(change))
+    assert ran == BELOW_INIT | {"kmeans_centroids"}
+
+
+def test_another_learning_rate_leaves_the_untrained_network_alone(project):
+    ran = edited(project, lambda t: t["recipes"]["city"]["train"].update(learning_rate=3e-4))
+    assert ran == {"train"} | described("city_test", "trained") | evaluated("city_test", "trained")
+
+
+def test_another_data_set_runs_its_own_stages(project):
+    specifications = project.folder / "data/raw/city/datasets"
+    shutil.copy(specifications / "city_test.mat", specifications / "more_test.mat")
+
+    def change(tree):
+        tree["sets"]["more_test"] = "city"
+        tree["datasets"]["more_test"] = tree["datasets"]["city_test"]
+        tree["eval_on"] = ["city_test", "more_test"]
+
+    own = described("more_test", *BOTH) | evaluated("more_test", *BOTH) | {"parse_mat@more_test"}
+    assert edited(project, change) == own | {"check_switches"}
+
+
+def test_another_variant_runs_its_own_stages(tmp_path):
+    project = tiny.Project(tmp_path / "project")
+    tree = tiny.params() | {"variants": ["off_the_shelf"]}
+    tree["recipes"]["city"]["train"].update(epochs=0)
+    project.write(tree)
+    project.repro()
+    project.write(tree | {"variants": list(BOTH)})
+    own = described("city_test", "trained") | evaluated("city_test", "trained")
+    assert project.repro() == own | {"check_switches"}
+
+
+def test_other_light_describes_the_queries_again_and_not_the_database(project):
+    night = {"day": 0.0, "dusk": 0.0, "night": 1.0}
+    ran = edited(project, lambda t: t["city"]["parts"]["test"].update(query_light=night))
+    queries = {f"extract_queries@city_test-{v}" for v in BOTH}
+    drawn = {"make_city@test", "parse_mat@city_test"}
+    assert ran == drawn | queries | evaluated("city_test", *BOTH)
+
+
+def test_the_runtime_block_runs_nothing(project):
+    change = {"device": "auto", "workers": 3, "threads": 1, "memory_gib": 0.5}
+    assert edited(project, lambda tree: tree["runtime"].update(change)) == set()
+
+
+def test_the_old_value_is_restored_without_computing(project):
+    edited(project, lambda t: t["recipes"]["city"]["train"].update(learning_rate=2e-4))
+    project.write(tiny.params())
+    assert project.repro() == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("vprlib/search.py", {"train"} | evaluated("city_test", *BOTH)),
+        ("vprlib/assembly.py", {"init_model"}),
+        ("vprlib/table.py", set()),
+    ],
+)
+def test_an_edit_in_the_library_runs_the_stages_that_import_it(project, module, expected):
+    path = project.folder / module
+    old = path.read_text()
+    path.write_text(old + "\n# an edit\n")
+    try:
+        assert project.repro() == expected
+    finally:
+        path.write_text(old)
+
+
+def test_a_second_repro_at_the_same_time_is_refused(project):
+    project.write(tiny.params() | {"recall": {"ns": [1, 4], "denominator": "all"}})
+    first = project.start("repro")
+    time.sleep(2.5)
+    second = project.start("repro")
+    said, _ = second.communicate()
+    first.communicate()
+    assert first.returncode == 0
+    assert second.returncode != 0 and "Traceback" not in said
+    assert "busy" in said or "Unable to acquire lock" in said, said
+
+
+def test_metrics_and_params_diff_name_what_changed(project):
+    subprocess_git = ["git", "-C", str(project.folder), "-c", "user.name=t", "-c", "user.email=t@t"]
+    import subprocess
+
+    subprocess.run([*subprocess_git, "add", "-A"], check=True)
+    subprocess.run([*subprocess_git, "commit", "-qm", "base"], check=True)
+    edited(project, lambda tree: tree["recall"].update(ns=[1, 12]))
+    assert "recall.ns" in project.dvc("params", "diff")
+    assert "recall@12" in project.dvc("metrics", "diff")

@@ -1,0 +1,73 @@
+"""A copy of the project with a city so small that the whole pipeline takes a minute."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PARTS = {
+    "train": {"places": 6, "queries": 16},
+    "val": {"places": 4, "queries": 8},
+    "test": {"places": 6, "queries": 12},
+}
+LIGHT = {"day": 0.5, "dusk": 0.3, "night": 0.2}
+
+
+def params() -> dict:
+    """The project's params.yaml with a tiny city and a tiny recipe."""
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    tree["city"]["scene"].update(width=80, height=64, headings=4)
+    tree["city"]["parts"] = {k: {**v, "query_light": LIGHT} for k, v in PARTS.items()}
+    recipe = tree["recipes"]["city"]
+    recipe["sample"].update(images=16, positions=4)
+    recipe["kmeans"].update(clusters=4, iterations=10)
+    recipe["train"].update(epochs=2, refresh_queries=8, negatives=3)
+    tree["runtime"].update(device="cpu", threads=2)
+    return tree
+
+
+class Project:
+    """A clone in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        for name in ("vprlib", "stages", ".dvc/config", "dvc.yaml", ".dvcignore", ".gitignore"):
+            source, target = ROOT / name, folder / name
+            target.parent.mkdir(exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
+        self.write(params())
+        subprocess.run(["git", "init", "-q", folder], check=True)
+
+    def write(self, tree: dict) -> None:
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(tree))
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            ["dvc", *arguments],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def dvc(self, *arguments: str) -> str:
+        process = self.start(*arguments)
+        said, _ = process.communicate()
+        assert process.returncode == 0, said
+        return said
+
+    def repro(self) -> set[str]:
+        """Runs what is stale; gives the stages that really ran."""
+        return set(re.findall(r"Running stage '(.+)'", self.dvc("repro")))
+
+    @property
+    def lock(self) -> str:
+        return (self.folder / "dvc.lock").read_text()
