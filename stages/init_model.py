@@ -8,10 +8,10 @@ import typer
 
 from vprlib import command
 from vprlib.assembly import PoolSettings, assemble
-from vprlib.backbones import BackboneSettings, starting_backbone
 from vprlib.model import write_model
 from vprlib.params import At, StageParams
 from vprlib.sampling import read_sample
+from vprlib.weights import BackboneSettings, starting_backbone
 
 
 class Params(StageParams):

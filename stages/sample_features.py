@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from vprlib import command
-from vprlib.backbones import BackboneSettings, starting_backbone
 from vprlib.batches import open_source
 from vprlib.device import prepare
 from vprlib.images import ImageSettings
 from vprlib.params import At, StageParams
 from vprlib.runtime import RuntimeSettings
 from vprlib.sampling import SampleSettings, take_sample, write_sample
+from vprlib.weights import BackboneSettings, starting_backbone
 
 
 class Params(StageParams):

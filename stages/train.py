@@ -16,7 +16,9 @@ from vprlib.params import At, StageParams
 from vprlib.runtime import RuntimeSettings
 from vprlib.scalars import open_scalars
 from vprlib.scratch import scratch_for
-from vprlib.training import Split, Trainer, TrainSettings, training_data
+from vprlib.train_settings import TrainSettings
+from vprlib.training import Trainer
+from vprlib.training_data import Split, training_data
 
 
 class Params(StageParams):

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         _flush(partial)
         partial.replace(path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # h5py raises RuntimeError when closing fails
         partial.unlink(missing_ok=True)
         raise _explained(error, path) from error
     except BaseException:
@@ -95,7 +96,12 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 @contextmanager
 def writing_hdf5(path: Path) -> Iterator[h5py.File]:
     """An open HDF5 file that appears at `path` only when the body has ended well."""
-    with replacing(path) as partial, h5py.File(partial, "w", libver="v110") as file:
+    # through a Python file: HDF5's own driver can crash the process on a full disk
+    with (
+        replacing(path) as partial,
+        partial.open("w+b") as raw,
+        h5py.File(raw, "w", libver="v110") as file,
+    ):
         yield file
 
 
@@ -125,15 +131,28 @@ def write_tensors(
     write_bytes(path, save(contiguous, metadata=metadata))
 
 
+def scratch_array(path: Path, shape: tuple[int, int]) -> np.memmap:
+    """float32 on disk, its space taken at once: a full disk is a sentence, not a crash later."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w+b") as file:
+            size = 4 * shape[0] * shape[1]
+            allocate = getattr(os, "posix_fallocate", None)  # not on every system
+            allocate(file.fileno(), 0, size) if allocate and size else file.truncate(size)
+    except OSError as error:
+        raise _explained(error, path) from error
+    return np.memmap(path, np.float32, "r+", shape=shape)
+
+
 def _flush(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
-def _explained(error: OSError, path: Path) -> OSError | UserError:
+def _explained(error: Exception, path: Path) -> Exception:
     """The sentence for a full disk or a read-only place; any other error as it is."""
-    text = str(error)
-    number = error.errno or next((n for n in _NO_SPACE | _NO_RIGHT if f"errno = {n}" in text), 0)
+    told = re.search(r"errno = (\d+)", str(error))  # by HDF5
+    number = getattr(error, "errno", None) or (int(told[1]) if told else 0)
     if number in _NO_SPACE:
         return UserError(
             f"{path} could not be written: no space left on the disk; free some and run again."

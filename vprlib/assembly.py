@@ -4,11 +4,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from vprlib.backbones import BackboneSettings, fingerprint
+from vprlib.backbones import fingerprint
 from vprlib.model import Architecture, PlaceModel
 from vprlib.netvlad import Version, initialise
 from vprlib.params import Section, UserError
 from vprlib.sampling import Sample
+from vprlib.weights import BackboneSettings
 
 
 class PoolSettings(Section):

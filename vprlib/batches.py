@@ -32,14 +32,13 @@ class ImageSource:
         """Width and height of each image as the network sees it [N, 2]."""
         i = self.index
         stored = zip(i.widths.tolist(), i.heights.tolist(), i.is_rotated.tolist(), strict=True)
-        return np.array([target_size(*s, self.settings) for s in stored]).reshape(-1, 2)
+        return np.array([target_size(*s, self.settings) for s in stored], int).reshape(-1, 2)
 
     def pixels(self, row: int) -> np.ndarray:
         """One image, uint8 [H, W, 3]; a changed or broken one stops the run with a sentence."""
         name = self.index.names[row]
-        expected = int(self.index.widths[row]), int(self.index.heights[row])
         try:
-            return decode(self.folder / name, expected, self.settings)
+            return decode(self.folder / name, self.index.opened(row), self.settings)
         except FileNotFoundError:
             problem = "is missing"
         except (OSError, ValueError) as error:

@@ -132,7 +132,7 @@ def _names(fields: dict[str, np.ndarray], field: str, path: Path) -> list[str]:
 
 def _positions(fields: dict[str, np.ndarray], field: str, path: Path) -> np.ndarray:
     values = fields[field]
-    if values.dtype == object or values.ndim != 2 or values.shape[0] != 2:
+    if values.dtype.kind not in "biuf" or values.ndim != 2 or values.shape[0] != 2:
         raise UserError(
             f"{path}: {field} should be a 2×N matrix of metres,"
             f" but is {values.dtype} with shape {values.shape}."
@@ -147,7 +147,8 @@ def _positions(fields: dict[str, np.ndarray], field: str, path: Path) -> np.ndar
 def _number(fields: dict[str, np.ndarray], field: str, path: Path) -> float:
     """A scalar as float: the files store uint8 and uint16, whose arithmetic overflows."""
     values = fields[field]
-    if values.dtype == object or values.size != 1 or not float(values.reshape(-1)[0]) > 0:
+    is_number = values.dtype.kind in "biuf" and values.size == 1
+    if not is_number or not 0 < float(values.reshape(-1)[0]) < np.inf:
         raise UserError(f"{path}: {field} should be one positive number, but is {values!r}.")
     return float(values.reshape(-1)[0])
 
@@ -156,7 +157,7 @@ def _times(fields: dict[str, np.ndarray], field: str, path: Path) -> np.ndarray 
     if field not in fields:
         return None
     values = fields[field].reshape(-1)
-    if values.dtype == object:
+    if values.dtype.kind not in "biuf":
         raise UserError(f"{path}: {field} should hold numbers, but holds {values.dtype}.")
     return values.astype(np.float64)
 
@@ -175,11 +176,11 @@ def _check_counts(specification: Specification, fields: dict[str, np.ndarray], p
         found["qTimeStamp"] = (len(s.query_times), "numQueries")
     first = {"numImages": "dbImageFns", "numQueries": "qImageFns"}
     for field, (count, total) in found.items():
-        declared = _number(fields, total, path) if total in fields else found[first[total]][0]
+        declared = fields[total].reshape(-1)[0] if total in fields else found[first[total]][0]
         if count != declared:
             raise UserError(
                 f"{path}: counts disagree: {field} has {count} entries,"
-                f" but {total if total in fields else first[total]} says {declared:.0f}."
+                f" but {total if total in fields else first[total]} says {declared}."
             )
 
 

@@ -33,6 +33,16 @@ class ImageIndex:
     def __len__(self) -> int:
         return len(self.names)
 
+    def opened(self, row: int) -> Opened:
+        """What parsing saw of one image."""
+        return Opened(
+            int(self.byte_sizes[row]),
+            int(self.widths[row]),
+            int(self.heights[row]),
+            bool(self.is_rotated[row]),
+            int(self.digests[row]),
+        )
+
 
 def build_index(
     set_name: str,

@@ -22,7 +22,7 @@ class KmeansSettings(Section):
 @dataclass(frozen=True)
 class Clustering:
     centroids: np.ndarray  # [K, D] float32
-    objective: np.ndarray  # [iterations] sum of squared distances, never rising
+    objective: np.ndarray  # sum of squared distances by iteration, until nothing moves
 
 
 def cluster(descriptors: np.ndarray, settings: KmeansSettings, threads: int) -> Clustering:

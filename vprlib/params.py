@@ -1,6 +1,7 @@
 """Reads params.yaml: each section a frozen, strict object, each mistake one sentence."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self, get_args, get_type_hints
 
@@ -58,7 +59,7 @@ class StageParams(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise UserError(_explain(cls, error, places)) from None
+            raise UserError(_explain(cls, error, places, values)) from None
 
 
 def read_params_file(path: Path) -> dict[str, object]:
@@ -107,6 +108,7 @@ def look_up(tree: dict[str, object], place: str) -> object:
         where = ".".join(walked)
         if not isinstance(node, dict):
             raise UserError(f"{PARAMS_PATH}: {where} should be a mapping with '{key}' in it.")
+        node = {str(name): value for name, value in node.items()}  # 247 is a name too
         if key not in node:
             near = _nearest(key, [str(k) for k in node])
             inside = f"{where} has no '{key}'" if where else f"there is no section '{key}'"
@@ -123,11 +125,16 @@ def _nearest(key: str, known: list[str]) -> str:
     return f"; there are: {', '.join(known)}" if known else "; it is empty"
 
 
-def _explain(cls: type[StageParams], error: ValidationError, places: dict[str, str]) -> str:
+def _explain(
+    cls: type[StageParams],
+    error: ValidationError,
+    places: dict[str, str],
+    values: dict[str, object],
+) -> str:
     """The first thing that pydantic found wrong, as one sentence with its place."""
     first = error.errors(include_url=False)[0]
     field, *path = first["loc"]
-    names = [str(p) for p in path if not str(p).startswith(("function-", "tagged-"))]
+    names = _keys(values[str(field)], path)
     place = ".".join([places[str(field)], *names])
     holder = place.rpartition(".")[0]
     if first["type"] == "extra_forbidden":
@@ -139,6 +146,20 @@ def _explain(cls: type[StageParams], error: ValidationError, places: dict[str, s
         return f"{PARAMS_PATH}: {place}: {first['ctx']['error']}."
     problem = first["msg"][0].lower() + first["msg"][1:]
     return f"{PARAMS_PATH}: {place} is {first['input']!r}: {problem}."
+
+
+def _keys(node: object, path: Sequence[str | int]) -> list[str]:
+    """The parts of a pydantic location that are keys; the name of a union's branch is none."""
+    keys = []
+    for part in path:
+        if isinstance(node, dict):
+            node = node.get(part)
+        elif isinstance(node, list) and isinstance(part, int):
+            node = node[part] if part < len(node) else None
+        else:
+            continue
+        keys.append(str(part))
+    return keys
 
 
 def _known_keys(cls: type[StageParams], field: str, names: list[str]) -> list[str]:

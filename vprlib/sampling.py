@@ -12,18 +12,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vprlib.artifacts import write_hdf5
-from vprlib.backbones import (
-    BackboneSettings,
-    Normaliser,
-    calibrate,
-    fingerprint,
-    is_uncalibrated,
-    statistics,
-)
+from vprlib.backbones import Normaliser, calibrate, fingerprint, statistics
 from vprlib.batches import ImageSource, plan_batches, stream
 from vprlib.describe import describe
 from vprlib.params import Section, UserError
 from vprlib.runtime import RuntimeSettings
+from vprlib.weights import BackboneSettings, is_uncalibrated
 
 
 class SampleSettings(Section):

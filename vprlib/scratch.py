@@ -49,6 +49,7 @@ def scratch_for(
 
 
 def _loaded_sources() -> list[Path]:
-    ours = ("vprlib", "stages")
-    modules = [m for name, m in sorted(sys.modules.items()) if name.split(".")[0] in ours]
-    return [Path(m.__file__) for m in modules if getattr(m, "__file__", None)]
+    specs = [getattr(module, "__spec__", None) for module in list(sys.modules.values())]
+    # by the spec's name: a stage itself is loaded as __main__
+    ours = [s for s in specs if s and s.origin and s.name.split(".")[0] in ("vprlib", "stages")]
+    return sorted({Path(spec.origin) for spec in ours})

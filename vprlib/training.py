@@ -3,95 +3,29 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
+from vprlib.artifacts import scratch_array
 from vprlib.backbones import trainable_children
 from vprlib.batches import ImageSource, decode_ahead
-from vprlib.describe import describe_into, network_output
-from vprlib.index import Radii
-from vprlib.losses import Distance, triplet_loss
-from vprlib.mining import Candidates, MiningRules, Tuple, candidates, mine
+from vprlib.describe import describe_into
+from vprlib.losses import triplet_loss
+from vprlib.mining import Tuple, mine
 from vprlib.model import PlaceModel
-from vprlib.params import Section, UserError
+from vprlib.params import UserError
 from vprlib.progress import progress
 from vprlib.recall import is_right, recall_at
 from vprlib.runtime import RuntimeSettings
 from vprlib.scratch import Scratch
 from vprlib.search import search
+from vprlib.steps import database_rows, describe_images, triplet_places
+from vprlib.train_settings import TrainSettings
+from vprlib.training_data import TrainingData, epoch_blocks
 
 VALIDATION_NS = (1, 5, 10, 20)
-
-
-class TrainSettings(Section):
-    """How the network learns; the defaults are the paper's and the PyTorch port's."""
-
-    epochs: int = Field(30, ge=0)  # 0 copies the start
-    first_layer: str = "conv5_1"  # this layer and all above learn; 'pool': the pool alone
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    learning_rate: float = Field(1e-4, gt=0)
-    halve_every: int = Field(5, ge=1)  # epochs; the first halving is before the next one
-    momentum: float = Field(0.9, ge=0, lt=1)  # of SGD
-    weight_decay: float = Field(1e-3, ge=0)
-    distance: Distance = "l2"  # or squared, as in the paper
-    margin: float = Field(0.1, gt=0)  # for squared distances; l2 takes its square root
-    queries_a_step: int = Field(4, ge=1)
-    negatives: int = Field(10, ge=1)  # hardest ones a query, learnt from and remembered
-    negative_pool: int = Field(1000, ge=1)  # random ones looked at for each query
-    refresh_queries: int = Field(1000, ge=0)  # describe all anew after so many; 0: once an epoch
-    patience: int = Field(10, ge=1)  # epochs without a better R@5 before it stops
-    positive_radius_m: float | None = Field(None, gt=0)  # null: the specification's own
-    negative_radius_m: float | None = Field(None, gt=0)  # null: the specification's own
-    exclude_same_spot: bool = True  # no positive within 1 m of the query
-    seed: int = 1
-
-    def rules(self) -> MiningRules:
-        return MiningRules(
-            self.negatives, self.negative_pool, self.margin, self.distance, self.seed
-        )
-
-    def rate_at(self, epoch: int) -> float:
-        return self.learning_rate * 0.5 ** ((epoch - 1) // self.halve_every)
-
-
-@dataclass(frozen=True)
-class Split:
-    database: ImageSource
-    queries: ImageSource
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    train: Split
-    candidates: Candidates
-    val: Split
-    val_radius_m: float
-
-
-def training_data(
-    train: Split, radii: Radii, val: Split, val_radius_m: float, settings: TrainSettings
-) -> TrainingData:
-    """Who may be whose positive and negative; a sentence where no query could learn anything."""
-    positive_m = settings.positive_radius_m or radii.training_m
-    negative_m = settings.negative_radius_m or radii.positive_m
-    allowed = candidates(
-        train.queries.index,
-        train.database.index,
-        positive_m,
-        negative_m,
-        settings.exclude_same_spot,
-    )
-    if not len(allowed.trainable()):
-        raise UserError(
-            f"no query of {train.queries.index.set_name} can be trained on: none has both a"
-            f" database image within {positive_m:g} m and one beyond {negative_m:g} m; check the"
-            " positions, or widen train.positive_radius_m."
-        )
-    return TrainingData(train, allowed, val, val_radius_m)
 
 
 @dataclass(frozen=True)
@@ -282,9 +216,8 @@ class Trainer:
 
     def _describe(self, name: str, source: ImageSource, rows: np.ndarray | None) -> np.ndarray:
         """Descriptors by row, on disk below the scratch folder: a set need not fit into memory."""
-        self.scratch.folder.mkdir(parents=True, exist_ok=True)
         shape = (len(source.index), self.model.dim)
-        target = np.memmap(self.scratch.folder / f"{name}.f32", np.float32, "w+", shape=shape)
+        target = scratch_array(self.scratch.folder / f"{name}.f32", shape)
         rows = np.arange(len(source.index)) if rows is None else rows
         label = f"epoch {self.state.epoch}: describing {name}"
         describe_into(target, self.model, source, rows, self.device, self.runtime, label)
@@ -323,38 +256,3 @@ def make_optimizer(model: PlaceModel, settings: TrainSettings) -> torch.optim.Op
     if settings.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
     return torch.optim.SGD(parameters, lr=rate, momentum=settings.momentum, weight_decay=decay)
-
-
-def epoch_blocks(queries: np.ndarray, epoch: int, settings: TrainSettings) -> list[np.ndarray]:
-    """A fresh order of all queries, cut where descriptors are refreshed."""
-    order = np.random.default_rng([settings.seed, epoch]).permutation(queries)
-    size = settings.refresh_queries or len(order)
-    return [order[start : start + size] for start in range(0, len(order), size)]
-
-
-def database_rows(step: Sequence[Tuple]) -> np.ndarray:
-    """Each database row that the step needs, once, rising."""
-    return np.unique(np.concatenate([np.append(t.negatives, t.positive) for t in step]))
-
-
-def triplet_places(step: Sequence[Tuple]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Places of query, positive and negative of each triplet among the step's images."""
-    rows = database_rows(step)
-    counts = [len(t.negatives) for t in step]
-    query = np.repeat(np.arange(len(step)), counts)
-    positive = np.searchsorted(rows, np.repeat([t.positive for t in step], counts))
-    negative = np.searchsorted(rows, np.concatenate([t.negatives for t in step]))
-    return query, len(step) + positive, len(step) + negative
-
-
-def describe_images(
-    model: PlaceModel, pixels: Sequence[np.ndarray], device: torch.device
-) -> Tensor:
-    """Descriptors [B, dim] with gradients of images that may differ in size."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for place, image in enumerate(pixels):
-        groups.setdefault(image.shape, []).append(place)
-    stacks = (np.stack([pixels[place] for place in group]) for group in groups.values())
-    vectors = [network_output(model, torch.from_numpy(stack).to(device)) for stack in stacks]
-    places = np.concatenate([np.array(group) for group in groups.values()])
-    return torch.cat(vectors)[torch.from_numpy(np.argsort(places)).to(device)]

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from vprlib.plots import training_curves
-from vprlib.training import VALIDATION_NS, EpochLog, Outcome, TrainingData
+from vprlib.training import VALIDATION_NS, EpochLog, Outcome
+from vprlib.training_data import TrainingData
 
 _RECALLS = tuple(f"recall@{n}" for n in VALIDATION_NS)
 COLUMNS = ("epoch", "loss", "learning_rate", "violating", *_RECALLS)

@@ -1,0 +1,128 @@
+"""What several tests share: tiny photographs, indices without files, a slim network."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from vprlib.backbones import FAMILIES
+from vprlib.batches import ImageSource
+from vprlib.images import ImageSettings
+from vprlib.index import ImageIndex, build_index
+from vprlib.runtime import RuntimeSettings
+
+SPECS = Path(__file__).parents[2] / "shared" / "specs"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def real_spec() -> Callable[[str], Path]:
+    """The path of a real specification file; the test is skipped where there is none."""
+
+    def find(name: str) -> Path:
+        if not (SPECS / name).exists():
+            pytest.skip(f"{SPECS / name} is not on this machine")
+        return SPECS / name
+
+    return find
+
+
+@pytest.fixture
+def runtime() -> RuntimeSettings:
+    return RuntimeSettings(device="cpu", workers=2, threads=1, memory_gib=0.1)
+
+
+@pytest.fixture
+def cpu() -> torch.device:
+    return torch.device("cpu")
+
+
+@pytest.fixture
+def index_at() -> Callable[..., ImageIndex]:
+    """An index of images that nobody opens, at the given positions."""
+
+    def make(positions: object, extra: Mapping[str, np.ndarray] | None = None) -> ImageIndex:
+        at = np.asarray(positions, dtype=np.float64).reshape(-1, 2)
+        n = len(at)
+        ones = np.ones(n, np.int32)
+        return ImageIndex(
+            "fancied",
+            [f"{row:03}.jpg" for row in range(n)],
+            at,
+            byte_sizes=np.arange(n),
+            widths=64 * ones,
+            heights=48 * ones,
+            is_rotated=np.zeros(n, bool),
+            digests=np.arange(n) + 7,
+            extra=extra or {},
+        )
+
+    return make
+
+
+@pytest.fixture
+def source_of(tmp_path: Path) -> Callable[..., ImageSource]:
+    """Writes the pictures as JPEG files below a folder and indexes them."""
+
+    def make(
+        pictures: Sequence[np.ndarray],
+        positions: np.ndarray | None = None,
+        name: str = "set",
+        settings: ImageSettings | None = None,
+    ) -> ImageSource:
+        folder = tmp_path / name
+        folder.mkdir()
+        names = [f"{row:03}.jpg" for row in range(len(pictures))]
+        for file_name, picture in zip(names, pictures, strict=True):
+            Image.fromarray(picture).save(folder / file_name, quality=95)
+        at = np.zeros((len(names), 2)) if positions is None else positions
+        index = build_index(name, names, at, folder, {}, 1)
+        return ImageSource(index, folder, settings or ImageSettings())
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def noise() -> Callable[..., np.ndarray]:
+    """A blocky random picture, uint8 [H, W, 3], which JPEG keeps apart from others."""
+
+    def make(seed: int, width: int = 64, height: int = 64) -> np.ndarray:
+        generator = np.random.default_rng(seed)
+        coarse = generator.integers(0, 256, (-(-height // 8), -(-width // 8), 3), dtype=np.uint8)
+        return coarse.repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
+
+    return make
+
+
+def _slim() -> nn.Sequential:
+    """AlexNet's children in their places, eight channels wide."""
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 7, stride=4, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Identity(),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1),
+    )
+
+
+@pytest.fixture
+def slim(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a backbone that is built in no time."""
+    family = replace(FAMILIES["alexnet"], build=_slim, channels=8)
+    monkeypatch.setitem(FAMILIES, "alexnet", family)
+    return "alexnet"

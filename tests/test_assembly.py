@@ -1,0 +1,63 @@
+"""The starting network: the backbone's own weights, and a pool set from the visual words."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vprlib.assembly import PoolSettings, assemble
+from vprlib.backbones import channels, fingerprint, statistics
+from vprlib.netvlad import alpha_v1, alpha_v2
+from vprlib.params import UserError
+from vprlib.sampling import Sample
+from vprlib.weights import BackboneSettings, starting_backbone
+
+SLIM = BackboneSettings(name="alexnet", weights="random")
+RESNET = BackboneSettings(name="resnet18", weights="random")
+
+
+def words_and_sample(backbone: nn.Sequential, dim: int) -> tuple[np.ndarray, Sample]:
+    vectors = np.random.default_rng(1).normal(size=(24, dim)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    fitted = {name: t.numpy() + 0.25 for name, t in statistics(backbone).items()}
+    sample = Sample(vectors[4:], np.arange(20), [], "s", 1, fingerprint(backbone), fitted)
+    return 0.9 * vectors[:4], sample
+
+
+@pytest.mark.parametrize(("version", "alpha_of"), [("v1", alpha_v1), ("v2", alpha_v2)])
+def test_the_pool_starts_from_words_and_sample(slim: str, version: str, alpha_of: object) -> None:
+    backbone = starting_backbone(SLIM, Path())
+    words, sample = words_and_sample(backbone, 8)
+    model, alpha = assemble(SLIM, backbone, PoolSettings(version=version), words, sample)
+    tensors = torch.from_numpy(words), torch.from_numpy(sample.descriptors)
+    assert alpha == pytest.approx(alpha_of(*tensors), rel=1e-5)
+    assert torch.equal(model.pool.centroids.detach(), tensors[0])
+    assert (model.architecture.clusters, model.architecture.version) == (4, version)
+    assert model.dim == 4 * 8
+
+
+def test_the_backbone_keeps_its_weights(slim: str) -> None:
+    backbone = starting_backbone(SLIM, Path())
+    words, sample = words_and_sample(backbone, channels(slim))
+    model, _ = assemble(SLIM, backbone, PoolSettings(), words, sample)
+    assert fingerprint(model.backbone) == fingerprint(backbone)
+
+
+def test_calibrated_statistics_come_from_the_sample() -> None:
+    backbone = starting_backbone(RESNET, Path())
+    words, sample = words_and_sample(backbone, 512)
+    model, _ = assemble(RESNET, backbone, PoolSettings(), words, sample)
+    assert fingerprint(model.backbone) == fingerprint(backbone)
+    assert (model.backbone.bn1.running_mean == 0.25).all()
+    assert (model.backbone.bn1.running_var == 1.25).all()
+
+
+def test_weights_that_changed_since_sampling_are_a_sentence(slim: str) -> None:
+    backbone = starting_backbone(SLIM, Path())
+    words, sample = words_and_sample(backbone, 8)
+    other = starting_backbone(SLIM.model_copy(update={"seed": 2}), Path())
+    sentence = "the weights 'random' of alexnet changed since .* `dvc repro -f -s sample_features`"
+    with pytest.raises(UserError, match=sentence):
+        assemble(SLIM, other, PoolSettings(), words, sample)

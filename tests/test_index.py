@@ -1,0 +1,98 @@
+"""The index of a side: every image opened, and read back as it was written."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vprlib.index import ImageIndex, Radii, build_index, read_index, read_radii, write_index
+from vprlib.params import UserError
+
+MakeIndex = Callable[..., ImageIndex]
+EXTRA = {
+    "time": np.array([1.5, 2.0]),
+    "heading": np.array([0.0, 359.9]),
+    "light": np.array(["day", "größer"], dtype=object),
+}
+
+
+def photograph(path: Path, width: int, height: int, orientation: int = 1) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (width, height), (width, height, 7)).save(path, exif=exif)
+
+
+def test_an_index_reads_back_as_it_was_written(tmp_path: Path, index_at: MakeIndex) -> None:
+    index = index_at([[585_000.123456789, 4_477_000.2], [1 / 3, -2.0]], EXTRA)
+    index = replace(index, names=["x/ä b.jpg", "-.jpg"], is_rotated=np.array([True, False]))
+    write_index(tmp_path / "a.h5", index)
+    found = read_index(tmp_path / "a.h5")
+    for name, value in vars(index).items():
+        if name != "extra":
+            np.testing.assert_array_equal(vars(found)[name], value, err_msg=name)
+    assert found.positions.dtype == np.float64
+    assert {name: v.tolist() for name, v in found.extra.items()} == {
+        name: v.tolist() for name, v in EXTRA.items()
+    }
+
+
+def test_an_empty_index_reads_back(tmp_path: Path, index_at: MakeIndex) -> None:
+    write_index(tmp_path / "a.h5", index_at([]))
+    found = read_index(tmp_path / "a.h5")
+    assert len(found) == 0
+    assert found.positions.shape == (0, 2)
+
+
+def test_same_index_gives_the_same_bytes(tmp_path: Path, index_at: MakeIndex) -> None:
+    for name in ("a.h5", "b.h5"):
+        write_index(tmp_path / name, index_at([[1, 2], [3, 4]], EXTRA), {"positive_radius_m": 25})
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_radii_stand_beside_the_queries(tmp_path: Path, index_at: MakeIndex) -> None:
+    radii = {"positive_radius_m": 25.0, "training_radius_m": 10.5}
+    write_index(tmp_path / "a.h5", index_at([[1, 2]]), radii)
+    assert read_radii(tmp_path / "a.h5") == Radii(25.0, 10.5)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_image_is_opened_in_the_order_of_the_names(tmp_path: Path, workers: int) -> None:
+    photograph(tmp_path / "a.jpg", 30, 20)
+    photograph(tmp_path / "b.jpg", 16, 24, orientation=6)
+    index = build_index("s", ["b.jpg", "a.jpg"], np.ones((2, 2)), tmp_path, {}, workers)
+    assert index.names == ["b.jpg", "a.jpg"]
+    assert (index.widths.tolist(), index.heights.tolist()) == ([16, 30], [24, 20])
+    assert index.is_rotated.tolist() == [True, False]
+    assert index.byte_sizes.tolist() == [(tmp_path / n).stat().st_size for n in index.names]
+
+
+def test_changed_content_changes_the_digest(tmp_path: Path) -> None:
+    photograph(tmp_path / "a.jpg", 30, 20)
+    before, again = (build_index("s", ["a.jpg"], np.ones((1, 2)), tmp_path, {}, 1) for _ in "ab")
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "a.jpg")
+    after = build_index("s", ["a.jpg"], np.ones((1, 2)), tmp_path, {}, 1)
+    assert before.digests.tolist() == again.digests.tolist() != after.digests.tolist()
+
+
+def test_missing_images_are_counted_and_named(tmp_path: Path) -> None:
+    photograph(tmp_path / "a.jpg", 30, 20)
+    (tmp_path / "folder.jpg").mkdir()
+    names = ["x.jpg", "a.jpg", "folder.jpg"]
+    with pytest.raises(UserError, match=r"2 of 3 images are missing below .*: x\.jpg, folder\.jpg"):
+        build_index("s", names, np.ones((3, 2)), tmp_path, {}, 1)
+
+
+def test_damaged_images_are_counted_and_named_with_their_reasons(tmp_path: Path) -> None:
+    photograph(tmp_path / "a.jpg", 300, 200)
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:900])
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("not found")
+    names = ["a.jpg", "cut.jpg", "empty.jpg", "text.jpg"]
+    with pytest.raises(UserError) as caught:
+        build_index("s", names, np.ones((4, 2)), tmp_path, {}, 2)
+    sentence = str(caught.value)
+    assert sentence.startswith(f"3 of 4 images below {tmp_path} cannot be used: cut.jpg is trunc")
+    assert "empty.jpg is empty (zero bytes); text.jpg is not an image; replace them" in sentence

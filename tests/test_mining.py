@@ -1,0 +1,189 @@
+"""Training tuples: who may be compared with whom, the nearest positive, the hardest negatives."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vprlib.dbstruct import read_specification
+from vprlib.geo import Pairs
+from vprlib.index import ImageIndex
+from vprlib.mining import Candidates, MiningRules, candidates, mine, random_negatives
+
+MakeIndex = Callable[..., ImageIndex]
+NONE = np.full(3, -1)
+
+
+def rules(
+    negatives: int = 3, pool: int = 1000, margin: float = 0.1, **others: object
+) -> MiningRules:
+    return MiningRules(
+        negatives, pool, margin, others.get("distance", "squared"), others.get("seed", 1)
+    )
+
+
+def allowed(positives: list[int], near: list[int], size: int) -> Candidates:
+    """Candidates of a single query."""
+    pairs = [
+        Pairs(np.array([0, len(rows)]), np.array(rows, np.int64)) for rows in (positives, near)
+    ]
+    return Candidates(*pairs, size)
+
+
+def on_a_line(*distances: float) -> np.ndarray:
+    """Descriptors at these distances from a query at the origin."""
+    return np.array([[d, 0.0] for d in distances], dtype=np.float32)
+
+
+ORIGIN = np.zeros(2, np.float32)
+
+
+def test_candidates_by_hand(index_at: MakeIndex) -> None:
+    queries = index_at([[0, 0], [300, 0]])
+    database = index_at([[0.5, 0], [1, 0], [1.5, 0], [6, 8], [6, 8.1], [15, 20], [26, 0]])
+    found = candidates(queries, database, 10, 25, exclude_same_spot=True)
+    assert found.positives.of(0).tolist() == [2, 3]  # farther than 1 m, and 10 m is inclusive
+    assert found.near.of(0).tolist() == [0, 1, 2, 3, 4, 5]  # 25 m is not yet a negative
+    assert found.positives.of(1).tolist() == []
+    assert found.trainable().tolist() == [0]
+    everything = candidates(queries, database, 10, 25, exclude_same_spot=False)
+    assert everything.positives.of(0).tolist() == [0, 1, 2, 3]
+
+
+def test_positives_need_another_time_and_another_spot(index_at: MakeIndex) -> None:
+    queries = index_at([[0, 0]], {"time": np.array([2012.5])})
+    database = index_at(
+        [[0, 0], [5, 0], [0.5, 0], [5, 5], [50, 0]],
+        {"time": np.array([2012.5, 2012.5, 2013.0, 2013.0, 2013.0])},
+    )
+    assert candidates(queries, database, 10, 25, True).positives.of(0).tolist() == [3]
+    assert candidates(queries, database, 10, 25, False).positives.of(0).tolist() == [2, 3]
+
+
+def test_times_of_one_side_alone_exclude_nothing(index_at: MakeIndex) -> None:
+    queries, database = index_at([[0, 0]], {"time": np.ones(1)}), index_at([[5, 0]])
+    assert candidates(queries, database, 10, 25, True).positives.of(0).tolist() == [0]
+
+
+def test_a_query_without_a_definite_negative_is_not_trained_on(index_at: MakeIndex) -> None:
+    found = candidates(index_at([[0, 0]]), index_at([[5, 0], [8, 0]]), 10, 25, True)
+    assert found.trainable().tolist() == []
+
+
+def test_candidates_equal_the_double_loop(index_at: MakeIndex) -> None:
+    generator = np.random.default_rng(2)
+    q, d = (generator.uniform(0, 60, (n, 2)).round() for n in (30, 50))
+    tq, td = (generator.integers(0, 3, n).astype(float) for n in (30, 50))
+    found = candidates(index_at(q, {"time": tq}), index_at(d, {"time": td}), 10, 25, True)
+    for i in range(30):
+        apart = [np.hypot(*(d[j] - q[i])) for j in range(50)]
+        twin = [j for j in range(50) if 1 < apart[j] <= 10 and td[j] != tq[i]]
+        assert found.positives.of(i).tolist() == twin
+        assert found.near.of(i).tolist() == [j for j in range(50) if apart[j] <= 25]
+
+
+def test_tokyo_time_machine_has_the_training_positives_that_are_known(
+    real_spec: Callable[[str], Path], index_at: MakeIndex
+) -> None:
+    s = read_specification(real_spec("tokyoTM_val.mat"))
+    queries = index_at(s.query_positions, {"time": s.query_times})
+    database = index_at(s.database_positions, {"time": s.database_times})
+    found = candidates(queries, database, s.training_radius_m, s.positive_radius_m, True)
+    assert round(float(found.positives.counts().mean()), 2) == 42.93
+
+
+def test_random_negatives_are_all_where_there_are_fewer() -> None:
+    found = random_negatives(allowed([0], [0, 3, 4, 9], 10), 0, rules(pool=1000), 1)
+    assert found.tolist() == [1, 2, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("near", [[], [0], [9], [0, 1, 2], [3, 4, 8], [0, 2, 4, 6, 8], [7, 8, 9]])
+def test_random_negatives_are_distinct_uniform_and_never_near(near: list[int]) -> None:
+    outside = sorted(set(range(10)) - set(near))
+    counts = np.zeros(10)
+    for seed in range(700):
+        found = random_negatives(allowed([0], near, 10), 0, rules(pool=3, seed=seed), 1)
+        assert len(set(found.tolist())) == 3
+        assert found.tolist() == sorted(found)
+        counts[found] += 1
+    assert not counts[near].any()
+    expected = 700 * 3 / len(outside)
+    assert np.abs(counts[outside] - expected).max() < 5 * expected**0.5
+
+
+def test_random_negatives_change_with_epoch_and_query_and_come_again() -> None:
+    two = Candidates(*(Pairs(np.array([0, 1, 2]), np.array([0, 0])) for _ in "ab"), 1000)
+    one, again = (random_negatives(two, 0, rules(pool=20), 1).tolist() for _ in "ab")
+    assert one == again
+    assert one != random_negatives(two, 0, rules(pool=20), 2).tolist()
+    assert one != random_negatives(two, 1, rules(pool=20), 1).tolist()
+    assert one != random_negatives(two, 0, rules(pool=20, seed=2), 1).tolist()
+
+
+def test_a_tuple_by_hand() -> None:
+    database = on_a_line(0.9, 0.5, 0.1, 0.58, 0.55, 0.7, 0.2)  # 0.5² + 0.1 = 0.35 = 0.5916²
+    found = mine(0, ORIGIN, database, allowed([0, 1], [0, 1, 2], 7), NONE, rules(), 1)
+    assert found.tuple.query == 0
+    assert found.tuple.positive == 1  # the nearest of 0 and 1
+    assert found.tuple.negatives.tolist() == [6, 4, 3]  # nearest first; 2 is near, 5 beyond
+    assert found.hardest.tolist() == [6, 4, 3]
+
+
+def test_only_negatives_that_violate_the_margin_are_learnt_from_but_all_are_remembered() -> None:
+    database = on_a_line(0.5, 0.55, 0.7, 0.9)
+    found = mine(0, ORIGIN, database, allowed([0], [0], 4), NONE, rules(), 1)
+    assert found.tuple.negatives.tolist() == [1]
+    assert found.hardest.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("distance", "limit"), [("squared", (0.25 + 0.1) ** 0.5), ("l2", 0.5 + 0.1**0.5)]
+)
+def test_the_margin_belongs_to_the_kind_of_distance(distance: str, limit: float) -> None:
+    database = on_a_line(0.5, limit - 1e-4, limit + 1e-4)
+    found = mine(0, ORIGIN, database, allowed([0], [0], 3), NONE, rules(distance=distance), 1)
+    assert found.tuple.negatives.tolist() == [1]
+
+
+def test_nothing_that_violates_gives_no_tuple() -> None:
+    database = on_a_line(0.1, 0.9, 0.8)
+    found = mine(0, ORIGIN, database, allowed([0], [0], 3), NONE, rules(), 1)
+    assert found.tuple is None
+    assert found.hardest.tolist() == [2, 1]
+
+
+def test_hardest_negatives_of_last_time_are_looked_at_again() -> None:
+    generator = np.random.default_rng(1)
+    database = generator.uniform(1, 2, (500, 2)).astype(np.float32)
+    database[0], database[437] = (0.5, 0), (0.01, 0)
+    few = rules(pool=5)
+    without = mine(0, ORIGIN, database, allowed([0], [0], 500), NONE, few, 1)
+    assert 437 not in without.hardest
+    found = mine(0, ORIGIN, database, allowed([0], [0], 500), np.array([437, -1, -1]), few, 1)
+    assert found.tuple.negatives.tolist() == [437]
+    assert found.hardest[0] == 437
+    assert len(found.hardest) == 3
+
+
+def test_a_remembered_negative_is_not_counted_twice() -> None:
+    database = on_a_line(0.5, 0.1, 0.2, 0.3)
+    found = mine(0, ORIGIN, database, allowed([0], [0], 4), np.array([1, 2, 1]), rules(), 1)
+    assert found.tuple.negatives.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("distance", ["squared", "l2"])
+def test_a_tuple_equals_the_plain_way(distance: str) -> None:
+    generator = np.random.default_rng(3)
+    database = generator.normal(size=(60, 5)).astype(np.float32)
+    query = generator.normal(size=5).astype(np.float32)
+    setting = rules(negatives=6, margin=0.5, distance=distance)
+    found = mine(0, query, database, allowed([4, 17, 30], [3, 4, 17, 30, 31], 60), NONE, setting, 1)
+    apart = [float(np.linalg.norm(row.astype(np.float64) - query)) for row in database]
+    positive = min([4, 17, 30], key=lambda row: apart[row])
+    outside = sorted(set(range(60)) - {3, 4, 17, 30, 31}, key=lambda row: apart[row])[:6]
+    power, margin = (2, 0.5) if distance == "squared" else (1, 0.5**0.5)
+    limit = apart[positive] ** power + margin
+    assert found.tuple.positive == positive
+    assert found.tuple.negatives.tolist() == [r for r in outside if apart[r] ** power < limit]
+    assert found.hardest.tolist() == outside

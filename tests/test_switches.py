@@ -1,0 +1,52 @@
+"""The switches on top of params.yaml agree with each other, or one sentence says where not."""
+
+import pytest
+
+from vprlib.params import UserError
+from vprlib.switches import check
+
+GOOD = {
+    "train_on": "city",
+    "eval_on": ["city_test"],
+    "variants": ["off_the_shelf", "trained"],
+    "codes": ["full"],
+    "sets": {"city_train": "city", "city_val": "city", "city_test": "city"},
+}
+
+
+def test_switches_that_agree_pass() -> None:
+    assert check(**GOOD) is None
+
+
+@pytest.mark.parametrize("folder", ["city", "a/b", "..b", "x..y"])
+def test_a_folder_below_data_raw_passes(folder: str) -> None:
+    check(**GOOD | {"sets": GOOD["sets"] | {"other": folder}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"train_on": "pitts"}, r"train_on: pitts needs the set 'pitts_train', which `sets` does"),
+        ({"eval_on": ["city_test", "tokyo"]}, r"eval_on needs the set 'tokyo'.*add `tokyo: <its"),
+        (
+            {"sets": {"city_train": "c"}},
+            r"train_on: city needs the set 'city_val'.*\(it has city_train\)",
+        ),
+        ({"variants": ["trainde"]}, r"variants names 'trainde'; there are off_the_shelf, trained"),
+        ({"codes": ["full", "pca"]}, r"codes names 'pca'; there are full\."),
+        ({"eval_on": []}, r"eval_on should name at least one, each once"),
+        ({"eval_on": ["city_test"] * 2}, r"eval_on should name at least one, each once"),
+        ({"variants": []}, r"variants should name at least one, each once"),
+        ({"variants": ["trained"] * 2}, r"variants should name at least one, each once"),
+        ({"codes": []}, r"codes should name at least one, each once"),
+    ],
+)
+def test_switches_that_disagree_are_one_sentence(changes: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UserError, match=f"^params.yaml: {sentence}"):
+        check(**GOOD | changes)
+
+
+@pytest.mark.parametrize("folder", ["/data/city", "../city", "a/../../b"])
+def test_a_folder_outside_data_raw_is_refused(folder: str) -> None:
+    with pytest.raises(UserError, match=r"sets\.other is '.*', but should be a folder below data"):
+        check(**GOOD | {"sets": GOOD["sets"] | {"other": folder}})

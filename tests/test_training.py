@@ -1,0 +1,509 @@
+"""Training: goes on where it was interrupted, keeps the best epoch, freezes what it should."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vprlib import training
+from vprlib.batches import ImageSource
+from vprlib.index import Radii
+from vprlib.losses import triplet_loss
+from vprlib.mining import Mined, Tuple
+from vprlib.model import Architecture, PlaceModel
+from vprlib.netvlad import initialise
+from vprlib.params import UserError
+from vprlib.runtime import RuntimeSettings
+from vprlib.scratch import Scratch
+from vprlib.steps import database_rows, describe_images, triplet_places
+from vprlib.train_settings import TrainSettings
+from vprlib.training import EpochLog, Outcome, Trainer
+from vprlib.training_data import Split, TrainingData, epoch_blocks, training_data
+from vprlib.weights import BackboneSettings, starting_backbone
+
+RADII = Radii(positive_m=25.0, training_m=10.0)
+PLACES, VIEWS, ASKED = 4, 3, 2
+Run = Callable[..., Outcome]
+
+
+class StopError(Exception):
+    """What interrupts a run in these tests."""
+
+
+def settings(**changes: object) -> TrainSettings:
+    quick = {
+        "epochs": 2,
+        "first_layer": "conv4",
+        "learning_rate": 0.01,
+        "queries_a_step": 2,
+        "negatives": 3,
+        "negative_pool": 4,
+        "refresh_queries": 3,
+        "margin": 0.2,
+    }
+    return TrainSettings(**quick | changes)
+
+
+@pytest.fixture
+def data(source_of: Callable[..., ImageSource], noise: Callable[..., np.ndarray]) -> TrainingData:
+    """Four places 100 m apart: three database images and two queries of each, 8 × 8 blocks."""
+
+    def split(name: str, first: int) -> Split:
+        sides = []
+        for side, count, start in (("db", VIEWS, 0.0), ("q", ASKED, 1.5)):
+            shots = [(place, view) for place in range(PLACES) for view in range(count)]
+            positions = np.array([(100.0 * p, start + 3.0 * v) for p, v in shots])
+            pictures = [
+                noise(first + p) // 2 + noise(first + 50 + 10 * p + v + 5 * (side == "q")) // 2
+                for p, v in shots
+            ]
+            sides.append(source_of(pictures, positions, f"{name}-{side}"))
+        return Split(*sides)
+
+    return training_data(split("train", 0), RADII, split("val", 1000), 25.0, settings())
+
+
+def a_model(name: str = "alexnet", clusters: int = 4) -> PlaceModel:
+    model = PlaceModel(Architecture(name, clusters, "v1"))
+    kind = BackboneSettings(name=name, weights="random")
+    model.backbone.load_state_dict(starting_backbone(kind, Path()).state_dict())
+    generator = torch.Generator().manual_seed(2)
+    dim = model.dim // clusters
+    vectors = torch.randn(clusters + 20, dim, generator=generator)
+    vectors = torch.nn.functional.normalize(vectors, dim=1)
+    initialise(model.pool, vectors[:clusters], vectors[clusters:])
+    return model
+
+
+@pytest.fixture
+def trainer(
+    data: TrainingData, slim: str, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
+) -> Callable[..., Trainer]:
+    def make(folder: str = "scratch", **changes: object) -> Trainer:
+        kept = Scratch(tmp_path / folder)
+        return Trainer(a_model(), data, settings(**changes), cpu, runtime, kept)
+
+    return make
+
+
+def weights(model: PlaceModel) -> dict[str, bytes]:
+    return {name: t.detach().numpy().tobytes() for name, t in model.state_dict().items()}
+
+
+def recalls(r5: float, r1: float = 0.0) -> dict[str, float]:
+    return {"recall@1": r1, "recall@5": r5, "recall@10": r5, "recall@20": r5}
+
+
+def test_no_epochs_copy_the_start_exactly(trainer: Callable[..., Trainer]) -> None:
+    outcome = trainer(epochs=0).run()
+    assert weights(outcome.model) == weights(a_model())
+    assert [row.epoch for row in outcome.log] == [0]
+    assert outcome.best == outcome.log[0]
+    assert (outcome.best.loss, outcome.best.learning_rate) == (None, None)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_training_changes_the_weights_and_gives_the_same_ones_again(
+    trainer: Callable[..., Trainer], optimizer: str
+) -> None:
+    one, again = (trainer(folder, optimizer=optimizer) for folder in ("a", "b"))
+    outcomes = [one.run(), again.run()]
+    assert outcomes[0].log == outcomes[1].log
+    assert weights(outcomes[0].model) == weights(outcomes[1].model)
+    assert one.state.weights["backbone.8.weight"].ne(a_model().backbone[8].weight).any()
+    assert [row.epoch for row in outcomes[0].log] == [0, 1, 2]
+    assert outcomes[0].log[1].loss > 0
+
+
+def test_the_real_alexnet_learns_for_an_epoch(
+    data: TrainingData, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
+) -> None:
+    quick = settings(epochs=1, first_layer="conv5", refresh_queries=0, negatives=2)
+    trainer = Trainer(a_model(), data, quick, cpu, runtime, Scratch(tmp_path / "s"))
+    before = weights(trainer.model)
+    outcome = trainer.run()
+    assert [row.epoch for row in outcome.log] == [0, 1]
+    learnt = {
+        name for name, t in trainer.state.weights.items() if t.numpy().tobytes() != before[name]
+    }
+    assert learnt == {
+        "backbone.10.weight",
+        "backbone.10.bias",
+        "pool.conv.weight",
+        "pool.centroids",
+    }
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, method: str, call: int) -> None:
+    """Makes the call of that number to a method of Trainer raise."""
+    whole, calls = getattr(Trainer, method), iter(range(1, 1000))
+
+    def broken(self: Trainer, *args: object) -> object:
+        if next(calls) == call:
+            raise StopError
+        return whole(self, *args)
+
+    monkeypatch.setattr(Trainer, method, broken)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize(
+    ("method", "call"),
+    [
+        ("_validate", 1),  # before anything is kept
+        ("_validate", 2),  # at the end of the first epoch
+        ("_mine", 2),  # between two blocks
+        ("_learn", 1),
+        ("_learn", 4),  # within a later block
+        ("_remember", 7),
+        ("_save", 3),
+        ("_run_epoch", 2),
+    ],
+)
+def test_an_interrupted_run_ends_as_one_that_was_not(
+    trainer: Callable[..., Trainer],
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    call: int,
+    optimizer: str,
+) -> None:
+    whole = trainer("whole", optimizer=optimizer)
+    expected = whole.run()
+    with monkeypatch.context() as patch:
+        stop_at(patch, method, call)
+        with pytest.raises(StopError):
+            trainer("broken", optimizer=optimizer).run()
+    resumed = trainer("broken", optimizer=optimizer)
+    outcome = resumed.run()
+    assert outcome.log == expected.log
+    assert weights(outcome.model) == weights(expected.model)
+    assert torch.equal(resumed.state.hardest, whole.state.hardest)
+    last, twin = resumed.state.weights, whole.state.weights
+    assert all(torch.equal(last[name], twin[name]) for name in twin)
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+def test_a_run_interrupted_between_epochs_hears_of_each_epoch_again(
+    trainer: Callable[..., Trainer], epoch: int
+) -> None:
+    expected = trainer("whole").run()
+
+    def stop(row: EpochLog) -> None:
+        if row.epoch == epoch:
+            raise StopError
+
+    with pytest.raises(StopError):
+        trainer("broken").run(stop)
+    heard = []
+    outcome = trainer("broken").run(heard.append)
+    assert heard == outcome.log == expected.log
+    assert weights(outcome.model) == weights(expected.model)
+
+
+def test_a_finished_run_called_again_gives_the_same_outcome(
+    trainer: Callable[..., Trainer],
+) -> None:
+    first, again = trainer().run(), trainer().run()
+    assert again.log == first.log
+    assert weights(again.model) == weights(first.model)
+
+
+def test_the_hardest_negatives_of_each_query_are_kept(trainer: Callable[..., Trainer]) -> None:
+    running = trainer(epochs=1)
+    assert (running.state.hardest == -1).all()
+    running.run()
+    hardest = running.state.hardest
+    assert hardest.shape == (PLACES * ASKED, 3)
+    assert (hardest >= 0).all()
+    for query, rows in enumerate(hardest.tolist()):
+        assert len(set(rows)) == 3
+        assert all(row // VIEWS != query // ASKED for row in rows)
+
+
+def test_what_was_hardest_is_handed_to_the_next_epoch(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed, kept = {}, {}
+    whole = training.mine
+
+    def listening(query: int, *others: object) -> Mined:
+        remembered, epoch = others[3], others[5]
+        handed[epoch, query] = remembered.tolist()
+        found = whole(query, *others)
+        kept[epoch, query] = found.hardest.tolist()
+        return found
+
+    monkeypatch.setattr(training, "mine", listening)
+    trainer().run()
+    for query in range(PLACES * ASKED):
+        assert handed[1, query] == [-1, -1, -1]
+        assert handed[2, query] == kept[1, query]
+
+
+def test_each_epoch_counts_its_own_triplets(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {1: [0, 0], 2: [0, 0]}  # violating, looked at
+    losses: dict[int, list[float]] = {1: [], 2: []}
+    whole = training.mine
+    running = trainer(margin=0.02)
+
+    def listening(*given: object) -> Mined:
+        found = whole(*given)
+        counts[given[-1]][0] += len(found.tuple.negatives) if found.tuple else 0
+        counts[given[-1]][1] += len(found.hardest)
+        return found
+
+    def loss(*given: object) -> torch.Tensor:
+        value = triplet_loss(*given)
+        losses[running.state.epoch].append(value.item() * len(given[2]))
+        return value
+
+    monkeypatch.setattr(training, "mine", listening)
+    monkeypatch.setattr(training, "triplet_loss", loss)
+    for row in running.run().log[1:]:
+        violating, looked_at = counts[row.epoch]
+        assert row.violating == violating / looked_at
+        assert row.loss == pytest.approx(sum(losses[row.epoch]) / violating)
+
+
+def test_an_epoch_in_which_nothing_violates_the_margin_goes_by(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "mine", lambda *_: Mined(None, np.array([1, 2])))
+    running = trainer(epochs=1)
+    outcome = running.run()
+    assert (outcome.log[1].loss, outcome.log[1].violating) == (0.0, 0.0)
+    assert weights(running.model) == weights(a_model())
+
+
+def test_the_learning_rate_halves_after_every_so_many_epochs() -> None:
+    rates = [settings(learning_rate=0.8, halve_every=5).rate_at(epoch) for epoch in range(1, 12)]
+    assert rates == [0.8] * 5 + [0.4] * 5 + [0.2]
+
+
+def test_the_optimiser_uses_the_rate_of_its_epoch(trainer: Callable[..., Trainer]) -> None:
+    running, seen = trainer(epochs=3, halve_every=2, learning_rate=0.01), []
+    running.run(lambda row: seen.append(running.optimizer.param_groups[0]["lr"]))
+    assert seen[1:] == [0.01, 0.01, 0.005]
+    assert [row.learning_rate for row in running.state.rows()] == [None, 0.01, 0.01, 0.005]
+
+
+def test_each_epoch_has_a_fresh_order_of_all_queries_from_seed_and_epoch() -> None:
+    queries = np.array([3, 5, 8, 9, 11, 20, 21])
+    orders = {
+        (seed, epoch): np.concatenate(epoch_blocks(queries, epoch, settings(seed=seed))).tolist()
+        for seed in (1, 2, 3)
+        for epoch in (1, 2, 3)
+    }
+    assert all(sorted(order) == queries.tolist() for order in orders.values())
+    assert len({tuple(order) for order in orders.values()}) == 9
+    again = np.concatenate(epoch_blocks(queries, 2, settings(seed=3)))
+    assert again.tolist() == orders[3, 2]
+
+
+@pytest.mark.parametrize(("size", "lengths"), [(3, [3, 3, 1]), (0, [7]), (7, [7]), (100, [7])])
+def test_queries_are_cut_where_descriptors_are_refreshed(size: int, lengths: list[int]) -> None:
+    blocks = epoch_blocks(np.arange(7), 1, settings(refresh_queries=size))
+    assert [len(block) for block in blocks] == lengths
+
+
+def test_a_loss_that_is_no_number_names_epoch_and_step(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(1, 100))
+
+    def loss(*sides: object) -> torch.Tensor:
+        return triplet_loss(*sides) * (float("nan") if next(calls) == 2 else 1.0)
+
+    monkeypatch.setattr(training, "triplet_loss", loss)
+    sentence = (
+        r"^the loss became nan in epoch 1, step 2: .*lower train\.learning_rate \(now 0\.01\)"
+    )
+    with pytest.raises(UserError, match=sentence):
+        trainer().run()
+
+
+def test_weights_that_are_no_numbers_name_epoch_and_step(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = trainer()
+    whole = Trainer._learn
+
+    def learn(self: Trainer, *args: object) -> None:
+        whole(self, *args)
+        self.model.pool.centroids.data[0, 0] = torch.inf
+
+    monkeypatch.setattr(Trainer, "_learn", learn)
+    with pytest.raises(UserError, match=r"^(a weight became NaN or inf|the loss.*) in epoch 1, st"):
+        running.run()
+    assert all(t.isfinite().all() for t in running.scratch.load()["weights"].values())
+
+
+def test_a_rate_far_too_high_ends_in_a_sentence(trainer: Callable[..., Trainer]) -> None:
+    with pytest.raises(UserError, match=r"in epoch \d+, step \d+: the state before it is kept in"):
+        trainer(learning_rate=1e30, epochs=5).run()
+
+
+@pytest.mark.parametrize(
+    ("first_layer", "learnt"), [("conv5", {"10"}), ("pool", set()), ("conv4", {"8", "10"})]
+)
+def test_frozen_layers_keep_their_bytes(
+    trainer: Callable[..., Trainer], first_layer: str, learnt: set[str]
+) -> None:
+    running = trainer(first_layer=first_layer, epochs=1)
+    before = weights(a_model())
+    running.run()
+    after = {name: t.numpy().tobytes() for name, t in running.state.weights.items()}
+    changed = {name for name in before if before[name] != after[name]}
+    assert {name.split(".")[1] for name in changed if name.startswith("backbone")} == learnt
+    assert {"pool.conv.weight", "pool.centroids"} <= changed
+
+
+def test_statistics_of_batch_normalisation_keep_their_bytes(
+    data: TrainingData, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
+) -> None:
+    quick = settings(epochs=1, first_layer="layer4", refresh_queries=0, negatives=1)
+    trainer = Trainer(a_model("resnet18"), data, quick, cpu, runtime, Scratch(tmp_path / "s"))
+    before = weights(trainer.model)
+    trainer.run()
+    after = {name: t.numpy().tobytes() for name, t in trainer.state.weights.items()}
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed
+    assert not any("running_" in name or "num_batches" in name for name in changed)
+    assert all(name.startswith(("backbone.layer4", "pool")) for name in changed)
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float, float]]) -> None:
+    """Validation that gives these (R@5, R@1), epoch by epoch."""
+    upcoming = iter(scores)
+    monkeypatch.setattr(Trainer, "_validate", lambda self: recalls(*next(upcoming)))
+
+
+def test_training_stops_after_so_many_epochs_without_a_better_one(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, [(0.1, 0), (0.5, 0), (0.4, 0), (0.5, 0), (0.9, 0)])
+    outcome = trainer(epochs=20, patience=2).run()
+    assert [row.epoch for row in outcome.log] == [0, 1, 2, 3]
+    assert outcome.best.epoch == 1
+
+
+def test_the_start_competes_for_the_best(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, [(0.8, 0.1), (0.7, 0.9), (0.8, 0.1)])
+    outcome = trainer().run()
+    assert outcome.best.epoch == 0
+    assert weights(outcome.model) == weights(a_model())
+
+
+def test_the_best_is_that_of_recall_at_5_and_then_of_recall_at_1(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, [(0.8, 0.1), (0.8, 0.2), (0.7, 0.9)])
+    running, kept = trainer(), {}
+    outcome = running.run(lambda row: kept.update({row.epoch: weights(running.model)}))
+    assert outcome.best.epoch == 1
+    assert weights(outcome.model) == kept[1] != kept[2]
+
+
+def test_validation_equals_the_plain_way(
+    trainer: Callable[..., Trainer], data: TrainingData
+) -> None:
+    found = trainer(epochs=0).run().log[0].recalls
+    sides = []
+    for source in (data.val.queries, data.val.database):
+        pixels = np.stack([source.pixels(row) for row in range(len(source.index))])
+        with torch.no_grad():
+            sides.append(a_model()(torch.from_numpy(pixels)).numpy())
+    apart = np.linalg.norm(sides[0][:, None] - sides[1][None], axis=2)
+    ranks = apart.argsort(axis=1)
+    for n in (1, 5):
+        hits = [bool({r // VIEWS for r in ranks[q, :n]} & {q // ASKED}) for q in range(len(ranks))]
+        assert found[f"recall@{n}"] == pytest.approx(np.mean(hits))
+    assert found["recall@20"] == 1.0
+
+
+STEP = [Tuple(7, 5, np.array([9, 2])), Tuple(3, 2, np.array([4])), Tuple(0, 9, np.array([5, 4]))]
+
+
+def test_a_step_needs_each_database_image_once() -> None:
+    assert database_rows(STEP).tolist() == [2, 4, 5, 9]
+
+
+def test_places_of_triplets_equal_the_loop_over_tuples() -> None:
+    images = [("query", t.query) for t in STEP]
+    images += [("database", row) for row in database_rows(STEP).tolist()]
+    twin = [
+        (
+            images.index(("query", t.query)),
+            images.index(("database", t.positive)),
+            images.index(("database", int(n))),
+        )
+        for t in STEP
+        for n in t.negatives
+    ]
+    assert list(zip(*(side.tolist() for side in triplet_places(STEP)), strict=True)) == twin
+
+
+def test_images_of_mixed_sizes_are_described_in_their_order(
+    slim: str, cpu: torch.device, noise: Callable[..., np.ndarray]
+) -> None:
+    model = a_model()
+    shapes = [(64, 48), (48, 64), (64, 48), (64, 48), (40, 40)]
+    pictures = [noise(row, *shape) for row, shape in enumerate(shapes)]
+    together = describe_images(model, pictures, cpu)
+    for row, picture in enumerate(pictures):
+        alone = model(torch.from_numpy(picture[None]))[0]
+        torch.testing.assert_close(together[row], alone, atol=1e-5, rtol=0)
+    together.sum().backward()
+    assert model.pool.centroids.grad.isfinite().all()
+
+
+def test_a_step_learns_from_the_loss_of_its_triplets(
+    trainer: Callable[..., Trainer], data: TrainingData
+) -> None:
+    running = trainer(momentum=0.0, weight_decay=0.0, margin=4.0)
+    running.state.epoch = 1
+    step = [Tuple(0, 1, np.array([3, 6])), Tuple(5, 8, np.array([1, 3]))]
+    pixels = [source.pixels(row) for source, row in running._images(step)]
+    running._learn(step, pixels)
+    twin, total = a_model(), 0.0
+    for t in step:
+        rows = [data.train.queries.pixels(t.query)]
+        rows += [data.train.database.pixels(row) for row in (t.positive, *t.negatives)]
+        q, p, *negatives = twin(torch.from_numpy(np.stack(rows)))
+        for n in negatives:
+            total = total + (torch.dist(q, p) + 2.0 - torch.dist(q, n)).clamp(min=0)
+    (total / 4).backward()
+    assert running.state.loss_sum / running.state.triplets == pytest.approx(
+        total.item() / 4, abs=1e-4
+    )
+    learnt = running.model.pool.centroids.detach()
+    expected = twin.pool.centroids.detach() - 0.01 * twin.pool.centroids.grad
+    torch.testing.assert_close(learnt, expected, atol=1e-5, rtol=0)
+
+
+def test_queries_without_a_positive_are_left_out(
+    data: TrainingData, trainer: Callable[..., Trainer]
+) -> None:
+    positions = data.train.queries.index.positions
+    positions[3] += (40, 0)
+    some = training_data(data.train, RADII, data.val, 25.0, settings())
+    assert some.candidates.trainable().tolist() == [0, 1, 2, 4, 5, 6, 7]
+
+
+def test_radii_of_the_settings_go_before_those_of_the_specification(data: TrainingData) -> None:
+    narrow = settings(positive_radius_m=2.0, negative_radius_m=150.0)
+    allowed = training_data(data.train, RADII, data.val, 25.0, narrow).candidates
+    assert allowed.positives.counts().tolist() == [2] * 8
+    assert allowed.near.of(0).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_set_that_nothing_can_be_learnt_from_is_a_sentence(data: TrainingData) -> None:
+    sentence = r"no query of train-q can be trained on: none has both .* within 0\.5 m and one beyo"
+    with pytest.raises(UserError, match=sentence):
+        training_data(data.train, RADII, data.val, 25.0, settings(positive_radius_m=0.5))

@@ -1,0 +1,54 @@
+"""The two sets of a training run, and who may be whose positive and negative."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vprlib.batches import ImageSource
+from vprlib.index import Radii
+from vprlib.mining import Candidates, candidates
+from vprlib.params import UserError
+from vprlib.train_settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Split:
+    database: ImageSource
+    queries: ImageSource
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    train: Split
+    candidates: Candidates
+    val: Split
+    val_radius_m: float
+
+
+def training_data(
+    train: Split, radii: Radii, val: Split, val_radius_m: float, settings: TrainSettings
+) -> TrainingData:
+    """Who may be whose positive and negative; a sentence where no query could learn anything."""
+    positive_m = settings.positive_radius_m or radii.training_m
+    negative_m = settings.negative_radius_m or radii.positive_m
+    allowed = candidates(
+        train.queries.index,
+        train.database.index,
+        positive_m,
+        negative_m,
+        settings.exclude_same_spot,
+    )
+    if not len(allowed.trainable()):
+        raise UserError(
+            f"no query of {train.queries.index.set_name} can be trained on: none has both a"
+            f" database image within {positive_m:g} m and one beyond {negative_m:g} m; check the"
+            " positions, or widen train.positive_radius_m."
+        )
+    return TrainingData(train, allowed, val, val_radius_m)
+
+
+def epoch_blocks(queries: np.ndarray, epoch: int, settings: TrainSettings) -> list[np.ndarray]:
+    """A fresh order of all queries, cut where descriptors are refreshed."""
+    order = np.random.default_rng([settings.seed, epoch]).permutation(queries)
+    size = settings.refresh_queries or len(order)
+    return [order[start : start + size] for start in range(0, len(order), size)]
