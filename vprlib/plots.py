@@ -16,7 +16,9 @@ def recall_curve(curve: Sequence[tuple[int, float]], title: str) -> bytes:
     axes = figure.add_subplot()
     axes.plot(ns, [100 * r for r in recalls], marker="o")
     for n, r in curve:
-        axes.annotate(f"{100 * r:.1f}", (n, 100 * r), textcoords="offset points", xytext=(0, 7))
+        where = {"textcoords": "offset points", "xytext": (0, 7), "ha": "center"}
+        axes.annotate(f"{100 * r:.1f}", (n, 100 * r), **where)
+    axes.margins(x=0.08)  # so that no label leaves the frame
     axes.set(xlabel="N", ylabel="Recall@N (%)", title=title, ylim=(0, 105), xticks=list(ns))
     axes.grid(alpha=0.3)
     return _png(figure)

@@ -1,0 +1,58 @@
+"""The README says what is: its commands, its names, its numbers."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vprlib.table import read_rows, table
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def line_after(marker):
+    block = README.split(f"<!-- {marker} -->\n```sh\n")[1].split("\n```")[0]
+    assert "\n" not in block
+    return block
+
+
+def test_each_of_the_two_commands_is_one_line_that_needs_only_python_and_git():
+    for marker in ("run", "tests"):
+        assert line_after(marker).startswith("python3 -m venv .venv && . .venv/bin/activate && pip")
+
+
+def test_ci_finds_exactly_these_two_lines():
+    script = (ROOT / ".ci/run").read_text()
+    function = re.search(r"line_after\(\) \{.*?\n\}", script, re.DOTALL)[0]
+    for marker in ("run", "tests"):
+        said = subprocess.run(
+            ["bash", "-c", f"{function}\nline_after {marker}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert said.stdout.strip() == line_after(marker)
+
+
+def test_the_table_is_the_committed_one():
+    assert table(read_rows(ROOT / "metrics/recall")) in README
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_every_link_leads_to_a_file(path):
+    assert (ROOT / path).exists()
+
+
+def test_every_parameter_named_in_the_table_of_edits_exists():
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    rows = README.split("| edit in `params.yaml` | what runs |")[1].split("\n\n")[0]
+    places = re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)`", rows)
+    assert len(places) >= 4
+    for place in places:
+        node = tree
+        for key in place.split("."):
+            assert key in node, place
+            node = node[key]
