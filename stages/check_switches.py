@@ -8,7 +8,7 @@ import typer
 from vprlib import command
 from vprlib.artifacts import write_text
 from vprlib.params import At, StageParams
-from vprlib.switches import check
+from vprlib.switches import check, check_specifications
 
 
 class Params(StageParams):
@@ -19,9 +19,10 @@ class Params(StageParams):
     sets: Annotated[dict[str, str], At("sets")]
 
 
-def main(out: Path = typer.Option()) -> None:
+def main(raw: Path = typer.Option(), out: Path = typer.Option()) -> None:
     p = Params.load()
     check(p.train_on, p.eval_on, p.variants, p.codes, p.sets)
+    check_specifications(p.sets, raw)
     write_text(out, "The switches agree.\n")  # never other words: nothing goes stale by this stage
     typer.echo(f"switches: train on {p.train_on}, evaluate on {', '.join(p.eval_on)}")
 

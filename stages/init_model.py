@@ -8,8 +8,10 @@ import typer
 
 from vprlib import command
 from vprlib.assembly import PoolSettings, assemble
+from vprlib.device import prepare
 from vprlib.model import write_model
 from vprlib.params import At, StageParams
+from vprlib.runtime import RuntimeSettings
 from vprlib.sampling import read_sample
 from vprlib.weights import BackboneSettings, starting_backbone
 
@@ -17,6 +19,7 @@ from vprlib.weights import BackboneSettings, starting_backbone
 class Params(StageParams):
     backbone: Annotated[BackboneSettings, At("recipes.{recipe}.model.backbone")]
     pool: Annotated[PoolSettings, At("recipes.{recipe}.model.pool")]
+    runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
 def main(
@@ -27,6 +30,7 @@ def main(
     out: Path = typer.Option(),
 ) -> None:
     p = Params.load(recipe=recipe)
+    prepare(p.runtime)
     backbone = starting_backbone(p.backbone, weights)
     with h5py.File(centroids) as file:
         words = file["centroids"][:]

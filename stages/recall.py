@@ -10,14 +10,14 @@ from vprlib.artifacts import write_bytes, write_csv, write_hdf5, write_json
 from vprlib.descriptors import opened
 from vprlib.index import read_index, read_radii
 from vprlib.params import At, StageParams
-from vprlib.recall import Protocol, RecallSettings, evaluate
+from vprlib.recall import Protocol, RadiusOrOwn, RecallSettings, evaluate
 from vprlib.runtime import RuntimeSettings
 from vprlib.search import search
 
 
 class Params(StageParams):
     recall: Annotated[RecallSettings, At("recall")]
-    radius_m: Annotated[float | None, At("datasets.{dataset}.radius_m")]
+    radius_m: Annotated[RadiusOrOwn, At("datasets.{dataset}.radius_m")]
     protocol: Annotated[Protocol, At("datasets.{dataset}.protocol")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 

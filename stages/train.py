@@ -13,6 +13,7 @@ from vprlib.images import ImageSettings
 from vprlib.index import read_radii
 from vprlib.model import read_model, write_model
 from vprlib.params import At, StageParams
+from vprlib.recall import RadiusOrOwn
 from vprlib.runtime import RuntimeSettings
 from vprlib.scalars import open_scalars
 from vprlib.scratch import scratch_for
@@ -25,7 +26,7 @@ class Params(StageParams):
     train: Annotated[TrainSettings, At("recipes.{recipe}.train")]
     images: Annotated[ImageSettings, At("datasets.{recipe}_train.images")]
     val_images: Annotated[ImageSettings, At("datasets.{recipe}_val.images")]
-    val_radius_m: Annotated[float | None, At("datasets.{recipe}_val.radius_m")]
+    val_radius_m: Annotated[RadiusOrOwn, At("datasets.{recipe}_val.radius_m")]
     folder: Annotated[str, At("sets.{recipe}_train")]
     val_folder: Annotated[str, At("sets.{recipe}_val")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
@@ -56,7 +57,8 @@ def main(
     inputs = (start, db, queries, val_db, val_queries)
     kept = scratch_for(scratch, "train", p.model_dump(exclude={"runtime"}), inputs)
     trainer = Trainer(read_model(start), data, p.train, prepare(p.runtime), p.runtime, kept)
-    outcome = trainer.run(open_scalars(scalars, p.runtime.tensorboard))
+    with open_scalars(scalars / kept.folder.name, p.runtime.tensorboard) as on_epoch:
+        outcome = trainer.run(on_epoch)
     summary = training_log.summarise(outcome, data)
     write_csv(log_out, training_log.COLUMNS, training_log.rows(outcome.log))
     write_bytes(plot_out, training_log.plot(outcome.log))

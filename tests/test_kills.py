@@ -49,11 +49,17 @@ def test_two_clones_end_with_the_same_lock(untouched, tmp_path):
 
 
 def test_a_run_killed_ten_times_ends_with_the_same_lock(untouched, tmp_path):
-    project = tiny.Project(tmp_path / "killed")
-    project.write(longer(tiny.params()))
-    moments = random.Random(7)
-    for _ in range(KILLS):
-        kill_after(project, moments.uniform(3, 14))
+    moments, kills, clones = random.Random(7), 0, 0
+    project = None
+    while kills < KILLS:
+        if project is None:
+            project, clones = tiny.Project(tmp_path / f"killed-{clones}"), clones + 1
+            project.write(longer(tiny.params()))
+        if kill_after(project, moments.uniform(2, 9)):
+            kills += 1
+        else:  # it came to its end between two kills
+            assert project.lock == untouched.lock
+            project = None if kills < KILLS else project
     project.repro()
     assert project.lock == untouched.lock
     assert not list((project.folder / "artifacts/.scratch").glob("*"))

@@ -26,7 +26,9 @@ class PictureParams(StageParams):
     images: Annotated[ImageSettings, At("datasets.city.images")]
 
 
-GOOD = "train_on: city\nrecipes: {city: {train: {epochs: 2, distance: l2}}}\n"
+GOOD = (
+    "train_on: city\nrecipes: {city: {train: {epochs: 2, learning_rate: 0.0001, distance: l2}}}\n"
+)
 Load = Callable[..., Params]
 
 
@@ -41,10 +43,15 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     return of
 
 
-def test_a_stage_reads_its_own_places_with_defaults_filled_in(load: Load) -> None:
+def test_a_stage_reads_its_own_places(load: Load) -> None:
     loaded = load(GOOD)
     assert (loaded.train.epochs, loaded.train.learning_rate) == (2, 1e-4)
     assert loaded.train_on == "city"
+
+
+def test_a_value_left_out_is_not_replaced_by_a_default(load: Load) -> None:
+    with pytest.raises(UserError, match=r"params\.yaml: recipes\.city\.train lacks 'epochs'\."):
+        load(GOOD.replace("epochs: 2, ", ""))
 
 
 def test_places_names_the_dotted_places_that_a_stage_reads() -> None:
@@ -79,13 +86,16 @@ def test_a_value_out_of_range_is_named(load: Load) -> None:
 
 @pytest.mark.parametrize("written", ["1e-05", "'1e-05'", "1.0e-05", "0.00001"])
 def test_a_number_that_yaml_takes_for_a_string_becomes_a_float(load: Load, written: str) -> None:
-    assert load(GOOD.replace("epochs: 2", f"learning_rate: {written}")).train.learning_rate == 1e-5
+    assert (
+        load(GOOD.replace("learning_rate: 0.0001", f"learning_rate: {written}")).train.learning_rate
+        == 1e-5
+    )
 
 
 @pytest.mark.parametrize("written", [".nan", ".inf"])
 def test_no_number_may_be_infinite_or_nan(load: Load, written: str) -> None:
     with pytest.raises(UserError, match=r"learning_rate is (nan|inf)"):
-        load(GOOD.replace("epochs: 2", f"learning_rate: {written}"))
+        load(GOOD.replace("learning_rate: 0.0001", f"learning_rate: {written}"))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """What an edit reruns: a row of the README's table each, on a tiny city."""
 
+import re
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 import tiny
@@ -95,6 +97,7 @@ def test_another_variant_runs_its_own_stages(tmp_path):
     tree = tiny.params() | {"variants": ["off_the_shelf"]}
     tree["recipes"]["city"]["train"].update(epochs=0)
     project.write(tree)
+    assert "train" not in project.repro("recall")  # the untrained network needs no training
     project.repro()
     project.write(tree | {"variants": list(BOTH)})
     own = described("city_test", "trained") | evaluated("city_test", "trained")
@@ -150,12 +153,36 @@ def test_a_second_repro_at_the_same_time_is_refused(project):
     assert "busy" in said or "Unable to acquire lock" in said, said
 
 
-def test_metrics_and_params_diff_name_what_changed(project):
-    subprocess_git = ["git", "-C", str(project.folder), "-c", "user.name=t", "-c", "user.email=t@t"]
-    import subprocess
+@pytest.fixture(scope="module")
+def committed(built):
+    """The same project with everything committed, as diffs and experiments need it."""
+    built.git("add", "-A")
+    built.git("commit", "-qm", "base")
+    return built
 
-    subprocess.run([*subprocess_git, "add", "-A"], check=True)
-    subprocess.run([*subprocess_git, "commit", "-qm", "base"], check=True)
+
+def test_metrics_and_params_diff_name_what_changed(committed, project):
     edited(project, lambda tree: tree["recall"].update(ns=[1, 12]))
     assert "recall.ns" in project.dvc("params", "diff")
     assert "recall@12" in project.dvc("metrics", "diff")
+
+
+def test_plots_and_dag_know_the_pipeline(committed, project):
+    assert "| train |" in project.dvc("dag")
+    page = project.dvc("plots", "diff").strip().removeprefix("file://")
+    assert "recall" in Path(page).read_text()
+
+
+def test_experiments_run_here_and_from_the_queue(committed, project):
+    said = project.dvc("exp", "run", "-n", "here", "-S", "recall.ns=[1,3]")
+    assert set(re.findall(r"Running stage '(.+)'", said)) == evaluated("city_test", *BOTH)
+    project.git("checkout", "-q", ".")
+    project.dvc("exp", "run", "--queue", "-n", "queued", "-S", "recall.ns=[1,7]")
+    project.dvc("queue", "start", "-j", "1")
+    for _ in range(120):
+        status = project.dvc("queue", "status")
+        if "Success" in status or "Failed" in status:
+            break
+        time.sleep(1)
+    assert "Success" in status, status
+    assert "recall@7" in project.dvc("metrics", "diff", "HEAD", "queued")

@@ -13,7 +13,8 @@ ROW = EpochLog(2, 0.5, 1e-3, 0.25, {"recall@1": 0.75})
 
 
 def test_nothing_is_written_unless_it_is_wanted(tmp_path):
-    open_scalars(tmp_path / "scalars", False)(ROW)
+    with open_scalars(tmp_path / "scalars", False) as write:
+        write(ROW)
     assert not list(tmp_path.iterdir())
 
 
@@ -30,11 +31,14 @@ def test_every_known_value_of_an_epoch_is_written(tmp_path, monkeypatch):
         def flush(self):
             written.append("flushed")
 
+        def close(self):
+            written.append("closed")
+
     fake = types.SimpleNamespace(SummaryWriter=Writer)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake)
-    write = open_scalars(tmp_path, True)
-    write(EpochLog(0, None, None, None, {"recall@1": 0.5}))
-    write(ROW)
+    with open_scalars(tmp_path, True) as write:
+        write(EpochLog(0, None, None, None, {"recall@1": 0.5}))
+        write(ROW)
     assert written == [
         ("recall@1", 0.5, 0),
         "flushed",
@@ -43,10 +47,11 @@ def test_every_known_value_of_an_epoch_is_written(tmp_path, monkeypatch):
         ("violating", 0.25, 2),
         ("recall@1", 0.75, 2),
         "flushed",
+        "closed",
     ]
 
 
 def test_tensorboard_that_is_not_installed_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UserError, match=r"runtime\.tensorboard is true, but TensorBoard is not"):
-        open_scalars(tmp_path, True)
+        open_scalars(tmp_path, True).__enter__()

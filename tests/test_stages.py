@@ -12,6 +12,7 @@ import toy
 from vprlib import artifacts, backbones, training
 from vprlib.dbstruct import specification_bytes
 
+SWITCHES = {"raw": "data/raw", "out": "data/index/switches.txt"}
 PARSE = {
     "dataset": "toy_train",
     "mat": "data/raw/toy/datasets/toy_train.mat",
@@ -272,6 +273,7 @@ def test_a_read_only_output_is_said(here, refused, monkeypatch):
     def read_only(self, *arguments, **options):
         raise OSError(errno.EROFS, "Read-only file system")
 
+    monkeypatch.setattr(artifacts.Path, "unlink", read_only)
     monkeypatch.setattr(artifacts.Path, "mkdir", read_only)
     said = refused("parse_mat", PARSE)
     assert "db.h5 could not be written: read-only file system" in said
@@ -314,6 +316,8 @@ def test_a_block_in_which_nothing_violates_the_margin_is_no_error(here, run):
     to_model(run)
     edit_params(here, "recipes.toy.train", margin=1e-12, negative_radius_m=100.0)
     run("train", TRAIN)
+    first = (here / TRAIN["log_out"]).read_text().splitlines()[2].split(",")
+    assert (float(first[1]), float(first[3])) == (0.0, 0.0)  # loss and share of violating
 
 
 def test_imagenet_weights_without_a_network_name_the_place_for_the_file(
@@ -345,8 +349,52 @@ def test_switches_that_do_not_cover_what_is_evaluated_are_refused(here, refused)
     tree = toy.params()
     tree["eval_on"] = ["pitts30k_test"]
     toy.write_params(here, tree)
-    said = refused("check_switches", {"out": "data/index/switches.txt"})
+    said = refused("check_switches", SWITCHES)
     assert "eval_on needs the set 'pitts30k_test', which `sets` does not list" in said
+
+
+def test_a_set_in_use_without_its_specification_is_refused_before_anything_runs(here, refused):
+    said = refused("check_switches", SWITCHES)  # toy_val has none
+    assert "data/raw/toy/datasets/toy_val.mat is missing: link the folder" in said
+
+
+def test_switches_that_agree_are_said_to_agree(here, run):
+    toy.write_set(here / "data/raw", "toy_val")
+    assert "train on toy, evaluate on toy_val" in run("check_switches", SWITCHES)
+
+
+def test_a_parameter_that_is_left_out_is_named_and_not_replaced(here, refused):
+    tree = toy.params()
+    del tree["recipes"]["toy"]["kmeans"]["clusters"]
+    toy.write_params(here, tree)
+    assert "recipes.toy.kmeans lacks 'clusters'" in refused("kmeans_centroids", KMEANS)
+
+
+@pytest.mark.parametrize("radius_m", [0, -30, float("inf")])
+def test_a_radius_that_is_no_length_is_refused(here, refused, radius_m):
+    edit_params(here, "datasets.toy_train", radius_m=radius_m)
+    assert "datasets.toy_train.radius_m is" in refused("recall", RECALL)
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "problem"),
+    [
+        ("recipes.toy.train", {"epochs": True}, "epochs should not be true"),
+        ("recipes.toy.train", {"exclude_same_spot": "no"}, "should be true or false, but is 'no'"),
+        ("recipes.toy.train", {"seed": -1}, "recipes.toy.train.seed is -1"),
+    ],
+)
+def test_truths_and_seeds_are_not_taken_for_numbers(here, refused, place, change, problem):
+    edit_params(here, place, **change)
+    assert problem in refused("train", TRAIN)
+
+
+def test_images_too_small_for_the_network_are_said(here, run, refused):
+    run("parse_mat", PARSE)
+    edit_params(here, "datasets.toy_train.images", resize=16)
+    assert "images of 20×16 pixels are too small for the network" in refused(
+        "sample_features", SAMPLE
+    )
 
 
 def test_a_device_that_is_not_there_is_said(here, run, refused):

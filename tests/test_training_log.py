@@ -29,7 +29,7 @@ def test_the_summary_counts_the_queries_left_out():
     assert (summary["queries"], summary["queries_left_out"]) == (2, 3)
     assert (summary["best_epoch"], summary["epochs"]) == (1, 1)
     assert "best epoch 1 of 1, val recall@1 0.025 → 0.050" in sentence(summary)
-    assert "3 queries without a potential positive left out" in sentence(summary)
+    assert "3 queries without a possible triplet left out" in sentence(summary)
 
 
 def test_the_picture_is_a_png_of_the_same_bytes_each_time():

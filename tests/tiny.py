@@ -66,9 +66,13 @@ class Project:
         assert process.returncode == 0, said
         return said
 
-    def repro(self) -> set[str]:
+    def repro(self, *targets: str) -> set[str]:
         """Runs what is stale; gives the stages that really ran."""
-        return set(re.findall(r"Running stage '(.+)'", self.dvc("repro")))
+        return set(re.findall(r"Running stage '(.+)'", self.dvc("repro", *targets)))
+
+    def git(self, *arguments: str) -> None:
+        who = ("-c", "user.name=tiny", "-c", "user.email=tiny@example.org")
+        subprocess.run(["git", "-C", self.folder, *who, *arguments], check=True)
 
     @property
     def lock(self) -> str:

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,15 +31,15 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.unlink(missing_ok=True)
+        _discard(partial)
         yield partial
         _flush(partial)
         partial.replace(path)
     except (OSError, RuntimeError) as error:  # h5py raises RuntimeError when closing fails
-        partial.unlink(missing_ok=True)
+        _discard(partial)
         raise _explained(error, path) from error
     except BaseException:
-        partial.unlink(missing_ok=True)
+        _discard(partial)
         raise
 
 
@@ -142,6 +142,12 @@ def scratch_array(path: Path, shape: tuple[int, int]) -> np.memmap:
     except OSError as error:
         raise _explained(error, path) from error
     return np.memmap(path, np.float32, "r+", shape=shape)
+
+
+def _discard(path: Path) -> None:
+    """Removes what may be there; on a read-only disk even an absent file cannot be unlinked."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

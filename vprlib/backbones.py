@@ -78,11 +78,7 @@ FAMILIES: dict[str, Family] = {
 
 def empty_backbone(name: str) -> nn.Sequential:
     """The network of that name with whatever weights; BatchNorm's statistics are frozen always."""
-    return freeze_statistics(FAMILIES[name].build())
-
-
-def freeze_statistics(network: nn.Sequential) -> nn.Sequential:
-    return network.eval()
+    return FAMILIES[name].build().eval()
 
 
 def channels(name: str) -> int:
@@ -115,15 +111,19 @@ def statistics(network: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def calibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Sets BatchNorm's statistics to their mean over the batches that the network takes."""
+    """Sets BatchNorm's statistics to their mean over the images of the batches."""
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean of all batches
         norm.train()
+    seen = 0
     for batch in batches:
-        network(batch)
+        seen += len(batch)
+        for norm in norms:
+            norm.momentum = len(batch) / seen  # the running mean over images
+        # one image alone is doubled: a map of one pixel has no variance
+        network(batch if len(batch) > 1 else batch.expand(2, *batch.shape[1:]))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()

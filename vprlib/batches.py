@@ -83,11 +83,15 @@ def stream(
     """The batches in order, at most a quarter of the memory budget decoded ahead."""
     batches = list(batches)
     wanted = ([(source, int(row)) for row in rows] for rows in batches)
-    largest = max(1, int(source.sizes().prod(axis=1).max(initial=1)) * 3 * IMAGES_A_BATCH)
-    ahead = max(1, min(8, runtime.memory_bytes // 4 // largest))
-    decoded = decode_ahead(wanted, runtime.workers, ahead)
+    decoded = decode_ahead(wanted, runtime.workers, groups_ahead([source], IMAGES_A_BATCH, runtime))
     for rows, pixels in zip(batches, decoded, strict=True):
         yield Batch(rows, np.stack(pixels))
+
+
+def groups_ahead(sources: Sequence[ImageSource], images: int, runtime: RuntimeSettings) -> int:
+    """How many groups of so many images fit a quarter of the memory budget; at least one."""
+    pixels = max(int(source.sizes().prod(axis=1).max(initial=1)) for source in sources)
+    return max(1, min(8, runtime.memory_bytes // 4 // (3 * pixels * images)))
 
 
 def decode_ahead(

@@ -111,7 +111,13 @@ def _fields(content: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]
             f" but is an array of {struct.dtype} with shape {struct.shape}."
         )
     record = struct.reshape(-1)[0]
-    return {name: record[name] for name in struct.dtype.names}
+    fields = {name: record[name] for name in struct.dtype.names}
+    for name, value in fields.items():
+        if not isinstance(value, np.ndarray):
+            raise UserError(
+                f"{path}: {name} should be a plain array, but is {type(value).__name__}."
+            )
+    return fields
 
 
 def _text(value: np.ndarray) -> str:
@@ -149,7 +155,10 @@ def _number(fields: dict[str, np.ndarray], field: str, path: Path) -> float:
     values = fields[field]
     is_number = values.dtype.kind in "biuf" and values.size == 1
     if not is_number or not 0 < float(values.reshape(-1)[0]) < np.inf:
-        raise UserError(f"{path}: {field} should be one positive number, but is {values!r}.")
+        raise UserError(
+            f"{path}: {field} should be one positive number,"
+            f" but is {values.reshape(-1)[:3]} of shape {values.shape}."
+        )
     return float(values.reshape(-1)[0])
 
 
@@ -176,7 +185,8 @@ def _check_counts(specification: Specification, fields: dict[str, np.ndarray], p
         found["qTimeStamp"] = (len(s.query_times), "numQueries")
     first = {"numImages": "dbImageFns", "numQueries": "qImageFns"}
     for field, (count, total) in found.items():
-        declared = fields[total].reshape(-1)[0] if total in fields else found[first[total]][0]
+        values = fields.get(total, np.array([found[first[total]][0]]))
+        declared = values.reshape(-1)[0] if values.size == 1 else f"{values.size} values"
         if count != declared:
             raise UserError(
                 f"{path}: counts disagree: {field} has {count} entries,"

@@ -8,8 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from vprlib.batches import ImageSource, plan_batches, stream
+from vprlib.params import UserError
 from vprlib.progress import progress
 from vprlib.runtime import RuntimeSettings
+
+# what PyTorch says of an image that vanishes on the way through the layers
+_TOO_SMALL = ("Output size is too small", "can't be greater than actual input size")
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,18 @@ def describe(
 
 def network_output(network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
     """One image alone is doubled: kernels for a batch of one round differently."""
-    if len(pixels) > 1:
-        return network(pixels)
-    return network(pixels.expand(2, *pixels.shape[1:]))[:1]
+    try:
+        if len(pixels) > 1:
+            return network(pixels)
+        return network(pixels.expand(2, *pixels.shape[1:]))[:1]
+    except RuntimeError as error:
+        if not any(reason in str(error) for reason in _TOO_SMALL):
+            raise
+        height, width = pixels.shape[1:3]
+        raise UserError(
+            f"images of {width}×{height} pixels are too small for the network: ask for larger"
+            " ones by the data set's images.resize."
+        ) from None
 
 
 def describe_into(

@@ -41,7 +41,7 @@ def inspect(path: Path) -> Opened:
         raise ValueError("is empty (zero bytes)")
     with _open(content) as image:
         width, height = image.size
-        image.draft(image.mode, (width // 8, height // 8))  # JPEG: all bytes, an eighth the work
+        image.draft(image.mode, (max(1, width // 8), max(1, height // 8)))  # JPEG: far less work
         is_rotated = _load(image)
     return Opened(len(content), width, height, is_rotated, digest_of(content))
 

@@ -53,7 +53,7 @@ def build_index(
     workers: int,
 ) -> ImageIndex:
     """Opens every image; a sentence says which are missing, damaged or no images."""
-    missing = [name for name in names if not (folder / name).is_file()]
+    missing = [name for name in names if not _is_file(folder / name)]
     if missing:
         raise explain_missing(missing, len(names), folder)
     opened, damaged = _inspect_all(folder, names, workers)
@@ -74,6 +74,13 @@ def build_index(
         digests=np.array([o.digest for o in opened], dtype=np.int64),
         extra=extra,
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for the file system
+        return False
 
 
 def _inspect_all(

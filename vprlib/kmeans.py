@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 from pydantic import Field
 
-from vprlib.params import Section, UserError
+from vprlib.params import Section, Seed, UserError
 
 
 class KmeansSettings(Section):
@@ -16,7 +16,7 @@ class KmeansSettings(Section):
 
     clusters: int = Field(64, ge=1)  # K
     iterations: int = Field(100, ge=1)
-    seed: int = 1
+    seed: Seed = 1
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -65,10 +65,12 @@ def read_model(path: Path) -> PlaceModel:
         raise UserError(f"{path} is no model file of vprlib ({error}): make it again.") from None
     if header.get("format") != FORMAT:
         raise UserError(f"{path} is no '{FORMAT}' file: make it again with `dvc repro`.")
-    fields = {name: header[name] for name in Architecture.__dataclass_fields__}
-    architecture = replace(
-        Architecture(**fields), mean=tuple(fields["mean"]), std=tuple(fields["std"])
-    )
-    model = PlaceModel(architecture)
-    model.load_state_dict(tensors)
+    try:
+        fields = {name: header[name] for name in Architecture.__dataclass_fields__}
+        lists = {name: tuple(fields[name]) for name in ("mean", "std")}
+        model = PlaceModel(Architecture(**fields | lists))
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: header and tensors disagree ({reason}): make it again.") from None
     return model

@@ -1,12 +1,12 @@
 """Reads params.yaml: each section a frozen, strict object, each mistake one sentence."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self, get_args, get_type_hints
+from typing import Annotated, Self, get_args, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 PARAMS_PATH = Path("params.yaml")
 # The names that may stand in params.yaml above the sections, so that a misspelt one is found
@@ -20,6 +20,9 @@ SKELETON = {
 }
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
 class UserError(Exception):
     """Something a user, a file or a parameter caused; its text is the one sentence shown."""
 
@@ -28,6 +31,18 @@ class Section(BaseModel):
     """One mapping of params.yaml; unknown keys are refused, and nothing can be changed later."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_number_for_a_truth(cls, values: object) -> object:
+        """pydantic would read true as 1 and 'no' as false."""
+        for name, value in values.items() if isinstance(values, dict) else ():
+            wants_truth = name in cls.model_fields and cls.model_fields[name].annotation is bool
+            if wants_truth and not isinstance(value, bool):
+                raise ValueError(f"{name} should be true or false, but is {value!r}")
+            if isinstance(value, bool) and not wants_truth and name in cls.model_fields:
+                raise ValueError(f"{name} should not be {str(value).lower()}")
+        return values
 
 
 class At(str):
@@ -57,9 +72,13 @@ class StageParams(BaseModel):
         places = cls.places(**names)
         values = {name: look_up(tree, place) for name, place in places.items()}
         try:
-            return cls.model_validate(values)
+            loaded = cls.model_validate(values)
         except ValidationError as error:
             raise UserError(_explain(cls, error, places, values)) from None
+        for name, value in values.items():
+            for holder, key in _absent(getattr(loaded, name), value, places[name]):
+                raise UserError(f"{PARAMS_PATH}: {holder} lacks '{key}'.")
+        return loaded
 
 
 def read_params_file(path: Path) -> dict[str, object]:
@@ -98,6 +117,20 @@ def _matching(tree: dict[str, object], pattern: str) -> list[tuple[str, dict[str
             if part in ("*", key)
         ]
     return [(place, node) for place, node in found if isinstance(node, dict)]
+
+
+def _absent(loaded: object, value: object, place: str) -> Iterator[tuple[str, str]]:
+    """Place and key of what a section may hold and params.yaml leaves out.
+
+    Defaults serve Python; in params.yaml every value stands, where DVC sees it change.
+    """
+    if not isinstance(loaded, Section) or not isinstance(value, dict):
+        return
+    for key in type(loaded).model_fields:
+        if key not in value:
+            yield place, key
+        else:
+            yield from _absent(getattr(loaded, key), value[key], f"{place}.{key}")
 
 
 def look_up(tree: dict[str, object], place: str) -> object:

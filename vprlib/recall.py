@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -12,6 +12,8 @@ from vprlib.params import Section, UserError
 
 Denominator = Literal["all", "answerable"]
 Protocol = Literal["plain"]  # the N nearest images as they come
+RadiusOrOwn = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None  # null: the set's own
+NEAR_CHANCE = 1.5  # times the blind guess: hardly a result
 
 
 class RecallSettings(Section):
@@ -38,9 +40,17 @@ class Result:
     def sentence(self) -> str:
         recalls = "  ".join(f"recall@{n} {value:.3f}" for n, value in self.curve)
         without = self.metrics["queries_without_positive"]
+        chance = self.metrics["chance_recall@1"]
+        first = recall_at(self.right, [1])[1]
+        doubt = (
+            "; hardly better: are names and features in step?"
+            if first <= NEAR_CHANCE * chance
+            else ""
+        )
         return (
             f"{self.metrics['queries']} queries ({without} without a positive)  {recalls}"
-            f"  chance {self.metrics['chance_recall@1']:.3f}"
+            f"  chance {chance:.3f}"
+            f"{doubt if first <= NEAR_CHANCE * chance else ''}"
         )
 
 

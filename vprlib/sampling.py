@@ -15,7 +15,7 @@ from vprlib.artifacts import write_hdf5
 from vprlib.backbones import Normaliser, calibrate, fingerprint, statistics
 from vprlib.batches import ImageSource, plan_batches, stream
 from vprlib.describe import describe
-from vprlib.params import Section, UserError
+from vprlib.params import Section, Seed, UserError
 from vprlib.runtime import RuntimeSettings
 from vprlib.weights import BackboneSettings, is_uncalibrated
 
@@ -25,7 +25,7 @@ class SampleSettings(Section):
 
     images: int = Field(500, ge=1)  # of the training database, without replacement
     positions: int = Field(100, ge=1)  # an image, without replacement
-    seed: int = 1
+    seed: Seed = 1
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Training's scalars for TensorBoard, written only where a person asks for them."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from vprlib.params import UserError
@@ -9,10 +11,15 @@ from vprlib.training import EpochLog
 OnEpoch = Callable[[EpochLog], None]
 
 
-def open_scalars(folder: Path, is_wanted: bool) -> OnEpoch:
-    """What is to be called after each epoch; it does nothing unless wanted."""
+@contextmanager
+def open_scalars(folder: Path, is_wanted: bool) -> Iterator[OnEpoch]:
+    """What is to be called after each epoch; it does nothing unless wanted.
+
+    A run that goes on begins its curves anew, with all epochs before the interruption.
+    """
     if not is_wanted:
-        return lambda row: None
+        yield lambda row: None
+        return
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -20,6 +27,7 @@ def open_scalars(folder: Path, is_wanted: bool) -> OnEpoch:
             "params.yaml: runtime.tensorboard is true, but TensorBoard is not installed:"
             " run `pip install tensorboard`, or set it to false."
         ) from None
+    shutil.rmtree(folder, ignore_errors=True)
     writer = SummaryWriter(str(folder))
 
     def write(row: EpochLog) -> None:
@@ -29,4 +37,5 @@ def open_scalars(folder: Path, is_wanted: bool) -> OnEpoch:
                 writer.add_scalar(name, value, row.epoch)
         writer.flush()
 
-    return write
+    with closing(writer):
+        yield write

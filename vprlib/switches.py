@@ -1,12 +1,13 @@
 """The switches on top of params.yaml: what is trained, evaluated, and where its images are."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from vprlib.params import PARAMS_PATH, UserError
 
 VARIANTS = ("off_the_shelf", "trained")
 CODES = ("full",)
+CITY = "city"  # the folder that make_city fills
 
 
 def check(
@@ -37,4 +38,15 @@ def check(
         if PurePosixPath(folder).is_absolute() or ".." in PurePosixPath(folder).parts:
             raise UserError(
                 f"{PARAMS_PATH}: sets.{name} is '{folder}', but should be a folder below data/raw."
+            )
+
+
+def check_specifications(sets: Mapping[str, str], raw: Path) -> None:
+    """Every set in use but those of the city, which is yet to be drawn, has its file."""
+    for name, folder in sets.items():
+        path = raw / folder / "datasets" / f"{name}.mat"
+        if folder != CITY and not path.exists():
+            raise UserError(
+                f"{path} is missing: link the folder that holds the images of {name} and its"
+                f" `datasets` as {raw / folder}, or take {name} out of `sets` in {PARAMS_PATH}."
             )

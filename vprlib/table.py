@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from vprlib import command
-from vprlib.params import UserError
+from vprlib.params import PARAMS_PATH, UserError, look_up, read_params_file
 
 Row = tuple[str, str, str, Mapping[str, float]]  # set, variant, code and the metrics
 
@@ -22,6 +22,12 @@ def read_rows(metrics_dir: Path) -> list[Row]:
     return [(*key, content) for key, content in zip(keys, contents, strict=True)]
 
 
+def in_switches(rows: Sequence[Row], params: Mapping[str, object]) -> list[Row]:
+    """The rows whose set, variant and code params.yaml evaluates now; others may be old."""
+    switches = [look_up(params, name) for name in ("eval_on", "variants", "codes")]
+    return [row for row in rows if all(k in s for k, s in zip(row[:3], switches, strict=True))]
+
+
 def table(rows: Sequence[Row]) -> str:
     """Recalls in per cent as aligned text, and below it what `trained` gained in points."""
     names = sorted({n for *_, m in rows for n in m if _is_recall(n)}, key=_number)
@@ -29,7 +35,10 @@ def table(rows: Sequence[Row]) -> str:
     for *key, metrics in rows:
         lines.append([*key, *(f"{100 * metrics[n]:.1f}" if n in metrics else "-" for n in names)])
     for dataset, code, start, trained in _pairs(rows):
-        gains = (f"{100 * (trained[n] - start[n]):+.1f}" if n in trained else "-" for n in names)
+        gains = (
+            f"{100 * (trained[n] - start[n]):+.1f}" if n in trained and n in start else "-"
+            for n in names
+        )
         lines.append([dataset, "gained by training", code, *gains])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
@@ -60,7 +69,10 @@ def main(
     metrics: Path = typer.Option(Path("metrics/recall"), help="where recall's JSON lies"),
 ) -> None:
     """Prints the recall of every variant side by side, and what training gained."""
-    typer.echo(table(read_rows(metrics)))
+    in_use = in_switches(read_rows(metrics), read_params_file(PARAMS_PATH))
+    if not in_use:
+        raise UserError(f"{metrics} holds nothing that the switches name: run `dvc repro` first.")
+    typer.echo(table(in_use))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from vprlib.losses import Distance
 from vprlib.mining import MiningRules
-from vprlib.params import Section
+from vprlib.params import Section, Seed
 
 
 class TrainSettings(Section):
@@ -29,7 +29,7 @@ class TrainSettings(Section):
     positive_radius_m: float | None = Field(None, gt=0)  # null: the specification's own
     negative_radius_m: float | None = Field(None, gt=0)  # null: the specification's own
     exclude_same_spot: bool = True  # no positive within 1 m of the query
-    seed: int = 1
+    seed: Seed = 1
 
     def rules(self) -> MiningRules:
         return MiningRules(

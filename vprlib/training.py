@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vprlib.artifacts import scratch_array
 from vprlib.backbones import trainable_children
-from vprlib.batches import ImageSource, decode_ahead
+from vprlib.batches import ImageSource, decode_ahead, groups_ahead
 from vprlib.describe import describe_into
 from vprlib.losses import triplet_loss
 from vprlib.mining import Tuple, mine
@@ -138,7 +138,8 @@ class Trainer:
 
     def _run_block(self, block: np.ndarray) -> None:
         steps = self._mine(block)
-        images = decode_ahead((self._images(step) for step in steps), self.runtime.workers, ahead=2)
+        wanted = (self._images(step) for step in steps)
+        images = decode_ahead(wanted, self.runtime.workers, self._steps_ahead())
         label = f"epoch {self.state.epoch}: learning"
         for step, pixels in progress(zip(steps, images, strict=True), len(steps), label, "step"):
             self._learn(step, pixels)
@@ -151,9 +152,11 @@ class Trainer:
         database = self._describe("database", train.database, None)
         queries = self._describe("queries", train.queries, block)
         steps, rules, allowed = [], self.settings.rules(), self.data.candidates
-        for start in range(0, len(block), self.settings.queries_a_step):
+        size = self.settings.queries_a_step
+        chunks = [block[start : start + size] for start in range(0, len(block), size)]
+        for chunk in progress(chunks, len(chunks), f"epoch {state.epoch}: mining", "step"):
             tuples = []
-            for query in block[start : start + self.settings.queries_a_step].tolist():
+            for query in chunk.tolist():
                 remembered = state.hardest[query].numpy()
                 found = mine(
                     query, queries[query], database, allowed, remembered, rules, state.epoch
@@ -167,6 +170,11 @@ class Trainer:
         self.state.hardest[query] = -1
         self.state.hardest[query, : len(hardest)] = torch.from_numpy(hardest)
         self.state.looked_at += len(hardest)
+
+    def _steps_ahead(self) -> int:
+        train, settings = self.data.train, self.settings
+        images = settings.queries_a_step * (2 + settings.negatives)
+        return groups_ahead([train.database, train.queries], images, self.runtime)
 
     def _images(self, step: Sequence[Tuple]) -> list[tuple[ImageSource, int]]:
         """Queries first, then each database image of the step once."""

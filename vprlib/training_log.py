@@ -45,5 +45,5 @@ def sentence(summary: Mapping[str, object]) -> str:
         f"training: best epoch {summary['best_epoch']} of {summary['epochs']},"
         f" val recall@1 {start['recall@1']:.3f} → {best['recall@1']:.3f},"
         f" recall@5 {start['recall@5']:.3f} → {best['recall@5']:.3f};"
-        f" {left_out} queries without a potential positive left out"
+        f" {left_out} queries without a possible triplet left out"
     )

@@ -9,7 +9,7 @@ import torchvision
 from torch import Tensor, nn
 
 from vprlib.backbones import FAMILIES, empty_backbone, statistics
-from vprlib.params import Section, UserError
+from vprlib.params import Section, Seed, UserError
 
 BackboneName = Literal["alexnet", "vgg16", "resnet18"]
 
@@ -20,7 +20,7 @@ class BackboneSettings(Section):
     name: BackboneName
     # random: from `seed`; imagenet: torchvision's own; else a file in data/raw/weights
     weights: str = "imagenet"
-    seed: int = 1  # of random weights
+    seed: Seed = 1  # of random weights
 
 
 def starting_backbone(settings: BackboneSettings, weights_dir: Path) -> nn.Sequential:
