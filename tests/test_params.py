@@ -81,7 +81,7 @@ def test_a_wrong_type_is_named_with_its_place_and_value(load: Load) -> None:
 
 def test_a_value_out_of_range_is_named(load: Load) -> None:
     with pytest.raises(UserError, match=r"train\.learning_rate is -1: .*greater than 0"):
-        load(GOOD.replace("epochs: 2", "learning_rate: -1"))
+        load(GOOD.replace("learning_rate: 0.0001", "learning_rate: -1"))
 
 
 @pytest.mark.parametrize("written", ["1e-05", "'1e-05'", "1.0e-05", "0.00001"])
