@@ -8,7 +8,7 @@ import typer
 from vprlib import command
 from vprlib.artifacts import write_text
 from vprlib.params import At, StageParams
-from vprlib.switches import check, check_specifications
+from vprlib.switches import SetPlace, check, check_specifications
 
 
 class Params(StageParams):
@@ -16,7 +16,7 @@ class Params(StageParams):
     eval_on: Annotated[list[str], At("eval_on")]
     variants: Annotated[list[str], At("variants")]
     codes: Annotated[list[str], At("codes")]
-    sets: Annotated[dict[str, str], At("sets")]
+    sets: Annotated[dict[str, SetPlace], At("sets")]
 
 
 def main(raw: Path = typer.Option(), out: Path = typer.Option()) -> None:

@@ -17,7 +17,7 @@ from vprlib.runtime import RuntimeSettings
 
 class Params(StageParams):
     images: Annotated[ImageSettings, At("datasets.{dataset}.images")]
-    folder: Annotated[str, At("sets.{dataset}")]
+    folder: Annotated[str, At("sets.{dataset}.folder")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 

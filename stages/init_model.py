@@ -7,10 +7,11 @@ import h5py
 import typer
 
 from vprlib import command
-from vprlib.assembly import PoolSettings, assemble
+from vprlib.assembly import assemble
 from vprlib.device import prepare
 from vprlib.model import write_model
 from vprlib.params import At, StageParams
+from vprlib.pools import PoolSettings
 from vprlib.runtime import RuntimeSettings
 from vprlib.sampling import read_sample
 from vprlib.weights import BackboneSettings, starting_backbone

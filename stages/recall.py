@@ -8,7 +8,7 @@ import typer
 from vprlib import command, plots
 from vprlib.artifacts import write_bytes, write_csv, write_hdf5, write_json
 from vprlib.descriptors import opened
-from vprlib.index import read_index, read_radii
+from vprlib.index import read_index, read_truth
 from vprlib.params import At, StageParams
 from vprlib.recall import Protocol, RadiusOrOwn, RecallSettings, evaluate
 from vprlib.runtime import RuntimeSettings
@@ -37,21 +37,22 @@ def main(
 ) -> None:
     p = Params.load(dataset=dataset)
     database, asked = read_index(db_index), read_index(queries_index)
-    radius_m = p.radius_m or read_radii(queries_index).positive_m
+    truth = read_truth(queries_index, asked, database, p.radius_m)
     with opened(db, len(database)) as stored, opened(queries, len(asked)) as wanted:
         neighbors = search(
             wanted, stored, max(p.recall.ns), p.runtime.memory_bytes, p.runtime.cores
         )
-    result = evaluate(neighbors.rows, asked.positions, database.positions, radius_m, p.recall)
+    result = evaluate(neighbors.rows, truth, p.recall)
     title = f"{dataset}, {variant}, {code}"
+    radius = {} if truth.radius_m is None else {"radius_m": truth.radius_m}
     write_hdf5(
         predictions_out,
         {"indices": neighbors.rows, "distances": neighbors.distances, "hits": result.right},
-        {"set": dataset, "variant": variant, "code": code, "radius_m": radius_m},
+        {"set": dataset, "variant": variant, "code": code, **radius},
     )
     write_csv(curve_out, ("n", "recall"), result.curve)
     write_bytes(plot_out, plots.recall_curve(result.curve, title))
-    write_json(metrics_out, {**result.metrics, "radius_m": radius_m, "protocol": p.protocol})
+    write_json(metrics_out, {**result.metrics, **radius, "protocol": p.protocol})
     typer.echo(f"{title}: {result.sentence()}")
 
 

@@ -19,7 +19,7 @@ class Params(StageParams):
     backbone: Annotated[BackboneSettings, At("recipes.{recipe}.model.backbone")]
     sample: Annotated[SampleSettings, At("recipes.{recipe}.sample")]
     images: Annotated[ImageSettings, At("datasets.{recipe}_train.images")]
-    folder: Annotated[str, At("sets.{recipe}_train")]
+    folder: Annotated[str, At("sets.{recipe}_train.folder")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 

@@ -10,7 +10,7 @@ from vprlib.artifacts import write_bytes, write_csv, write_json
 from vprlib.batches import open_source
 from vprlib.device import prepare
 from vprlib.images import ImageSettings
-from vprlib.index import read_radii
+from vprlib.index import read_radii, read_truth
 from vprlib.model import read_model, write_model
 from vprlib.params import At, StageParams
 from vprlib.recall import RadiusOrOwn
@@ -27,8 +27,8 @@ class Params(StageParams):
     images: Annotated[ImageSettings, At("datasets.{recipe}_train.images")]
     val_images: Annotated[ImageSettings, At("datasets.{recipe}_val.images")]
     val_radius_m: Annotated[RadiusOrOwn, At("datasets.{recipe}_val.radius_m")]
-    folder: Annotated[str, At("sets.{recipe}_train")]
-    val_folder: Annotated[str, At("sets.{recipe}_val")]
+    folder: Annotated[str, At("sets.{recipe}_train.folder")]
+    val_folder: Annotated[str, At("sets.{recipe}_val.folder")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
@@ -52,8 +52,8 @@ def main(
     val = Split(
         *(open_source(side, raw / p.val_folder, p.val_images) for side in (val_db, val_queries))
     )
-    val_radius_m = p.val_radius_m or read_radii(val_queries).positive_m
-    data = training_data(train, read_radii(queries), val, val_radius_m, p.train)
+    val_truth = read_truth(val_queries, val.queries.index, val.database.index, p.val_radius_m)
+    data = training_data(train, read_radii(queries), val, val_truth, p.train)
     inputs = (start, db, queries, val_db, val_queries)
     kept = scratch_for(scratch, "train", p.model_dump(exclude={"runtime"}), inputs)
     trainer = Trainer(read_model(start), data, p.train, prepare(p.runtime), p.runtime, kept)

@@ -7,15 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from vprlib.assembly import PoolSettings, assemble
+from vprlib.assembly import assemble
 from vprlib.backbones import channels, fingerprint, statistics
 from vprlib.netvlad import alpha_v1, alpha_v2
 from vprlib.params import UserError
+from vprlib.pools import PoolSettings
 from vprlib.sampling import Sample
 from vprlib.weights import BackboneSettings, starting_backbone
 
-SLIM = BackboneSettings(name="alexnet", weights="random")
-RESNET = BackboneSettings(name="resnet18", weights="random")
+SLIM = BackboneSettings(name="alexnet", cut="conv5", weights="random")
+RESNET = BackboneSettings(name="resnet18", cut="layer4", weights="random")
 
 
 def words_and_sample(backbone: nn.Sequential, dim: int) -> tuple[np.ndarray, Sample]:
@@ -34,13 +35,13 @@ def test_the_pool_starts_from_words_and_sample(slim: str, version: str, alpha_of
     tensors = torch.from_numpy(words), torch.from_numpy(sample.descriptors)
     assert alpha == pytest.approx(alpha_of(*tensors), rel=1e-5)
     assert torch.equal(model.pool.centroids.detach(), tensors[0])
-    assert (model.architecture.clusters, model.architecture.version) == (4, version)
+    assert (model.architecture.clusters, model.architecture.pool.version) == (4, version)
     assert model.dim == 4 * 8
 
 
 def test_the_backbone_keeps_its_weights(slim: str) -> None:
     backbone = starting_backbone(SLIM, Path())
-    words, sample = words_and_sample(backbone, channels(slim))
+    words, sample = words_and_sample(backbone, channels(slim, "conv5"))
     model, _ = assemble(SLIM, backbone, PoolSettings(), words, sample)
     assert fingerprint(model.backbone) == fingerprint(backbone)
 

@@ -26,7 +26,8 @@ from vprlib.backbones import (
 from vprlib.params import UserError
 from vprlib.weights import BackboneSettings, is_uncalibrated, starting_backbone
 
-ALEXNET = BackboneSettings(name="alexnet", weights="w.pth")
+ALEXNET = BackboneSettings(name="alexnet", cut="conv5", weights="w.pth")
+CUTS = {"alexnet": "conv5", "vgg16": "conv5_3", "resnet18": "layer4"}
 Tensors = dict[str, Tensor]
 
 
@@ -36,7 +37,7 @@ def images(count: int, size: int, seed: int = 1) -> Tensor:
 
 
 def random_of(name: str, seed: int = 1) -> nn.Sequential:
-    kind = BackboneSettings(name=name, weights="random", seed=seed)
+    kind = BackboneSettings(name=name, cut=CUTS[name], weights="random", seed=seed)
     return starting_backbone(kind, Path("nowhere"))
 
 
@@ -59,13 +60,13 @@ def test_a_network_ends_with_its_last_convolution(
     network = random_of(name)
     with torch.no_grad():
         found = network(images(2, 64) - 0.5)
-    assert found.shape == (2, channels(name), *size)
+    assert found.shape == (2, channels(name, CUTS[name]), *size)
     assert (found.min() < 0) == (name == "alexnet")  # a residual block ends with its own ReLU
 
 
 def test_vgg16_has_thirteen_named_convolutions_and_ends_before_its_relu() -> None:
     with torch.device("meta"):
-        network = empty_backbone("vgg16")
+        network = empty_backbone("vgg16", "conv5_3")
     children = dict(network.named_children())
     assert layer_names("vgg16")[0] == "conv1_1"
     assert layer_names("vgg16")[-3:] == ["conv5_1", "conv5_2", "conv5_3"]
@@ -73,23 +74,23 @@ def test_vgg16_has_thirteen_named_convolutions_and_ends_before_its_relu() -> Non
     convolutions = [n for n, child in children.items() if isinstance(child, nn.Conv2d)]
     assert convolutions == [str(place) for place in places]
     assert list(children)[-1] == "28"
-    assert children["28"].out_channels == channels("vgg16") == 512
+    assert children["28"].out_channels == channels("vgg16", "conv5_3") == 512
 
 
 def test_every_trainable_layer_begins_with_a_convolution_and_the_rest_follows(slim: str) -> None:
-    assert trainable_children(slim, "conv5") == {"10"}
-    assert trainable_children(slim, "conv4") == {"8", "9", "10"}
-    assert trainable_children(slim, "conv1") == {str(n) for n in range(11)}
-    assert trainable_children(slim, "pool") == set()
+    assert trainable_children(slim, "conv5", "conv5") == {"10"}
+    assert trainable_children(slim, "conv5", "conv4") == {"8", "9", "10"}
+    assert trainable_children(slim, "conv5", "conv1") == {str(n) for n in range(11)}
+    assert trainable_children(slim, "conv5", "pool") == set()
 
 
 def test_resnet_layers_are_trained_from_their_name_on() -> None:
-    assert trainable_children("resnet18", "layer3") == {"layer3", "layer4"}
+    assert trainable_children("resnet18", "layer4", "layer3") == {"layer3", "layer4"}
 
 
 def test_an_unknown_layer_is_answered_with_all_there_are(slim: str) -> None:
     with pytest.raises(UserError, match=r"'conv6', but alexnet has conv1, .*, conv5 and pool\.$"):
-        trainable_children(slim, "conv6")
+        trainable_children(slim, "conv5", "conv6")
 
 
 def test_pixels_become_the_input_that_torchvision_gives() -> None:
@@ -121,7 +122,7 @@ def test_random_weights_are_spread_as_he_says(slim: str) -> None:
 
 
 def assert_loaded(folder: Path, tensors: Tensors, file: str = "w.pth") -> None:
-    kind = BackboneSettings(name="alexnet", weights=file)
+    kind = BackboneSettings(name="alexnet", cut="conv5", weights=file)
     found = starting_backbone(kind, folder).state_dict()
     assert found.keys() == tensors.keys()
     assert all(torch.equal(found[name], tensors[name]) for name in tensors)
@@ -150,7 +151,7 @@ def test_a_whole_torchvision_model_gives_the_backbone_its_weights(tmp_path: Path
     whole = torchvision.models.resnet18(weights=None)
     whole.layer4[1].bn2.running_mean.fill_(0.5)
     torch.save(whole.state_dict(), tmp_path / "w.pth")
-    kind = BackboneSettings(name="resnet18", weights="w.pth")
+    kind = BackboneSettings(name="resnet18", cut="layer4", weights="w.pth")
     found = starting_backbone(kind, tmp_path).state_dict()
     assert all(torch.equal(t, whole.state_dict()[name]) for name, t in found.items())
     assert not any(name.startswith("fc") for name in found)
@@ -206,7 +207,7 @@ def test_a_file_of_another_kind_is_one_sentence(
 ) -> None:
     (tmp_path / file).write_bytes(content)
     with pytest.raises(UserError, match=rf"^the weights file .*{file} cannot be read: .*\.$"):
-        starting_backbone(BackboneSettings(name="alexnet", weights=file), tmp_path)
+        starting_backbone(BackboneSettings(name="alexnet", cut="conv5", weights=file), tmp_path)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"a": 3}, torch.ones(3)])
@@ -222,7 +223,7 @@ def test_a_missing_file_is_one_sentence(tmp_path: Path, slim: str) -> None:
     with pytest.raises(UserError, match=r"the weights file .*w\.pth is missing: put or link it"):
         starting_backbone(ALEXNET, tmp_path)
     with pytest.raises(UserError, match="is missing"):  # a folder is no file
-        starting_backbone(BackboneSettings(name="alexnet", weights="."), tmp_path)
+        starting_backbone(BackboneSettings(name="alexnet", cut="conv5", weights="."), tmp_path)
 
 
 def test_without_a_network_imagenet_weights_are_one_sentence_with_the_place(
@@ -234,7 +235,9 @@ def test_without_a_network_imagenet_weights_are_one_sentence_with_the_place(
     monkeypatch.setattr(torchvision.models.AlexNet_Weights, "get_state_dict", unreachable)
     sentence = rf"of alexnet could not be fetched from https://.* and put it at {tmp_path}/alexnet-"
     with pytest.raises(UserError, match=sentence):
-        starting_backbone(BackboneSettings(name="alexnet", weights="imagenet"), tmp_path)
+        starting_backbone(
+            BackboneSettings(name="alexnet", cut="conv5", weights="imagenet"), tmp_path
+        )
 
 
 def test_imagenet_weights_that_lie_there_are_not_fetched(
@@ -255,8 +258,8 @@ def test_running_statistics_are_frozen() -> None:
 
 
 def test_only_random_weights_with_batch_normalisation_want_calibration(slim: str) -> None:
-    stored = BackboneSettings(name="resnet18", weights="w.pth")
-    thrown = BackboneSettings(name="resnet18", weights="random")
+    stored = BackboneSettings(name="resnet18", cut="layer4", weights="w.pth")
+    thrown = BackboneSettings(name="resnet18", cut="layer4", weights="random")
     network = random_of("resnet18")
     assert is_uncalibrated(thrown, network)
     assert not is_uncalibrated(stored, network)

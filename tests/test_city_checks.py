@@ -16,8 +16,9 @@ from vprlib.backbones import Normaliser
 from vprlib.index import read_index
 from vprlib.kmeans import KmeansSettings, cluster
 from vprlib.netvlad import NetVLAD, initialise
-from vprlib.recall import is_right, recall_at
+from vprlib.recall import recall_at
 from vprlib.search import search
+from vprlib.truth import Near
 from vprlib.weights import fill_at_random
 
 pytestmark = pytest.mark.slow
@@ -49,7 +50,7 @@ def side(project, name):
 def score(described, positions):
     """R@1 at 25 m of descriptors and positions of queries and database."""
     found = search(*described, 1, 2**30, 2)
-    return recall_at(is_right(found.rows, *positions, 25.0), [1])[1]
+    return recall_at(Near(*positions, 25.0).is_right(found.rows), [1])[1]
 
 
 def test_off_the_shelf_recall_is_neither_easy_nor_hopeless(city):

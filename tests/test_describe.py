@@ -12,6 +12,7 @@ from torch import Tensor
 from vprlib.batches import ImageSource
 from vprlib.describe import describe, describe_into, network_output
 from vprlib.model import Architecture, PlaceModel
+from vprlib.pools import PoolSettings
 from vprlib.runtime import RuntimeSettings
 from vprlib.weights import BackboneSettings, starting_backbone
 
@@ -29,8 +30,8 @@ def mixed(source_of: Callable[..., ImageSource], noise: Callable[..., np.ndarray
 @pytest.fixture
 def model(slim: str) -> PlaceModel:
     torch.manual_seed(1)
-    model = PlaceModel(Architecture(slim, 4, "v2"))
-    kind = BackboneSettings(name="alexnet", weights="random")
+    model = PlaceModel(Architecture(slim, "conv5", PoolSettings(version="v2"), 4))
+    kind = BackboneSettings(name="alexnet", cut="conv5", weights="random")
     model.backbone.load_state_dict(starting_backbone(kind, Path()).state_dict())
     torch.nn.init.normal_(model.pool.centroids)
     return model

@@ -11,11 +11,15 @@ from torch import Tensor
 
 from vprlib.model import Architecture, PlaceModel, read_model, write_model
 from vprlib.params import UserError
+from vprlib.pools import PoolSettings
+
+CUTS = {"alexnet": "conv5", "resnet18": "layer4"}
+MEAN = (0.1, 0.2, 0.3)
 
 
 def a_model(name: str, version: str = "v2") -> PlaceModel:
     torch.manual_seed(1)
-    model = PlaceModel(Architecture(name, 4, version, mean=(0.1, 0.2, 0.3)))
+    model = PlaceModel(Architecture(name, CUTS[name], PoolSettings(version=version), 4, mean=MEAN))
     torch.nn.init.normal_(model.pool.centroids)
     return model
 
@@ -67,7 +71,11 @@ def test_the_header_tells_the_history(tmp_path: Path, slim: str) -> None:
     with safe_open(tmp_path / "m", framework="pt") as file:
         header = json.loads(file.metadata()["header"])
     assert header["history"] == {"alpha": 3.5}
-    assert (header["backbone"], header["clusters"], header["version"]) == ("alexnet", 4, "v2")
+    assert (header["backbone"], header["clusters"], header["pool"]["version"]) == (
+        "alexnet",
+        4,
+        "v2",
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model at all", bytes(64)])
@@ -86,5 +94,5 @@ def test_tensors_of_another_program_are_a_sentence(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({"w": torch.ones(2)}, tmp_path / "m")
-    with pytest.raises(UserError, match="is no 'vprlib model 1' file: make it again"):
+    with pytest.raises(UserError, match="is no 'vprlib model 2' file: make it again"):
         read_model(tmp_path / "m")

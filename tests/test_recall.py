@@ -5,7 +5,8 @@ import pytest
 from pydantic import ValidationError
 
 from vprlib.params import UserError
-from vprlib.recall import RecallSettings, evaluate, is_right, recall_at
+from vprlib.recall import RecallSettings, evaluate, recall_at
+from vprlib.truth import Near
 
 PLACES = np.array([[0.0, 0.0], [100.0, 0.0], [200.0, 0.0]])
 ASKED = np.array([[20.0, 15.0], [130.0, 0.0], [200.0, 1.0], [900.0, 0.0]])  # 25, 30, 1, 700 m
@@ -14,7 +15,7 @@ FOUND = np.array([[1, 0, 2], [1, 2, 0], [2, 1, 0], [0, 1, 2]])
 
 def test_recall_of_four_queries_by_hand() -> None:
     settings = RecallSettings(ns=(1, 2, 3))
-    result = evaluate(FOUND, ASKED, PLACES, 25.0, settings)
+    result = evaluate(FOUND, Near(ASKED, PLACES, 25.0), settings)
     assert result.right.tolist() == [
         [False, True, False],
         [False, False, False],
@@ -36,7 +37,7 @@ def test_recall_of_four_queries_by_hand() -> None:
 
 def test_only_answerable_queries_count_where_that_is_asked_for() -> None:
     settings = RecallSettings(ns=(1, 2), denominator="answerable")
-    result = evaluate(FOUND, ASKED, PLACES, 25.0, settings)
+    result = evaluate(FOUND, Near(ASKED, PLACES, 25.0), settings)
     assert result.curve == [(1, 0.5), (2, 1.0)]
     assert (result.metrics["queries"], result.metrics["queries_without_positive"]) == (4, 2)
     assert result.right.shape == (4, 3)
@@ -45,13 +46,13 @@ def test_only_answerable_queries_count_where_that_is_asked_for() -> None:
 def test_the_radius_is_inclusive_at_the_boundary() -> None:
     query = np.array([[585_000.0, 4_477_000.0]])
     database = query + np.array([[15, 20], [15, 20.000001], [-25, 0], [-25.000001, 0]])
-    found = is_right(np.array([[0, 1, 2, 3]]), query, database, 25.0)
+    found = Near(query, database, 25.0).is_right(np.array([[0, 1, 2, 3]]))
     assert found.tolist() == [[True, False, True, False]]
 
 
 def test_a_hit_that_float32_would_invent_is_none() -> None:
     query, image = np.array([[585_000.0, 4_477_000.2]]), np.array([[585_000.0, 4_477_025.24]])
-    assert not is_right(np.array([[0]]), query, image, 25.0).any()
+    assert not Near(query, image, 25.0).is_right(np.array([[0]])).any()
 
 
 def some(queries: int = 40, database: int = 60, count: int = 10) -> tuple[np.ndarray, ...]:
@@ -65,7 +66,7 @@ def some(queries: int = 40, database: int = 60, count: int = 10) -> tuple[np.nda
 def test_recall_equals_the_loop_over_queries(denominator: str) -> None:
     neighbors, queries, database = some()
     settings = RecallSettings(ns=(1, 3, 10), denominator=denominator)
-    found = dict(evaluate(neighbors, queries, database, 25.0, settings).curve)
+    found = dict(evaluate(neighbors, Near(queries, database, 25.0), settings).curve)
     for n in (1, 3, 10):
         hits = counted = 0
         for q, query in enumerate(queries):
@@ -77,7 +78,7 @@ def test_recall_equals_the_loop_over_queries(denominator: str) -> None:
 
 def test_recall_never_falls_with_n() -> None:
     neighbors, queries, database = some()
-    right = is_right(neighbors, queries, database, 25.0)
+    right = Near(queries, database, 25.0).is_right(neighbors)
     recalls = list(recall_at(right, range(1, 11)).values())
     assert recalls == sorted(recalls)
     assert recalls[-1] > recalls[0]
@@ -86,7 +87,7 @@ def test_recall_never_falls_with_n() -> None:
 def test_recall_never_falls_with_the_radius() -> None:
     neighbors, queries, database = some()
     recalls = [
-        recall_at(is_right(neighbors, queries, database, r), [5])[5] for r in (5, 25, 50, 300)
+        recall_at(Near(queries, database, r).is_right(neighbors), [5])[5] for r in (5, 25, 50, 300)
     ]
     assert recalls == sorted(recalls)
     assert recalls[-1] == 1.0
@@ -100,10 +101,8 @@ def test_beyond_the_retrieved_images_recall_stays_as_it_is() -> None:
 @pytest.mark.parametrize("denominator", ["all", "answerable"])
 def test_a_set_in_which_no_query_has_a_positive_is_a_sentence(denominator: str) -> None:
     settings = RecallSettings(ns=(1,), denominator=denominator)
-    with pytest.raises(
-        UserError, match="no query has a database image within 25 m: check radius_m"
-    ):
-        evaluate(FOUND, ASKED + 1e5, PLACES, 25.0, settings)
+    with pytest.raises(UserError, match="no query has a right database image: check radius_m"):
+        evaluate(FOUND, Near(ASKED + 1e5, PLACES, 25.0), settings)
 
 
 def test_recall_of_no_queries_is_zero() -> None:

@@ -84,7 +84,7 @@ def test_another_data_set_runs_its_own_stages(project):
     shutil.copy(specifications / "city_test.mat", specifications / "more_test.mat")
 
     def change(tree):
-        tree["sets"]["more_test"] = "city"
+        tree["sets"]["more_test"] = {"folder": "city", "file": "datasets/more_test.mat"}
         tree["datasets"]["more_test"] = tree["datasets"]["city_test"]
         tree["eval_on"] = ["city_test", "more_test"]
 

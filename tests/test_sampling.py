@@ -23,8 +23,8 @@ from vprlib.sampling import (
 )
 from vprlib.weights import BackboneSettings, starting_backbone
 
-SLIM = BackboneSettings(name="alexnet", weights="random")
-RESNET = BackboneSettings(name="resnet18", weights="random")
+SLIM = BackboneSettings(name="alexnet", cut="conv5", weights="random")
+RESNET = BackboneSettings(name="resnet18", cut="layer4", weights="random")
 Take = Callable[..., Sample]
 
 

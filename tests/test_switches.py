@@ -3,14 +3,16 @@
 import pytest
 
 from vprlib.params import UserError
-from vprlib.switches import check
+from vprlib.switches import SetPlace, check
 
 GOOD = {
     "train_on": "city",
     "eval_on": ["city_test"],
     "variants": ["off_the_shelf", "trained"],
     "codes": ["full"],
-    "sets": {"city_train": "city", "city_val": "city", "city_test": "city"},
+    "sets": {
+        n: SetPlace(folder="city", file="x.mat") for n in ("city_train", "city_val", "city_test")
+    },
 }
 
 
@@ -20,16 +22,19 @@ def test_switches_that_agree_pass() -> None:
 
 @pytest.mark.parametrize("folder", ["city", "a/b", "..b", "x..y"])
 def test_a_folder_below_data_raw_passes(folder: str) -> None:
-    check(**GOOD | {"sets": GOOD["sets"] | {"other": folder}})
+    check(**GOOD | {"sets": GOOD["sets"] | {"other": SetPlace(folder=folder, file="x.mat")}})
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"train_on": "pitts"}, r"train_on: pitts needs the set 'pitts_train', which `sets` does"),
-        ({"eval_on": ["city_test", "tokyo"]}, r"eval_on needs the set 'tokyo'.*add `tokyo: <its"),
         (
-            {"sets": {"city_train": "c"}},
+            {"eval_on": ["city_test", "tokyo"]},
+            r"eval_on needs the set 'tokyo'.*add `tokyo: {folder",
+        ),
+        (
+            {"sets": {"city_train": SetPlace(folder="c", file="x")}},
             r"train_on: city needs the set 'city_val'.*\(it has city_train\)",
         ),
         ({"variants": ["trainde"]}, r"variants names 'trainde'; there are off_the_shelf, trained"),
@@ -48,5 +53,7 @@ def test_switches_that_disagree_are_one_sentence(changes: dict[str, object], sen
 
 @pytest.mark.parametrize("folder", ["/data/city", "../city", "a/../../b"])
 def test_a_folder_outside_data_raw_is_refused(folder: str) -> None:
-    with pytest.raises(UserError, match=r"sets\.other is '.*', but should be a folder below data"):
-        check(**GOOD | {"sets": GOOD["sets"] | {"other": folder}})
+    with pytest.raises(
+        UserError, match=r"sets\.other\.folder is '.*', but should be a path below data"
+    ):
+        check(**GOOD | {"sets": GOOD["sets"] | {"other": SetPlace(folder=folder, file="x.mat")}})

@@ -15,14 +15,17 @@ from vprlib.mining import Mined, Tuple
 from vprlib.model import Architecture, PlaceModel
 from vprlib.netvlad import initialise
 from vprlib.params import UserError
+from vprlib.pools import PoolSettings
 from vprlib.runtime import RuntimeSettings
 from vprlib.scratch import Scratch
 from vprlib.steps import database_rows, describe_images, triplet_places
 from vprlib.train_settings import TrainSettings
 from vprlib.training import EpochLog, Outcome, Trainer
 from vprlib.training_data import Split, TrainingData, epoch_blocks, training_data
+from vprlib.truth import Near
 from vprlib.weights import BackboneSettings, starting_backbone
 
+CUTS = {"alexnet": "conv5", "resnet18": "layer4"}
 RADII = Radii(positive_m=25.0, training_m=10.0)
 PLACES, VIEWS, ASKED = 4, 3, 2
 Run = Callable[..., Outcome]
@@ -62,12 +65,14 @@ def data(source_of: Callable[..., ImageSource], noise: Callable[..., np.ndarray]
             sides.append(source_of(pictures, positions, f"{name}-{side}"))
         return Split(*sides)
 
-    return training_data(split("train", 0), RADII, split("val", 1000), 25.0, settings())
+    val = split("val", 1000)
+    sides = (side.index.positions for side in (val.queries, val.database))
+    return training_data(split("train", 0), RADII, val, Near(*sides, 25.0), settings())
 
 
 def a_model(name: str = "alexnet", clusters: int = 4) -> PlaceModel:
-    model = PlaceModel(Architecture(name, clusters, "v1"))
-    kind = BackboneSettings(name=name, weights="random")
+    model = PlaceModel(Architecture(name, CUTS[name], PoolSettings(), clusters))
+    kind = BackboneSettings(name=name, cut=CUTS[name], weights="random")
     model.backbone.load_state_dict(starting_backbone(kind, Path()).state_dict())
     generator = torch.Generator().manual_seed(2)
     dim = model.dim // clusters
@@ -492,13 +497,13 @@ def test_queries_without_a_positive_are_left_out(
 ) -> None:
     positions = data.train.queries.index.positions
     positions[3] += (40, 0)
-    some = training_data(data.train, RADII, data.val, 25.0, settings())
+    some = training_data(data.train, RADII, data.val, data.val_truth, settings())
     assert some.candidates.trainable().tolist() == [0, 1, 2, 4, 5, 6, 7]
 
 
 def test_radii_of_the_settings_go_before_those_of_the_specification(data: TrainingData) -> None:
     narrow = settings(positive_radius_m=2.0, negative_radius_m=150.0)
-    allowed = training_data(data.train, RADII, data.val, 25.0, narrow).candidates
+    allowed = training_data(data.train, RADII, data.val, data.val_truth, narrow).candidates
     assert allowed.positives.counts().tolist() == [2] * 8
     assert allowed.near.of(0).tolist() == [0, 1, 2, 3, 4, 5]
 
@@ -506,4 +511,4 @@ def test_radii_of_the_settings_go_before_those_of_the_specification(data: Traini
 def test_a_set_that_nothing_can_be_learnt_from_is_a_sentence(data: TrainingData) -> None:
     sentence = r"no query of train-q can be trained on: none has both .* within 0\.5 m and one beyo"
     with pytest.raises(UserError, match=sentence):
-        training_data(data.train, RADII, data.val, 25.0, settings(positive_radius_m=0.5))
+        training_data(data.train, RADII, data.val, data.val_truth, settings(positive_radius_m=0.5))

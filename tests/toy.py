@@ -59,7 +59,9 @@ def write_set(raw: Path, name: str, spec: Specification | None = None) -> Specif
 def params() -> dict:
     """The project's params.yaml, with a recipe and sets of the toy."""
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
-    tree["sets"] = {"toy_train": "toy", "toy_val": "toy"}
+    tree["sets"] = {
+        name: {"folder": "toy", "file": f"datasets/{name}.mat"} for name in ("toy_train", "toy_val")
+    }
     tree["train_on"], tree["eval_on"] = "toy", ["toy_val"]
     for name in tree["sets"]:
         tree["datasets"][name] = tree["datasets"]["city_test"]

@@ -6,16 +6,11 @@ from torch import nn
 
 from vprlib.backbones import fingerprint
 from vprlib.model import Architecture, PlaceModel
-from vprlib.netvlad import Version, initialise
-from vprlib.params import Section, UserError
+from vprlib.netvlad import initialise
+from vprlib.params import UserError
+from vprlib.pools import PoolSettings
 from vprlib.sampling import Sample
 from vprlib.weights import BackboneSettings
-
-
-class PoolSettings(Section):
-    """How local features become one vector."""
-
-    version: Version = "v1"  # of NetVLAD's assignment: v1 without a bias, v2 with one
 
 
 def assemble(
@@ -31,7 +26,7 @@ def assemble(
             f"the weights '{kind.weights}' of {kind.name} changed since the features were"
             " sampled: run `dvc repro -f -s sample_features` and then `dvc repro`."
         )
-    model = PlaceModel(Architecture(kind.name, len(centroids), pool.version))
+    model = PlaceModel(Architecture(kind.name, kind.cut, pool, len(centroids)))
     fitted = {name: torch.from_numpy(values) for name, values in sample.statistics.items()}
     model.backbone.load_state_dict({**backbone.state_dict(), **fitted})
     descriptors = torch.from_numpy(sample.descriptors)

@@ -76,12 +76,12 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def empty_backbone(name: str) -> nn.Sequential:
+def empty_backbone(name: str, cut: str) -> nn.Sequential:
     """The network of that name with whatever weights; BatchNorm's statistics are frozen always."""
     return FAMILIES[name].build().eval()
 
 
-def channels(name: str) -> int:
+def channels(name: str, cut: str) -> int:
     return FAMILIES[name].channels
 
 
@@ -89,7 +89,7 @@ def layer_names(name: str) -> list[str]:
     return list(FAMILIES[name].layers)
 
 
-def trainable_children(name: str, first_layer: str) -> set[str]:
+def trainable_children(name: str, cut: str, first_layer: str) -> set[str]:
     """Names of the children from that layer on; 'pool' leaves the whole backbone frozen."""
     if first_layer == "pool":
         return set()
@@ -100,7 +100,7 @@ def trainable_children(name: str, first_layer: str) -> set[str]:
             f" {', '.join(layers)} and pool."
         )
     with torch.device("meta"):  # names alone, no memory and no random numbers
-        children = [child for child, _ in empty_backbone(name).named_children()]
+        children = [child for child, _ in empty_backbone(name, cut).named_children()]
     return set(children[layers[first_layer] :])
 
 

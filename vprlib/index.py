@@ -9,9 +9,11 @@ import h5py
 import numpy as np
 
 from vprlib.artifacts import write_hdf5
+from vprlib.geo import Pairs
 from vprlib.images import Opened, explain_missing, inspect
 from vprlib.params import UserError
 from vprlib.progress import progress
+from vprlib.truth import Listed, Near, Truth
 
 _ARRAYS = ("positions", "byte_sizes", "widths", "heights", "is_rotated", "digests")
 
@@ -98,13 +100,23 @@ def _inspect_all(
 
 
 def write_index(
-    path: Path, index: ImageIndex, attributes: Mapping[str, float] | None = None
+    path: Path,
+    index: ImageIndex,
+    attributes: Mapping[str, float] | None = None,
+    listed: Listed | None = None,
 ) -> None:
+    """`listed` belongs to the queries of a specification without positions."""
     arrays = {name: getattr(index, name) for name in _ARRAYS}
     extra = {f"extra/{name}": values for name, values in index.extra.items()}
+    pairs = {} if listed is None else {"right": listed.right, "doubtful": listed.doubtful}
+    truth = {
+        f"truth/{name}/{part}": getattr(found, part)
+        for name, found in pairs.items()
+        for part in ("starts", "rows")
+    }
     write_hdf5(
         path,
-        {"names": index.names, **arrays, **extra},
+        {"names": index.names, **arrays, **extra, **truth},
         {"set": index.set_name, **(attributes or {})},
     )
 
@@ -134,3 +146,24 @@ class Radii:
 def read_radii(queries_path: Path) -> Radii:
     with h5py.File(queries_path) as file:
         return Radii(float(file.attrs["positive_radius_m"]), float(file.attrs["training_radius_m"]))
+
+
+def read_listed(queries_path: Path, database_size: int) -> Listed | None:
+    """What the specification lists as right; none where positions tell."""
+    with h5py.File(queries_path) as file:
+        if "truth" not in file:
+            return None
+        pairs = (Pairs(*(file[f"truth/{name}/{part}"][:] for part in ("starts", "rows")))
+                 for name in ("right", "doubtful"))  # fmt: skip
+        return Listed(*pairs, database_size)
+
+
+def read_truth(
+    queries_path: Path, queries: ImageIndex, database: ImageIndex, radius_m: float | None
+) -> Truth:
+    """What is right for the queries of a set; `radius_m` in place of the specification's own."""
+    listed = read_listed(queries_path, len(database))
+    if listed is not None:
+        return listed
+    own = read_radii(queries_path).positive_m
+    return Near(queries.positions, database.positions, radius_m or own)

@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch.nn.functional as F
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from vprlib.artifacts import write_tensors
 from vprlib.backbones import IMAGENET_MEAN, IMAGENET_STD, Normaliser, channels, empty_backbone
-from vprlib.netvlad import NetVLAD, Version
 from vprlib.params import UserError
+from vprlib.pools import PoolSettings, build_pool, dim_out
 
-FORMAT = "vprlib model 1"
+FORMAT = "vprlib model 2"
 
 
 @dataclass(frozen=True)
@@ -20,37 +22,41 @@ class Architecture:
     """What is needed to build the network without its weights."""
 
     backbone: str
-    clusters: int
-    version: Version
+    cut: str  # its last layer
+    pool: PoolSettings
+    clusters: int = 0  # of NetVLAD
+    whitening: int | None = None  # dimensions left by the network's own whitening, where it has one
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
 
 
 class PlaceModel(nn.Module):
-    """backbone → NetVLAD."""
+    """backbone → pool → whitening, where the network brings its own."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.architecture = architecture
-        self.backbone = empty_backbone(architecture.backbone)
-        self.pool = NetVLAD(
-            architecture.clusters, channels(architecture.backbone), architecture.version
-        )
-        self.normalise = Normaliser(architecture.mean, architecture.std)
+        self.architecture = a = architecture
+        width = channels(a.backbone, a.cut)
+        self.backbone = empty_backbone(a.backbone, a.cut)
+        self.pool = build_pool(a.pool, a.clusters, width)
+        pooled = dim_out(a.pool, a.clusters, width)
+        self.whitening = None
+        if a.whitening is not None:
+            self.whitening = nn.Linear(pooled, a.whitening).requires_grad_(False)
+        self.dim = a.whitening or pooled
+        self.normalise = Normaliser(a.mean, a.std)
         self.eval()
-
-    @property
-    def dim(self) -> int:
-        return self.pool.dim_out
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Images uint8 [B, H, W, 3] to unit vectors [B, dim]."""
-        return self.pool(self.backbone(self.normalise(pixels)))
+        pooled = self.pool(self.backbone(self.normalise(pixels)))
+        return pooled if self.whitening is None else F.normalize(self.whitening(pooled), dim=1)
 
 
 def write_model(path: Path, model: PlaceModel, history: Mapping[str, object]) -> None:
     """`history` says where the weights come from; it is kept and never read back."""
-    header = {"format": FORMAT, **vars(model.architecture), "history": dict(history)}
+    fields = asdict(model.architecture) | {"pool": model.architecture.pool.model_dump()}
+    header = {"format": FORMAT, **fields, "history": dict(history)}
     write_tensors(path, model.state_dict(), header)
 
 
@@ -67,10 +73,11 @@ def read_model(path: Path) -> PlaceModel:
         raise UserError(f"{path} is no '{FORMAT}' file: make it again with `dvc repro`.")
     try:
         fields = {name: header[name] for name in Architecture.__dataclass_fields__}
-        lists = {name: tuple(fields[name]) for name in ("mean", "std")}
-        model = PlaceModel(Architecture(**fields | lists))
+        fields |= {name: tuple(fields[name]) for name in ("mean", "std")}
+        fields["pool"] = PoolSettings(**fields["pool"])
+        model = PlaceModel(Architecture(**fields))
         model.load_state_dict(tensors)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, RuntimeError, ValidationError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: header and tensors disagree ({reason}): make it again.") from None
     return model

@@ -15,18 +15,23 @@ LOG_RATIO = -math.log(0.01)
 class NetVLAD(nn.Module):
     """Soft-assigned residuals to K centroids; v2 has a bias in the assignment, v1 has none."""
 
-    def __init__(self, clusters: int, dim: int, version: Version) -> None:
+    def __init__(
+        self,
+        clusters: int,
+        dim: int,
+        version: Version,
+        normalise_input: bool = True,
+        intra_normalise: bool = True,
+    ) -> None:
         super().__init__()
+        self.normalise_input, self.intra_normalise = normalise_input, intra_normalise
         self.conv = nn.Conv2d(dim, clusters, kernel_size=1, bias=version == "v2")
         self.centroids = nn.Parameter(torch.zeros(clusters, dim))
 
-    @property
-    def dim_out(self) -> int:
-        return self.centroids.numel()
-
     def forward(self, features: Tensor) -> Tensor:
         """Local features [B, D, H, W] to unit vectors [B, K·D], cluster-major."""
-        x = F.normalize(features.flatten(2), dim=1)  # B D N
+        x = features.flatten(2)  # B D N
+        x = F.normalize(x, dim=1) if self.normalise_input else x
         scores = torch.einsum("kd,bdn->bkn", self.conv.weight.flatten(1), x)
         if self.conv.bias is not None:
             scores = scores + self.conv.bias[:, None]
@@ -34,7 +39,8 @@ class NetVLAD(nn.Module):
         # eq. 4 factored: Σ a (x − c) = A Xᵀ − (Σ a) c, without the B K D N residual
         vlad = assignment @ x.transpose(1, 2)  # B K D
         vlad = vlad - assignment.sum(dim=2, keepdim=True) * self.centroids
-        return F.normalize(F.normalize(vlad, dim=2).flatten(1), dim=1)
+        vlad = F.normalize(vlad, dim=2) if self.intra_normalise else vlad
+        return F.normalize(vlad.flatten(1), dim=1)
 
 
 @torch.no_grad()

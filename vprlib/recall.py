@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from vprlib.geo import chance_recall, count_within
+from vprlib.geo import chance_recall
 from vprlib.params import Section, UserError
+from vprlib.truth import Truth
 
 Denominator = Literal["all", "answerable"]
 Protocol = Literal["plain"]  # the N nearest images as they come
@@ -54,39 +55,25 @@ class Result:
         )
 
 
-def evaluate(
-    neighbors: np.ndarray,
-    queries: np.ndarray,
-    database: np.ndarray,
-    radius_m: float,
-    settings: RecallSettings,
-) -> Result:
-    """Recall of the retrieved rows [Q, K], by the positions of both sides in metres."""
-    right = is_right(neighbors, queries, database, radius_m)
-    positives = count_within(queries, database, radius_m)
+def evaluate(neighbors: np.ndarray, truth: Truth, settings: RecallSettings) -> Result:
+    """Recall of the retrieved rows [Q, K]."""
+    right = truth.is_right(neighbors)
+    positives = truth.counts()
     if not positives.any():
         raise UserError(
-            f"no query has a database image within {radius_m:g} m: check radius_m of the data set"
-            " in params.yaml, and that both sides use the same coordinates."
+            "no query has a right database image: check radius_m of the data set in params.yaml,"
+            " and that both sides use the same coordinates."
         )
     counted = positives > 0 if settings.denominator == "answerable" else positives >= 0
     recalls = recall_at(right[counted], settings.ns)
     metrics = {
         **{f"recall@{n}": value for n, value in recalls.items()},
-        "queries": len(queries),
+        "queries": len(positives),
         "queries_without_positive": int((positives == 0).sum()),
         "denominator": settings.denominator,
-        "chance_recall@1": chance_recall(positives, len(database)),
+        "chance_recall@1": chance_recall(positives, truth.database_size),
     }
     return Result(right, metrics, list(recalls.items()))
-
-
-def is_right(
-    neighbors: np.ndarray, queries: np.ndarray, database: np.ndarray, radius_m: float
-) -> np.ndarray:
-    """Whether each retrieved row [Q, K] lies within the radius, inclusive, of its query."""
-    offsets = database[neighbors] - queries[:, None]  # Q K 2
-    return np.einsum("qkd,qkd->qk", offsets, offsets) <= radius_m**2
 
 
 def recall_at(right: np.ndarray, ns: Sequence[int]) -> dict[int, float]:

@@ -17,7 +17,7 @@ from vprlib.mining import Tuple, mine
 from vprlib.model import PlaceModel
 from vprlib.params import UserError
 from vprlib.progress import progress
-from vprlib.recall import is_right, recall_at
+from vprlib.recall import recall_at
 from vprlib.runtime import RuntimeSettings
 from vprlib.scratch import Scratch
 from vprlib.search import search
@@ -214,12 +214,7 @@ class Trainer:
         found = search(
             queries, database, max(VALIDATION_NS), self.runtime.memory_bytes, self.runtime.cores
         )
-        right = is_right(
-            found.rows,
-            val.queries.index.positions,
-            val.database.index.positions,
-            self.data.val_radius_m,
-        )
+        right = self.data.val_truth.is_right(found.rows)
         return {f"recall@{n}": value for n, value in recall_at(right, VALIDATION_NS).items()}
 
     def _describe(self, name: str, source: ImageSource, rows: np.ndarray | None) -> np.ndarray:
@@ -256,7 +251,9 @@ class Trainer:
 
 def make_optimizer(model: PlaceModel, settings: TrainSettings) -> torch.optim.Optimizer:
     """Over the layers that learn; all others are frozen."""
-    learning = trainable_children(model.architecture.backbone, settings.first_layer)
+    learning = trainable_children(
+        model.architecture.backbone, model.architecture.cut, settings.first_layer
+    )
     for name, child in model.backbone.named_children():
         child.requires_grad_(name in learning)
     parameters = [p for p in model.parameters() if p.requires_grad]

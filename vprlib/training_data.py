@@ -9,6 +9,7 @@ from vprlib.index import Radii
 from vprlib.mining import Candidates, candidates
 from vprlib.params import UserError
 from vprlib.train_settings import TrainSettings
+from vprlib.truth import Truth
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,11 @@ class TrainingData:
     train: Split
     candidates: Candidates
     val: Split
-    val_radius_m: float
+    val_truth: Truth
 
 
 def training_data(
-    train: Split, radii: Radii, val: Split, val_radius_m: float, settings: TrainSettings
+    train: Split, radii: Radii, val: Split, val_truth: Truth, settings: TrainSettings
 ) -> TrainingData:
     """Who may be whose positive and negative; a sentence where no query could learn anything."""
     positive_m = settings.positive_radius_m or radii.training_m
@@ -44,7 +45,7 @@ def training_data(
             f" database image within {positive_m:g} m and one beyond {negative_m:g} m; check the"
             " positions, or widen train.positive_radius_m."
         )
-    return TrainingData(train, allowed, val, val_radius_m)
+    return TrainingData(train, allowed, val, val_truth)
 
 
 def epoch_blocks(queries: np.ndarray, epoch: int, settings: TrainSettings) -> list[np.ndarray]:

@@ -18,6 +18,7 @@ class BackboneSettings(Section):
     """Which network describes the images, and what it knows at the start."""
 
     name: BackboneName
+    cut: str  # its last layer
     # random: from `seed`; imagenet: torchvision's own; else a file in data/raw/weights
     weights: str = "imagenet"
     seed: Seed = 1  # of random weights
@@ -25,7 +26,7 @@ class BackboneSettings(Section):
 
 def starting_backbone(settings: BackboneSettings, weights_dir: Path) -> nn.Sequential:
     """The backbone as the settings want it before any training."""
-    network = empty_backbone(settings.name)
+    network = empty_backbone(settings.name, settings.cut)
     if settings.weights == "random":
         fill_at_random(network, settings.seed)
         return network

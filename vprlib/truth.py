@@ -1,0 +1,71 @@
+"""Which database images show the place of a query: those near it, or those on a list."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from vprlib.geo import Pairs, count_within
+
+
+class Truth(Protocol):
+    """What a retrieved image is held against."""
+
+    def is_right(self, rows: np.ndarray) -> np.ndarray:
+        """Whether each retrieved database row [Q, K] shows the place of its query."""
+        ...
+
+    def counts(self) -> np.ndarray:
+        """How many database images show the place of each query [Q]."""
+        ...
+
+    @property
+    def database_size(self) -> int: ...
+
+    @property
+    def radius_m(self) -> float | None: ...
+
+
+@dataclass(frozen=True)
+class Near:
+    """Right is what lies within the radius, inclusive, of the query; positions in metres."""
+
+    queries: np.ndarray  # [Q, 2] float64
+    database: np.ndarray  # [D, 2]
+    radius_m: float
+
+    def is_right(self, rows: np.ndarray) -> np.ndarray:
+        offsets = self.database[rows] - self.queries[:, None]  # Q K 2
+        return np.einsum("qkd,qkd->qk", offsets, offsets) <= self.radius_m**2
+
+    def counts(self) -> np.ndarray:
+        return count_within(self.queries, self.database, self.radius_m)
+
+    @property
+    def database_size(self) -> int:
+        return len(self.database)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Right is what a specification without positions lists."""
+
+    right: Pairs  # database rows that show the place of each query, rising
+    doubtful: Pairs  # neither right nor wrong: no negative in training, left out of a ranking
+    database_size: int
+    radius_m: None = None
+
+    def is_right(self, rows: np.ndarray) -> np.ndarray:
+        return self._contains(self.right, rows)
+
+    def is_doubtful(self, rows: np.ndarray) -> np.ndarray:
+        return self._contains(self.doubtful, rows)
+
+    def counts(self) -> np.ndarray:
+        return self.right.counts()
+
+    def _contains(self, pairs: Pairs, rows: np.ndarray) -> np.ndarray:
+        # one sorted key a pair: query · size + row
+        keys = pairs.queries() * self.database_size + pairs.rows
+        wanted = np.arange(len(rows))[:, None] * self.database_size + rows
+        return np.isin(wanted, keys)
