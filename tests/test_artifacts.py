@@ -14,7 +14,6 @@ from safetensors import safe_open
 
 from vprlib.artifacts import (
     replacing,
-    replacing_dir,
     write_bytes,
     write_csv,
     write_folder,
@@ -73,7 +72,8 @@ def test_a_left_over_partial_file_does_no_harm(tmp_path: Path) -> None:
 
 def test_a_folder_whose_body_raises_leaves_the_old_one(tmp_path: Path) -> None:
     write_folder(tmp_path / "set", [("a.txt", b"old")])
-    with pytest.raises(ValueError, match="stop"), replacing_dir(tmp_path / "set") as partial:
+    with pytest.raises(ValueError, match="stop"), replacing(tmp_path / "set") as partial:
+        partial.mkdir()
         (partial / "b.txt").write_bytes(b"half")
         raise ValueError("stop")
     assert everything_below(tmp_path) == ["set", "set/a.txt"]

@@ -27,13 +27,13 @@ Attribute = str | int | float | bool
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a path beside `path` to write to; renamed when the body ends, removed when it fails."""
+    """Gives a path beside `path` for a file or a folder; renamed at the end, removed on failure."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _discard(partial)
         yield partial
-        _flush(partial)
+        _discard(path) if partial.is_dir() else _flush(partial)
         partial.replace(path)
     except (OSError, RuntimeError) as error:  # h5py raises RuntimeError when closing fails
         _discard(partial)
@@ -43,28 +43,11 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-@contextmanager
-def replacing_dir(path: Path) -> Iterator[Path]:
-    """As `replacing`, for a folder of many files."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        shutil.rmtree(path, ignore_errors=True)
-        partial.replace(path)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise _explained(error, path) from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
 def write_folder(path: Path, files: Iterable[tuple[str, bytes]]) -> str:
     """A folder of files by relative name; gives a digest of their contents in order."""
     digest = hashlib.sha256()
-    with replacing_dir(path) as partial:
+    with replacing(path) as partial:
+        partial.mkdir()
         for name, content in files:
             target = partial / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +130,7 @@ def scratch_array(path: Path, shape: tuple[int, int]) -> np.memmap:
 def _discard(path: Path) -> None:
     """Removes what may be there; on a read-only disk even an absent file cannot be unlinked."""
     with suppress(OSError):
-        path.unlink(missing_ok=True)
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

@@ -12,6 +12,7 @@ from vprlib.params import PARAMS_PATH, UserError, look_up, read_params_file
 from vprlib.switches import SetPlace, check_specifications
 
 RAW = Path("data/raw")
+_ONE_LINE = {"default_flow_style": True, "sort_keys": False, "width": 10**6}
 
 
 def ready_switches(params: Mapping[str, object], name: str) -> dict[str, object]:
@@ -41,8 +42,7 @@ def _written(name: str, value: object) -> str:
     if not isinstance(value, dict):
         return yaml.safe_dump({name: value}, default_flow_style=False, sort_keys=False)
     inner = (
-        f"  {key}: {yaml.safe_dump(entry, default_flow_style=True, sort_keys=False, width=10**6).strip()}\n"
-        for key, entry in value.items()
+        f"  {key}: {yaml.safe_dump(entry, **_ONE_LINE).strip()}\n" for key, entry in value.items()
     )
     return f"{name}:\n{''.join(inner)}"
 
