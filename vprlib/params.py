@@ -12,7 +12,9 @@ PARAMS_PATH = Path("params.yaml")
 # The names that may stand in params.yaml above the sections, so that a misspelt one is found
 # although each stage reads only its own part; '*' stands for any name.
 SKELETON = {
-    "": "train_on eval_on variants codes sets city datasets recipes recall runtime",
+    "": "train_on eval_on variants codes sets city datasets recipes whitening code_defs recall"
+    " runtime",
+    "whitening": "descriptors dimensions seed",
     "city": "scene parts",
     "datasets.*": "layout images radius_m protocol",
     "recipes.*": "model sample kmeans train",
