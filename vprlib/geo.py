@@ -24,6 +24,11 @@ class Pairs:
         kept = np.concatenate([[0], np.cumsum(mask)])[self.starts]
         return Pairs(kept, self.rows[mask])
 
+    def part(self, queries: slice) -> "Pairs":
+        """The pairs of consecutive queries."""
+        starts = self.starts[queries.start : queries.stop + 1]
+        return Pairs(starts - starts[0], self.rows[starts[0] : starts[-1]])
+
     def queries(self) -> np.ndarray:
         """The query of each pair, beside `rows`."""
         return np.repeat(np.arange(len(self.starts) - 1), self.counts())
