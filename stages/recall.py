@@ -10,9 +10,9 @@ from vprlib.artifacts import write_bytes, write_csv, write_hdf5, write_json
 from vprlib.descriptors import opened_code
 from vprlib.index import read_index, read_truth
 from vprlib.params import At, StageParams
-from vprlib.recall import Protocol, RadiusOrOwn, RecallSettings, evaluate
+from vprlib.protocols import judged, measure, rank
+from vprlib.recall import Protocol, RadiusOrOwn, RecallSettings
 from vprlib.runtime import RuntimeSettings
-from vprlib.search import search
 
 
 class Params(StageParams):
@@ -38,25 +38,25 @@ def main(
 ) -> None:
     p = Params.load(dataset=dataset)
     database, asked = read_index(db_index), read_index(queries_index)
-    truth = read_truth(queries_index, asked, database, p.radius_m)
+    truth = judged(
+        p.protocol, read_truth(queries_index, asked, database, p.radius_m), database, asked
+    )
     with (
         opened_code(coded, "database", db, len(database)) as stored,
         opened_code(coded, "queries", queries, len(asked)) as wanted,
     ):
-        neighbors = search(
-            wanted, stored, max(p.recall.ns), p.runtime.memory_bytes, p.runtime.cores
-        )
-    result = evaluate(neighbors.rows, truth, p.recall)
-    title = f"{dataset}, {variant}, {code}"
+        ranking = rank(p.protocol, wanted, stored, truth, p.recall.columns, p.runtime)
+    result = measure(p.protocol, ranking, truth, p.recall)
+    title = f"{dataset}, {variant}, {code}, {p.protocol}"
     radius = {} if truth.radius_m is None else {"radius_m": truth.radius_m}
     write_hdf5(
         predictions_out,
-        {"indices": neighbors.rows, "distances": neighbors.distances, "hits": result.right},
-        {"set": dataset, "variant": variant, "code": code, **radius},
+        {"indices": ranking.rows, "distances": ranking.distances, "hits": result.right},
+        {"set": dataset, "variant": variant, "code": code, "protocol": p.protocol, **radius},
     )
     write_csv(curve_out, ("n", "recall"), result.curve)
     write_bytes(plot_out, plots.recall_curve(result.curve, title))
-    write_json(metrics_out, {**result.metrics, **radius, "protocol": p.protocol})
+    write_json(metrics_out, result.metrics)
     typer.echo(f"{title}: {result.sentence()}")
 
 

@@ -101,3 +101,10 @@ def test_chance_equals_the_recall_of_blind_answers() -> None:
     picks = np.random.default_rng(8).integers(0, 30, (200, 300))
     drawn = np.mean([np.isin(picks[q], positives.of(q)).mean() for q in range(200)])
     assert chance_recall(positives.counts(), 30) == pytest.approx(drawn, abs=0.01)
+
+
+def test_a_part_of_the_pairs_holds_the_same_rows_of_its_queries() -> None:
+    pairs = pairs_within(*(np.random.default_rng(s).uniform(0, 9, (20, 2)) for s in (1, 2)), 3.0)
+    part = pairs.part(slice(5, 9))
+    assert [part.of(q).tolist() for q in range(4)] == [pairs.of(q).tolist() for q in range(5, 9)]
+    assert len(part.rows) == part.counts().sum() == pairs.counts()[5:9].sum() > 0

@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from vprlib.params import UserError
-from vprlib.recall import RecallSettings, evaluate, recall_at
+from vprlib.recall import RecallSettings, evaluate, is_right, recall_at
 from vprlib.truth import Near
 
 PLACES = np.array([[0.0, 0.0], [100.0, 0.0], [200.0, 0.0]])
@@ -111,6 +111,51 @@ def test_recall_of_no_queries_is_zero() -> None:
 
 def test_ns_are_sorted_and_each_once() -> None:
     assert RecallSettings(ns=(10, 1, 5, 1)).ns == (1, 5, 10)
+
+
+def test_ns_may_be_ranges_as_matlab_writes_them() -> None:
+    assert RecallSettings(ns=["1:5", "10:5:100"]).ns == (1, 2, 3, 4, 5, *range(10, 101, 5))
+    assert RecallSettings(ns=[20, "1:2:8", 3]).ns == (1, 3, 5, 7, 20)
+    assert RecallSettings(ns=[" 2 : 4 ", "7:7"]).ns == (2, 3, 4, 7)
+
+
+@pytest.mark.parametrize(
+    "text", ["5:1", "1:0:5", "one", "", "1:2:3:4", "-1:3", "1.5:3", "1:5,10", "9:-1:1"]
+)
+def test_a_text_that_is_no_range_is_named(text: str) -> None:
+    with pytest.raises(ValidationError, match=f"'{text}' is no range such as '1:5'"):
+        RecallSettings(ns=[1, text])
+
+
+def test_a_range_without_end_is_refused() -> None:
+    with pytest.raises(ValidationError, match="has 99999999999999999999 values, but 1000 are"):
+        RecallSettings(ns=["1:99999999999999999999"])
+
+
+@pytest.mark.parametrize(("ns", "problem"), [([True], "one is true"), ("1:5", "valid tuple")])
+def test_ns_of_another_kind_are_refused(ns: object, problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        RecallSettings(ns=ns)
+
+
+def test_at_least_twenty_neighbours_are_kept() -> None:
+    assert [RecallSettings(ns=ns).columns for ns in ([1], [1, 20], ["1:25"])] == [20, 20, 25]
+
+
+def test_where_nothing_was_retrieved_nothing_is_right() -> None:
+    neighbors = np.array([[2, -1], [-1, -1]])  # row -1 would be the last image, which is right
+    right = is_right(neighbors, Near(np.full((2, 2), [200.0, 0.0]), PLACES, 25.0))
+    assert right.tolist() == [[True, False], [False, False]]
+
+
+@pytest.mark.parametrize(("first", "doubt"), [(0, True), (1, False)])
+def test_a_recall_near_chance_is_doubted_once(first: int, doubt: bool) -> None:
+    places = np.array([[0.0, 0.0], [900.0, 0.0], [950.0, 0.0]])
+    neighbors = np.array([[1, 2, 0] if not first else [0, 1, 2]] * 2)
+    sentence = evaluate(
+        neighbors, Near(np.zeros((2, 2)), places, 25.0), RecallSettings()
+    ).sentence()
+    assert sentence.count("; hardly better: are names and features in step?") == doubt
 
 
 @pytest.mark.parametrize("ns", [(), (0, 1), (-1,)])

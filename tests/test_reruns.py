@@ -68,6 +68,11 @@ def test_another_radius_runs_recall_alone(project):
     assert ran == evaluated("city_test", *BOTH)
 
 
+def test_another_protocol_runs_recall_alone(project):
+    ran = edited(project, lambda tree: tree["datasets"]["city_test"].update(protocol="ranked"))
+    assert ran == evaluated("city_test", *BOTH)
+
+
 @pytest.mark.parametrize("change", [{"seed": 2}, {"clusters": 5}])
 def test_other_words_run_everything_below_the_sample(project, change):
     ran = edited(project, lambda tree: tree["recipes"]["city"]["kmeans"].update(change))

@@ -176,6 +176,57 @@ def test_the_stages_one_after_the_other_end_in_recall(here, run):
     assert not (here / TRAIN["scratch"]).exists() or not list((here / TRAIN["scratch"]).iterdir())
 
 
+def describe_by_chance(here):
+    for side, count in (("db", 12), ("queries", 6)):
+        vectors = np.random.default_rng(count).normal(size=(count, 4)).astype(np.float32)
+        artifacts.write_hdf5(here / RECALL[side], {"descriptors": vectors})
+
+
+@pytest.mark.parametrize("protocol", ["plain", "ranked"])
+def test_recall_names_its_protocol_wherever_its_number_stands(here, run, protocol):
+    run("parse_mat", PARSE)
+    describe_by_chance(here)
+    edit_params(here, "datasets.toy_train", protocol=protocol)
+    said = run("recall", RECALL)
+    metrics = json.loads((here / RECALL["metrics_out"]).read_text())
+    assert said.startswith(f"toy_train, off_the_shelf, full, {protocol}: 6 queries")
+    assert (metrics["protocol"], metrics["radius_m"]) == (protocol, 25.0)
+    assert ("map" in metrics) == ("  map 0." in said) == (protocol == "ranked")
+    with h5py.File(here / RECALL["predictions_out"]) as file:
+        assert file.attrs["protocol"] == protocol
+
+
+def test_ranges_of_n_reach_the_curve_and_twenty_neighbours_are_kept_whatever_n(here, run):
+    run("parse_mat", PARSE)
+    describe_by_chance(here)
+    edit_params(here, "recall", ns=[1, "3:2:5"])
+    run("recall", RECALL)
+    curve = (here / RECALL["curve_out"]).read_text().splitlines()
+    assert [line.split(",")[0] for line in curve] == ["n", "1", "3", "5"]
+    with h5py.File(here / RECALL["predictions_out"]) as file:
+        assert file["indices"].shape == (6, 12)  # all of the database
+
+
+@pytest.mark.parametrize(
+    ("protocol", "problem"),
+    [
+        ("tokyo247", "rows 0 to 11 of toy_train's database have several"),
+        ("tokyoTM", "toy_train has no positions with time stamps"),
+        ("tokyo", "datasets.toy_train.protocol is 'tokyo'"),
+    ],
+)
+def test_a_protocol_that_does_not_fit_the_set_is_refused(here, run, refused, protocol, problem):
+    run("parse_mat", PARSE)
+    describe_by_chance(here)
+    edit_params(here, "datasets.toy_train", protocol=protocol)
+    assert problem in refused("recall", RECALL)
+
+
+def test_a_text_that_is_no_range_of_n_is_named_with_its_place(here, refused):
+    edit_params(here, "recall", ns=["5:1"])
+    assert "params.yaml: recall.ns: '5:1' is no range such as '1:5'" in refused("recall", RECALL)
+
+
 def test_a_stage_run_twice_writes_the_same_bytes(here, run):
     to_model(run)
     outputs = [*here.glob("artifacts/**/*.*"), *here.glob("data/index/**/*.h5")]

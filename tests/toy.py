@@ -80,10 +80,15 @@ def write_params(folder: Path, tree: dict) -> None:
 def run_stage(stage: str, monkeypatch, capsys, **options: object) -> tuple[int, str]:
     """Exit code and what was said, as `python -m stages.<stage>` would give them."""
     arguments = [a for k, v in options.items() for a in (f"--{k.replace('_', '-')}", str(v))]
-    monkeypatch.setattr(sys, "argv", [stage, *arguments])
+    return run_command(f"stages.{stage}", arguments, monkeypatch, capsys)
+
+
+def run_command(module: str, arguments: list[str], monkeypatch, capsys) -> tuple[int, str]:
+    """As `python -m <module>` with those arguments."""
+    monkeypatch.setattr(sys, "argv", [module, *arguments])
     capsys.readouterr()
     try:
-        command.run(importlib.import_module(f"stages.{stage}").main)
+        command.run(importlib.import_module(module).main)
     except SystemExit as stop:
         code = stop.code
     said = capsys.readouterr()

@@ -1,9 +1,12 @@
 """Positions on the plane in metres, float64: who is near whom, and how many places there are."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.neighbors import KDTree
+
+if TYPE_CHECKING:
+    from sklearn.neighbors import KDTree
 
 
 @dataclass(frozen=True)
@@ -24,23 +27,34 @@ class Pairs:
         kept = np.concatenate([[0], np.cumsum(mask)])[self.starts]
         return Pairs(kept, self.rows[mask])
 
+    def part(self, queries: slice) -> "Pairs":
+        """The pairs of consecutive queries."""
+        starts = self.starts[queries.start : queries.stop + 1]
+        return Pairs(starts - starts[0], self.rows[starts[0] : starts[-1]])
+
     def queries(self) -> np.ndarray:
         """The query of each pair, beside `rows`."""
         return np.repeat(np.arange(len(self.starts) - 1), self.counts())
+
+
+def _tree(positions: np.ndarray) -> "KDTree":
+    from sklearn.neighbors import KDTree  # takes two seconds, and not every command asks
+
+    return KDTree(positions)
 
 
 def count_within(queries: np.ndarray, database: np.ndarray, radius_m: float) -> np.ndarray:
     """How many database positions lie within the radius, inclusive, of each query [Q]."""
     if not len(queries) or not len(database):
         return np.zeros(len(queries), dtype=np.int64)
-    return KDTree(database).query_radius(queries, radius_m, count_only=True)
+    return _tree(database).query_radius(queries, radius_m, count_only=True)
 
 
 def pairs_within(queries: np.ndarray, database: np.ndarray, radius_m: float) -> Pairs:
     """The database rows within the radius, inclusive, of each query."""
     if not len(queries) or not len(database):
         return Pairs(np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int64))
-    found = KDTree(database).query_radius(queries, radius_m)
+    found = _tree(database).query_radius(queries, radius_m)
     starts = np.concatenate([[0], np.cumsum([len(rows) for rows in found])])
     return Pairs(starts, np.concatenate([np.sort(rows) for rows in found]))
 
@@ -56,7 +70,7 @@ def locations(positions: np.ndarray, distance_m: float = 1.0) -> np.ndarray:
     Single linkage would chain a whole street into one location; leaders do not.
     """
     labels = np.full(len(positions), -1, dtype=np.int64)
-    tree = KDTree(positions) if len(positions) else None
+    tree = _tree(positions) if len(positions) else None
     leaders = 0
     for row in range(len(positions)):
         if labels[row] >= 0:

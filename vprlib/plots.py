@@ -8,18 +8,22 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+LABELLED = 8  # numbers beside one another that a curve has room for
+
 
 def recall_curve(curve: Sequence[tuple[int, float]], title: str) -> bytes:
     """Recall@N against N, labelled with its values."""
     ns, recalls = zip(*curve, strict=True)
     figure = Figure(figsize=(5, 3.6), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    axes.plot(ns, [100 * r for r in recalls], marker="o")
-    for n, r in curve:
+    spread = [min(ns, key=lambda n: abs(n - at)) for at in np.linspace(ns[0], ns[-1], LABELLED)]
+    shown = ns if len(ns) <= LABELLED else sorted(set(spread))
+    axes.plot(ns, [100 * r for r in recalls], marker="o" if shown is ns else ".")
+    for n, r in [(n, r) for n, r in curve if n in shown]:
         where = {"textcoords": "offset points", "xytext": (0, 7), "ha": "center"}
         axes.annotate(f"{100 * r:.1f}", (n, 100 * r), **where)
     axes.margins(x=0.08)  # so that no label leaves the frame
-    axes.set(xlabel="N", ylabel="Recall@N (%)", title=title, ylim=(0, 105), xticks=list(ns))
+    axes.set(xlabel="N", ylabel="Recall@N (%)", title=title, ylim=(0, 105), xticks=list(shown))
     axes.grid(alpha=0.3)
     return _png(figure)
 

@@ -1,5 +1,6 @@
 """Recall@N: how often one of the N nearest images shows the place of the query."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -12,17 +13,33 @@ from vprlib.params import Section, UserError
 from vprlib.truth import Truth
 
 Denominator = Literal["all", "answerable"]
-Protocol = Literal["plain"]  # the N nearest images as they come
+# plain: the N nearest images as they come; tokyo247: one a panorama; tokyoTM: none of the query's
+# own time; ranked: the whole database in order, judged by mAP too
+Protocol = Literal["plain", "tokyo247", "tokyoTM", "ranked"]
 RadiusOrOwn = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None  # null: the set's own
 NEAR_CHANCE = 1.5  # times the blind guess: hardly a result
+KEPT = 20  # predictions hold at least so many, as a submission wants them
+LONGEST_RANGE = 1000
+_RANGE = re.compile(r"\s*(\d+)\s*:\s*(?:(\d+)\s*:\s*)?(\d+)\s*")
 
 
 class RecallSettings(Section):
     """What is counted; changing it runs `recall` alone."""
 
+    # numbers, and ranges as MATLAB writes them: '1:5', '10:5:100'
     ns: tuple[int, ...] = Field((1, 5, 10, 20), min_length=1)
     # all: every query counts; answerable: only those with a right image in the database
     denominator: Denominator = "all"
+
+    @field_validator("ns", mode="before")
+    @classmethod
+    def _expanded(cls, ns: object) -> object:
+        if not isinstance(ns, list | tuple):
+            return ns
+        for item in ns:
+            if isinstance(item, bool):
+                raise ValueError(f"every N should be a number, but one is {str(item).lower()}")
+        return [n for item in ns for n in (_range(item) if isinstance(item, str) else [item])]
 
     @field_validator("ns")
     @classmethod
@@ -31,33 +48,54 @@ class RecallSettings(Section):
             raise ValueError(f"every N should be at least 1, but one is {min(ns)}")
         return tuple(sorted(set(ns)))
 
+    @property
+    def columns(self) -> int:
+        """How many neighbours of a query are kept."""
+        return max(KEPT, *self.ns)
+
+
+def _range(text: str) -> range:
+    """'first:last' or 'first:step:last', the last included."""
+    match = _RANGE.fullmatch(text)
+    first, step, last = (int(part or 1) for part in match.groups()) if match else (1, 0, 0)
+    if step < 1 or last < first:
+        raise ValueError(
+            f"'{text}' is no range such as '1:5' (from 1 to 5) or '10:5:100' (in steps of 5)"
+        )
+    count = (last - first) // step + 1
+    if count > LONGEST_RANGE:
+        raise ValueError(f"'{text}' has {count} values, but {LONGEST_RANGE} are the most")
+    return range(first, last + 1, step)
+
 
 @dataclass(frozen=True)
 class Result:
     right: np.ndarray  # [Q, K] whether each retrieved image shows the place
-    metrics: dict[str, object]
+    counted: np.ndarray  # [Q] whether the query is in the denominator
+    metrics: dict[str, object]  # a mapping inside holds the recalls of a part of the queries
     curve: list[tuple[int, float]]  # N and recall@N
 
     def sentence(self) -> str:
-        recalls = "  ".join(f"recall@{n} {value:.3f}" for n, value in self.curve)
-        without = self.metrics["queries_without_positive"]
-        chance = self.metrics["chance_recall@1"]
-        first = recall_at(self.right, [1])[1]
-        doubt = (
-            "; hardly better: are names and features in step?"
-            if first <= NEAR_CHANCE * chance
-            else ""
+        m = self.metrics
+        recalls = "".join(f"  recall@{n} {value:.3f}" for n, value in self.curve)
+        precision = f"  map {m['map']:.3f}" if "map" in m else ""
+        parts = "".join(
+            f"  {name} {'/'.join(f'{value:.3f}' for value in part.values())}"
+            for name, part in m.items()
+            if isinstance(part, dict)
         )
+        chance = m["chance_recall@1"]
+        hardly_better = recall_at(self.right, [1])[1] <= NEAR_CHANCE * chance
+        doubt = "; hardly better: are names and features in step?" if hardly_better else ""
         return (
-            f"{self.metrics['queries']} queries ({without} without a positive)  {recalls}"
-            f"  chance {chance:.3f}"
-            f"{doubt if first <= NEAR_CHANCE * chance else ''}"
+            f"{m['queries']} queries ({m['queries_without_positive']} without a positive)"
+            f"{recalls}{precision}{parts}  chance {chance:.3f}{doubt}"
         )
 
 
 def evaluate(neighbors: np.ndarray, truth: Truth, settings: RecallSettings) -> Result:
-    """Recall of the retrieved rows [Q, K]."""
-    right = truth.is_right(neighbors)
+    """Recall of the retrieved rows [Q, K]; -1 where nothing was retrieved."""
+    right = is_right(neighbors, truth)
     positives = truth.counts()
     if not positives.any():
         raise UserError(
@@ -67,13 +105,22 @@ def evaluate(neighbors: np.ndarray, truth: Truth, settings: RecallSettings) -> R
     counted = positives > 0 if settings.denominator == "answerable" else positives >= 0
     recalls = recall_at(right[counted], settings.ns)
     metrics = {
-        **{f"recall@{n}": value for n, value in recalls.items()},
+        **named(recalls),
         "queries": len(positives),
         "queries_without_positive": int((positives == 0).sum()),
         "denominator": settings.denominator,
         "chance_recall@1": chance_recall(positives, truth.database_size),
     }
-    return Result(right, metrics, list(recalls.items()))
+    return Result(right, counted, metrics, list(recalls.items()))
+
+
+def is_right(rows: np.ndarray, truth: Truth) -> np.ndarray:
+    """As the truth has it for rows [Q, K]; a row of -1 is no image, and so not right."""
+    return truth.is_right(np.maximum(rows, 0)) & (rows >= 0)
+
+
+def named(recalls: dict[int, float]) -> dict[str, object]:
+    return {f"recall@{n}": value for n, value in recalls.items()}
 
 
 def recall_at(right: np.ndarray, ns: Sequence[int]) -> dict[int, float]:

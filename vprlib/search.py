@@ -1,5 +1,6 @@
 """Exact nearest neighbours by Faiss, block by block, so that no set need fit into memory."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -7,6 +8,8 @@ import faiss
 import numpy as np
 
 from vprlib.progress import progress
+
+BYTES_A_NEIGHBOR = 128  # while blocks are merged, sorted and judged
 
 
 class Rows(Protocol):
@@ -25,19 +28,28 @@ class Neighbors:
 
 def search(queries: Rows, database: Rows, count: int, memory_bytes: int, threads: int) -> Neighbors:
     """The `count` nearest database rows of each query, or all where there are fewer."""
+    parts = [found for _, found in search_parts(queries, database, count, memory_bytes, threads)]
+    if not parts:
+        count = min(count, database.shape[0])
+        return Neighbors(np.zeros((0, count), np.int64), np.zeros((0, count), np.float32))
+    rows = np.concatenate([found.rows for found in parts])
+    return Neighbors(rows, np.concatenate([found.distances for found in parts]))
+
+
+def search_parts(
+    queries: Rows, database: Rows, count: int, memory_bytes: int, threads: int
+) -> Iterator[tuple[slice, Neighbors]]:
+    """As `search`, so many queries at a time that their neighbours, too, fit the memory."""
     faiss.omp_set_num_threads(threads)
     count = min(count, database.shape[0])
     # a quarter of the budget for a block of each side; the rest is for Faiss and the reader
     block = max(1024, memory_bytes // 4 // (4 * database.shape[1]))
-    starts = range(0, queries.shape[0], block)
-    parts = [
-        _search_block(_floats(queries[start : start + block]), database, count, block)
-        for start in progress(starts, len(starts), "searching", "block")
-    ]
-    if not parts:
-        return Neighbors(np.zeros((0, count), np.int64), np.zeros((0, count), np.float32))
-    rows, squared = (np.concatenate(side) for side in zip(*parts, strict=True))
-    return Neighbors(rows, np.sqrt(np.maximum(squared, 0)))
+    few = min(block, max(1, memory_bytes // 4 // (BYTES_A_NEIGHBOR * max(1, count))))
+    starts = range(0, queries.shape[0], few)
+    for start in progress(starts, len(starts), "searching", "block"):
+        part = slice(start, min(start + few, queries.shape[0]))
+        rows, squared = _search_block(_floats(queries[part]), database, count, block)
+        yield part, Neighbors(rows, np.sqrt(np.maximum(squared, 0)))
 
 
 def _search_block(

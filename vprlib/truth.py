@@ -1,7 +1,7 @@
 """Which database images show the place of a query: those near it, or those on a list."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -15,8 +15,21 @@ class Truth(Protocol):
         """Whether each retrieved database row [Q, K] shows the place of its query."""
         ...
 
+    def is_doubtful(self, rows: np.ndarray) -> np.ndarray:
+        """Whether each row is neither right nor wrong: it is taken out before anything counts."""
+        ...
+
     def counts(self) -> np.ndarray:
         """How many database images show the place of each query [Q]."""
+        ...
+
+    def part(self, queries: slice) -> Self:
+        """The same for some of the queries."""
+        ...
+
+    @property
+    def most_doubtful(self) -> int:
+        """How many doubtful images a query has at most."""
         ...
 
     @property
@@ -38,8 +51,18 @@ class Near:
         offsets = self.database[rows] - self.queries[:, None]  # Q K 2
         return np.einsum("qkd,qkd->qk", offsets, offsets) <= self.radius_m**2
 
+    def is_doubtful(self, rows: np.ndarray) -> np.ndarray:
+        return np.zeros(rows.shape, bool)
+
     def counts(self) -> np.ndarray:
         return count_within(self.queries, self.database, self.radius_m)
+
+    def part(self, queries: slice) -> Self:
+        return replace(self, queries=self.queries[queries])
+
+    @property
+    def most_doubtful(self) -> int:
+        return 0
 
     @property
     def database_size(self) -> int:
@@ -51,7 +74,7 @@ class Listed:
     """Right is what a specification without positions lists."""
 
     right: Pairs  # database rows that show the place of each query, rising
-    doubtful: Pairs  # neither right nor wrong: no negative in training, left out of a ranking
+    doubtful: Pairs  # neither right nor wrong: no negative in training, taken out of a ranking
     database_size: int
     radius_m: None = None
 
@@ -63,6 +86,13 @@ class Listed:
 
     def counts(self) -> np.ndarray:
         return self.right.counts()
+
+    def part(self, queries: slice) -> Self:
+        return replace(self, right=self.right.part(queries), doubtful=self.doubtful.part(queries))
+
+    @property
+    def most_doubtful(self) -> int:
+        return int(self.doubtful.counts().max(initial=0))
 
     def _contains(self, pairs: Pairs, rows: np.ndarray) -> np.ndarray:
         # one sorted key a pair: query · size + row

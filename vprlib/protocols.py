@@ -1,0 +1,185 @@
+"""Recall protocols: what is taken out of the nearest images before anything is counted."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from vprlib.geo import Pairs, pairs_within
+from vprlib.index import ImageIndex
+from vprlib.params import UserError
+from vprlib.recall import Protocol, RecallSettings, Result, evaluate, is_right, named, recall_at
+from vprlib.runtime import RuntimeSettings
+from vprlib.search import Neighbors, Rows, search_parts
+from vprlib.truth import Near, Truth
+
+TILES = 12  # consecutive database images of Tokyo 24/7 are one panorama
+LIGHTS = ("day", "sunset", "night")  # its queries come in this order, over and over
+TIMES_AS_MANY = 10  # are searched where those of the query's own time are to be dropped
+
+
+@dataclass(frozen=True)
+class AnotherTime:
+    """What is near, and not of the query's own time stamp: that is neither right nor wrong."""
+
+    near: Near
+    query_times: np.ndarray  # [Q]
+    database_times: np.ndarray  # [D]
+
+    def is_right(self, rows: np.ndarray) -> np.ndarray:
+        return self.near.is_right(rows) & ~self.is_doubtful(rows)
+
+    def is_doubtful(self, rows: np.ndarray) -> np.ndarray:
+        return self.database_times[rows] == self.query_times[:, None]
+
+    def counts(self) -> np.ndarray:
+        pairs = pairs_within(self.near.queries, self.near.database, self.near.radius_m)
+        return pairs.keep(self._differ(pairs)).counts()
+
+    def _differ(self, pairs: Pairs) -> np.ndarray:
+        return self.database_times[pairs.rows] != self.query_times[pairs.queries()]
+
+    def part(self, queries: slice) -> Self:
+        times = self.query_times[queries]
+        return replace(self, near=self.near.part(queries), query_times=times)
+
+    @property
+    def most_doubtful(self) -> int:
+        times, counts = np.unique(self.database_times, return_counts=True)
+        return int(counts[np.isin(times, self.query_times)].max(initial=0))
+
+    @property
+    def database_size(self) -> int:
+        return self.near.database_size
+
+    @property
+    def radius_m(self) -> float:
+        return self.near.radius_m
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What a protocol leaves of the nearest images."""
+
+    rows: np.ndarray  # [Q, K] of the database, nearest first; -1 where no more are left
+    distances: np.ndarray  # [Q, K] infinite there
+    precisions: np.ndarray | None  # [Q] average precision, `ranked` alone
+
+
+def judged(protocol: Protocol, truth: Truth, database: ImageIndex, queries: ImageIndex) -> Truth:
+    """The truth as the protocol sees it; a sentence where the set is not made for it."""
+    if protocol == "tokyo247":
+        _check_panoramas(database, queries)
+    if protocol != "tokyoTM":
+        return truth
+    if not isinstance(truth, Near) or "time" not in database.extra or "time" not in queries.extra:
+        raise UserError(
+            f"protocol tokyoTM drops images of the query's own time, but {database.set_name} has no"
+            f" positions with time stamps: set datasets.{database.set_name}.protocol to plain."
+        )
+    return AnotherTime(truth, queries.extra["time"], database.extra["time"])
+
+
+def _check_panoramas(database: ImageIndex, queries: ImageIndex) -> None:
+    """Twelve tiles from one position each, and queries by day, sunset and night."""
+    instead = f"set datasets.{database.set_name}.protocol to plain, or mend the specification."
+    if len(database) % TILES or len(queries) % len(LIGHTS):
+        raise UserError(
+            f"protocol tokyo247 needs panoramas of {TILES} images and queries in threes (day,"
+            f" sunset, night), but {database.set_name} has {len(database)} database images and"
+            f" {len(queries)} queries: {instead}"
+        )
+    panoramas = database.positions.reshape(-1, TILES, 2)
+    apart = ~(panoramas == panoramas[:, :1]).all(axis=(1, 2))
+    if apart.any():
+        first = TILES * int(np.argmax(apart))
+        raise UserError(
+            f"protocol tokyo247 needs panoramas of {TILES} images at one position, but rows {first}"
+            f" to {first + TILES - 1} of {database.set_name}'s database have several: {instead}"
+        )
+
+
+def depth(protocol: Protocol, columns: int, truth: Truth) -> int:
+    """How many neighbours to search so that `columns` are left."""
+    if protocol == "ranked":
+        return truth.database_size
+    if protocol == "tokyoTM":
+        return TIMES_AS_MANY * columns
+    tiles = TILES if protocol == "tokyo247" else 1
+    return tiles * columns + truth.most_doubtful
+
+
+def rank(
+    protocol: Protocol,
+    queries: Rows,
+    database: Rows,
+    truth: Truth,
+    columns: int,
+    runtime: RuntimeSettings,
+) -> Ranking:
+    """Searches, takes out what the protocol does not count, and keeps the first `columns`."""
+    columns = min(columns, database.shape[0] // (TILES if protocol == "tokyo247" else 1))
+    count = depth(protocol, columns, truth)
+    kept, precisions = [], []
+    for part, found in search_parts(queries, database, count, runtime.memory_bytes, runtime.cores):
+        here = truth.part(part)
+        allowed = ~here.is_doubtful(found.rows)
+        if protocol == "tokyo247":
+            allowed &= is_first(found.rows // TILES)
+        if protocol == "ranked":
+            rows = first(found, allowed, count).rows
+            precisions.append(average_precision(is_right(rows, here), here.counts()))
+        kept.append(first(found, allowed, columns))
+    return Ranking(
+        np.concatenate([np.zeros((0, columns), np.int64), *(found.rows for found in kept)]),
+        np.concatenate([np.zeros((0, columns), np.float32), *(found.distances for found in kept)]),
+        np.concatenate([np.zeros(0), *precisions]) if protocol == "ranked" else None,
+    )
+
+
+def is_first(labels: np.ndarray) -> np.ndarray:
+    """Whether each label [Q, K] has not come before in its row."""
+    order = np.argsort(labels, axis=1, kind="stable")
+    sorted_labels = np.take_along_axis(labels, order, axis=1)
+    is_new = np.ones(labels.shape, bool)
+    is_new[:, 1:] = sorted_labels[:, 1:] != sorted_labels[:, :-1]
+    found = np.empty(labels.shape, bool)
+    np.put_along_axis(found, order, is_new, axis=1)
+    return found
+
+
+def first(found: Neighbors, allowed: np.ndarray, columns: int) -> Neighbors:
+    """The first `columns` of those allowed [Q, K], in their order."""
+    order = np.argsort(~allowed, axis=1, kind="stable")[:, :columns]
+    is_left = np.take_along_axis(allowed, order, axis=1)
+    return Neighbors(
+        np.where(is_left, np.take_along_axis(found.rows, order, axis=1), -1),
+        np.where(is_left, np.take_along_axis(found.distances, order, axis=1), np.float32(np.inf)),
+    )
+
+
+def average_precision(right: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """Area below precision over recall by the trapezoidal rule of the Oxford evaluation [Q].
+
+    `right` [Q, D] is the whole ranking without doubtful images. Before the first image precision
+    is one; a query without a positive has zero.
+    """
+    precision = np.cumsum(right, axis=1) / np.arange(1, right.shape[1] + 1)
+    before = np.ones(right.shape)
+    before[:, 1:] = precision[:, :-1]
+    height = np.where(right, (before + precision) / 2, 0.0).sum(axis=1)
+    return height / np.maximum(positives, 1)
+
+
+def measure(protocol: Protocol, ranking: Ranking, truth: Truth, settings: RecallSettings) -> Result:
+    """Recall, with the protocol's name, and what it has besides: mAP, or recall by light."""
+    result = evaluate(ranking.rows, truth, settings)
+    radius = {} if truth.radius_m is None else {"radius_m": truth.radius_m}
+    metrics = {**result.metrics, **radius, "protocol": protocol}
+    if ranking.precisions is not None:
+        metrics["map"] = float(ranking.precisions[result.counted].mean())
+    if protocol == "tokyo247":
+        for start, light in enumerate(LIGHTS):
+            part = result.right[start :: len(LIGHTS)][result.counted[start :: len(LIGHTS)]]
+            metrics[light] = named(recall_at(part, settings.ns))
+    return replace(result, metrics=metrics)
