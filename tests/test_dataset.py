@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vprlib.dataset import Layout, build_indices, summarise
-from vprlib.dbstruct import Specification, read_specification
+from vprlib.dataset import build_indices, summarise
+from vprlib.dialects import read_specification
 from vprlib.geo import pairs_within
+from vprlib.layout import Layout
 from vprlib.params import UserError
+from vprlib.specification import Specification
 
 SPECIFICATION = Specification(
     "test",

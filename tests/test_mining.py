@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vprlib.dbstruct import read_specification
+from vprlib.dialects import read_specification
 from vprlib.geo import Pairs
 from vprlib.index import ImageIndex
 from vprlib.mining import Candidates, MiningRules, candidates, mine, random_negatives

@@ -9,7 +9,7 @@ from vprlib.index import Radii
 from vprlib.mining import Candidates, candidates
 from vprlib.params import UserError
 from vprlib.train_settings import TrainSettings
-from vprlib.truth import Truth
+from vprlib.truth import Listed, Truth
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,12 @@ class TrainingData:
 
 
 def training_data(
-    train: Split, radii: Radii, val: Split, val_truth: Truth, settings: TrainSettings
+    train: Split,
+    radii: Radii,
+    val: Split,
+    val_truth: Truth,
+    settings: TrainSettings,
+    listed: Listed | None = None,
 ) -> TrainingData:
     """Who may be whose positive and negative; a sentence where no query could learn anything."""
     positive_m = settings.positive_radius_m or radii.training_m
@@ -38,6 +43,7 @@ def training_data(
         positive_m,
         negative_m,
         settings.exclude_same_spot,
+        listed,
     )
     if not len(allowed.trainable()):
         raise UserError(
