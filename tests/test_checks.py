@@ -66,7 +66,7 @@ def at(*positions: tuple[float, float], radius_m: float = 25.0) -> Specification
         [(13.3, 52.5), (13.5, 52.6)],
         [(-33.9, 151.2), (-33.8, 151.3)],
         [(-122.4, 37.7), (-121.9, 37.4)],
-        [(47.0, 6.0), (54.0, 15.0)],  # a whole country
+        [(47.1, 6.0), (54.0, 15.0)],  # a whole country
     ],
 )
 def test_degrees_are_refused_with_the_form_that_takes_them(

@@ -132,11 +132,11 @@ def test_what_does_not_fit_is_a_sentence(
 def test_two_images_of_one_name_are_a_sentence(written: Written) -> None:
     root = written()
     Image.new("RGB", (8, 8)).save(root / "images/deep/hall_001.png")
-    with pytest.raises(UserError, match="holds both deep/hall_001.png and hall_001.jpg"):
+    with pytest.raises(UserError, match=r"holds both deep/hall_001\.png and hall_001\.jpg"):
         read_specification(root / "gt", root, LAYOUT)
 
 
 def test_queries_in_another_folder_than_the_database_are_a_sentence(written: Written) -> None:
     root = written()
-    with pytest.raises(UserError, match="layout.queries_dir should be 'images'.* but is ''"):
+    with pytest.raises(UserError, match=r"layout\.queries_dir should be 'images'.* but is ''"):
         read_specification(root / "gt", root, Layout(database_dir="images"))

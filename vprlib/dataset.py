@@ -1,5 +1,6 @@
 """A specification and the folder of its images: two indices and what can be counted at once."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,7 +174,8 @@ def _check_positives(specification: Specification, set_name: str) -> None:
 def _check_present(database: Presence, queries: Presence, folder: Path, report_path: Path) -> None:
     missing = [*database.missing, *queries.missing]
     if not missing:
-        report_path.unlink(missing_ok=True)  # of an earlier run
+        with suppress(OSError):
+            report_path.unlink()  # of an earlier run
         return
     write_text(report_path, "".join(f"{name}\n" for name in missing))
     first = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")

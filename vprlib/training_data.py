@@ -46,10 +46,12 @@ def training_data(
         listed,
     )
     if not len(allowed.trainable()):
+        needed = f"a database image within {positive_m:g} m and one beyond {negative_m:g} m"
+        if listed is not None:
+            needed = "a right database image on its list and one that is on neither list"
         raise UserError(
-            f"no query of {train.queries.index.set_name} can be trained on: none has both a"
-            f" database image within {positive_m:g} m and one beyond {negative_m:g} m; check the"
-            " positions, or widen train.positive_radius_m."
+            f"no query of {train.queries.index.set_name} can be trained on: none has both"
+            f" {needed}; check the positions, or widen train.positive_radius_m."
         )
     return TrainingData(train, allowed, val, val_truth)
 
