@@ -7,9 +7,10 @@ import typer
 
 from vprlib import command
 from vprlib.artifacts import write_json
-from vprlib.dataset import Layout, build_indices, summarise
-from vprlib.dbstruct import read_specification
+from vprlib.dataset import build_indices, listed_of, summarise
+from vprlib.dialects import read_specification
 from vprlib.index import write_index
+from vprlib.layout import Layout
 from vprlib.params import At, StageParams
 from vprlib.runtime import RuntimeSettings
 
@@ -23,28 +24,28 @@ def main(
     dataset: str = typer.Option(),
     mat: Path = typer.Option(),
     images: Path = typer.Option(),
+    reports: Path = typer.Option(),
     db_out: Path = typer.Option(),
     queries_out: Path = typer.Option(),
     metrics_out: Path = typer.Option(),
 ) -> None:
     p = Params.load(dataset=dataset)
-    specification = read_specification(mat)
-    metadata = mat.with_suffix(".csv")
-    database, queries = build_indices(
-        dataset, specification, images, metadata, p.layout, p.runtime.workers
+    specification = read_specification(mat, images, p.layout)
+    metadata = mat.with_suffix(".csv") if mat.suffix == ".mat" else None
+    report = reports / f"{dataset}_missing.txt"
+    parsed = build_indices(
+        dataset, specification, images, metadata, p.layout, report, p.runtime.workers
     )
-    summary = summarise(specification)
-    write_index(db_out, database)
-    write_index(
-        queries_out,
-        queries,
-        {
-            "positive_radius_m": specification.positive_radius_m,
-            "training_radius_m": specification.training_radius_m,
-        },
-    )
-    write_json(metrics_out, vars(summary))
-    typer.echo(f"{dataset}: {summary.sentence()}")
+    summary, findings = summarise(specification), parsed.findings
+    radii = {
+        "positive_radius_m": specification.positive_radius_m,
+        "training_radius_m": specification.training_radius_m,
+    }
+    write_index(db_out, parsed.database)
+    write_index(queries_out, parsed.queries, radii, listed_of(specification))
+    write_json(metrics_out, {**vars(summary), **vars(findings)})
+    warnings = summary.warning() + findings.warning()
+    typer.echo(f"{dataset}: {summary.sentence()}{findings.sentence()}{warnings}")
 
 
 if __name__ == "__main__":

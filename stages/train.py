@@ -10,7 +10,7 @@ from vprlib.artifacts import write_bytes, write_csv, write_json
 from vprlib.batches import open_source
 from vprlib.device import prepare
 from vprlib.images import ImageSettings
-from vprlib.index import read_radii, read_truth
+from vprlib.index import read_listed, read_radii, read_truth
 from vprlib.model import read_model, write_model
 from vprlib.params import At, StageParams
 from vprlib.recall import RadiusOrOwn
@@ -53,7 +53,8 @@ def main(
         *(open_source(side, raw / p.val_folder, p.val_images) for side in (val_db, val_queries))
     )
     val_truth = read_truth(val_queries, val.queries.index, val.database.index, p.val_radius_m)
-    data = training_data(train, read_radii(queries), val, val_truth, p.train)
+    listed = read_listed(queries, len(train.database.index))
+    data = training_data(train, read_radii(queries), val, val_truth, p.train, listed)
     inputs = (start, db, queries, val_db, val_queries)
     kept = scratch_for(scratch, "train", p.model_dump(exclude={"runtime"}), inputs)
     trainer = Trainer(read_model(start), data, p.train, prepare(p.runtime), p.runtime, kept)

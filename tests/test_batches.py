@@ -1,6 +1,7 @@
 """Batches: fixed by the images alone, decoded by any number of threads, broken files named."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,33 @@ def test_threads_and_memory_change_no_result(
         for row, pixels in zip(batch.rows, batch.pixels, strict=True):
             stored = np.asarray(Image.open(mixed.folder / mixed.index.names[row]))
             np.testing.assert_array_equal(pixels, stored)
+
+
+@pytest.mark.parametrize(
+    ("resize", "expected"),
+    [
+        (None, {(64, 48), (48, 64), (32, 32)}),
+        (24, {(32, 24), (24, 32), (24, 24)}),
+        ((40, 30), {(40, 30)}),
+    ],
+)
+def test_mixed_sizes_come_in_batches_of_one_size_each(
+    mixed: ImageSource, runtime: RuntimeSettings, resize: object, expected: set[tuple[int, int]]
+) -> None:
+    source = replace(mixed, settings=ImageSettings(resize=resize))
+    batches = list(stream(source, plan_batches(source.sizes(), range(6)), runtime))
+    assert {batch.pixels.shape[2:0:-1] for batch in batches} == expected
+    assert len(batches) == len(expected)
+    assert sorted(np.concatenate([batch.rows for batch in batches])) == list(range(6))
+
+
+def test_images_with_a_box_are_batched_by_its_size(
+    mixed: ImageSource, runtime: RuntimeSettings
+) -> None:
+    boxes = np.array([[0, 0, 20, 10]] * 5 + [[0, 0, 10, 20.0]])
+    source = replace(mixed, index=replace(mixed.index, extra={"box": boxes}))
+    batches = list(stream(source, plan_batches(source.sizes(), range(6)), runtime))
+    assert [batch.pixels.shape for batch in batches] == [(5, 10, 20, 3), (1, 20, 10, 3)]
 
 
 @pytest.mark.parametrize("ahead", [1, 3, 10])

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vprlib.images import ImageSettings, decode, explain_missing, inspect, target_size
-from vprlib.params import UserError
+from vprlib.images import ImageSettings, crop_of, decode, inspect, target_size
 
 PLAIN = ImageSettings()
 PIXELS = np.random.default_rng(1).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -186,8 +185,32 @@ def test_other_content_than_expected_is_refused(tmp_path: Path) -> None:
         decode(path, replace(inspect(path), digest=1), PLAIN)
 
 
-def test_missing_images_are_counted_and_the_first_named() -> None:
-    error = explain_missing(["a", "b", "c", "d"], 9, Path("data/raw/city"))
-    assert isinstance(error, UserError)
-    expected = "4 of 9 images are missing below data/raw/city: a, b, c, …; link the folder"
-    assert str(error).startswith(expected)
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((5, 3, 25, 18), (5, 3, 25, 18)),
+        ((4.6, 3.4, 24.6, 18.4), (5, 3, 25, 18)),
+        ((-7, -2.5, 99, 99), (0, 0, 30, 20)),
+        ((7.1, 6.1, 7.2, 6.2), (7, 6, 8, 7)),  # never nothing
+        ((29.9, 19.9, 30, 20), (29, 19, 30, 20)),
+    ],
+)
+def test_a_box_cuts_whole_pixels_inside_the_image(
+    tmp_path: Path, box: tuple[float, ...], expected: tuple[int, ...]
+) -> None:
+    assert crop_of(box, 30, 20) == expected
+    left, top, right, bottom = expected
+    path = saved(tmp_path, Image.fromarray(PIXELS))
+    found = decode(path, replace(inspect(path), box=box), PLAIN)
+    np.testing.assert_array_equal(found, PIXELS[top:bottom, left:right])
+    assert target_size(30, 20, False, PLAIN, box) == (right - left, bottom - top)
+
+
+def test_a_box_is_cut_from_the_upright_image_before_it_is_resized(tmp_path: Path) -> None:
+    path = saved(tmp_path, Image.fromarray(PIXELS), exif=turned(6))
+    box, settings = (2, 4, 12, 24), ImageSettings(resize=5)
+    upright = np.rot90(PIXELS, -1)[4:24, 2:12]
+    twin = Image.fromarray(upright).resize((5, 10), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    found = decode(path, replace(inspect(path), box=box), settings)
+    np.testing.assert_array_equal(found, np.asarray(twin))
+    assert target_size(30, 20, True, settings, box) == (5, 10)

@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vprlib.index import ImageIndex, Radii, build_index, read_index, read_radii, write_index
+from vprlib.geo import pairs_of
+from vprlib.index import (
+    ImageIndex,
+    Radii,
+    build_index,
+    read_index,
+    read_listed,
+    read_radii,
+    read_truth,
+    write_index,
+)
 from vprlib.params import UserError
+from vprlib.truth import Listed
 
 MakeIndex = Callable[..., ImageIndex]
 EXTRA = {
@@ -77,14 +88,6 @@ def test_changed_content_changes_the_digest(tmp_path: Path) -> None:
     assert before.digests.tolist() == again.digests.tolist() != after.digests.tolist()
 
 
-def test_missing_images_are_counted_and_named(tmp_path: Path) -> None:
-    photograph(tmp_path / "a.jpg", 30, 20)
-    (tmp_path / "folder.jpg").mkdir()
-    names = ["x.jpg", "a.jpg", "folder.jpg"]
-    with pytest.raises(UserError, match=r"2 of 3 images are missing below .*: x\.jpg, folder\.jpg"):
-        build_index("s", names, np.ones((3, 2)), tmp_path, {}, 1)
-
-
 def test_damaged_images_are_counted_and_named_with_their_reasons(tmp_path: Path) -> None:
     photograph(tmp_path / "a.jpg", 300, 200)
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:900])
@@ -96,3 +99,33 @@ def test_damaged_images_are_counted_and_named_with_their_reasons(tmp_path: Path)
     sentence = str(caught.value)
     assert sentence.startswith(f"3 of 4 images below {tmp_path} cannot be used: cut.jpg is trunc")
     assert "empty.jpg is empty (zero bytes); text.jpg is not an image; replace them" in sentence
+
+
+def test_lists_stand_beside_the_queries_and_are_the_truth(
+    tmp_path: Path, index_at: MakeIndex
+) -> None:
+    queries, database = index_at(np.full((2, 2), np.nan)), index_at(np.full((4, 2), np.nan))
+    right = pairs_of([np.array([1, 3]), np.zeros(0, np.int64)])
+    doubtful = pairs_of([np.array([0]), np.array([2])])
+    radii = {"positive_radius_m": 25.0, "training_radius_m": 10.0}
+    write_index(tmp_path / "q.h5", queries, radii, Listed(right, doubtful, 4))
+    found = read_truth(tmp_path / "q.h5", queries, database, 99.0)
+    rows = np.tile(np.arange(4), (2, 1))
+    assert found.radius_m is None and found.database_size == 4
+    assert np.argwhere(found.is_right(rows)).tolist() == [[0, 1], [0, 3]]
+    assert np.argwhere(found.is_doubtful(rows)).tolist() == [[0, 0], [1, 2]]
+
+
+def test_without_lists_positions_are_the_truth(tmp_path: Path, index_at: MakeIndex) -> None:
+    queries, database = index_at([[0, 0]]), index_at([[3, 4], [6, 8]])
+    write_index(tmp_path / "q.h5", queries, {"positive_radius_m": 5.0, "training_radius_m": 1.0})
+    assert read_listed(tmp_path / "q.h5", 2) is None
+    assert read_truth(tmp_path / "q.h5", queries, database, None).counts().tolist() == [1]
+    assert read_truth(tmp_path / "q.h5", queries, database, 10.0).counts().tolist() == [2]
+
+
+def test_a_box_is_part_of_what_parsing_saw(tmp_path: Path, index_at: MakeIndex) -> None:
+    boxes = np.array([[0.5, 1, 9, 8], [2, 2, 5.25, 6]])
+    write_index(tmp_path / "a.h5", index_at([[1, 2], [3, 4]], {"box": boxes}))
+    assert read_index(tmp_path / "a.h5").opened(1).box == (2, 2, 5.25, 6)
+    assert index_at([[1, 2]]).opened(0).box is None

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vprlib.dbstruct import read_specification
-from vprlib.geo import Pairs
+from vprlib.dialects import read_specification
+from vprlib.geo import Pairs, pairs_of
 from vprlib.index import ImageIndex
 from vprlib.mining import Candidates, MiningRules, candidates, mine, random_negatives
+from vprlib.truth import Listed
 
 MakeIndex = Callable[..., ImageIndex]
 NONE = np.full(3, -1)
@@ -81,6 +82,16 @@ def test_candidates_equal_the_double_loop(index_at: MakeIndex) -> None:
         twin = [j for j in range(50) if 1 < apart[j] <= 10 and td[j] != tq[i]]
         assert found.positives.of(i).tolist() == twin
         assert found.near.of(i).tolist() == [j for j in range(50) if apart[j] <= 25]
+
+
+def test_lists_say_who_is_positive_and_who_is_no_negative(index_at: MakeIndex) -> None:
+    queries, database = index_at(np.full((3, 2), np.nan)), index_at(np.full((4, 2), np.nan))
+    right = pairs_of([np.array([1, 2]), np.zeros(0, np.int64), np.array([0, 3])])
+    doubtful = pairs_of([np.array([0]), np.array([3]), np.array([1, 2])])
+    found = candidates(queries, database, 10, 25, True, Listed(right, doubtful, 4))
+    assert [found.positives.of(q).tolist() for q in range(3)] == [[1, 2], [], [0, 3]]
+    assert [found.near.of(q).tolist() for q in range(3)] == [[0, 1, 2], [3], [0, 1, 2, 3]]
+    assert found.trainable().tolist() == [0]  # 1 has no positive, 2 no negative
 
 
 def test_tokyo_time_machine_has_the_training_positives_that_are_known(

@@ -21,6 +21,7 @@ PARSE = {
     "dataset": "toy_train",
     "mat": "data/raw/toy/datasets/toy_train.mat",
     "images": "data/raw/toy",
+    "reports": "artifacts/reports",
     "db_out": "data/index/toy_train/db.h5",
     "queries_out": "data/index/toy_train/queries.h5",
     "metrics_out": "metrics/sets/toy_train.json",
@@ -133,7 +134,8 @@ def refused(here, monkeypatch, capsys):
         assert code == 1
         assert said.startswith("error: ") and said.count("\n") == 1 and "Traceback" not in said
         new = set(here.rglob("*")) - set(before)
-        assert not [path for path in new if path.is_file() and ".scratch" not in path.parts]
+        kept = {".scratch", "reports"}
+        assert not [path for path in new if path.is_file() and not kept & set(path.parts)]
         return said
 
     return run_badly
@@ -319,7 +321,10 @@ def test_missing_images_are_counted_and_named(here, refused):
     for path in sorted((here / "data/raw/toy/000").glob("*.jpg")):
         path.unlink()
     said = refused("parse_mat", PARSE)
-    assert "2 of 12 images are missing below data/raw/toy: 000/toy_train_000.jpg" in said
+    assert "2 of 12 database images and 0 of 6 query images are missing below data/raw/toy" in said
+    assert ": 000/toy_train_000.jpg, 000/toy_train_001.jpg; artifacts/reports/toy_train_" in said
+    report = here / "artifacts/reports/toy_train_missing.txt"
+    assert report.read_text() == "000/toy_train_000.jpg\n000/toy_train_001.jpg\n"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import yaml
 from PIL import Image
 
 from vprlib import command
-from vprlib.dbstruct import Specification, specification_bytes
+from vprlib.dbstruct import specification_bytes
+from vprlib.specification import Specification
 
 ROOT = Path(__file__).parents[1]
 SPACING_M = 30.0  # between places, so that neighbours are negatives

@@ -31,8 +31,10 @@ class ImageSource:
     def sizes(self) -> np.ndarray:
         """Width and height of each image as the network sees it [N, 2]."""
         i = self.index
+        boxes = i.extra["box"].tolist() if "box" in i.extra else [None] * len(i)
         stored = zip(i.widths.tolist(), i.heights.tolist(), i.is_rotated.tolist(), strict=True)
-        return np.array([target_size(*s, self.settings) for s in stored], int).reshape(-1, 2)
+        sizes = [target_size(*s, self.settings, b) for s, b in zip(stored, boxes, strict=True)]
+        return np.array(sizes, int).reshape(-1, 2)
 
     def pixels(self, row: int) -> np.ndarray:
         """One image, uint8 [H, W, 3]; a changed or broken one stops the run with a sentence."""

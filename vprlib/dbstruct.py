@@ -1,57 +1,88 @@
-"""Reads and writes `dbStruct` specification files: which images there are, and where."""
+"""Reads and writes `dbStruct` as a struct with named fields, by MATLAB or by Python."""
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import scipy.io
 
+from vprlib.matfile import finite, names, positive_number, text
 from vprlib.params import UserError
+from vprlib.specification import Specification
 
 _HEADER_BYTES = 116
-_NEEDED = ("dbImageFns", "utmDb", "qImageFns", "utmQ", "posDistThr", "nonTrivPosDistSqThr")
+Fields = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Specification:
-    """What a specification file says, in metres and float64."""
+class FieldNames:
+    """What the fields of one dialect are called."""
 
-    which_set: str
-    database_names: list[str]
-    database_positions: np.ndarray  # [D, 2]
-    query_names: list[str]
-    query_positions: np.ndarray  # [Q, 2]
-    positive_radius_m: float  # a retrieved image this near is right; a farther one is a negative
-    training_radius_m: float  # a training positive is this near
-    database_times: np.ndarray | None = None  # [D], Tokyo Time Machine
-    query_times: np.ndarray | None = None  # [Q]
+    database: str
+    queries: str
+    database_count: str
+    query_count: str
 
 
-def read_specification(path: Path) -> Specification:
-    """The official struct, with or without time stamps, by the names of its fields."""
-    fields = _fields(_load(path), path)
-    for name in _NEEDED:
+OFFICIAL = FieldNames("dbImageFns", "qImageFns", "numImages", "numQueries")
+FROM_PYTHON = FieldNames("dbImage", "qImage", "numDb", "numQ")
+
+
+def field_names(fields: Fields) -> FieldNames:
+    is_python = FROM_PYTHON.database in fields or FROM_PYTHON.queries in fields
+    return FROM_PYTHON if is_python and OFFICIAL.database not in fields else OFFICIAL
+
+
+def read_struct(fields: Fields, path: Path) -> Specification:
+    """Images and their positions by the names of the fields, with or without time stamps.
+
+    The official files have a training radius; where one written from Python has none,
+    its own radius is the training radius too.
+    """
+    called = field_names(fields)
+    needed = [called.database, "utmDb", called.queries, "utmQ", "posDistThr"]
+    require(fields, needed + ["nonTrivPosDistSqThr"] * (called is OFFICIAL), path)
+    database, queries = (names(fields[n], n, path) for n in (called.database, called.queries))
+    radius_m = positive_number(fields["posDistThr"], "posDistThr", path)
+    specification = Specification(
+        which_set=text(fields.get("whichSet", np.array(""))),
+        database_names=database,
+        database_positions=_positions(fields, "utmDb", len(database), path),
+        query_names=queries,
+        query_positions=_positions(fields, "utmQ", len(queries), path),
+        positive_radius_m=radius_m,
+        training_radius_m=_training_radius(fields, radius_m, path),
+        database_times=_times(fields, "dbTimeStamp", path),
+        query_times=_times(fields, "qTimeStamp", path),
+    )
+    check_counts(fields, called, _counts(specification, called), path)
+    return specification
+
+
+def require(fields: Fields, needed: Sequence[str], path: Path) -> None:
+    for name in needed:
         if name not in fields:
             raise UserError(
                 f"{path}: dbStruct lacks the field '{name}'; it has {', '.join(fields)}."
             )
-    specification = Specification(
-        which_set=_text(fields.get("whichSet", np.array(""))),
-        database_names=_names(fields, "dbImageFns", path),
-        database_positions=_positions(fields, "utmDb", path),
-        query_names=_names(fields, "qImageFns", path),
-        query_positions=_positions(fields, "utmQ", path),
-        positive_radius_m=_number(fields, "posDistThr", path),
-        training_radius_m=float(np.sqrt(_number(fields, "nonTrivPosDistSqThr", path))),
-        database_times=_times(fields, "dbTimeStamp", path),
-        query_times=_times(fields, "qTimeStamp", path),
-    )
-    _check_counts(specification, fields, path)
-    _check_names(specification, path)
-    return specification
+
+
+def check_counts(fields: Fields, called: FieldNames, counts: Mapping[str, int], path: Path) -> None:
+    """Each field [name → entries] against the number the file declares, or that of its names."""
+    for field, count in counts.items():
+        is_database = field in (called.database, "utmDb", "dbTimeStamp")
+        total = called.database_count if is_database else called.query_count
+        first = called.database if is_database else called.queries
+        values = fields.get(total, np.array([counts[first]]))
+        declared = values.reshape(-1)[0] if values.size == 1 else f"{values.size} values"
+        if count != declared:
+            raise UserError(
+                f"{path}: counts disagree: {field} has {count} entries,"
+                f" but {total if total in fields else first} says {declared}."
+            )
 
 
 def specification_bytes(specification: Specification, note: str = "") -> bytes:
@@ -82,87 +113,28 @@ def specification_bytes(specification: Specification, note: str = "") -> bytes:
     return header[:_HEADER_BYTES].ljust(_HEADER_BYTES) + buffer.getvalue()[_HEADER_BYTES:]
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
-    if not path.exists():
-        raise UserError(f"{path} is missing: put or link the specification file there.")
-    try:
-        return scipy.io.loadmat(path)
-    except NotImplementedError:
-        raise UserError(
-            f"{path} is a MATLAB 7.3 file, which cannot be read: save it with `-v7` in MATLAB."
-        ) from None
-    except Exception as error:  # scipy raises anything from TypeError to zlib.error on bad bytes
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"{path} cannot be read as a .mat file ({reason}): it is truncated or something else;"
-            " fetch it again."
-        ) from None
-
-
-def _fields(content: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
-    variables = [name for name in content if not name.startswith("__")]
-    if "dbStruct" not in content:
-        found = ", ".join(variables) or "nothing"
-        raise UserError(f"{path} holds no variable 'dbStruct', but {found}.")
-    struct = content["dbStruct"]
-    if struct.dtype.names is None or struct.size != 1:
-        raise UserError(
-            f"{path}: dbStruct should be one struct with named fields,"
-            f" but is an array of {struct.dtype} with shape {struct.shape}."
-        )
-    record = struct.reshape(-1)[0]
-    fields = {name: record[name] for name in struct.dtype.names}
-    for name, value in fields.items():
-        if not isinstance(value, np.ndarray):
-            raise UserError(
-                f"{path}: {name} should be a plain array, but is {type(value).__name__}."
-            )
-    return fields
-
-
-def _text(value: np.ndarray) -> str:
-    return str(value.reshape(-1)[0]).rstrip() if value.size else ""
-
-
-def _names(fields: dict[str, np.ndarray], field: str, path: Path) -> list[str]:
-    values = fields[field].reshape(-1)
-    if values.dtype != object:
-        raise UserError(
-            f"{path}: {field} should be a cell array of names, but holds {values.dtype}."
-        )
-    names = [_text(np.asarray(value)) for value in values]
-    if "" in names:
-        raise UserError(f"{path}: {field} has an empty name at place {names.index('')}.")
-    return names
-
-
-def _positions(fields: dict[str, np.ndarray], field: str, path: Path) -> np.ndarray:
+def _positions(fields: Fields, field: str, count: int, path: Path) -> np.ndarray:
+    """2×N as the official files have them; N×2 where nothing else fits."""
     values = fields[field]
-    if values.dtype.kind not in "biuf" or values.ndim != 2 or values.shape[0] != 2:
+    is_number = values.dtype.kind in "biuf" and values.ndim == 2
+    if is_number and values.shape[0] != 2 and values.shape == (count, 2):
+        values = values.T
+    if not is_number or values.shape[0] != 2:
         raise UserError(
             f"{path}: {field} should be a 2×N matrix of metres,"
             f" but is {values.dtype} with shape {values.shape}."
         )
-    positions = np.ascontiguousarray(values.T, dtype=np.float64)
-    if not np.isfinite(positions).all():
-        row = int(np.argmin(np.isfinite(positions).all(axis=1)))
-        raise UserError(f"{path}: {field} is not a finite number at place {row}.")
-    return positions
+    return finite(values.T, field, path)
 
 
-def _number(fields: dict[str, np.ndarray], field: str, path: Path) -> float:
-    """A scalar as float: the files store uint8 and uint16, whose arithmetic overflows."""
-    values = fields[field]
-    is_number = values.dtype.kind in "biuf" and values.size == 1
-    if not is_number or not 0 < float(values.reshape(-1)[0]) < np.inf:
-        raise UserError(
-            f"{path}: {field} should be one positive number,"
-            f" but is {values.reshape(-1)[:3]} of shape {values.shape}."
-        )
-    return float(values.reshape(-1)[0])
+def _training_radius(fields: Fields, radius_m: float, path: Path) -> float:
+    if "nonTrivPosDistSqThr" not in fields:
+        return radius_m
+    squared = positive_number(fields["nonTrivPosDistSqThr"], "nonTrivPosDistSqThr", path)
+    return float(np.sqrt(squared))
 
 
-def _times(fields: dict[str, np.ndarray], field: str, path: Path) -> np.ndarray | None:
+def _times(fields: Fields, field: str, path: Path) -> np.ndarray | None:
     if field not in fields:
         return None
     values = fields[field].reshape(-1)
@@ -171,34 +143,16 @@ def _times(fields: dict[str, np.ndarray], field: str, path: Path) -> np.ndarray 
     return values.astype(np.float64)
 
 
-def _check_counts(specification: Specification, fields: dict[str, np.ndarray], path: Path) -> None:
+def _counts(specification: Specification, called: FieldNames) -> dict[str, int]:
     s = specification
-    found = {
-        "dbImageFns": (len(s.database_names), "numImages"),
-        "utmDb": (len(s.database_positions), "numImages"),
-        "qImageFns": (len(s.query_names), "numQueries"),
-        "utmQ": (len(s.query_positions), "numQueries"),
+    counts = {
+        called.database: len(s.database_names),
+        "utmDb": len(s.database_positions),
+        called.queries: len(s.query_names),
+        "utmQ": len(s.query_positions),
     }
-    if s.database_times is not None:
-        found["dbTimeStamp"] = (len(s.database_times), "numImages")
-    if s.query_times is not None:
-        found["qTimeStamp"] = (len(s.query_times), "numQueries")
-    first = {"numImages": "dbImageFns", "numQueries": "qImageFns"}
-    for field, (count, total) in found.items():
-        values = fields.get(total, np.array([found[first[total]][0]]))
-        declared = values.reshape(-1)[0] if values.size == 1 else f"{values.size} values"
-        if count != declared:
-            raise UserError(
-                f"{path}: counts disagree: {field} has {count} entries,"
-                f" but {total if total in fields else first[total]} says {declared}."
-            )
-
-
-def _check_names(specification: Specification, path: Path) -> None:
-    for name in (*specification.database_names, *specification.query_names):
-        parts = PurePosixPath(name.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts:
-            raise UserError(f"{path}: the image name '{name}' leaves the data set's folder.")
+    times = {"dbTimeStamp": s.database_times, "qTimeStamp": s.query_times}
+    return counts | {field: len(values) for field, values in times.items() if values is not None}
 
 
 def _cell(names: Sequence[str]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Positions on the plane in metres, float64: who is near whom, and how many places there are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,18 @@ def _tree(positions: np.ndarray) -> "KDTree":
     return KDTree(positions)
 
 
+def pairs_of(rows: Sequence[np.ndarray]) -> Pairs:
+    """The database rows of each query, given one rising array a query."""
+    starts = np.concatenate([[0], np.cumsum([len(found) for found in rows])]).astype(np.int64)
+    return Pairs(starts, np.concatenate([np.zeros(0, np.int64), *rows]))
+
+
+def union(first: Pairs, second: Pairs) -> Pairs:
+    """Pairs that are in either; both speak of the same queries."""
+    queries = range(len(first.starts) - 1)
+    return pairs_of([np.union1d(first.of(query), second.of(query)) for query in queries])
+
+
 def count_within(queries: np.ndarray, database: np.ndarray, radius_m: float) -> np.ndarray:
     """How many database positions lie within the radius, inclusive, of each query [Q]."""
     if not len(queries) or not len(database):
@@ -55,8 +68,7 @@ def pairs_within(queries: np.ndarray, database: np.ndarray, radius_m: float) -> 
     if not len(queries) or not len(database):
         return Pairs(np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int64))
     found = _tree(database).query_radius(queries, radius_m)
-    starts = np.concatenate([[0], np.cumsum([len(rows) for rows in found])])
-    return Pairs(starts, np.concatenate([np.sort(rows) for rows in found]))
+    return pairs_of([np.sort(rows) for rows in found])
 
 
 def pair_distances(pairs: Pairs, queries: np.ndarray, database: np.ndarray) -> np.ndarray:
@@ -67,15 +79,21 @@ def pair_distances(pairs: Pairs, queries: np.ndarray, database: np.ndarray) -> n
 def locations(positions: np.ndarray, distance_m: float = 1.0) -> np.ndarray:
     """A label a position by greedy leader clustering: the first leader within the distance.
 
-    Single linkage would chain a whole street into one location; leaders do not.
+    Single linkage would chain a whole street into one location; leaders do not. An image whose
+    position is not known (NaN) is a location of its own.
     """
     labels = np.full(len(positions), -1, dtype=np.int64)
-    tree = _tree(positions) if len(positions) else None
+    known = np.flatnonzero(np.isfinite(positions).all(axis=1))
+    tree = _tree(positions[known]) if len(known) else None
+    is_known = np.isin(np.arange(len(positions)), known)
     leaders = 0
     for row in range(len(positions)):
         if labels[row] >= 0:
             continue
-        near = tree.query_radius(positions[row : row + 1], distance_m)[0]
+        if is_known[row]:
+            near = known[tree.query_radius(positions[row : row + 1], distance_m)[0]]
+        else:
+            near = np.array([row])
         labels[near[labels[near] < 0]] = leaders
         leaders += 1
     return labels

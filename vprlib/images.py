@@ -9,10 +9,11 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from pydantic import PositiveInt
 
-from vprlib.params import Section, UserError
+from vprlib.params import Section
 
 _ROTATED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 _ORIENTATION = 0x0112
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 class ImageSettings(Section):
@@ -32,6 +33,7 @@ class Opened:
     height: int
     is_rotated: bool  # EXIF says that width and height are to be swapped
     digest: int  # of the file's bytes, 63 bits
+    box: Box | None = None  # the part that is used, in pixels of the upright image
 
 
 def inspect(path: Path) -> Opened:
@@ -52,17 +54,27 @@ def digest_of(content: bytes) -> int:
 
 
 def target_size(
-    width: int, height: int, is_rotated: bool, settings: ImageSettings
+    width: int, height: int, is_rotated: bool, settings: ImageSettings, box: Box | None = None
 ) -> tuple[int, int]:
     """Width and height of the pixels that the network sees."""
     if is_rotated and settings.exif_rotate:
         width, height = height, width
+    if box is not None:
+        left, top, right, bottom = crop_of(box, width, height)
+        width, height = right - left, bottom - top
     if settings.resize is None:
         return width, height
     if isinstance(settings.resize, tuple):
         return settings.resize
     scale = settings.resize / min(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def crop_of(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
+    """The box in whole pixels inside the image, at least one wide and high."""
+    left, top, right, bottom = (round(edge) for edge in box)
+    left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
+    return left, top, min(max(right, left + 1), width), min(max(bottom, top + 1), height)
 
 
 def decode(path: Path, expected: Opened, settings: ImageSettings) -> np.ndarray:
@@ -76,7 +88,10 @@ def decode(path: Path, expected: Opened, settings: ImageSettings) -> np.ndarray:
             raise ValueError(f"has other content ({len(content)} bytes, {expected.byte_size} then)")
         _load(image)
         rgb = _as_rgb(ImageOps.exif_transpose(image) if settings.exif_rotate else image)
-    size = target_size(expected.width, expected.height, expected.is_rotated, settings)
+    if expected.box is not None:
+        rgb = rgb.crop(crop_of(expected.box, *rgb.size))
+    e = expected
+    size = target_size(e.width, e.height, e.is_rotated, settings, e.box)
     if rgb.size != size:
         rgb = rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
     return np.asarray(rgb)
@@ -108,12 +123,3 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         grey = np.asarray(image).astype(np.int64) // 257
         return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
     return image.convert("RGB")
-
-
-def explain_missing(missing: list[str], total: int, folder: Path) -> UserError:
-    """The sentence for images that a specification names and the disk has not."""
-    first = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-    return UserError(
-        f"{len(missing)} of {total} images are missing below {folder}: {first};"
-        f" link the folder that holds them as {folder}."
-    )

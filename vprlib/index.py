@@ -10,7 +10,7 @@ import numpy as np
 
 from vprlib.artifacts import write_hdf5
 from vprlib.geo import Pairs
-from vprlib.images import Opened, explain_missing, inspect
+from vprlib.images import Opened, inspect
 from vprlib.params import UserError
 from vprlib.progress import progress
 from vprlib.truth import Listed, Near, Truth
@@ -30,19 +30,21 @@ class ImageIndex:
     heights: np.ndarray
     is_rotated: np.ndarray  # EXIF says that width and height are to be swapped
     digests: np.ndarray  # of the bytes, so that changed content changes the index
-    extra: Mapping[str, np.ndarray]  # 'time', 'heading', 'light' where the data set knows them
+    extra: Mapping[str, np.ndarray]  # 'time', 'heading', 'light', 'box' where known
 
     def __len__(self) -> int:
         return len(self.names)
 
     def opened(self, row: int) -> Opened:
         """What parsing saw of one image."""
+        box = tuple(self.extra["box"][row].tolist()) if "box" in self.extra else None
         return Opened(
             int(self.byte_sizes[row]),
             int(self.widths[row]),
             int(self.heights[row]),
             bool(self.is_rotated[row]),
             int(self.digests[row]),
+            box,
         )
 
 
@@ -54,10 +56,7 @@ def build_index(
     extra: Mapping[str, np.ndarray],
     workers: int,
 ) -> ImageIndex:
-    """Opens every image; a sentence says which are missing, damaged or no images."""
-    missing = [name for name in names if not _is_file(folder / name)]
-    if missing:
-        raise explain_missing(missing, len(names), folder)
+    """Opens every image, all of which are there; a sentence says which cannot be used."""
     opened, damaged = _inspect_all(folder, names, workers)
     if damaged:
         raise UserError(
@@ -76,13 +75,6 @@ def build_index(
         digests=np.array([o.digest for o in opened], dtype=np.int64),
         extra=extra,
     )
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name too long for the file system
-        return False
 
 
 def _inspect_all(

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vprlib.geo import Pairs, pair_distances, pairs_within
+from vprlib.geo import Pairs, pair_distances, pairs_within, union
 from vprlib.index import ImageIndex
 from vprlib.losses import Distance, margin_for
+from vprlib.truth import Listed
 
 SAME_SPOT_M = 1.0
 
@@ -55,8 +56,14 @@ def candidates(
     positive_radius_m: float,
     negative_radius_m: float,
     exclude_same_spot: bool,
+    listed: Listed | None = None,
 ) -> Candidates:
-    """Positives within a radius, farther than 1 m and of another time; negatives beyond another."""
+    """Positives within a radius, farther than 1 m and of another time; negatives beyond another.
+
+    Where lists are the truth, positives are what is right; what is doubtful is no negative either.
+    """
+    if listed is not None:
+        return Candidates(listed.right, union(listed.right, listed.doubtful), len(database))
     near = pairs_within(queries.positions, database.positions, negative_radius_m)
     positives = pairs_within(queries.positions, database.positions, positive_radius_m)
     if exclude_same_spot:

@@ -9,7 +9,7 @@ from vprlib.index import Radii
 from vprlib.mining import Candidates, candidates
 from vprlib.params import UserError
 from vprlib.train_settings import TrainSettings
-from vprlib.truth import Truth
+from vprlib.truth import Listed, Truth
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,12 @@ class TrainingData:
 
 
 def training_data(
-    train: Split, radii: Radii, val: Split, val_truth: Truth, settings: TrainSettings
+    train: Split,
+    radii: Radii,
+    val: Split,
+    val_truth: Truth,
+    settings: TrainSettings,
+    listed: Listed | None = None,
 ) -> TrainingData:
     """Who may be whose positive and negative; a sentence where no query could learn anything."""
     positive_m = settings.positive_radius_m or radii.training_m
@@ -38,12 +43,15 @@ def training_data(
         positive_m,
         negative_m,
         settings.exclude_same_spot,
+        listed,
     )
     if not len(allowed.trainable()):
+        needed = f"a database image within {positive_m:g} m and one beyond {negative_m:g} m"
+        if listed is not None:
+            needed = "a right database image on its list and one that is on neither list"
         raise UserError(
-            f"no query of {train.queries.index.set_name} can be trained on: none has both a"
-            f" database image within {positive_m:g} m and one beyond {negative_m:g} m; check the"
-            " positions, or widen train.positive_radius_m."
+            f"no query of {train.queries.index.set_name} can be trained on: none has both"
+            f" {needed}; check the positions, or widen train.positive_radius_m."
         )
     return TrainingData(train, allowed, val, val_truth)
 
