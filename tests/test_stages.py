@@ -31,6 +31,7 @@ SAMPLE = {
 KMEANS = {
     "recipe": "toy",
     "sample": "artifacts/features/sample.h5",
+    "weights": "data/raw/weights",
     "out": "artifacts/features/centroids.h5",
 }
 INIT = {
