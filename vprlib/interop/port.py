@@ -36,12 +36,10 @@ def read_checkpoint(path: Path) -> tuple[PlaceModel, History]:
     content = read_torch_file(path)
     content = content if isinstance(content, dict) else {}
     state = content.get("state_dict", content)
-    tensors = _single_device(state if isinstance(state, dict) else {})
+    tensors = _unpruned(_single_device(state if isinstance(state, dict) else {}))
     backbone = _backbone(tensors, path)
     pool = _pool(tensors, path)
-    centroids = tensors.get("pool.centroids", tensors.get("pool.conv.weight"))
-    clusters = len(centroids) if centroids is not None and centroids.ndim else 0
-    model = PlaceModel(Architecture(backbone, CUTS[backbone], pool, max(clusters, 1)))
+    model = PlaceModel(Architecture(backbone, CUTS[backbone], pool, _clusters(tensors, pool)))
     fill(model, tensors, _names(model), path)
     return model, _history(content)
 
@@ -70,6 +68,19 @@ def _single_device(state: Mapping[str, object]) -> dict[str, Tensor]:
     """The tensors by the names that they have without `DataParallel`."""
     bare = re.compile(r"^(?:module\.)?(encoder\.|pool\.)(?:module\.)?")
     return {bare.sub(r"\1", str(n)): t for n, t in state.items() if isinstance(t, Tensor)}
+
+
+def _unpruned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Plain weights where PyTorch's pruning left them beside their masks."""
+    pruned = [name.removesuffix("_mask") for name in tensors if name.endswith("_mask")]
+    pruned = [n for n in pruned if _same_shape(tensors.get(f"{n}_orig"), tensors[f"{n}_mask"])]
+    parts = {f"{name}_{part}" for name in pruned for part in ("orig", "mask")}
+    plain = {name: tensors[f"{name}_orig"] * tensors[f"{name}_mask"] for name in pruned}
+    return {name: tensor for name, tensor in tensors.items() if name not in parts} | plain
+
+
+def _same_shape(one: Tensor | None, other: Tensor) -> bool:
+    return one is not None and one.shape == other.shape
 
 
 def _backbone(tensors: Mapping[str, Tensor], path: Path) -> str:
@@ -105,6 +116,14 @@ def _pool(tensors: Mapping[str, Tensor], path: Path) -> PoolSettings:
             " avg: put the port's flags.json there."
         )
     return PoolSettings(kind=_POOLINGS[pooling])
+
+
+def _clusters(tensors: Mapping[str, Tensor], pool: PoolSettings) -> int:
+    """K; where it is not to be told, the shapes will not fit."""
+    if pool.kind != "netvlad":
+        return 0
+    told = tensors.get("pool.centroids", tensors.get("pool.conv.weight"))
+    return len(told) if told is not None and told.ndim and len(told) else 1
 
 
 def _names(model: PlaceModel) -> dict[str, str]:
