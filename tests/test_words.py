@@ -62,6 +62,8 @@ def test_words_written_are_words_read_and_the_same_bytes(tmp_path: Path) -> None
         found = read_words(tmp_path / f"a.{kind}")
         assert found.centroids.tobytes() == given.centroids.tobytes()
     assert scipy.io.loadmat(tmp_path / "a.mat")["clsts"].shape == (5, 3)
+    header = (tmp_path / "a.mat").read_bytes()[:116]
+    assert header.rstrip() == b"MATLAB 5.0 MAT-file, vprlib, visual words"  # and no date
 
 
 def test_the_ports_file_needs_descriptors(tmp_path: Path) -> None:
