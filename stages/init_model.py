@@ -1,25 +1,31 @@
-"""Puts the starting network together: backbone weights, and a pool set from the visual words."""
+"""Puts the starting network together from backbone and visual words, or takes a whole one."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import h5py
 import typer
 
 from vprlib import command
 from vprlib.assembly import assemble
 from vprlib.device import prepare
-from vprlib.model import write_model
+from vprlib.interop.networks import describe
+from vprlib.interop.words import read_words
+from vprlib.model import Architecture, write_model
 from vprlib.params import At, StageParams
 from vprlib.pools import PoolSettings
 from vprlib.runtime import RuntimeSettings
 from vprlib.sampling import read_sample
+from vprlib.starts import StartWhitening, read_start
 from vprlib.weights import BackboneSettings, starting_backbone
 
 
 class Params(StageParams):
     backbone: Annotated[BackboneSettings, At("recipes.{recipe}.model.backbone")]
     pool: Annotated[PoolSettings, At("recipes.{recipe}.model.pool")]
+    start: Annotated[str | None, At("recipes.{recipe}.model.start")]
+    start_whitening: Annotated[StartWhitening, At("recipes.{recipe}.model.start_whitening")]
+    clusters: Annotated[int, At("recipes.{recipe}.kmeans.clusters")]  # a start has as many
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
@@ -32,14 +38,21 @@ def main(
 ) -> None:
     p = Params.load(recipe=recipe)
     prepare(p.runtime)
+    if p.start is not None:
+        wanted = Architecture(p.backbone.name, p.backbone.cut, p.pool, p.clusters)
+        network = read_start(weights / p.start, wanted, p.start_whitening)
+        write_model(out, network.model, {**network.history, "recipe": recipe, "start": p.start})
+        typer.echo(f"model: taken from {weights / p.start}, a {describe(network)}")
+        return
     backbone = starting_backbone(p.backbone, weights)
-    with h5py.File(centroids) as file:
-        words = file["centroids"][:]
-    model, alpha = assemble(p.backbone, backbone, p.pool, words, read_sample(sample))
+    words, features = read_words(centroids), read_sample(sample)
+    if words.descriptors is not None:  # of the file that the words come from
+        features = replace(features, descriptors=words.descriptors)
+    model, alpha = assemble(p.backbone, backbone, p.pool, words.centroids, features)
     write_model(out, model, {"recipe": recipe, "alpha": alpha, "start": p.backbone.weights})
     typer.echo(
         f"model: {p.backbone.name} ({p.backbone.weights}) with NetVLAD {p.pool.version},"
-        f" K {len(words)}, alpha {alpha:.2f}, {model.dim} dimensions"
+        f" K {len(words.centroids)}, alpha {alpha:.2f}, {model.dim} dimensions"
     )
 
 

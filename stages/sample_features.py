@@ -11,12 +11,13 @@ from vprlib.device import prepare
 from vprlib.images import ImageSettings
 from vprlib.params import At, StageParams
 from vprlib.runtime import RuntimeSettings
-from vprlib.sampling import SampleSettings, take_sample, write_sample
+from vprlib.sampling import SampleSettings, empty_sample, take_sample, write_sample
 from vprlib.weights import BackboneSettings, starting_backbone
 
 
 class Params(StageParams):
     backbone: Annotated[BackboneSettings, At("recipes.{recipe}.model.backbone")]
+    start: Annotated[str | None, At("recipes.{recipe}.model.start")]
     sample: Annotated[SampleSettings, At("recipes.{recipe}.sample")]
     images: Annotated[ImageSettings, At("datasets.{recipe}_train.images")]
     folder: Annotated[str, At("sets.{recipe}_train.folder")]
@@ -31,6 +32,10 @@ def main(
     out: Path = typer.Option(),
 ) -> None:
     p = Params.load(recipe=recipe)
+    if p.start is not None:
+        write_sample(out, empty_sample(p.sample))
+        typer.echo(f"sample: none needed, since the model starts from {p.start}")
+        return
     source = open_source(db, raw / p.folder, p.images)
     backbone = starting_backbone(p.backbone, weights)
     sample = take_sample(backbone, p.backbone, source, p.sample, prepare(p.runtime), p.runtime)

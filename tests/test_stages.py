@@ -7,10 +7,15 @@ import urllib.error
 import h5py
 import numpy as np
 import pytest
+import torch
 import toy
 
 from vprlib import artifacts, backbones, training
 from vprlib.dbstruct import specification_bytes
+from vprlib.interop.words import Words, write_mat_words, write_port_words
+from vprlib.model import Architecture, PlaceModel, read_history, read_model, write_model
+from vprlib.netvlad import alpha_v1
+from vprlib.pools import PoolSettings
 
 SWITCHES = {
     "raw": "data/raw",
@@ -36,6 +41,7 @@ SAMPLE = {
 KMEANS = {
     "recipe": "toy",
     "sample": "artifacts/features/sample.h5",
+    "weights": "data/raw/weights",
     "out": "artifacts/features/centroids.h5",
 }
 INIT = {
@@ -271,6 +277,70 @@ def test_more_words_than_descriptors_are_refused(here, run, refused):
     edit_params(here, "recipes.toy.kmeans", clusters=999)
     said = refused("kmeans_centroids", KMEANS)
     assert "clusters is 999, but the sample has" in said
+
+
+def test_words_of_a_file_take_the_place_of_k_means(here, run, refused):
+    run("parse_mat", PARSE)
+    run("sample_features", SAMPLE)
+    words = np.random.default_rng(1).normal(size=(3, 256)).astype(np.float32)
+    (here / "data/raw/weights").mkdir()
+    write_mat_words(here / "data/raw/weights/w.mat", words)
+    edit_params(here, "recipes.toy.kmeans", file="w.mat")
+    assert "3 words taken from data/raw/weights/w.mat" in run("kmeans_centroids", KMEANS)
+    run("init_model", INIT)
+    model = read_model(here / INIT["out"])
+    np.testing.assert_array_equal(model.pool.centroids.detach(), words)
+    edit_params(here, "recipes.toy.kmeans", file="w.mat", clusters=8)
+    said = refused("kmeans_centroids", KMEANS)
+    assert "w.mat has 3 words, but kmeans.clusters is 8: set it to 3" in said
+
+
+def test_the_ports_words_set_the_layer_by_their_own_descriptors(here, run):
+    draw = np.random.default_rng(1)
+    words, own = (draw.normal(size=(n, 256)).astype(np.float32) for n in (3, 20))
+    (here / "data/raw/weights").mkdir()
+    write_port_words(here / "data/raw/weights/w.hdf5", Words(words, own))
+    edit_params(here, "recipes.toy.kmeans", file="w.hdf5")
+    to_model(run)
+    alpha = alpha_v1(torch.from_numpy(words), torch.from_numpy(own))
+    assert read_history(here / INIT["out"])["alpha"] == pytest.approx(alpha)
+
+
+def test_a_whole_network_starts_a_recipe_and_opens_no_image(here, run, refused):
+    torch.manual_seed(1)
+    given = PlaceModel(Architecture("alexnet", "conv5", PoolSettings(), 3, whitening=5))
+    (here / "data/raw/weights").mkdir()
+    write_model(here / "data/raw/weights/m", given, {"epoch": 4})
+    edit_params(here, "recipes.toy.model", start="m")
+    run("parse_mat", PARSE)
+    images = here / "data/raw/toy"
+    images.rename(here / "away")
+    assert "none needed, since the model starts from m" in run("sample_features", SAMPLE)
+    assert "nothing to do, since the model starts from m" in run("kmeans_centroids", KMEANS)
+    said = run("init_model", INIT)
+    assert "taken from data/raw/weights/m, a model of vprlib: alexnet (conv5), NetVLAD v1" in said
+    assert read_history(here / INIT["out"]) == {"epoch": 4, "recipe": "toy", "start": "m"}
+    (here / "away").rename(images)
+    run("train", TRAIN)
+    trained = read_model(here / TRAIN["out"])
+    assert torch.equal(trained.whitening.weight, given.whitening.weight)  # frozen
+    assert not torch.equal(trained.pool.centroids, given.pool.centroids)
+    run("extract_db", {**EXTRACT, "model": TRAIN["out"]})
+    with h5py.File(here / EXTRACT["out"]) as file:
+        assert file["descriptors"].shape == (12, 5)
+    tree = toy.params()
+    tree["recipes"]["toy"]["model"]["start"] = "m"
+    tree["recipes"]["toy"]["kmeans"]["clusters"] = 64
+    toy.write_params(here, tree)
+    (here / INIT["out"]).unlink()
+    assert "m has K=3, but kmeans.clusters is 64: set it to 3" in refused("init_model", INIT)
+
+
+def test_a_start_that_is_not_there_is_one_sentence(here, run, refused):
+    edit_params(here, "recipes.toy.model", start="none.pth.tar")
+    assert "data/raw/weights/none.pth.tar cannot be read (no such file" in refused(
+        "init_model", INIT
+    )
 
 
 def test_a_missing_mat_is_named(refused):

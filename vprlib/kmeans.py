@@ -17,6 +17,7 @@ class KmeansSettings(Section):
     clusters: int = Field(64, ge=1)  # K
     iterations: int = Field(100, ge=1)
     seed: Seed = 1
+    file: str | None = None  # words in data/raw/weights that are taken in place of k-means
 
 
 @dataclass(frozen=True)

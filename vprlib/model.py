@@ -54,7 +54,7 @@ class PlaceModel(nn.Module):
 
 
 def write_model(path: Path, model: PlaceModel, history: Mapping[str, object]) -> None:
-    """`history` says where the weights come from; it is kept and never read back."""
+    """`history` says where the weights come from; it is kept for people and for conversion."""
     fields = asdict(model.architecture) | {"pool": model.architecture.pool.model_dump()}
     header = {"format": FORMAT, **fields, "history": dict(history)}
     write_tensors(path, model.state_dict(), header)
@@ -81,3 +81,11 @@ def read_model(path: Path) -> PlaceModel:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: header and tensors disagree ({reason}): make it again.") from None
     return model
+
+
+def read_history(path: Path) -> dict[str, object]:
+    """Where the weights of a model file come from, as `write_model` was told."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["header"])["history"]

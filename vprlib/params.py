@@ -18,7 +18,7 @@ SKELETON = {
     "city": "scene parts",
     "datasets.*": "layout images radius_m protocol",
     "recipes.*": "model sample kmeans train",
-    "recipes.*.model": "backbone pool",
+    "recipes.*.model": "backbone pool start start_whitening",
 }
 
 

@@ -67,6 +67,12 @@ def take_sample(
     )
 
 
+def empty_sample(settings: SampleSettings) -> Sample:
+    """For a network that needs no visual words."""
+    none = np.zeros((0, 0), np.float32)
+    return Sample(none, np.zeros(0, np.int64), [], "", settings.seed, "", {})
+
+
 def choose_images(available: int, settings: SampleSettings) -> np.ndarray:
     """Rising rows; all of them where there are fewer than wanted."""
     generator = np.random.default_rng(settings.seed)

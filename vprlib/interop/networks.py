@@ -1,0 +1,67 @@
+"""Whole networks in files of any system, told apart by their content."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vprlib.interop.matfile import variable_names
+from vprlib.interop.matlab_reading import read_struct
+from vprlib.interop.port import read_checkpoint
+from vprlib.interop.signatures import kind_of
+from vprlib.interop.words import Words, read_words
+from vprlib.model import PlaceModel, read_history, read_model
+from vprlib.params import UserError
+
+
+@dataclass(frozen=True)
+class Network:
+    source: str  # whose file it was
+    model: PlaceModel
+    history: Mapping[str, object] = field(default_factory=dict)  # epoch, best_score, recalls, …
+
+
+def read_network(path: Path) -> Network:
+    """A model of ours, a checkpoint of the PyTorch port, or a network of the MATLAB original."""
+    kind = kind_of(path)
+    if kind == "safetensors":
+        return Network("model of vprlib", read_model(path), read_history(path))
+    if kind == "torch":
+        return Network("checkpoint of the PyTorch port", *read_checkpoint(path))
+    if kind == "mat":
+        return Network("network of the MATLAB original", read_struct(path))
+    held = "visual words at most, which go to kmeans.file" if kind == "hdf5" else "something else"
+    raise UserError(
+        f"{path} is no network, which is a safetensors file of vprlib, a PyTorch checkpoint or a"
+        f" MATLAB struct, but {held}."
+    )
+
+
+def words_of(path: Path) -> Words:
+    """The visual words of a file that holds them alone, or of a network's NetVLAD layer."""
+    kind = kind_of(path)
+    if kind == "hdf5" or (kind == "mat" and "net" not in variable_names(path)):
+        return read_words(path)
+    model = read_network(path).model
+    if model.architecture.pool.kind != "netvlad":
+        raise UserError(f"{path} has no visual words, since its pool is {_pool(model)}.")
+    return Words(model.pool.centroids.detach().cpu().numpy())
+
+
+def describe(network: Network) -> str:
+    """What was found, in one line."""
+    a = network.model.architecture
+    parts = [f"{a.backbone} ({a.cut})", _pool(network.model)]
+    if a.whitening is not None:
+        parts.append(f"whitening to {a.whitening}")
+    parts.append(f"{network.model.dim} dimensions")
+    if "epoch" in network.history:
+        parts.append(f"epoch {network.history['epoch']}")
+    if "best_score" in network.history:
+        parts.append(f"best score {network.history['best_score']:.4f}")
+    return f"{network.source}: {', '.join(parts)}"
+
+
+def _pool(model: PlaceModel) -> str:
+    a = model.architecture
+    is_netvlad = a.pool.kind == "netvlad"
+    return f"NetVLAD {a.pool.version}, K {a.clusters}" if is_netvlad else a.pool.kind

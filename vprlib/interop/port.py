@@ -1,0 +1,197 @@
+"""Checkpoints of the PyTorch NetVLAD port: `checkpoint.pth.tar`, with `flags.json` beside it."""
+
+import io
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vprlib.artifacts import write_bytes, write_json
+from vprlib.backbones import IMAGENET_MEAN, IMAGENET_STD
+from vprlib.interop.fitting import fill
+from vprlib.interop.pickles import read_torch_file
+from vprlib.model import Architecture, PlaceModel
+from vprlib.params import UserError
+from vprlib.pools import PoolSettings
+
+History = dict[str, object]
+FLAGS = "flags.json"  # its options
+CUTS = {"vgg16": "conv5_3", "alexnet": "conv5"}
+# of the convolutions among the encoder's layers
+PLACES = {
+    "vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
+    "alexnet": (0, 3, 6, 8, 10),
+}
+_TRAINED = {"vgg16": 3, "alexnet": 1}  # last convolutions that the port lets learn
+_POOLINGS = {"netvlad": "netvlad", "max": "max", "avg": "average"}  # its word → ours
+_SGD = {"lr": 0.0001, "momentum": 0.9, "weight_decay": 0.001}  # its own defaults
+
+
+def read_checkpoint(path: Path) -> tuple[PlaceModel, History]:
+    """The network, and the epoch, best score and recalls where the file has them."""
+    content = read_torch_file(path)
+    content = content if isinstance(content, dict) else {}
+    state = content.get("state_dict", content)
+    tensors = _unpruned(_single_device(state if isinstance(state, dict) else {}))
+    backbone = _backbone(tensors, path)
+    pool = _pool(tensors, path)
+    model = PlaceModel(Architecture(backbone, CUTS[backbone], pool, _clusters(tensors, pool)))
+    fill(model, tensors, _names(model), path)
+    return model, _history(content)
+
+
+def write_checkpoint(path: Path, model: PlaceModel, history: Mapping[str, object]) -> None:
+    """What the port's own loader takes, and its options beside it."""
+    _check_holds(model, path)
+    state = {theirs: model.state_dict()[ours] for ours, theirs in _names(model).items()}
+    state = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+    recalls = dict(history.get("recalls", {}))
+    content = {
+        "epoch": int(history.get("epoch", history.get("best_epoch", 0))),
+        "state_dict": state,
+        "recalls": {int(n): float(score) for n, score in recalls.items()},
+        "best_score": float(history.get("best_score", 0.0)),
+        "optimizer": _fresh_optimizer(model.architecture, state),
+        "parallel": False,
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_json(path.with_name(FLAGS), _flags(model.architecture))
+    write_bytes(path, buffer.getvalue())
+
+
+def _single_device(state: Mapping[str, object]) -> dict[str, Tensor]:
+    """The tensors by the names that they have without `DataParallel`."""
+    bare = re.compile(r"^(?:module\.)?(encoder\.|pool\.)(?:module\.)?")
+    return {bare.sub(r"\1", str(n)): t for n, t in state.items() if isinstance(t, Tensor)}
+
+
+def _unpruned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Plain weights where PyTorch's pruning left them beside their masks."""
+    pruned = [name.removesuffix("_mask") for name in tensors if name.endswith("_mask")]
+    pruned = [n for n in pruned if _same_shape(tensors.get(f"{n}_orig"), tensors[f"{n}_mask"])]
+    parts = {f"{name}_{part}" for name in pruned for part in ("orig", "mask")}
+    plain = {name: tensors[f"{name}_orig"] * tensors[f"{name}_mask"] for name in pruned}
+    return {name: tensor for name, tensor in tensors.items() if name not in parts} | plain
+
+
+def _same_shape(one: Tensor | None, other: Tensor) -> bool:
+    return one is not None and one.shape == other.shape
+
+
+def _backbone(tensors: Mapping[str, Tensor], path: Path) -> str:
+    found = [name for name in tensors if name.startswith("encoder.")]
+    if not found:
+        held = ", ".join(list(tensors)[:3]) or "no tensor at all"
+        raise UserError(
+            f"{path} is no checkpoint of the PyTorch NetVLAD port, since it has no encoder.* but"
+            f" {held}: weights of a backbone alone go to model.backbone.weights."
+        )
+    for backbone, places in PLACES.items():
+        if {name.split(".")[1] for name in found} <= {str(place) for place in places}:
+            return backbone
+    layers = ", ".join(dict.fromkeys(name.split(".")[1] for name in found))
+    raise UserError(
+        f"{path} has an encoder with weights in the layers {layers}, which is neither VGG16 nor"
+        " AlexNet, the port's two."
+    )
+
+
+def _pool(tensors: Mapping[str, Tensor], path: Path) -> PoolSettings:
+    """NetVLAD where it has weights; which other pool it is stands in flags.json alone."""
+    if any(name.startswith("pool.") for name in tensors):
+        return PoolSettings(version="v2" if "pool.conv.bias" in tensors else "v1")
+    flags_path = path.with_name(FLAGS)
+    try:
+        pooling = json.loads(flags_path.read_text(encoding="utf-8"))["pooling"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pooling = None
+    if pooling not in ("max", "avg"):
+        raise UserError(
+            f"{path} has no pool.*, and {flags_path} does not say whether its pooling is max or"
+            " avg: put the port's flags.json there."
+        )
+    return PoolSettings(kind=_POOLINGS[pooling])
+
+
+def _clusters(tensors: Mapping[str, Tensor], pool: PoolSettings) -> int:
+    """K; where it is not to be told, the shapes will not fit."""
+    if pool.kind != "netvlad":
+        return 0
+    told = tensors.get("pool.centroids", tensors.get("pool.conv.weight"))
+    return len(told) if told is not None and told.ndim and len(told) else 1
+
+
+def _names(model: PlaceModel) -> dict[str, str]:
+    """Our name → the port's, for all tensors of the network, in the port's order."""
+    places = PLACES[model.architecture.backbone]
+    theirs = [f"encoder.{place}.{part}" for place in places for part in ("weight", "bias")]
+    ours = [f"backbone.{name}" for name in model.backbone.state_dict()]
+    pool = [f"pool.{name}" for name in model.pool.state_dict()]
+    return dict(zip(ours, theirs, strict=True)) | {name: name for name in pool}
+
+
+def _history(content: Mapping[str, object]) -> History:
+    """What is a number among the things that the port notes; one that is not finite is none."""
+    recalls = content.get("recalls")
+    recalls = recalls if isinstance(recalls, dict) else {}
+    noted = {name: content.get(name) for name in ("epoch", "best_score")}
+    kept: History = {name: value for name, value in noted.items() if _is_number(value)}
+    scores = {str(n): s for n, s in recalls.items() if isinstance(n, int) and _is_number(s)}
+    return kept | ({"recalls": scores} if scores else {})
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _check_holds(model: PlaceModel, path: Path) -> None:
+    a = model.architecture
+    problem = None
+    if CUTS.get(a.backbone) != a.cut:
+        problem = f"the backbone {a.backbone} cut at {a.cut}; it knows vgg16 and alexnet"
+    elif a.pool.kind not in _POOLINGS.values():
+        problem = f"the pool {a.pool.kind}"
+    elif a.whitening is not None:
+        problem = f"a whitening of its own ({a.whitening} dimensions)"
+    elif not (a.pool.normalise_input and a.pool.intra_normalise):
+        problem = "NetVLAD without normalise_input and intra_normalise"
+    elif (a.mean, a.std) != (IMAGENET_MEAN, IMAGENET_STD):
+        problem = f"an input normalised otherwise than ImageNet's (mean {a.mean}, std {a.std})"
+    if problem:
+        raise UserError(f"{path} was not written: the PyTorch port cannot hold {problem}.")
+
+
+def _fresh_optimizer(architecture: Architecture, state: Mapping[str, Tensor]) -> dict:
+    """The state of the port's own SGD before its first step, over the layers that it trains."""
+    tensors = 2 * _TRAINED[architecture.backbone]  # weight and bias
+    encoder = [name for name in state if name.startswith("encoder.")][-tensors:]
+    pool = [name for name in state if name.startswith("pool.")]
+    learning = [state[name].clone().requires_grad_() for name in encoder + pool]
+    fresh = torch.optim.SGD(learning, **_SGD).state_dict()
+    fresh["param_groups"][0]["initial_lr"] = _SGD["lr"]  # as its schedule leaves it there
+    return fresh
+
+
+def _flags(architecture: Architecture) -> dict[str, object]:
+    """The port's options that belong to the network and to the optimiser stored with it."""
+    pooling = {ours: theirs for theirs, ours in _POOLINGS.items()}[architecture.pool.kind]
+    is_netvlad = architecture.pool.kind == "netvlad"
+    return {
+        "arch": architecture.backbone,
+        "pooling": pooling,
+        "num_clusters": architecture.clusters if is_netvlad else 64,
+        "vladv2": is_netvlad and architecture.pool.version == "v2",
+        "optim": "SGD",
+        "lr": _SGD["lr"],
+        "lrStep": 5.0,
+        "lrGamma": 0.5,
+        "momentum": _SGD["momentum"],
+        "weightDecay": _SGD["weight_decay"],
+        "margin": 0.1,
+        "nGPU": 1,
+    }

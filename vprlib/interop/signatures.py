@@ -1,0 +1,26 @@
+"""What kind of file something is, by its first bytes and not by its name."""
+
+from pathlib import Path
+from typing import Literal
+
+from vprlib.params import UserError
+
+Kind = Literal["mat", "hdf5", "torch", "safetensors", "unknown"]
+
+
+def kind_of(path: Path) -> Kind:
+    try:
+        with path.open("rb") as file:
+            head = file.read(128)
+    except OSError as error:
+        reason = (error.strerror or "it cannot be opened").lower()
+        raise UserError(f"{path} cannot be read ({reason}): put or link a file there.") from None
+    if head[126:128] in (b"IM", b"MI"):  # MATLAB's byte order mark, from version 5 on
+        return "mat"
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "hdf5"
+    if head.startswith((b"PK\x03\x04", b"\x80")):  # a zip, or in older files a pickle
+        return "torch"
+    if head[8:9] == b"{":
+        return "safetensors"
+    return "unknown"

@@ -1,0 +1,119 @@
+"""Files of visual words: the original's `*_clst.mat` and the PyTorch port's HDF5."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from vprlib.artifacts import write_bytes, write_hdf5
+from vprlib.interop.matfile import mat_bytes, read_mat
+from vprlib.interop.signatures import kind_of
+from vprlib.params import UserError
+
+
+@dataclass(frozen=True)
+class Words:
+    centroids: np.ndarray  # [K, D] float32
+    descriptors: np.ndarray | None = None  # [n, D] float32, the sample that they are words of
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What there is by name, as in the port's file."""
+        return {name: values for name, values in vars(self).items() if values is not None}
+
+
+def read_words(path: Path) -> Words:
+    """The words of either kind of file; only the port's brings descriptors."""
+    arrays = _arrays(path)
+    if "clsts" in arrays:
+        return Words(_matrix(arrays, "clsts", path).T.copy())
+    if "centroids" not in arrays:
+        raise UserError(
+            f"{path} holds no visual words, which are a 'clsts' in a .mat or a 'centroids' in an"
+            f" HDF5 file; it has {', '.join(arrays) or 'nothing'}."
+        )
+    descriptors = _matrix(arrays, "descriptors", path) if "descriptors" in arrays else None
+    words = Words(_matrix(arrays, "centroids", path), descriptors)
+    _check_lengths(words, path)
+    return words
+
+
+def read_descriptors(path: Path) -> np.ndarray:
+    """The local descriptors [n, D] in a file of words or of a sample."""
+    arrays = _arrays(path)
+    if "descriptors" not in arrays:
+        raise UserError(
+            f"{path} holds no 'descriptors', but {', '.join(arrays) or 'nothing'}: take"
+            " artifacts/features/sample.h5."
+        )
+    return _matrix(arrays, "descriptors", path)
+
+
+def check_words(words: Words, clusters: int, dim: int, path: Path) -> None:
+    """There are as many words, and as long, as the recipe wants."""
+    count, length = words.centroids.shape
+    if count != clusters:
+        raise UserError(
+            f"{path} has {count} words, but kmeans.clusters is {clusters}: set it to {count} in"
+            " params.yaml, or take another kmeans.file."
+        )
+    if length != dim:
+        raise UserError(
+            f"{path} has words of {length} dimensions, but the backbone's features have {dim}:"
+            " take words of this backbone, or set kmeans.file to null in params.yaml."
+        )
+
+
+def write_mat_words(path: Path, centroids: np.ndarray) -> None:
+    """As the original has them: `clsts` [D, K]."""
+    write_bytes(path, mat_bytes({"clsts": centroids.T.astype(np.float32)}, "visual words"))
+
+
+def write_port_words(path: Path, words: Words) -> None:
+    """As the PyTorch port has them, which sets its layer from words and descriptors together."""
+    if words.descriptors is None:
+        raise UserError(
+            f"{path} was not written: the PyTorch port wants descriptors beside the words, so name"
+            " the file that has them, such as --descriptors artifacts/features/sample.h5."
+        )
+    _check_lengths(words, path)
+    write_hdf5(path, words.arrays())
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """What stands in the file by name."""
+    kind = kind_of(path)
+    if kind == "mat":
+        return read_mat(path)
+    if kind != "hdf5":
+        raise UserError(f"{path} is neither a .mat nor an HDF5 file, and so holds no visual words.")
+    try:
+        with h5py.File(path) as file:
+            return {n: i[()] for n, i in file.items() if isinstance(i, h5py.Dataset)}
+    except (OSError, RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read ({reason}): fetch it again.") from None
+
+
+def _matrix(arrays: dict[str, np.ndarray], name: str, path: Path) -> np.ndarray:
+    values = arrays[name]
+    if values.dtype.kind not in "iuf" or values.ndim != 2 or not values.size:
+        raise UserError(
+            f"{path}: '{name}' should be a matrix of numbers, but is {values.dtype} with shape"
+            f" {values.shape}."
+        )
+    wrong = int((~np.isfinite(values)).sum())
+    if wrong:
+        raise UserError(f"{path}: {wrong} of the {values.size} numbers of '{name}' are not finite.")
+    return values.astype(np.float32)
+
+
+def _check_lengths(words: Words, path: Path) -> None:
+    if words.descriptors is None:
+        return
+    lengths = words.centroids.shape[1], words.descriptors.shape[1]
+    if lengths[0] != lengths[1]:
+        raise UserError(
+            f"{path}: words of {lengths[0]} and descriptors of {lengths[1]} dimensions do not"
+            " belong together: take the descriptors that the words were made of."
+        )
