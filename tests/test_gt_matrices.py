@@ -45,18 +45,24 @@ def lists(path: Path, **layout: object) -> list[list[list[int]]]:
 
 
 def test_hard_is_right_and_what_soft_adds_is_doubtful(written: Written) -> None:
-    assert lists(written()) == [[[0], [2]], [[1, 2], []]]
+    assert lists(written(), ground_truth="hard") == [[[0], [2]], [[1, 2], []]]
 
 
 def test_soft_is_right_where_the_layout_says_so(written: Written) -> None:
-    assert lists(written(), ground_truth="soft") == [[[0, 1, 2], [2]], [[], []]]
+    assert lists(written()) == [[[0, 1, 2], [2]], [[], []]]
 
 
-def test_one_matrix_is_enough_if_it_is_the_one_asked_for(written: Written) -> None:
-    path = written(without="gtSoft")
-    assert lists(path) == [[[0], [2]], [[], []]]
-    with pytest.raises(UserError, match="lacks the field 'gtSoft'; it has whichSet, dbImageFns"):
-        lists(path, ground_truth="soft")
+def test_training_positives_are_those_of_the_hard_matrix(written: Written) -> None:
+    for kind in ("hard", "soft"):
+        found = read_specification(written(), None, Layout(ground_truth=kind)).listed
+        assert [rows.tolist() for rows in found.training] == [[0], [2]]
+    found = read_specification(written(without="gtHard")).listed
+    assert [rows.tolist() for rows in found.training] == [[0, 1, 2], [2]]
+
+
+@pytest.mark.parametrize("asked", ["hard", "soft"])
+def test_one_matrix_is_enough(written: Written, asked: str) -> None:
+    assert lists(written(without="gtSoft"), ground_truth=asked) == [[[0], [2]], [[], []]]
 
 
 def test_there_are_no_positions_and_what_follows_copes(written: Written) -> None:
@@ -65,9 +71,9 @@ def test_there_are_no_positions_and_what_follows_copes(written: Written) -> None
     assert np.isnan(found.database_positions).all() and found.database_positions.shape == (3, 2)
     summary = summarise(found)
     assert (summary.query_positions, summary.positive_radius_m) == (None, None)
-    assert (summary.queries_without_positive, summary.mean_positives) == (0, 1.0)
+    assert (summary.queries_without_positive, summary.mean_positives) == (0, 2.0)
     assert summary.sentence() == (
-        "3 database images, 2 queries, 0 without a positive on its list, chance recall@1 0.3333"
+        "3 database images, 2 queries, 0 without a positive on its list, chance recall@1 0.6667"
     )
 
 
@@ -87,7 +93,8 @@ def test_matrices_equal_their_lists(written: Written) -> None:
         "numImages": 40,
         "numQueries": 30,
     }
-    listed = listed_of(read_specification(written(gtHard=hard, gtSoft=soft, **names)))
+    path = written(gtHard=hard, gtSoft=soft, **names)
+    listed = listed_of(read_specification(path, None, Layout(ground_truth="hard")))
     rows = np.tile(np.arange(40), (30, 1))
     np.testing.assert_array_equal(listed.is_right(rows), hard.T == 1)
     np.testing.assert_array_equal(listed.is_doubtful(rows), (soft.T == 1) & (hard.T == 0))
@@ -104,7 +111,6 @@ def test_matrices_equal_their_lists(written: Written) -> None:
         ({"gtHard": "yes"}, "gtHard should be a matrix of 3"),
         ({"numImages": 4}, "dbImageFns has 3 entries, but numImages says 4"),
         ({"without": "qImageFns"}, "lacks the field 'qImageFns'"),
-        ({"utmDb": np.ones((2, 3)), "without": "gtHard"}, "lacks the field 'gtHard'"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_a_sentence(

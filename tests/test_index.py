@@ -108,7 +108,7 @@ def test_lists_stand_beside_the_queries_and_are_the_truth(
     right = pairs_of([np.array([1, 3]), np.zeros(0, np.int64)])
     doubtful = pairs_of([np.array([0]), np.array([2])])
     radii = {"positive_radius_m": 25.0, "training_radius_m": 10.0}
-    write_index(tmp_path / "q.h5", queries, radii, Listed(right, doubtful, 4))
+    write_index(tmp_path / "q.h5", queries, radii, Listed(right, doubtful, right, 4))
     found = read_truth(tmp_path / "q.h5", queries, database, 99.0)
     rows = np.tile(np.arange(4), (2, 1))
     assert found.radius_m is None and found.database_size == 4

@@ -88,7 +88,7 @@ def test_lists_say_who_is_positive_and_who_is_no_negative(index_at: MakeIndex) -
     queries, database = index_at(np.full((3, 2), np.nan)), index_at(np.full((4, 2), np.nan))
     right = pairs_of([np.array([1, 2]), np.zeros(0, np.int64), np.array([0, 3])])
     doubtful = pairs_of([np.array([0]), np.array([3]), np.array([1, 2])])
-    found = candidates(queries, database, 10, 25, True, Listed(right, doubtful, 4))
+    found = candidates(queries, database, 10, 25, True, Listed(right, doubtful, right, 4))
     assert [found.positives.of(q).tolist() for q in range(3)] == [[1, 2], [], [0, 3]]
     assert [found.near.of(q).tolist() for q in range(3)] == [[0, 1, 2], [3], [0, 1, 2, 3]]
     assert found.trainable().tolist() == [0]  # 1 has no positive, 2 no negative

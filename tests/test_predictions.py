@@ -163,7 +163,7 @@ def test_a_set_whose_truth_is_listed_can_be_written_too(write, ask, index_at):
     write(some())
     none = Pairs(np.zeros(5, np.int64), np.zeros(0, np.int64))
     index = index_at(np.full((4, 2), np.nan))
-    write_index(Path("data/index/toy_val/queries.h5"), index, {}, Listed(none, none, 30))
+    write_index(Path("data/index/toy_val/queries.h5"), index, {}, Listed(none, none, none, 30))
     assert ask("--form", "csv")[0] == 0
     assert len(read_predictions(HERE, Path("data/index/toy_val")).pairs()) == 4 * 20
 

@@ -48,7 +48,7 @@ def listed():
     """5 queries, 30 database images, a third of them right and a third doubtful."""
     kinds = np.random.default_rng(4).integers(0, 3, (5, 30))
     right, doubtful = (pairs(*(np.flatnonzero(row == k) for row in kinds)) for k in (1, 2))
-    return unit(5, seed=1), unit(30, seed=2), Listed(right, doubtful, 30), kinds
+    return unit(5, seed=1), unit(30, seed=2), Listed(right, doubtful, right, 30), kinds
 
 
 def order(query, database):
@@ -256,7 +256,8 @@ def test_more_doubtful_images_change_no_precision_but_by_leaving(listed, runtime
     whole = rank("ranked", queries, database, truth, 20, runtime)
     for q in range(5):
         clean = np.flatnonzero(kinds[q] != 2)  # as if the doubtful ones had never been there
-        alone = Listed(pairs(np.flatnonzero(kinds[q][clean] == 1)), pairs([]), len(clean))
+        right = pairs(np.flatnonzero(kinds[q][clean] == 1))
+        alone = Listed(right, pairs([]), right, len(clean))
         found = rank("ranked", queries[q : q + 1], database[clean], alone, 20, runtime)
         assert found.precisions == pytest.approx(whole.precisions[q : q + 1])
 
@@ -271,7 +272,7 @@ def test_truth_by_positions_can_be_ranked_too(panoramas, runtime):
 
 
 def test_a_query_without_a_positive_has_no_precision_and_may_be_left_out(runtime):
-    truth = Listed(pairs([0], []), pairs([], []), 4)
+    truth = Listed(pairs([0], []), pairs([], []), pairs([0], []), 4)
     found = rank("ranked", unit(2), unit(4, seed=2), truth, 4, runtime)
     every, some = (
         measure("ranked", found, truth, RecallSettings(ns=(1,), denominator=d)).metrics["map"]

@@ -110,8 +110,8 @@ def listed_of(specification: Specification) -> Listed | None:
     s = specification
     if s.listed is None:
         return None
-    right, doubtful = (pairs_of(rows) for rows in (s.listed.right, s.listed.doubtful))
-    return Listed(right, doubtful, len(s.database_names))
+    lists = (s.listed.right, s.listed.doubtful, s.listed.training or s.listed.right)
+    return Listed(*(pairs_of(rows) for rows in lists), len(s.database_names))
 
 
 def summarise(specification: Specification) -> Summary:

@@ -20,9 +20,13 @@ def is_matrices(fields: Fields) -> bool:
 
 
 def read_matrices(fields: Fields, path: Path, layout: Layout) -> Specification:
-    """Right is what the matrix of `layout.ground_truth` marks; what the other adds is doubtful."""
+    """Right is what the matrix of `layout.ground_truth` marks, or the only one there is; what
+    another adds is doubtful.
+
+    Training positives are those of gtHard wherever it is there.
+    """
     called = field_names(fields)
-    require(fields, [called.database, called.queries, MATRICES[layout.ground_truth]], path)
+    require(fields, [called.database, called.queries], path)
     database, queries = (names(fields[n], n, path) for n in (called.database, called.queries))
     counts = {called.database: len(database), called.queries: len(queries)}
     check_counts(fields, called, counts, path)
@@ -60,10 +64,12 @@ def _lists(
                 f"{path}: {MATRICES[kind]} should hold 0 and 1, but goes from {matrix.min()} to"
                 f" {matrix.max()}."
             )
-    right = found.pop(layout.ground_truth)
-    rows, doubtful = [], []
+    strict = found.get("hard", found.get("soft"))
+    right = found.pop(layout.ground_truth if layout.ground_truth in found else next(iter(found)))
+    rows, doubtful, training = [], [], []
     for query in range(shape[1]):
         rows.append(np.flatnonzero(right[:, query]))
+        training.append(np.flatnonzero(strict[:, query]))
         others = [np.flatnonzero(matrix[:, query]) for matrix in found.values()]
         doubtful.append(np.setdiff1d(np.concatenate([*others, rows[-1]]), rows[-1]))
-    return Lists(rows, doubtful)
+    return Lists(rows, doubtful, training)

@@ -16,6 +16,8 @@ from vprlib.progress import progress
 from vprlib.truth import Listed, Near, Truth
 
 _ARRAYS = ("positions", "byte_sizes", "widths", "heights", "is_rotated", "digests")
+_LISTS = ("right", "doubtful", "training")
+_PARTS = ("starts", "rows")
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,10 @@ def write_index(
     """`listed` belongs to the queries of a specification without positions."""
     arrays = {name: getattr(index, name) for name in _ARRAYS}
     extra = {f"extra/{name}": values for name, values in index.extra.items()}
-    pairs = {} if listed is None else {"right": listed.right, "doubtful": listed.doubtful}
     truth = {
-        f"truth/{name}/{part}": getattr(found, part)
-        for name, found in pairs.items()
-        for part in ("starts", "rows")
+        f"truth/{name}/{part}": getattr(getattr(listed, name), part)
+        for name in (_LISTS if listed is not None else ())
+        for part in _PARTS
     }
     write_hdf5(
         path,
@@ -145,8 +146,7 @@ def read_listed(queries_path: Path, database_size: int) -> Listed | None:
     with h5py.File(queries_path) as file:
         if "truth" not in file:
             return None
-        pairs = (Pairs(*(file[f"truth/{name}/{part}"][:] for part in ("starts", "rows")))
-                 for name in ("right", "doubtful"))  # fmt: skip
+        pairs = (Pairs(*(file[f"truth/{name}/{part}"][:] for part in _PARTS)) for name in _LISTS)
         return Listed(*pairs, database_size)
 
 

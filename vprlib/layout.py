@@ -12,7 +12,7 @@ class Layout(Section):
 
     database_dir: str = ""  # inside the folder of the data set
     queries_dir: str = ""  # Pittsburgh's query names start from queries_real
-    ground_truth: Literal["hard", "soft"] = "hard"  # which matrix is right, where there are two
+    ground_truth: Literal["hard", "soft"] = "soft"  # which matrix is right, where there are two
     # for dialects without radii of their own: CSV, @utm@ names; a .mat keeps its own
     positive_radius_m: float = Field(25.0, gt=0)
     training_radius_m: float = Field(10.0, gt=0)

@@ -60,10 +60,10 @@ def candidates(
 ) -> Candidates:
     """Positives within a radius, farther than 1 m and of another time; negatives beyond another.
 
-    Where lists are the truth, positives are what is right; what is doubtful is no negative either.
+    Where lists are the truth, they name the positives; what is right or doubtful is no negative.
     """
     if listed is not None:
-        return Candidates(listed.right, union(listed.right, listed.doubtful), len(database))
+        return Candidates(listed.training, union(listed.right, listed.doubtful), len(database))
     near = pairs_within(queries.positions, database.positions, negative_radius_m)
     positives = pairs_within(queries.positions, database.positions, positive_radius_m)
     if exclude_same_spot:

@@ -15,6 +15,7 @@ class Lists:
 
     right: Sequence[np.ndarray]
     doubtful: Sequence[np.ndarray]  # neither right nor wrong
+    training: Sequence[np.ndarray] | None = None  # positives in training; none: what is right
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ class Listed:
 
     right: Pairs  # database rows that show the place of each query, rising
     doubtful: Pairs  # neither right nor wrong: no negative in training, taken out of a ranking
+    training: Pairs  # positives in training, some of what is right or doubtful
     database_size: int
     radius_m: None = None
 
@@ -88,7 +89,8 @@ class Listed:
         return self.right.counts()
 
     def part(self, queries: slice) -> Self:
-        return replace(self, right=self.right.part(queries), doubtful=self.doubtful.part(queries))
+        lists = ("right", "doubtful", "training")
+        return replace(self, **{name: getattr(self, name).part(queries) for name in lists})
 
     @property
     def most_doubtful(self) -> int:
