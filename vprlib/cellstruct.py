@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vprlib.matfile import finite, names, positive_number
+from vprlib.matvalues import finite, names, positive_number
 from vprlib.params import UserError
 from vprlib.specification import Specification
 

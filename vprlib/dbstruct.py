@@ -1,19 +1,17 @@
 """Reads and writes `dbStruct` as a struct with named fields, by MATLAB or by Python."""
 
 import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 
-from vprlib.matfile import finite, names, positive_number, text
+from vprlib.matfile import mat_bytes
+from vprlib.matvalues import finite, names, positive_number, text
 from vprlib.params import UserError
 from vprlib.specification import Specification
 
-_HEADER_BYTES = 116
 Fields = Mapping[str, np.ndarray]
 
 
@@ -106,11 +104,8 @@ def specification_bytes(specification: Specification, note: str = "") -> bytes:
         "posDistSqThr": _small(s.positive_radius_m**2),
         "nonTrivPosDistSqThr": _small(s.training_radius_m**2),
     }
-    buffer = io.BytesIO()
-    scipy.io.savemat(buffer, {"dbStruct": struct}, oned_as="row", do_compression=True)
     digest = hashlib.sha256(note.encode()).hexdigest()[:16]
-    header = f"MATLAB 5.0 MAT-file, vprlib, {digest}, {note}".encode("ascii", "replace")
-    return header[:_HEADER_BYTES].ljust(_HEADER_BYTES) + buffer.getvalue()[_HEADER_BYTES:]
+    return mat_bytes({"dbStruct": struct}, f"{digest}, {note}", compress=True)
 
 
 def _positions(fields: Fields, field: str, count: int, path: Path) -> np.ndarray:

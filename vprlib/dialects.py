@@ -9,7 +9,7 @@ from vprlib.gt_matrices import is_matrices, read_matrices
 from vprlib.holidays import is_holidays, read_holidays
 from vprlib.layout import Layout
 from vprlib.listing import read_listing
-from vprlib.matfile import fields_of, read_db_struct
+from vprlib.matvalues import fields_of, read_db_struct
 from vprlib.oxford import read_ground_truth
 from vprlib.params import UserError
 from vprlib.presence import images_below

@@ -6,7 +6,7 @@ import numpy as np
 
 from vprlib.dbstruct import FieldNames, Fields, check_counts, field_names, require
 from vprlib.layout import Layout
-from vprlib.matfile import names, positive_number, text
+from vprlib.matvalues import names, positive_number, text
 from vprlib.params import UserError
 from vprlib.specification import Lists, Specification, without_positions
 

@@ -1,5 +1,8 @@
-"""Opens `.mat` files and turns what MATLAB or Python stored in them into plain values."""
+"""MATLAB files: a sentence for what cannot be read, and a header without a date."""
 
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -7,78 +10,42 @@ import scipy.io
 
 from vprlib.params import UserError
 
-
-def read_db_struct(path: Path) -> np.ndarray:
-    """The variable `dbStruct`: one record with named fields, or a cell array."""
-    content = _load(path)
-    if "dbStruct" not in content:
-        variables = [name for name in content if not name.startswith("__")]
-        found = ", ".join(variables) or "nothing"
-        raise UserError(f"{path} holds no variable 'dbStruct', but {found}.")
-    return content["dbStruct"]
+_HEADER_BYTES = 116
 
 
-def fields_of(struct: np.ndarray, path: Path) -> dict[str, np.ndarray]:
-    """Name → value of a struct's only record."""
-    assert struct.dtype.names is not None
-    if struct.size != 1:
-        raise UserError(
-            f"{path}: dbStruct should be one struct with named fields,"
-            f" but is an array of them with shape {struct.shape}."
-        )
-    record = struct.reshape(-1)[0]
-    fields = {name: record[name] for name in struct.dtype.names}
-    for name, value in fields.items():
-        if not isinstance(value, np.ndarray):
-            raise UserError(
-                f"{path}: {name} should be a plain array, but is {type(value).__name__}."
-            )
-    return fields
+def read_mat(path: Path) -> dict[str, np.ndarray]:
+    """The file's variables by name."""
+    with _explaining(path):
+        content = scipy.io.loadmat(path)
+    return {name: value for name, value in content.items() if not name.startswith("__")}
 
 
-def text(value: np.ndarray) -> str:
-    """The string in an array, however deeply nested; MATLAB pads rows of a matrix with blanks."""
-    while value.dtype == object and value.size:
-        value = np.asarray(value.reshape(-1)[0])
-    return str(value.reshape(-1)[0]).rstrip(" \0") if value.size else ""
+def variable_names(path: Path) -> list[str]:
+    with _explaining(path):
+        return [name for name, *_ in scipy.io.whosmat(path)]
 
 
-def names(values: np.ndarray, place: str, path: Path) -> list[str]:
-    """A cell array of names, or a character matrix with a padded name a row."""
-    if values.dtype.kind not in "OU":
-        raise UserError(
-            f"{path}: {place} should be names in a cell array or a character matrix,"
-            f" but holds {values.dtype}."
-        )
-    found = [text(np.asarray(value)) for value in values.reshape(-1)]
-    if "" in found:
-        raise UserError(f"{path}: {place} has an empty name at place {found.index('')}.")
-    return found
+def mat_bytes(variables: Mapping[str, object], title: str, compress: bool = False) -> bytes:
+    """A MATLAB v5 file with `title` where scipy writes the date; dictionaries become structs."""
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, dict(variables), oned_as="row", do_compression=compress)
+    header = f"MATLAB 5.0 MAT-file, vprlib, {title}".encode("ascii", "replace")
+    return header[:_HEADER_BYTES].ljust(_HEADER_BYTES) + buffer.getvalue()[_HEADER_BYTES:]
 
 
-def finite(values: np.ndarray, place: str, path: Path) -> np.ndarray:
-    """Positions [N, 2] in float64, none of which is NaN or infinite."""
-    positions = np.ascontiguousarray(values, dtype=np.float64)
-    if not np.isfinite(positions).all():
-        row = int(np.argmin(np.isfinite(positions).all(axis=1)))
-        raise UserError(f"{path}: {place} is not a finite number at place {row}.")
-    return positions
+def cell(values: Sequence[object]) -> np.ndarray:
+    """A 1×N cell array."""
+    made = np.empty((1, len(values)), dtype=object)
+    for place, value in enumerate(values):
+        made[0, place] = value
+    return made
 
 
-def positive_number(values: np.ndarray, place: str, path: Path) -> float:
-    """A scalar as float: the files store uint8 and uint16, whose arithmetic overflows."""
-    is_number = values.dtype.kind in "biuf" and values.size == 1
-    if not is_number or not 0 < float(values.reshape(-1)[0]) < np.inf:
-        raise UserError(
-            f"{path}: {place} should be one positive number,"
-            f" but is {values.reshape(-1)[:3]} of shape {values.shape}."
-        )
-    return float(values.reshape(-1)[0])
-
-
-def _load(path: Path) -> dict[str, np.ndarray]:
+@contextmanager
+def _explaining(path: Path) -> Iterator[None]:
+    """Turns what scipy says of a file into a sentence."""
     try:
-        return scipy.io.loadmat(path)
+        yield
     except NotImplementedError:
         raise UserError(
             f"{path} is a MATLAB 7.3 file, which cannot be read: save it with `-v7` in MATLAB."

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vprlib.interop.fitting import fill
-from vprlib.interop.matfile import read_mat
+from vprlib.matfile import read_mat
 from vprlib.model import Architecture, PlaceModel
 from vprlib.params import UserError
 from vprlib.pools import PoolSettings

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from vprlib.artifacts import write_bytes
-from vprlib.interop.matfile import cell, mat_bytes
 from vprlib.interop.matlab_reading import GREY_LEVELS
+from vprlib.matfile import cell, mat_bytes
 from vprlib.model import PlaceModel
 from vprlib.params import UserError
 

@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 
 from vprlib.artifacts import write_bytes, write_hdf5
-from vprlib.interop.matfile import mat_bytes, read_mat
 from vprlib.interop.signatures import kind_of
+from vprlib.matfile import mat_bytes, read_mat
 from vprlib.params import UserError
 
 
