@@ -67,6 +67,11 @@ def test_the_zone_is_that_of_the_median_however_far_others_are_past_its_border()
     assert (found[:, 0] // ZONE_M).tolist() == [32, 32, 32, 32]
 
 
+def test_as_many_images_on_either_side_of_greenwich_are_one_group() -> None:
+    found = project(np.array([51.5, 51.5]), np.array([-0.001, 0.001]))
+    assert np.linalg.norm(found[0] - found[1]) == pytest.approx(138.9, rel=1e-3)
+
+
 def test_places_far_apart_never_meet_though_their_eastings_would() -> None:
     lons = np.array([3.0, 9.0, -171.0, 177.0, 3.2])  # the middles of zones, and one beside
     found = project(np.full(5, 10.0), lons)

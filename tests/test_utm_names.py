@@ -80,6 +80,12 @@ def test_images_across_a_zones_border_are_near_each_other(tmp_path: Path) -> Non
     assert apart == pytest.approx(14.92, abs=0.03)
 
 
+def test_images_across_the_equator_are_near_each_other(tmp_path: Path) -> None:
+    south, north = name(5e5, 9_999_995.0, 37, "M"), name(5e5, 6.0, 37, "n")
+    found = read_specification(touch(tmp_path, f"database/{south}", f"queries/{north}"), tmp_path)
+    assert (found.query_positions - found.database_positions).tolist() == [[0, 11]]
+
+
 def test_names_start_from_the_layouts_folder(tmp_path: Path) -> None:
     root = touch(tmp_path, f"images/database/{TAKEN}", f"images/queries/{TAKEN}")
     layout = Layout(database_dir="images", queries_dir="images")
