@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
-from vprlib import command
+from vprlib import command, fitting
 from vprlib.artifacts import write_text
+from vprlib.codes import CodeSettings, check_dimensions
+from vprlib.fitting import Count
 from vprlib.params import At, StageParams
 from vprlib.switches import SetPlace, check, check_specifications
 
@@ -16,14 +18,22 @@ class Params(StageParams):
     eval_on: Annotated[list[str], At("eval_on")]
     variants: Annotated[list[str], At("variants")]
     codes: Annotated[list[str], At("codes")]
+    code_defs: Annotated[dict[str, CodeSettings], At("code_defs")]
+    descriptors: Annotated[Count, At("whitening.descriptors")]
+    dimensions: Annotated[Count, At("whitening.dimensions")]
     sets: Annotated[dict[str, SetPlace], At("sets")]
 
 
-def main(raw: Path = typer.Option(), out: Path = typer.Option()) -> None:
+def main(
+    raw: Path = typer.Option(), out: Path = typer.Option(), codes_out: Path = typer.Option()
+) -> None:
     p = Params.load()
-    check(p.train_on, p.eval_on, p.variants, p.codes, p.sets)
+    check(p.train_on, p.eval_on, p.variants, p.codes, p.code_defs, p.sets)
+    check_dimensions(p.codes, p.code_defs, p.dimensions, p.descriptors)
     check_specifications(p.sets, raw)
-    write_text(out, "The switches agree.\n")  # never other words: nothing goes stale by this stage
+    # never other words than these: nothing goes stale by this stage but at the first fitted code
+    write_text(codes_out, fitting.words(any(p.code_defs[name].is_fitted for name in p.codes)))
+    write_text(out, "The switches agree.\n")
     typer.echo(f"switches: train on {p.train_on}, evaluate on {', '.join(p.eval_on)}")
 
 

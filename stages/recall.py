@@ -7,7 +7,7 @@ import typer
 
 from vprlib import command, plots
 from vprlib.artifacts import write_bytes, write_csv, write_hdf5, write_json
-from vprlib.descriptors import opened
+from vprlib.descriptors import opened_code
 from vprlib.index import read_index, read_truth
 from vprlib.params import At, StageParams
 from vprlib.recall import Protocol, RadiusOrOwn, RecallSettings, evaluate
@@ -30,6 +30,7 @@ def main(
     queries_index: Path = typer.Option(),
     db: Path = typer.Option(),
     queries: Path = typer.Option(),
+    coded: Path = typer.Option(),
     predictions_out: Path = typer.Option(),
     metrics_out: Path = typer.Option(),
     curve_out: Path = typer.Option(),
@@ -38,7 +39,10 @@ def main(
     p = Params.load(dataset=dataset)
     database, asked = read_index(db_index), read_index(queries_index)
     truth = read_truth(queries_index, asked, database, p.radius_m)
-    with opened(db, len(database)) as stored, opened(queries, len(asked)) as wanted:
+    with (
+        opened_code(coded, "database", db, len(database)) as stored,
+        opened_code(coded, "queries", queries, len(asked)) as wanted,
+    ):
         neighbors = search(
             wanted, stored, max(p.recall.ns), p.runtime.memory_bytes, p.runtime.cores
         )

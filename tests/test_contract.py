@@ -14,6 +14,7 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 NAMES = {
     "${train_on}": "{recipe}",
     "${item.dataset}": "{dataset}",
+    "${item.code}": "{code}",
     "${key}": {"make_city": "{part}", "parse_mat": "{dataset}"},
 }
 EVERY_STAGE = {"runtime"}  # listed by no stage: it changes no result
@@ -59,7 +60,7 @@ def test_params_are_the_sections_that_the_stage_loads(stage):
         for template, name in NAMES.items():
             place = place.replace(template, name if isinstance(name, str) else name.get(stage, ""))
         listed.add(place)
-    loaded = {"recipe": "{recipe}", "dataset": "{dataset}", "part": "{part}"}
+    loaded = {name: f"{{{name}}}" for name in ("recipe", "dataset", "part", "code")}
     params = importlib.import_module(f"stages.{stage}").Params
     assert set(params.places(**loaded).values()) - EVERY_STAGE == listed
 
@@ -90,7 +91,7 @@ def test_every_path_in_the_command_is_a_dependency_or_an_output(stage):
 def test_stages_stand_in_the_order_in_which_data_flows():
     expected = (
         "check_switches make_city parse_mat sample_features kmeans_centroids init_model train"
-        " extract_db extract_queries recall"
+        " extract_train fit_whitening extract_db extract_queries encode recall"
     )
     assert list(PIPELINE) == expected.split()
 
@@ -134,9 +135,13 @@ def test_only_the_artifacts_module_writes_files():
         assert not [line for line in lines if in_memory not in line], path
 
 
-@pytest.mark.parametrize(
-    "stage", ["check_switches", "make_city", "parse_mat", "kmeans_centroids", "recall"]
+# extract_train loads it only where a code in use is fitted
+WITHOUT_TORCH = (
+    "check_switches make_city parse_mat kmeans_centroids extract_train fit_whitening encode recall"
 )
+
+
+@pytest.mark.parametrize("stage", WITHOUT_TORCH.split())
 def test_stages_without_a_network_do_not_load_torch(stage):
     import subprocess
     import sys

@@ -12,7 +12,11 @@ import toy
 from vprlib import artifacts, backbones, training
 from vprlib.dbstruct import specification_bytes
 
-SWITCHES = {"raw": "data/raw", "out": "data/index/switches.txt"}
+SWITCHES = {
+    "raw": "data/raw",
+    "out": "data/index/switches.txt",
+    "codes_out": "data/index/codes.txt",
+}
 PARSE = {
     "dataset": "toy_train",
     "mat": "data/raw/toy/datasets/toy_train.mat",
@@ -62,6 +66,26 @@ EXTRACT = {
     "raw": "data/raw",
     "out": "artifacts/descriptors/db.h5",
 }
+EXTRACT_TRAIN = {
+    "recipe": "toy",
+    "variant": "off_the_shelf",
+    "codes": "data/index/codes.txt",
+    "index": "data/index/toy_train/db.h5",
+    "model": "artifacts/models/off_the_shelf.safetensors",
+    "raw": "data/raw",
+    "out": "artifacts/descriptors/sample.h5",
+}
+WHITEN = {
+    "sample": "artifacts/descriptors/sample.h5",
+    "out": "artifacts/whitening/off_the_shelf.h5",
+}
+ENCODE = {
+    "code": "full",
+    "db": "artifacts/descriptors/db.h5",
+    "queries": "artifacts/descriptors/queries.h5",
+    "whitening": "artifacts/whitening/off_the_shelf.h5",
+    "out": "artifacts/codes/full.h5",
+}
 RECALL = {
     "dataset": "toy_train",
     "variant": "off_the_shelf",
@@ -70,6 +94,7 @@ RECALL = {
     "queries_index": "data/index/toy_train/queries.h5",
     "db": "artifacts/descriptors/db.h5",
     "queries": "artifacts/descriptors/queries.h5",
+    "coded": "artifacts/codes/full.h5",
     "predictions_out": "artifacts/predictions/toy.h5",
     "metrics_out": "metrics/recall/toy.json",
     "curve_out": "metrics/recall/toy.csv",
@@ -139,6 +164,7 @@ def test_the_stages_one_after_the_other_end_in_recall(here, run):
     run("extract_db", EXTRACT)
     queries = {"index": RECALL["queries_index"], "out": RECALL["queries"]}
     run("extract_queries", {**EXTRACT, **queries})
+    run("encode", ENCODE)
     said = run("recall", RECALL)
     metrics = json.loads((here / RECALL["metrics_out"]).read_text())
     assert metrics["queries"] == 6 and metrics["queries_without_positive"] == 0
@@ -420,3 +446,123 @@ def test_photographs_of_all_kinds_and_sizes_are_described(here, run):
     with h5py.File(here / EXTRACT["out"]) as file:
         norms = np.linalg.norm(file["descriptors"][:], axis=1)
     assert norms == pytest.approx(np.ones(12), abs=1e-5)
+
+
+def use_codes(here, run, codes, **whitening):
+    toy.write_set(here / "data/raw", "toy_val")
+    tree = toy.params() | {"codes": codes}
+    tree["whitening"].update(whitening)
+    tree["code_defs"] |= {"w4": {"whiten": 4}, "w12": {"whiten": 12}}
+    toy.write_params(here, tree)
+    run("check_switches", SWITCHES)
+
+
+def describe_sides(run):
+    run("extract_db", EXTRACT)
+    run("extract_queries", {**EXTRACT, "index": RECALL["queries_index"], "out": RECALL["queries"]})
+
+
+def test_a_whitened_code_is_fitted_encoded_and_searched(here, run):
+    use_codes(here, run, ["full", "w4"])
+    to_model(run)
+    describe_sides(run)
+    said = run("extract_train", EXTRACT_TRAIN)
+    assert "toy_train, off_the_shelf: 12 of 12 database images described, 768 dimensions" in said
+    said = run("fit_whitening", WHITEN)
+    assert "11 of 768 dimensions hold 100.0% of the variance of 12 descriptors of toy_train" in said
+    with h5py.File(here / WHITEN["out"]) as file:
+        assert (file.attrs["set"], file.attrs["variant"]) == ("toy_train", "off_the_shelf")
+    coded = {"code": "w4", "out": "artifacts/codes/w4.h5"}
+    assert "w4: database 12 × 4, queries 6 × 4" in run("encode", {**ENCODE, **coded})
+    run("recall", {**RECALL, "code": "w4", "coded": coded["out"]})
+    with (
+        h5py.File(here / RECALL["predictions_out"]) as file,
+        h5py.File(here / coded["out"]) as code,
+    ):
+        products = code["queries"][:] @ code["database"][:].T
+        assert file.attrs["code"] == "w4"
+        np.testing.assert_array_equal(file["indices"][:, 0], products.argmax(axis=1))
+
+
+def test_the_training_sample_is_what_extract_db_says_of_its_images(here, run):
+    use_codes(here, run, ["w4"], descriptors=5)
+    to_model(run)
+    run("extract_db", EXTRACT)
+    assert "5 of 12 database images" in run("extract_train", EXTRACT_TRAIN)
+    with h5py.File(here / EXTRACT["out"]) as file, h5py.File(here / WHITEN["sample"]) as sample:
+        rows = sample["image_rows"][:]
+        assert len(set(rows.tolist())) == 5
+        np.testing.assert_allclose(
+            sample["descriptors"][:], file["descriptors"][:][rows], atol=1e-5
+        )
+
+
+def test_the_new_stages_run_twice_write_the_same_bytes(here, run):
+    use_codes(here, run, ["w4"])
+    to_model(run)
+    describe_sides(run)
+    outputs = {}
+    for _ in range(2):
+        run("extract_train", EXTRACT_TRAIN)
+        run("fit_whitening", WHITEN)
+        run("encode", {**ENCODE, "code": "w4"})
+        paths = (EXTRACT_TRAIN["out"], WHITEN["out"], ENCODE["out"])
+        outputs.setdefault("first", [(here / path).read_bytes() for path in paths])
+    assert [(here / path).read_bytes() for path in paths] == outputs["first"]
+
+
+def test_without_a_fitted_code_no_image_is_opened_and_nothing_is_fitted(here, run):
+    use_codes(here, run, ["full"])  # and there is no index, no network, no descriptor
+    assert "no image is described" in run("extract_train", EXTRACT_TRAIN)
+    assert "no code in use is fitted" in run("fit_whitening", WHITEN)
+    assert "keeps the descriptors as they are" in run("encode", ENCODE)
+    assert (here / WHITEN["sample"]).stat().st_size == (here / WHITEN["out"]).stat().st_size == 0
+
+
+def test_one_more_whitened_code_leaves_the_words_as_they_are(here, run):
+    words = []
+    for codes in (["full"], ["full", "w4"], ["full", "w4", "w12"]):
+        use_codes(here, run, codes)
+        words.append((here / SWITCHES["codes_out"]).read_text())
+    assert words[0] != words[1] == words[2]
+
+
+def test_more_whitened_dimensions_than_the_training_set_gives_are_refused(here, run, refused):
+    use_codes(here, run, ["w12"])
+    to_model(run)
+    run("extract_train", EXTRACT_TRAIN)
+    run("fit_whitening", WHITEN)
+    said = refused("encode", {**ENCODE, "code": "w12"})
+    assert "w12 wants 12 dimensions, but artifacts/whitening/off_the_shelf.h5 was fitted on" in said
+    assert "12 descriptors of 768 dimensions, which gives at most 11: lower code_defs.w12" in said
+
+
+def test_more_whitened_dimensions_than_are_kept_are_refused_at_once(here, refused):
+    toy.write_set(here / "data/raw", "toy_val")
+    tree = toy.params() | {"codes": ["w512"]}
+    tree["whitening"]["dimensions"] = 256
+    toy.write_params(here, tree)
+    said = refused("check_switches", SWITCHES)
+    assert "code_defs.w512.whiten is 512, but whitening.dimensions keeps 256 at most" in said
+
+
+def test_a_code_that_code_defs_lacks_is_refused_at_once(here, refused):
+    toy.write_params(here, toy.params() | {"codes": ["w513"]})
+    said = refused("check_switches", SWITCHES)
+    assert "codes names 'w513'; there are full, w1024" in said
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "problem"),
+    [
+        ("whitening", {"descriptors": True}, "whitening.descriptors is True"),
+        ("whitening", {"dimensions": 0}, "whitening.dimensions is 0"),
+        ("whitening", {"dimension": 8}, "whitening has no 'dimension'; did you mean 'dimensions'?"),
+        ("code_defs.w512", {"whiten": 0}, "code_defs.w512.whiten is 0"),
+        ("code_defs.w512", {"whitens": 4}, "code_defs.w512 has no 'whitens'"),
+        ("code_defs", {"w9": {}}, "code_defs.w9 lacks 'whiten'"),
+    ],
+)
+def test_settings_of_codes_that_cannot_be_are_refused(here, refused, place, change, problem):
+    edit_params(here, place, **change)
+    assert problem in refused("check_switches", SWITCHES)

@@ -10,6 +10,7 @@ GOOD = {
     "eval_on": ["city_test"],
     "variants": ["off_the_shelf", "trained"],
     "codes": ["full"],
+    "code_defs": ["full", "w4"],
     "sets": {
         n: SetPlace(folder="city", file="x.mat") for n in ("city_train", "city_val", "city_test")
     },
@@ -38,11 +39,12 @@ def test_a_folder_below_data_raw_passes(folder: str) -> None:
             r"train_on: city needs the set 'city_val'.*\(it has city_train\)",
         ),
         ({"variants": ["trainde"]}, r"variants names 'trainde'; there are off_the_shelf, trained"),
-        ({"codes": ["full", "pca"]}, r"codes names 'pca'; there are full\."),
+        ({"codes": ["full", "pca"]}, r"codes names 'pca'; there are full, w4\."),
         ({"eval_on": []}, r"eval_on should name at least one, each once"),
         ({"eval_on": ["city_test"] * 2}, r"eval_on should name at least one, each once"),
         ({"variants": []}, r"variants should name at least one, each once"),
         ({"variants": ["trained"] * 2}, r"variants should name at least one, each once"),
+        ({"code_defs": ["full", "w-4"]}, r"code_defs names 'w-4', but files are named by a code"),
         ({"codes": []}, r"codes should name at least one, each once"),
     ],
 )

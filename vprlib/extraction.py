@@ -1,5 +1,6 @@
 """Describes every image of a set into a file, written as the descriptors come."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 
 from vprlib.artifacts import writing_hdf5
 from vprlib.batches import ImageSource
-from vprlib.describe import describe_into
+from vprlib.describe import describe, describe_into
 from vprlib.model import PlaceModel
 from vprlib.runtime import RuntimeSettings
 
@@ -25,4 +26,25 @@ def extract(
         file.attrs["set"] = source.index.set_name
         target = file.create_dataset("descriptors", shape, dtype=np.float32)
         describe_into(target, model.to(device), source, np.arange(shape[0]), device, runtime)
+    return shape
+
+
+def extract_rows(
+    path: Path,
+    model: PlaceModel,
+    source: ImageSource,
+    rows: np.ndarray,
+    device: torch.device,
+    runtime: RuntimeSettings,
+    attributes: Mapping[str, str | int],
+) -> tuple[int, int]:
+    """As `extract`, for some images alone, by rising row."""
+    shape = (len(rows), model.dim)
+    with writing_hdf5(path) as file:
+        file.attrs.update({"set": source.index.set_name, **attributes})
+        file.create_dataset("image_rows", data=rows)
+        target = file.create_dataset("descriptors", shape, dtype=np.float32)
+        for found in describe(model.to(device), source, rows, device, runtime):
+            order = np.argsort(found.rows)  # HDF5 wants rising places
+            target[np.searchsorted(rows, found.rows[order])] = found.values.numpy()[order]
     return shape

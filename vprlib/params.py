@@ -12,7 +12,9 @@ PARAMS_PATH = Path("params.yaml")
 # The names that may stand in params.yaml above the sections, so that a misspelt one is found
 # although each stage reads only its own part; '*' stands for any name.
 SKELETON = {
-    "": "train_on eval_on variants codes sets city datasets recipes recall runtime",
+    "": "train_on eval_on variants codes sets city datasets recipes whitening code_defs recall"
+    " runtime",
+    "whitening": "descriptors dimensions seed",
     "city": "scene parts",
     "datasets.*": "layout images radius_m protocol",
     "recipes.*": "model sample kmeans train",
@@ -124,9 +126,12 @@ def _absent(loaded: object, value: object, place: str) -> Iterator[tuple[str, st
 
     Defaults serve Python; in params.yaml every value stands, where DVC sees it change.
     """
-    if not isinstance(loaded, Section) or not isinstance(value, dict):
+    if not isinstance(value, dict):
         return
-    for key in type(loaded).model_fields:
+    if isinstance(loaded, dict):  # of sections by name
+        for name, section in loaded.items():
+            yield from _absent(section, value[name], f"{place}.{name}")
+    for key in type(loaded).model_fields if isinstance(loaded, Section) else ():
         if key not in value:
             yield place, key
         else:

@@ -1,12 +1,12 @@
 """The switches on top of params.yaml: what is trained, evaluated, and where its images are."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from vprlib.params import PARAMS_PATH, Section, UserError
 
 VARIANTS = ("off_the_shelf", "trained")
-CODES = ("full",)
 CITY = "city"  # the folder that make_city fills
 
 
@@ -22,6 +22,7 @@ def check(
     eval_on: Sequence[str],
     variants: Sequence[str],
     codes: Sequence[str],
+    code_defs: Collection[str],
     sets: Mapping[str, SetPlace],
 ) -> None:
     """Every set that is trained or evaluated on stands in `sets`; every variant and code exists."""
@@ -32,7 +33,7 @@ def check(
                 f"{PARAMS_PATH}: {switch} needs the set '{name}', which `sets` does not list:"
                 f" add `{name}: {{folder: …, file: …}}` there (it has {', '.join(sets)})."
             )
-    for switch, names, known in (("variants", variants, VARIANTS), ("codes", codes, CODES)):
+    for switch, names, known in (("variants", variants, VARIANTS), ("codes", codes, code_defs)):
         for name in names:
             if name not in known:
                 raise UserError(
@@ -41,6 +42,12 @@ def check(
     for switch, names in (("eval_on", eval_on), ("variants", variants), ("codes", codes)):
         if not names or len(set(names)) < len(names):
             raise UserError(f"{PARAMS_PATH}: {switch} should name at least one, each once.")
+    for name in code_defs:
+        if not re.fullmatch(r"\w+", name):
+            raise UserError(
+                f"{PARAMS_PATH}: code_defs names '{name}', but files are named by a code: use"
+                " letters, digits and _ alone."
+            )
     for name, place in sets.items():
         for field, value in place:
             path = PurePosixPath(value)
