@@ -17,12 +17,24 @@ def described(dataset, *variants):
     return {f"{side}@{dataset}-{v}" for side in SIDES for v in variants}
 
 
-def evaluated(dataset, *variants):
-    return {f"recall@{dataset}-{v}-full" for v in variants}
+def evaluated(dataset, *variants, code="full"):
+    return {f"recall@{dataset}-{v}-{code}" for v in variants}
+
+
+def encoded(dataset, *variants, code="full"):
+    """Encoding and what hangs on it."""
+    own = {f"encode@{dataset}-{v}-{code}" for v in variants}
+    return own | evaluated(dataset, *variants, code=code)
+
+
+def below(*variants):
+    """What another network brings about, where no code in use is fitted."""
+    sampled = {f"extract_train@{v}" for v in variants}  # says that there is nothing to do
+    return sampled | described("city_test", *variants) | encoded("city_test", *variants)
 
 
 BOTH = ("off_the_shelf", "trained")
-BELOW_INIT = described("city_test", *BOTH) | evaluated("city_test", *BOTH) | {"init_model", "train"}
+BELOW_INIT = below(*BOTH) | {"init_model", "train"}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +93,7 @@ def test_other_words_run_everything_below_the_sample(project, change):
 
 def test_another_learning_rate_leaves_the_untrained_network_alone(project):
     ran = edited(project, lambda t: t["recipes"]["city"]["train"].update(learning_rate=3e-4))
-    assert ran == {"train"} | described("city_test", "trained") | evaluated("city_test", "trained")
+    assert ran == {"train"} | below("trained")
 
 
 def test_another_data_set_runs_its_own_stages(project):
@@ -93,7 +105,7 @@ def test_another_data_set_runs_its_own_stages(project):
         tree["datasets"]["more_test"] = tree["datasets"]["city_test"]
         tree["eval_on"] = ["city_test", "more_test"]
 
-    own = described("more_test", *BOTH) | evaluated("more_test", *BOTH) | {"parse_mat@more_test"}
+    own = described("more_test", *BOTH) | encoded("more_test", *BOTH) | {"parse_mat@more_test"}
     assert edited(project, change) == own | {"check_switches"}
 
 
@@ -105,8 +117,20 @@ def test_another_variant_runs_its_own_stages(tmp_path):
     assert "train" not in project.repro("recall")  # the untrained network needs no training
     project.repro()
     project.write(tree | {"variants": list(BOTH)})
-    own = described("city_test", "trained") | evaluated("city_test", "trained")
+    own = below("trained") | {"fit_whitening@trained"}
     assert project.repro() == own | {"check_switches"}
+
+
+def test_another_code_runs_its_own_stages_and_reads_no_image(project):
+    tree = tiny.params() | {"codes": ["full", "w4"]}
+    tree["code_defs"] |= {"w4": {"whiten": 4}, "w8": {"whiten": 8}}
+    project.write(tree)
+    fitted = {f"{stage}@{v}" for stage in ("extract_train", "fit_whitening") for v in BOTH}
+    marked = {f"encode@city_test-{v}-full" for v in BOTH}  # a marker, written again
+    own = encoded("city_test", *BOTH, code="w4")
+    assert project.repro() == own | marked | fitted | {"check_switches"}
+    project.write(tree | {"codes": ["full", "w4", "w8"]})
+    assert project.repro() == encoded("city_test", *BOTH, code="w8") | {"check_switches"}
 
 
 def test_other_light_describes_the_queries_again_and_not_the_database(project):
@@ -114,7 +138,7 @@ def test_other_light_describes_the_queries_again_and_not_the_database(project):
     ran = edited(project, lambda t: t["city"]["parts"]["test"].update(query_light=night))
     queries = {f"extract_queries@city_test-{v}" for v in BOTH}
     drawn = {"make_city@test", "parse_mat@city_test"}
-    assert ran == drawn | queries | evaluated("city_test", *BOTH)
+    assert ran == drawn | queries | encoded("city_test", *BOTH)
 
 
 def test_the_runtime_block_runs_nothing(project):

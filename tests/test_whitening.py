@@ -139,6 +139,12 @@ def test_no_more_dimensions_are_kept_than_the_sample_has(
     assert found.variance_ratio.sum() == pytest.approx(1)
 
 
+def test_a_ten_thousandth_of_the_length_is_variance_and_a_ten_millionth_is_rounding() -> None:
+    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+    found = fitted((corners * [1, 1e-4, 1e-7]).astype(np.float32))
+    np.testing.assert_allclose(found.eigenvalues, [8 / 7, 8 / 7 * 1e-8], rtol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(500, 40), (60, 500)])
 def test_directions_that_only_rounding_fills_are_left_out(shape: tuple[int, int]) -> None:
     generator = np.random.default_rng(3)

@@ -130,7 +130,6 @@ def _principal(
 
     total = float(np.trace(covariance))
     values, vectors = eigh(covariance, driver="evr", overwrite_a=True, check_finite=False)
-    floor = max(floor, len(values) * np.finfo(np.float64).eps * float(values[-1]))
     kept = min(dimensions, int((values > floor).sum()))
     return values[::-1][:kept].copy(), vectors[:, ::-1][:, :kept].copy(), total
 
