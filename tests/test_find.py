@@ -1,0 +1,283 @@
+"""One photograph: the same answer as the pipeline's, printed, in a CSV, and as a picture."""
+
+import csv
+import importlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import toy
+from PIL import Image
+
+from vprlib.find import as_rows, listing, score
+from vprlib.search import Neighbors
+
+INDEX = {side: Path(f"data/index/toy_val/{side}.h5") for side in ("db", "queries")}
+MODEL = Path("artifacts/models/trained.safetensors")
+VECTORS = {side: Path(f"artifacts/descriptors/toy_val/trained/{side}.h5") for side in INDEX}
+PREDICTIONS = Path("artifacts/predictions/toy_val/trained-full.h5")
+QUERIES = Path("data/raw/toy/queries_real")
+
+
+def stage(name, **options):
+    importlib.import_module(f"stages.{name}").main(**options)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The toy set, parsed, described and searched, with paths as dvc.yaml has them."""
+    folder = tmp_path_factory.mktemp("made")
+    before = Path.cwd()
+    os.chdir(folder)
+    raw, sample, words = Path("data/raw"), Path("sample.h5"), Path("words.h5")
+    toy.write_params(folder, toy.params())
+    toy.write_set(raw, "toy_val")
+    stage(
+        "parse_mat",
+        dataset="toy_val",
+        mat=raw / "toy/datasets/toy_val.mat",
+        images=raw / "toy",
+        db_out=INDEX["db"],
+        queries_out=INDEX["queries"],
+        metrics_out=Path("m.json"),
+    )
+    weights = raw / "weights"
+    stage("sample_features", recipe="toy", db=INDEX["db"], raw=raw, weights=weights, out=sample)
+    stage("kmeans_centroids", recipe="toy", sample=sample, out=words)
+    stage("init_model", recipe="toy", weights=weights, out=MODEL, sample=sample, centroids=words)
+    for side, name in (("db", "extract_db"), ("queries", "extract_queries")):
+        stage(name, dataset="toy_val", index=INDEX[side], model=MODEL, raw=raw, out=VECTORS[side])
+    stage(
+        "recall",
+        dataset="toy_val",
+        variant="trained",
+        code="full",
+        db_index=INDEX["db"],
+        queries_index=INDEX["queries"],
+        db=VECTORS["db"],
+        queries=VECTORS["queries"],
+        predictions_out=PREDICTIONS,
+        metrics_out=Path("m.json"),
+        curve_out=Path("c.csv"),
+        plot_out=Path("p.png"),
+    )
+    os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def here(made, tmp_path, monkeypatch):
+    """A copy that a test may spoil; it runs inside it."""
+    shutil.copytree(made, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+@pytest.fixture
+def find(monkeypatch, capsys):
+    """Exit code and what was said, as `python -m vprlib.find` would give them."""
+    return lambda *arguments: toy.run_command(
+        "vprlib.find", [str(a) for a in arguments], monkeypatch, capsys
+    )
+
+
+@pytest.fixture
+def refused(here, find):
+    """A command that must end in one sentence and write nothing."""
+
+    def run(*arguments):
+        before = sorted(here.rglob("*"))
+        code, said = find(*arguments)
+        assert code == 1 and said.startswith("error: ") and said.count("\n") == 1
+        assert sorted(here.rglob("*")) == before
+        return said
+
+    return run
+
+
+def photo(row):
+    return QUERIES / f"{row:03d}/toy_val_q{row:03d}.jpg"
+
+
+def read(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+@pytest.mark.parametrize("row", [0, 3, 5])
+def test_a_query_of_the_set_finds_what_the_pipeline_found_for_it(here, find, row):
+    code, _ = find(photo(row), "-k", 12, "--out", "found.csv")
+    found = read(Path("found.csv").read_text())
+    with h5py.File(PREDICTIONS) as file, h5py.File(INDEX["db"]) as index:
+        names, places = index["names"].asstr()[:], index["positions"][:]
+        indices, distances = file["indices"][row], file["distances"][row]
+    assert code == 0
+    assert [line["database"] for line in found] == names[indices].tolist()
+    assert [line["distance"] for line in found] == [f"{d:.6f}" for d in distances]
+    assert [float(line["easting"]) for line in found] == places[indices, 0].tolist()
+    assert [float(line["northing"]) for line in found] == places[indices, 1].tolist()
+
+
+def test_what_is_printed_names_the_set_the_best_images_and_their_places(here, find):
+    code, said = find(photo(2), "-k", 3)
+    lines = said.splitlines()
+    assert code == 0 and len(lines) == 2 + 3
+    assert lines[0] == f"{photo(2)}: the nearest of 12 images of toy_val (trained, full)"
+    assert lines[1].split() == ["rank", "distance", "score", "easting", "northing", "image"]
+    for rank, line in enumerate(lines[2:], 1):
+        first, distance, similar, easting, northing, name = line.split()
+        assert int(first) == rank and name.endswith(".jpg")
+        assert float(similar) == pytest.approx(1 - float(distance) ** 2 / 2, abs=1e-3)
+        assert 500_000 <= float(easting) <= 500_154 and northing == "4400000.50"
+
+
+def test_score_is_the_cosine_of_the_angle_between_unit_vectors():
+    assert score(np.array([0.0, 2**0.5, 2.0])) == pytest.approx([1.0, 0.0, -1.0])
+    one, other = np.array([0.6, 0.8]), np.array([1.0, 0.0])
+    assert score(np.linalg.norm(one - other)) == pytest.approx(one @ other)
+
+
+def test_a_folder_gives_a_csv_with_every_photograph_and_loads_the_network_once(
+    here, find, monkeypatch
+):
+    import vprlib.model
+
+    loaded = []
+    read_model = vprlib.model.read_model
+    monkeypatch.setattr(vprlib.model, "read_model", lambda p: loaded.append(p) or read_model(p))
+    (here / QUERIES / ".DS_Store").write_text("hidden")
+    code, said = find(QUERIES, "-k", 4)
+    assert code == 0 and loaded == [MODEL]
+    found = read(said)
+    assert [line["photograph"] for line in found[::4]] == [
+        str(photo(row).relative_to(QUERIES)) for row in range(6)
+    ]
+    with h5py.File(PREDICTIONS) as file:
+        assert [f"{d:.6f}" for d in file["distances"][:, :4].ravel()] == [
+            line["distance"] for line in found
+        ]
+    assert find(QUERIES, "-k", 4, "--out", "found.csv") == (0, "")
+    assert Path("found.csv").read_text() == said
+
+
+def test_all_of_a_small_database_is_found_and_no_more(here, find):
+    assert len(find(photo(0), "-k", 99)[1].splitlines()) == 2 + 12
+
+
+def test_the_picture_shows_the_photograph_and_its_results(here, find):
+    code, _ = find(photo(1), "-k", 6, "--picture", "out/sheet.png")
+    sheet = np.asarray(Image.open("out/sheet.png").convert("RGB")).astype(int)
+    shown = np.asarray(Image.open(photo(1)).resize((375, 300))).astype(int)
+    assert code == 0 and sheet.shape[1] == 400 + 3 * 26 + 5 * 326
+    found = sheet[26:326, 26 + 12 : 26 + 12 + 375]
+    assert np.abs(found - shown).mean() < 4  # another filter
+    assert Image.open("out/sheet.png").height > 2 * 225  # the sixth begins a second row
+
+
+def test_photographs_become_pixels_as_the_sets_images_do(here, find):
+    """Upright by EXIF, and resized as datasets.<set>.images says."""
+    Path("x").mkdir()
+    image = Image.open(photo(0))
+    exif = image.getexif()
+    exif[0x0112] = 6  # lies on its side: turn it right
+    image.rotate(90, expand=True).save("x/turned.png", exif=exif)
+    image.save("x/upright.png")
+    find("x", "-k", 12, "--out", "found.csv")
+    found = read(Path("found.csv").read_text())
+    turned, upright = (
+        [line["distance"] for line in found if line["photograph"] == f"{name}.png"]
+        for name in ("turned", "upright")
+    )
+    assert turned == upright
+    tree = toy.params()
+    tree["datasets"]["toy_val"]["images"]["resize"] = 96
+    toy.write_params(here, tree)
+    find("x", "-k", 12, "--out", "found.csv")
+    assert [f["distance"] for f in read(Path("found.csv").read_text())][12:] != upright
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is empty (zero bytes)"),
+        (b"no image at all", "is not an image"),
+        ("truncated", "is truncated or damaged"),
+    ],
+)
+@pytest.mark.parametrize("asked", ["x", "x/broken.jpg"])
+def test_a_photograph_that_cannot_be_read_is_named(here, refused, content, problem, asked):
+    shutil.copytree(QUERIES / "000", "x")
+    good = photo(0).read_bytes()
+    Path("x/broken.jpg").write_bytes(good[: len(good) // 2] if content == "truncated" else content)
+    said = refused(asked, "--out", "found.csv")
+    assert "images below x cannot be used: broken.jpg " + problem in said
+
+
+def test_a_missing_photograph_and_an_empty_folder_are_named(here, refused):
+    assert "none.jpg is missing: name a photograph" in refused("none.jpg")
+    Path("x").mkdir()
+    assert "x holds no photograph" in refused("x")
+
+
+def test_a_folder_has_no_picture(here, refused):
+    assert "--picture shows one photograph" in refused(QUERIES, "--picture", "out.png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--set", "toy_test"], "no 'toy_test'"),
+        (["--set", "pitts30k_test"], "no 'pitts30k_test'"),
+        (
+            ["--variant", "better"],
+            "artifacts/descriptors/toy_val/better/db.h5 is missing: run `dvc repro`",
+        ),
+        (["--code", "w9"], "w9"),
+    ],
+)
+def test_what_is_not_there_to_be_searched_is_named(here, refused, arguments, problem):
+    assert problem in refused(photo(0), *arguments)
+
+
+def test_a_network_of_other_dimensions_than_the_database_is_refused(here, refused):
+    with h5py.File(VECTORS["db"], "w") as file:
+        file["descriptors"] = np.zeros((12, 7), np.float32)
+    assert "gives 768 dimensions, but the database was described in 7" in refused(photo(0))
+
+
+def test_a_database_image_that_went_away_leaves_no_picture(here, refused):
+    shutil.rmtree("data/raw/toy/000")
+    assert "is missing since the set was parsed" in refused(
+        photo(0), "-k", 12, "--picture", "o.png"
+    )
+
+
+def test_without_a_trained_network_the_last_of_the_switches_is_taken(here, refused):
+    toy.write_params(here, toy.params() | {"variants": ["off_the_shelf"]})
+    assert "toy_val/off_the_shelf/db.h5 is missing" in refused(photo(0))
+
+
+def test_unknown_positions_are_left_empty(index_at):
+    asked, database = index_at([(0, 0)]), index_at([(np.nan, np.nan), (1.5, 2.0)])
+    found = Neighbors(np.array([[1, 0]]), np.array([[1.0, 2.0]], np.float32))
+    assert as_rows(asked, database, found) == [
+        ("000.jpg", 1, "001.jpg", "1.000000", "0.500000", 1.5, 2.0),
+        ("000.jpg", 2, "000.jpg", "2.000000", "-1.000000", "", ""),
+    ]
+    assert listing("x", database, found).splitlines()[3].split() == [
+        "2", "2.0000", "-1.000", "-", "-", "000.jpg",
+    ]  # fmt: skip
+
+
+def test_nothing_heavy_is_loaded_that_a_photograph_does_not_need():
+    code = (
+        "import sys, vprlib.find; assert 'torch' not in sys.modules; "
+        "import vprlib.describe, vprlib.model; "
+        "sys.exit(bool({'sklearn', 'scipy', 'matplotlib', 'dvc'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=toy.ROOT).returncode == 0

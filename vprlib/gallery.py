@@ -1,0 +1,71 @@
+"""A photograph and what was found for it, side by side on one sheet."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+A_ROW = 5  # results
+TILE = (300, 225)  # pixels of a result
+ASKED = (400, 300)  # of the photograph
+GAP, LINE = 26, 22
+PAPER, INK, PALE, ACCENT = "#fbfaf7", "#22252b", "#80858f", "#c2452d"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture with the lines below it."""
+
+    pixels: np.ndarray  # uint8 [H, W, 3]
+    title: str
+    notes: Sequence[str]
+
+
+def sheet(asked: Panel, found: Sequence[Panel]) -> bytes:
+    """The photograph on the left, results in rows of five on the right, best first, as PNG."""
+    columns, rows = min(A_ROW, len(found)), -(-len(found) // A_ROW)
+    across, down = TILE[0] + GAP, TILE[1] + GAP + _caption(found[0])
+    left = ASKED[0] + 3 * GAP
+    height = GAP + max(ASKED[1] + _caption(asked) + GAP, rows * down)
+    page = Image.new("RGB", (left + columns * across, height), PAPER)
+    _draw(page, asked, (GAP, GAP), ASKED, ACCENT)
+    rule = left - 3 * GAP // 2
+    ImageDraw.Draw(page).line([(rule, GAP), (rule, height - GAP)], "#e2dfd8", 2)
+    for place, panel in enumerate(found):
+        at = (left + place % A_ROW * across, GAP + place // A_ROW * down)
+        _draw(page, panel, at, TILE, INK)
+    buffer = io.BytesIO()
+    page.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _caption(panel: Panel) -> int:
+    """Pixels that the lines below a picture take."""
+    return 8 + LINE * (1 + len(panel.notes))
+
+
+def _draw(
+    page: Image.Image, panel: Panel, at: tuple[int, int], size: tuple[int, int], colour: str
+) -> None:
+    """A picture in the middle of its place, a title in colour, notes in grey."""
+    picture = ImageOps.contain(Image.fromarray(panel.pixels), size, Image.Resampling.LANCZOS)
+    spare = (size[0] - picture.width) // 2, (size[1] - picture.height) // 2
+    page.paste(Image.new("RGB", size, "#efece5"), at)
+    page.paste(picture, (at[0] + spare[0], at[1] + spare[1]))
+    draw = ImageDraw.Draw(page)
+    top = at[1] + size[1] + 8
+    bold, small = ImageFont.load_default(18), ImageFont.load_default(14)
+    draw.text((at[0], top), _fitted(panel.title, bold, size[0]), colour, bold)
+    for number, note in enumerate(panel.notes, 1):
+        draw.text((at[0], top + number * LINE + 3), _fitted(note, small, size[0]), PALE, small)
+
+
+def _fitted(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """The text, or its end after dots: names differ at their end."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"…{text}") > width:
+        text = text[1:]
+    return f"…{text}"
