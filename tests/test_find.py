@@ -235,7 +235,7 @@ def test_a_folder_has_no_picture(here, refused):
         (["--set", "pitts30k_test"], "no 'pitts30k_test'"),
         (
             ["--variant", "better"],
-            "artifacts/models/better.safetensors is missing: run `dvc repro`",
+            "artifacts/descriptors/toy_val/better/db.h5 is missing: run `dvc repro`",
         ),
         (["--code", "w9"], "w9"),
     ],
@@ -259,7 +259,7 @@ def test_a_database_image_that_went_away_leaves_no_picture(here, refused):
 
 def test_without_a_trained_network_the_last_of_the_switches_is_taken(here, refused):
     toy.write_params(here, toy.params() | {"variants": ["off_the_shelf"]})
-    assert "off_the_shelf.safetensors is missing" in refused(photo(0))
+    assert "toy_val/off_the_shelf/db.h5 is missing" in refused(photo(0))
 
 
 def test_unknown_positions_are_left_empty(index_at):
