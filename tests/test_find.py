@@ -15,18 +15,47 @@ import pytest
 import toy
 from PIL import Image
 
+from vprlib import fitting
 from vprlib.find import as_rows, listing, score
 from vprlib.search import Neighbors
 
 INDEX = {side: Path(f"data/index/toy_val/{side}.h5") for side in ("db", "queries")}
 MODEL = Path("artifacts/models/trained.safetensors")
 VECTORS = {side: Path(f"artifacts/descriptors/toy_val/trained/{side}.h5") for side in INDEX}
-PREDICTIONS = Path("artifacts/predictions/toy_val/trained-full.h5")
 QUERIES = Path("data/raw/toy/queries_real")
+
+
+CODES = {"full": {"whiten": None}, "w4": {"whiten": 4}}
+WHITENING = Path("artifacts/whitening/trained.h5")
+
+
+def predictions(code):
+    return Path(f"artifacts/predictions/toy_val/trained-{code}.h5")
 
 
 def stage(name, **options):
     importlib.import_module(f"stages.{name}").main(**options)
+
+
+def evaluate(code):
+    """Encodes and searches the toy set by one code."""
+    coded = Path(f"artifacts/codes/toy_val/trained/{code}.h5")
+    sides = {side: VECTORS[side] for side in ("db", "queries")}
+    stage("encode", code=code, whitening=WHITENING, out=coded, **sides)
+    stage(
+        "recall",
+        dataset="toy_val",
+        variant="trained",
+        code=code,
+        db_index=INDEX["db"],
+        queries_index=INDEX["queries"],
+        coded=coded,
+        predictions_out=predictions(code),
+        metrics_out=Path("m.json"),
+        curve_out=Path("c.csv"),
+        plot_out=Path("p.png"),
+        **sides,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -36,37 +65,30 @@ def made(tmp_path_factory):
     before = Path.cwd()
     os.chdir(folder)
     raw, sample, words = Path("data/raw"), Path("sample.h5"), Path("words.h5")
-    toy.write_params(folder, toy.params())
+    toy.write_params(folder, toy.params() | {"code_defs": CODES})
     toy.write_set(raw, "toy_val")
     stage(
         "parse_mat",
         dataset="toy_val",
         mat=raw / "toy/datasets/toy_val.mat",
         images=raw / "toy",
+        reports=Path("reports"),
         db_out=INDEX["db"],
         queries_out=INDEX["queries"],
         metrics_out=Path("m.json"),
     )
-    weights = raw / "weights"
+    weights, network = raw / "weights", {"raw": raw, "model": MODEL}
     stage("sample_features", recipe="toy", db=INDEX["db"], raw=raw, weights=weights, out=sample)
-    stage("kmeans_centroids", recipe="toy", sample=sample, out=words)
+    stage("kmeans_centroids", recipe="toy", sample=sample, weights=weights, out=words)
     stage("init_model", recipe="toy", weights=weights, out=MODEL, sample=sample, centroids=words)
     for side, name in (("db", "extract_db"), ("queries", "extract_queries")):
-        stage(name, dataset="toy_val", index=INDEX[side], model=MODEL, raw=raw, out=VECTORS[side])
-    stage(
-        "recall",
-        dataset="toy_val",
-        variant="trained",
-        code="full",
-        db_index=INDEX["db"],
-        queries_index=INDEX["queries"],
-        db=VECTORS["db"],
-        queries=VECTORS["queries"],
-        predictions_out=PREDICTIONS,
-        metrics_out=Path("m.json"),
-        curve_out=Path("c.csv"),
-        plot_out=Path("p.png"),
-    )
+        stage(name, dataset="toy_val", index=INDEX[side], out=VECTORS[side], **network)
+    fit_on = {"codes": Path("codes.txt"), "index": INDEX["db"], "out": Path("fit_on.h5")}
+    fit_on["codes"].write_text(fitting.words(True))
+    stage("extract_train", recipe="toy", variant="trained", **network, **fit_on)
+    stage("fit_whitening", sample=fit_on["out"], out=WHITENING)
+    for code in CODES:
+        evaluate(code)
     os.chdir(before)
     return folder
 
@@ -109,11 +131,12 @@ def read(text):
     return list(csv.DictReader(io.StringIO(text)))
 
 
+@pytest.mark.parametrize("kept", CODES)
 @pytest.mark.parametrize("row", [0, 3, 5])
-def test_a_query_of_the_set_finds_what_the_pipeline_found_for_it(here, find, row):
-    code, _ = find(photo(row), "-k", 12, "--out", "found.csv")
+def test_a_query_of_the_set_finds_what_the_pipeline_found_for_it(here, find, row, kept):
+    code, _ = find(photo(row), "-k", 12, "--code", kept, "--out", "found.csv")
     found = read(Path("found.csv").read_text())
-    with h5py.File(PREDICTIONS) as file, h5py.File(INDEX["db"]) as index:
+    with h5py.File(predictions(kept)) as file, h5py.File(INDEX["db"]) as index:
         names, places = index["names"].asstr()[:], index["positions"][:]
         indices, distances = file["indices"][row], file["distances"][row]
     assert code == 0
@@ -157,7 +180,7 @@ def test_a_folder_gives_a_csv_with_every_photograph_and_loads_the_network_once(
     assert [line["photograph"] for line in found[::4]] == [
         str(photo(row).relative_to(QUERIES)) for row in range(6)
     ]
-    with h5py.File(PREDICTIONS) as file:
+    with h5py.File(predictions("full")) as file:
         assert [f"{d:.6f}" for d in file["distances"][:, :4].ravel()] == [
             line["distance"] for line in found
         ]

@@ -14,7 +14,8 @@ import typer
 from vprlib import command
 from vprlib.artifacts import write_bytes, write_csv
 from vprlib.batches import ImageSource
-from vprlib.descriptors import opened
+from vprlib.codes import CodeSettings, read_code
+from vprlib.descriptors import opened_code
 from vprlib.gallery import Panel, sheet
 from vprlib.images import ImageSettings
 from vprlib.index import ImageIndex, build_index, read_index
@@ -37,6 +38,10 @@ class Params(StageParams):
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
+class Kept(StageParams):
+    settings: Annotated[CodeSettings, At("code_defs.{code}")]
+
+
 @dataclass(frozen=True)
 class Choice:
     """Which descriptors are searched, and where what they need lies."""
@@ -56,6 +61,14 @@ class Choice:
     @property
     def descriptors_path(self) -> Path:
         return existing(Path(f"artifacts/descriptors/{self.dataset}/{self.variant}/db.h5"))
+
+    @property
+    def coded_path(self) -> Path:
+        return existing(Path(f"artifacts/codes/{self.dataset}/{self.variant}/{self.code}.h5"))
+
+    @property
+    def whitening_path(self) -> Path:
+        return existing(Path(f"artifacts/whitening/{self.variant}.h5"))
 
 
 def existing(path: Path) -> Path:
@@ -79,10 +92,10 @@ def searched(
     choice: Choice, images: int
 ) -> Iterator[tuple[Rows, Callable[[np.ndarray], np.ndarray]]]:
     """The database to search, and what makes of a network's output [Q, D] a query to it."""
-    if choice.code != "full":
-        raise UserError(f"code is '{choice.code}', but photographs are found by 'full' alone.")
-    with opened(choice.descriptors_path, images) as stored:
-        yield stored, lambda vectors: vectors
+    settings = Kept.load(code=choice.code).settings
+    full = choice.descriptors_path
+    with opened_code(choice.coded_path, "database", full, images) as stored:
+        yield stored, read_code(choice.code, settings, choice.whitening_path).apply
 
 
 def photographs(path: Path, workers: int) -> tuple[Path, ImageIndex]:
