@@ -7,11 +7,11 @@ import h5py
 import typer
 
 from vprlib import command
-from vprlib.assembly import assemble
+from vprlib.assembly import assemble, start_sentence
 from vprlib.device import prepare
 from vprlib.model import write_model
 from vprlib.params import At, StageParams
-from vprlib.pools import PoolSettings
+from vprlib.pool_settings import PoolSettings
 from vprlib.runtime import RuntimeSettings
 from vprlib.sampling import read_sample
 from vprlib.weights import BackboneSettings, starting_backbone
@@ -37,10 +37,7 @@ def main(
         words = file["centroids"][:]
     model, alpha = assemble(p.backbone, backbone, p.pool, words, read_sample(sample))
     write_model(out, model, {"recipe": recipe, "alpha": alpha, "start": p.backbone.weights})
-    typer.echo(
-        f"model: {p.backbone.name} ({p.backbone.weights}) with NetVLAD {p.pool.version},"
-        f" K {len(words)}, alpha {alpha:.2f}, {model.dim} dimensions"
-    )
+    typer.echo(start_sentence(p.backbone, model, alpha))
 
 
 if __name__ == "__main__":

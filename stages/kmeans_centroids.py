@@ -7,13 +7,15 @@ import typer
 
 from vprlib import command
 from vprlib.artifacts import write_hdf5
-from vprlib.kmeans import KmeansSettings, cluster, read_descriptors
+from vprlib.kmeans import KmeansSettings, cluster, no_words, read_descriptors, sentence
 from vprlib.params import At, StageParams
+from vprlib.pool_settings import PoolKind, has_words
 from vprlib.runtime import RuntimeSettings
 
 
 class Params(StageParams):
     kmeans: Annotated[KmeansSettings, At("recipes.{recipe}.kmeans")]
+    pool: Annotated[PoolKind, At("recipes.{recipe}.model.pool.kind")]  # not all have words
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
@@ -22,16 +24,16 @@ def main(
 ) -> None:
     p = Params.load(recipe=recipe)
     descriptors, source = read_descriptors(sample)
-    found = cluster(descriptors, p.kmeans, p.runtime.cores)
+    if has_words(p.pool):
+        found = cluster(descriptors, p.kmeans, p.runtime.cores)
+    else:
+        found = no_words(descriptors.shape[1])
     write_hdf5(
         out,
         {"centroids": found.centroids, "objective": found.objective},
         {"seed": p.kmeans.seed, "descriptors_used": len(descriptors), "set": source},
     )
-    typer.echo(
-        f"k-means: {len(found.centroids)} words of {len(descriptors)} descriptors,"
-        f" mean squared distance {found.objective[-1] / len(descriptors):.4f}"
-    )
+    typer.echo(sentence(found, len(descriptors)))
 
 
 if __name__ == "__main__":
