@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from vprlib import command
-from vprlib.assembly import assemble
+from vprlib.assembly import assemble, start_sentence
 from vprlib.device import prepare
 from vprlib.interop.networks import describe
-from vprlib.interop.words import read_words
+from vprlib.interop.words import NO_WORDS, read_words
 from vprlib.model import Architecture, write_model
 from vprlib.params import At, StageParams
-from vprlib.pools import PoolSettings
+from vprlib.pool_settings import PoolSettings, has_words
 from vprlib.runtime import RuntimeSettings
 from vprlib.sampling import read_sample
 from vprlib.starts import StartWhitening, read_start
@@ -45,15 +45,13 @@ def main(
         typer.echo(f"model: taken from {weights / p.start}, a {describe(network)}")
         return
     backbone = starting_backbone(p.backbone, weights)
-    words, features = read_words(centroids), read_sample(sample)
+    features = read_sample(sample)
+    words = read_words(centroids) if has_words(p.pool.kind) else NO_WORDS
     if words.descriptors is not None:  # of the file that the words come from
         features = replace(features, descriptors=words.descriptors)
     model, alpha = assemble(p.backbone, backbone, p.pool, words.centroids, features)
     write_model(out, model, {"recipe": recipe, "alpha": alpha, "start": p.backbone.weights})
-    typer.echo(
-        f"model: {p.backbone.name} ({p.backbone.weights}) with NetVLAD {p.pool.version},"
-        f" K {len(words.centroids)}, alpha {alpha:.2f}, {model.dim} dimensions"
-    )
+    typer.echo(start_sentence(p.backbone, model, alpha))
 
 
 if __name__ == "__main__":

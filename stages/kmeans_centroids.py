@@ -8,14 +8,16 @@ import typer
 from vprlib import command
 from vprlib.artifacts import write_hdf5
 from vprlib.interop.words import check_words, read_words
-from vprlib.kmeans import KmeansSettings, cluster, read_descriptors
+from vprlib.kmeans import KmeansSettings, cluster, no_words, read_descriptors, sentence
 from vprlib.params import At, StageParams
+from vprlib.pool_settings import PoolKind, has_words
 from vprlib.runtime import RuntimeSettings
 
 
 class Params(StageParams):
     start: Annotated[str | None, At("recipes.{recipe}.model.start")]
     kmeans: Annotated[KmeansSettings, At("recipes.{recipe}.kmeans")]
+    pool: Annotated[PoolKind, At("recipes.{recipe}.model.pool.kind")]  # not all have words
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
@@ -27,27 +29,22 @@ def main(
 ) -> None:
     p = Params.load(recipe=recipe)
     descriptors, source = read_descriptors(sample)
-    if p.start is not None:
-        write_hdf5(out, {"centroids": descriptors})
-        typer.echo(f"k-means: nothing to do, since the model starts from {p.start}")
-        return
-    if p.kmeans.file is not None:
+    is_needed = p.start is None and has_words(p.pool)
+    if is_needed and p.kmeans.file is not None:
         path = weights / p.kmeans.file
         words = read_words(path)
         check_words(words, p.kmeans.clusters, descriptors.shape[1], path)
         write_hdf5(out, words.arrays(), {"file": p.kmeans.file})
         typer.echo(f"k-means: {len(words.centroids)} words taken from {path}")
         return
-    found = cluster(descriptors, p.kmeans, p.runtime.cores)
+    dim = descriptors.shape[1]
+    found = cluster(descriptors, p.kmeans, p.runtime.cores) if is_needed else no_words(dim)
     write_hdf5(
         out,
         {"centroids": found.centroids, "objective": found.objective},
         {"seed": p.kmeans.seed, "descriptors_used": len(descriptors), "set": source},
     )
-    typer.echo(
-        f"k-means: {len(found.centroids)} words of {len(descriptors)} descriptors,"
-        f" mean squared distance {found.objective[-1] / len(descriptors):.4f}"
-    )
+    typer.echo(sentence(found, len(descriptors)))
 
 
 if __name__ == "__main__":

@@ -4,20 +4,24 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import StrictBool
 
 from vprlib import command
 from vprlib.batches import open_source
 from vprlib.device import prepare
 from vprlib.images import ImageSettings
 from vprlib.params import At, StageParams
+from vprlib.pool_settings import PoolKind, has_words
 from vprlib.runtime import RuntimeSettings
-from vprlib.sampling import SampleSettings, empty_sample, take_sample, write_sample
+from vprlib.sampling import SampleSettings, Wanted, empty_sample, take_sample, write_sample
 from vprlib.weights import BackboneSettings, starting_backbone
 
 
 class Params(StageParams):
     backbone: Annotated[BackboneSettings, At("recipes.{recipe}.model.backbone")]
     start: Annotated[str | None, At("recipes.{recipe}.model.start")]
+    pool: Annotated[PoolKind, At("recipes.{recipe}.model.pool.kind")]  # not all have words
+    is_normalised: Annotated[StrictBool, At("recipes.{recipe}.model.pool.normalise_input")]
     sample: Annotated[SampleSettings, At("recipes.{recipe}.sample")]
     images: Annotated[ImageSettings, At("datasets.{recipe}_train.images")]
     folder: Annotated[str, At("sets.{recipe}_train.folder")]
@@ -38,7 +42,9 @@ def main(
         return
     source = open_source(db, raw / p.folder, p.images)
     backbone = starting_backbone(p.backbone, weights)
-    sample = take_sample(backbone, p.backbone, source, p.sample, prepare(p.runtime), p.runtime)
+    wanted = Wanted(has_words(p.pool), p.is_normalised)
+    device = prepare(p.runtime)
+    sample = take_sample(backbone, p.backbone, source, p.sample, device, p.runtime, wanted)
     write_sample(out, sample)
     typer.echo(
         f"sample: {len(sample.descriptors)} descriptors of {sample.descriptors.shape[1]} dimensions"

@@ -1,16 +1,15 @@
 """What several tests share: tiny photographs, indices without files, a slim network."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
-from vprlib.backbones import FAMILIES
+from vprlib import chains
 from vprlib.batches import ImageSource
 from vprlib.images import ImageSettings
 from vprlib.index import ImageIndex, build_index
@@ -103,26 +102,51 @@ def noise() -> Callable[..., np.ndarray]:
     return make
 
 
-def _slim() -> nn.Sequential:
+class SlimAlexNet(nn.Module):
     """AlexNet's children in their places, eight channels wide."""
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 7, stride=4, padding=2),
-        nn.ReLU(),
-        nn.MaxPool2d(3, 2),
-        nn.Conv2d(8, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.Identity(),
-        nn.Conv2d(8, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3, padding=1),
-    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 7, stride=4, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.ReLU(),
+            nn.Identity(),
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(8, 8, 3, padding=1),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.features(images).mean(dim=(2, 3))
 
 
 @pytest.fixture
-def slim(monkeypatch: pytest.MonkeyPatch) -> str:
+def network_named(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Puts a network of the test's own in the place of torchvision's of that name."""
+    real = chains.whole_network
+    made: dict[str, Callable[[], nn.Module]] = {}
+
+    def whole(name: str) -> nn.Module:
+        with torch.device("meta"):
+            return made[name]().eval() if name in made else real(name)
+
+    def forget() -> None:
+        chains.feature_maps.cache_clear()
+        chains.aliases.cache_clear()
+
+    monkeypatch.setattr(chains, "whole_network", whole)
+    forget()
+    yield made.__setitem__
+    forget()
+
+
+@pytest.fixture
+def slim(network_named: Callable[..., None]) -> str:
     """The name of a backbone that is built in no time."""
-    family = replace(FAMILIES["alexnet"], build=_slim, channels=8)
-    monkeypatch.setitem(FAMILIES, "alexnet", family)
+    network_named("alexnet", SlimAlexNet)
     return "alexnet"

@@ -1,5 +1,6 @@
 """The starting network: the backbone's own weights, and a pool set from the visual words."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from vprlib.assembly import assemble
+from vprlib.assembly import assemble, start_sentence
 from vprlib.backbones import channels, fingerprint, statistics
 from vprlib.netvlad import alpha_v1, alpha_v2
 from vprlib.params import UserError
-from vprlib.pools import PoolSettings
+from vprlib.pool_settings import PoolSettings
 from vprlib.sampling import Sample
 from vprlib.weights import BackboneSettings, starting_backbone
 
@@ -62,3 +63,30 @@ def test_weights_that_changed_since_sampling_are_a_sentence(slim: str) -> None:
     sentence = "the weights 'random' of alexnet changed since .* `dvc repro -f -s sample_features`"
     with pytest.raises(UserError, match=sentence):
         assemble(SLIM, other, PoolSettings(), words, sample)
+
+
+@pytest.mark.parametrize("kind", ["average", "max", "gem"])
+def test_a_pool_without_words_starts_from_its_settings_alone(slim: str, kind: str) -> None:
+    backbone = starting_backbone(SLIM, Path())
+    nothing = np.zeros((0, 8), np.float32)
+    sample = Sample(nothing, np.zeros(0, int), [], "s", 1, fingerprint(backbone), {})
+    pool = PoolSettings(kind=kind, gem_p=2.5)
+    model, alpha = assemble(SLIM, backbone, pool, nothing, sample)
+    assert (alpha, model.architecture.clusters, model.dim) == (None, 0, 8)
+    assert fingerprint(model.backbone) == fingerprint(backbone)
+    assert dict(model.pool.named_parameters()) == ({"p": 2.5} if kind == "gem" else {})
+    said = start_sentence(SLIM, model, alpha)
+    assert said == f"model: alexnet (random) with {kind} pooling, 8 dimensions"
+
+
+def test_alpha_comes_from_descriptors_as_the_layer_sees_them(slim: str) -> None:
+    backbone = starting_backbone(SLIM, Path())
+    words, sample = words_and_sample(backbone, 8)
+    longer = replace(sample, descriptors=5 * sample.descriptors)
+    pool = PoolSettings(normalise_input=False)
+    _, alpha = assemble(SLIM, backbone, pool, words, sample)
+    model, smaller = assemble(SLIM, backbone, pool, words, longer)
+    assert smaller == pytest.approx(alpha / 5, rel=1e-5)
+    scores = model.pool.conv(torch.from_numpy(longer.descriptors)[:, :, None, None]).flatten(1)
+    top = scores.topk(2, dim=1).values
+    assert (top[:, 0] - top[:, 1]).mean().exp().item() == pytest.approx(100, rel=1e-3)

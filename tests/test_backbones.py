@@ -12,12 +12,13 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vprlib import backbones
+from vprlib import chains
 from vprlib.backbones import (
     Normaliser,
     calibrate,
     channels,
     empty_backbone,
+    fill_at_random,
     fingerprint,
     layer_names,
     statistics,
@@ -50,13 +51,17 @@ def tensors(slim: str) -> Tensors:
     ("name", "names", "size"),
     [
         ("alexnet", ["conv1", "conv2", "conv3", "conv4", "conv5"], (3, 3)),
-        ("resnet18", ["conv1", "layer1", "layer2", "layer3", "layer4"], (2, 2)),
+        (
+            "resnet18",
+            ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"],
+            (2, 2),
+        ),
     ],
 )
 def test_a_network_ends_with_its_last_convolution(
     name: str, names: list[str], size: tuple[int, int]
 ) -> None:
-    assert layer_names(name) == names
+    assert layer_names(name, CUTS[name]) == names
     network = random_of(name)
     with torch.no_grad():
         found = network(images(2, 64) - 0.5)
@@ -65,14 +70,13 @@ def test_a_network_ends_with_its_last_convolution(
 
 
 def test_vgg16_has_thirteen_named_convolutions_and_ends_before_its_relu() -> None:
-    with torch.device("meta"):
-        network = empty_backbone("vgg16", "conv5_3")
-    children = dict(network.named_children())
-    assert layer_names("vgg16")[0] == "conv1_1"
-    assert layer_names("vgg16")[-3:] == ["conv5_1", "conv5_2", "conv5_3"]
-    places = backbones.FAMILIES["vgg16"].layers.values()
+    children = dict(chains.cut_network("vgg16", "conv5_3").named_children())
+    names = layer_names("vgg16", "conv5_3")
+    assert names[0] == "conv1_1"
+    assert names[-3:] == ["conv5_1", "conv5_2", "conv5_3"]
     convolutions = [n for n, child in children.items() if isinstance(child, nn.Conv2d)]
-    assert convolutions == [str(place) for place in places]
+    assert convolutions == [chains.aliases("vgg16")[name] for name in names]
+    assert len(convolutions) == 13
     assert list(children)[-1] == "28"
     assert children["28"].out_channels == channels("vgg16", "conv5_3") == 512
 
@@ -86,6 +90,19 @@ def test_every_trainable_layer_begins_with_a_convolution_and_the_rest_follows(sl
 
 def test_resnet_layers_are_trained_from_their_name_on() -> None:
     assert trainable_children("resnet18", "layer4", "layer3") == {"layer3", "layer4"}
+
+
+def test_layers_can_be_named_as_the_children_themselves(slim: str) -> None:
+    assert trainable_children(slim, "conv5", "8") == {"8", "9", "10"}
+    assert trainable_children("resnet18", "layer3", "bn1") == {
+        *("bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
+    }
+
+
+def test_a_layer_behind_the_cut_does_not_exist(slim: str) -> None:
+    sentence = r"'conv5', but alexnet has conv1, conv2, conv3, conv4 and pool\.$"
+    with pytest.raises(UserError, match=sentence):
+        trainable_children(slim, "conv4", "conv5")
 
 
 def test_an_unknown_layer_is_answered_with_all_there_are(slim: str) -> None:
@@ -113,6 +130,30 @@ def test_random_weights_come_from_their_seed_alone(name: str, slim: str) -> None
     torch.manual_seed(2)
     second = random_of(name, 3)
     assert fingerprint(first) == fingerprint(second) != fingerprint(random_of(name, 4))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "convnext_tiny"])
+def test_the_global_generator_is_left_alone(name: str) -> None:
+    before = torch.get_rng_state()
+    network = empty_backbone(name, "layer1" if name == "resnet18" else "3")
+    fill_at_random(network, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_layers_that_are_no_convolutions_are_random_from_the_seed_too() -> None:
+    kind = BackboneSettings(name="convnext_tiny", cut="1", weights="random", seed=1)
+    first, again = (starting_backbone(kind, Path()).state_dict() for _ in "ab")
+    other = starting_backbone(kind.model_copy(update={"seed": 2}), Path()).state_dict()
+    assert all(torch.equal(t, again[name]) for name, t in first.items())
+    linear = "1.0.block.3.weight"
+    assert first[linear].std() > 0
+    assert not torch.equal(first[linear], other[linear])
+    assert (first["1.0.layer_scale"] == 1).all()
+
+
+def test_random_weights_are_the_ones_of_old() -> None:
+    assert fingerprint(random_of("alexnet", 1)) == "4d23360ce385e84f"
+    assert fingerprint(random_of("resnet18", 1)) == "c123ae73df65ec44"
 
 
 def test_random_weights_are_spread_as_he_says(slim: str) -> None:

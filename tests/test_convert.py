@@ -13,7 +13,7 @@ from vprlib import command, convert
 from vprlib.interop.networks import read_network
 from vprlib.interop.words import read_words, write_mat_words
 from vprlib.model import Architecture, PlaceModel, read_history, write_model
-from vprlib.pools import PoolSettings
+from vprlib.pool_settings import PoolSettings
 
 
 @pytest.fixture

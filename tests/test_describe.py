@@ -12,7 +12,7 @@ from torch import Tensor
 from vprlib.batches import ImageSource
 from vprlib.describe import describe, describe_into, network_output
 from vprlib.model import Architecture, PlaceModel
-from vprlib.pools import PoolSettings
+from vprlib.pool_settings import PoolSettings
 from vprlib.runtime import RuntimeSettings
 from vprlib.weights import BackboneSettings, starting_backbone
 

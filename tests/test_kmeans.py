@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vprlib.artifacts import write_hdf5
-from vprlib.kmeans import Clustering, KmeansSettings, cluster, read_descriptors
+from vprlib.kmeans import Clustering, KmeansSettings, cluster, no_words, read_descriptors, sentence
 from vprlib.params import UserError
 
 
@@ -86,3 +86,9 @@ def test_descriptors_are_read_with_the_name_of_their_set(tmp_path: Path) -> None
     found, name = read_descriptors(tmp_path / "s.h5")
     np.testing.assert_array_equal(found, points(6))
     assert name == "city_train"
+
+
+def test_a_pool_without_words_gets_none_of_the_right_width() -> None:
+    found = no_words(7)
+    assert found.centroids.shape == (0, 7)
+    assert sentence(found, 0) == "k-means: no words needed"

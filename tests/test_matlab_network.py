@@ -15,7 +15,7 @@ from vprlib.interop.matlab_writing import write_struct
 from vprlib.interop.networks import describe, read_network
 from vprlib.model import Architecture, PlaceModel
 from vprlib.params import UserError
-from vprlib.pools import PoolSettings
+from vprlib.pool_settings import PoolSettings
 
 VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)
 THIN = tuple(width // 32 for width in VGG16)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vprlib.model import Architecture, PlaceModel, read_model, write_model
 from vprlib.params import UserError
-from vprlib.pools import PoolSettings
+from vprlib.pool_settings import PoolSettings
 
 CUTS = {"alexnet": "conv5", "resnet18": "layer4"}
 MEAN = (0.1, 0.2, 0.3)

@@ -16,7 +16,7 @@ from vprlib.interop.pickles import read_torch_file
 from vprlib.interop.port import read_checkpoint, write_checkpoint
 from vprlib.model import Architecture, PlaceModel
 from vprlib.params import UserError
-from vprlib.pools import PoolSettings
+from vprlib.pool_settings import PoolSettings
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)

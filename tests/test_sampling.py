@@ -16,6 +16,7 @@ from vprlib.runtime import RuntimeSettings
 from vprlib.sampling import (
     Sample,
     SampleSettings,
+    Wanted,
     choose_images,
     read_sample,
     take_sample,
@@ -36,10 +37,15 @@ def source(source_of: Callable[..., ImageSource], noise: Callable[..., np.ndarra
 
 @pytest.fixture
 def take(source: ImageSource, cpu: torch.device, runtime: RuntimeSettings, slim: str) -> Take:
-    def of(kind: BackboneSettings = SLIM, workers: int = 2, **settings: int) -> Sample:
+    def of(
+        kind: BackboneSettings = SLIM,
+        workers: int = 2,
+        wanted: Wanted = Wanted(),
+        **settings: int,
+    ) -> Sample:
         backbone = starting_backbone(kind, Path())
         where = runtime.model_copy(update={"workers": workers})
-        return take_sample(backbone, kind, source, SampleSettings(**settings), cpu, where)
+        return take_sample(backbone, kind, source, SampleSettings(**settings), cpu, where, wanted)
 
     return of
 
@@ -156,3 +162,31 @@ def test_no_position_is_drawn_twice(take: Take) -> None:
     for row in range(5):
         part = sample.descriptors[sample.image_rows == row]
         assert len(np.unique(part, axis=0)) == len(part)
+
+
+def test_descriptors_keep_their_length_where_the_layer_does_not_normalise(
+    take: Take, source: ImageSource
+) -> None:
+    unit = take(images=5, positions=4)
+    whole = take(images=5, positions=4, wanted=Wanted(normalised=False))
+    lengths = np.linalg.norm(whole.descriptors, axis=1, keepdims=True)
+    assert np.abs(lengths - 1).max() > 0.1
+    np.testing.assert_allclose(whole.descriptors / lengths, unit.descriptors, atol=1e-5)
+
+
+def test_a_pool_without_words_opens_no_image(take: Take, source: ImageSource) -> None:
+    for path in source.folder.iterdir():
+        path.unlink()
+    sample = take(images=5, wanted=Wanted(descriptors=False))
+    assert sample.descriptors.shape == (0, 8)
+    assert (len(sample.image_rows), sample.image_names, sample.statistics) == (0, [], {})
+    assert sample.backbone == fingerprint(starting_backbone(SLIM, Path()))
+
+
+def test_random_weights_are_calibrated_for_a_pool_without_words_too(take: Take) -> None:
+    sample = take(RESNET, images=3, positions=4)
+    bare = take(RESNET, images=3, positions=4, wanted=Wanted(descriptors=False))
+    assert bare.descriptors.shape == (0, 512)
+    assert bare.image_names == sample.image_names
+    assert bare.statistics.keys() == sample.statistics.keys()
+    assert all((bare.statistics[name] == v).all() for name, v in sample.statistics.items())

@@ -8,14 +8,15 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import torchvision
 import toy
 
-from vprlib import artifacts, backbones, training
+from vprlib import artifacts, training
 from vprlib.dbstruct import specification_bytes
 from vprlib.interop.words import Words, write_mat_words, write_port_words
 from vprlib.model import Architecture, PlaceModel, read_history, read_model, write_model
 from vprlib.netvlad import alpha_v1
-from vprlib.pools import PoolSettings
+from vprlib.pool_settings import PoolSettings
 
 SWITCHES = {
     "raw": "data/raw",
@@ -235,6 +236,49 @@ def test_a_text_that_is_no_range_of_n_is_named_with_its_place(here, refused):
     assert "params.yaml: recall.ns: '5:1' is no range such as '1:5'" in refused("recall", RECALL)
 
 
+@pytest.mark.parametrize("kind", ["average", "gem"])
+def test_a_pool_without_words_goes_through_all_stages(here, run, kind):
+    edit_params(here, "recipes.toy.model.pool", kind=kind)
+    run("parse_mat", PARSE)
+    images = here / "data/raw/toy"
+    images.rename(here / "elsewhere")  # nothing need be looked at
+    assert "sample: 0 descriptors of 256 dimensions from 0 images" in run("sample_features", SAMPLE)
+    assert "k-means: no words needed" in run("kmeans_centroids", KMEANS)
+    said = run("init_model", INIT)
+    assert f"alexnet (random) with {kind} pooling, 256 dimensions" in said
+    (here / "elsewhere").rename(images)
+    run("train", TRAIN)
+    run("extract_db", EXTRACT)
+    with h5py.File(here / EXTRACT["out"]) as file:
+        norms = np.linalg.norm(file["descriptors"][:], axis=1)
+    assert norms == pytest.approx(np.ones(12), abs=1e-5)
+
+
+def test_a_pool_without_weights_cannot_learn_alone(here, run, refused):
+    tree = toy.params()
+    tree["recipes"]["toy"]["model"]["pool"]["kind"] = "max"
+    tree["recipes"]["toy"]["train"]["first_layer"] = "pool"
+    toy.write_params(here, tree)
+    to_model(run)
+    assert "first_layer is 'pool', but then nothing would learn" in refused("train", TRAIN)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"name": "alexnot"}, "model.backbone.name: there is no backbone 'alexnot'; did you mean"),
+        ({"cut": "conv6"}, "cut is 'conv6', but alexnet can be cut after conv1, conv2,"),
+        ({"name": "vit_b_16"}, "but the pool needs a feature map"),
+    ],
+)
+def test_an_unknown_backbone_or_cut_is_refused_with_those_that_exist(
+    here, run, refused, change, problem
+):
+    run("parse_mat", PARSE)
+    edit_params(here, "recipes.toy.model.backbone", **change)
+    assert problem in refused("sample_features", SAMPLE)
+
+
 def test_a_stage_run_twice_writes_the_same_bytes(here, run):
     to_model(run)
     outputs = [*here.glob("artifacts/**/*.*"), *here.glob("data/index/**/*.h5")]
@@ -316,7 +360,7 @@ def test_a_whole_network_starts_a_recipe_and_opens_no_image(here, run, refused):
     images = here / "data/raw/toy"
     images.rename(here / "away")
     assert "none needed, since the model starts from m" in run("sample_features", SAMPLE)
-    assert "nothing to do, since the model starts from m" in run("kmeans_centroids", KMEANS)
+    assert "k-means: no words needed" in run("kmeans_centroids", KMEANS)
     said = run("init_model", INIT)
     assert "taken from data/raw/weights/m, a model of vprlib: alexnet (conv5), NetVLAD v1" in said
     assert read_history(here / INIT["out"]) == {"epoch": 4, "recipe": "toy", "start": "m"}
@@ -477,7 +521,7 @@ def test_imagenet_weights_without_a_network_name_the_place_for_the_file(
 ):
     run("parse_mat", PARSE)
     edit_params(here, "recipes.toy.model.backbone", weights="imagenet")
-    entry = backbones.torchvision.models.AlexNet_Weights
+    entry = torchvision.models.AlexNet_Weights
 
     def offline(self, **options):
         raise urllib.error.URLError("no network")

@@ -9,7 +9,7 @@ import torch
 from vprlib.interop.networks import read_network
 from vprlib.model import Architecture, PlaceModel, write_model
 from vprlib.params import UserError
-from vprlib.pools import PoolSettings
+from vprlib.pool_settings import PoolSettings
 from vprlib.starts import read_start
 
 V1 = PoolSettings(version="v1")

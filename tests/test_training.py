@@ -15,12 +15,12 @@ from vprlib.mining import Mined, Tuple
 from vprlib.model import Architecture, PlaceModel
 from vprlib.netvlad import initialise
 from vprlib.params import UserError
-from vprlib.pools import PoolSettings
+from vprlib.pool_settings import PoolSettings
 from vprlib.runtime import RuntimeSettings
 from vprlib.scratch import Scratch
 from vprlib.steps import database_rows, describe_images, triplet_places
 from vprlib.train_settings import TrainSettings
-from vprlib.training import EpochLog, Outcome, Trainer
+from vprlib.training import EpochLog, Outcome, Trainer, make_optimizer
 from vprlib.training_data import Split, TrainingData, epoch_blocks, training_data
 from vprlib.truth import Near
 from vprlib.weights import BackboneSettings, starting_backbone
@@ -68,6 +68,12 @@ def data(source_of: Callable[..., ImageSource], noise: Callable[..., np.ndarray]
     val = split("val", 1000)
     sides = (side.index.positions for side in (val.queries, val.database))
     return training_data(split("train", 0), RADII, val, Near(*sides, 25.0), settings())
+
+
+def wordless(kind: str) -> PlaceModel:
+    model = PlaceModel(Architecture("alexnet", "conv5", PoolSettings(kind=kind)))
+    model.backbone.load_state_dict(a_model().backbone.state_dict())
+    return model
 
 
 def a_model(name: str = "alexnet", clusters: int = 4) -> PlaceModel:
@@ -365,6 +371,26 @@ def test_frozen_layers_keep_their_bytes(
     changed = {name for name in before if before[name] != after[name]}
     assert {name.split(".")[1] for name in changed if name.startswith("backbone")} == learnt
     assert {"pool.conv.weight", "pool.centroids"} <= changed
+
+
+def test_the_exponent_of_gem_learns(
+    data: TrainingData, slim: str, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
+) -> None:
+    quick = settings(first_layer="pool", epochs=1, margin=4.0)
+    trainer = Trainer(wordless("gem"), data, quick, cpu, runtime, Scratch(tmp_path / "s"))
+    before = weights(trainer.model)
+    trainer.run()
+    after = {name: t.numpy().tobytes() for name, t in trainer.state.weights.items()}
+    assert {name for name in before if before[name] != after[name]} == {"pool.p"}
+
+
+@pytest.mark.parametrize("kind", ["average", "max"])
+def test_a_pool_without_weights_leaves_learning_to_the_backbone(slim: str, kind: str) -> None:
+    sentence = rf"first_layer is 'pool', but then nothing would learn, since {kind} pooling has no"
+    with pytest.raises(UserError, match=sentence):
+        make_optimizer(wordless(kind), settings(first_layer="pool"))
+    [group] = make_optimizer(wordless(kind), settings(first_layer="conv5")).param_groups
+    assert [tuple(p.shape) for p in group["params"]] == [(8, 8, 3, 3), (8,)]
 
 
 def test_statistics_of_batch_normalisation_keep_their_bytes(

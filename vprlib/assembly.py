@@ -8,7 +8,7 @@ from vprlib.backbones import fingerprint
 from vprlib.model import Architecture, PlaceModel
 from vprlib.netvlad import initialise
 from vprlib.params import UserError
-from vprlib.pools import PoolSettings
+from vprlib.pool_settings import PoolSettings, has_words
 from vprlib.sampling import Sample
 from vprlib.weights import BackboneSettings
 
@@ -19,15 +19,30 @@ def assemble(
     pool: PoolSettings,
     centroids: np.ndarray,
     sample: Sample,
-) -> tuple[PlaceModel, float]:
-    """The network before training, and α; `sample` holds BatchNorm's statistics where it must."""
+) -> tuple[PlaceModel, float | None]:
+    """The network before training, and α, which only NetVLAD has.
+
+    `sample` holds BatchNorm's statistics where it must.
+    """
     if fingerprint(backbone) != sample.backbone:
         raise UserError(
             f"the weights '{kind.weights}' of {kind.name} changed since the features were"
             " sampled: run `dvc repro -f -s sample_features` and then `dvc repro`."
         )
-    model = PlaceModel(Architecture(kind.name, kind.cut, pool, len(centroids)))
+    clusters = len(centroids) if has_words(pool.kind) else 0
+    model = PlaceModel(Architecture(kind.name, kind.cut, pool, clusters))
     fitted = {name: torch.from_numpy(values) for name, values in sample.statistics.items()}
     model.backbone.load_state_dict({**backbone.state_dict(), **fitted})
+    if not clusters:
+        return model, None
     descriptors = torch.from_numpy(sample.descriptors)
     return model, initialise(model.pool, torch.from_numpy(centroids), descriptors)
+
+
+def start_sentence(kind: BackboneSettings, model: PlaceModel, alpha: float | None) -> str:
+    """What there is before training, to be said."""
+    a = model.architecture
+    pool = f"{a.pool.kind} pooling"
+    if alpha is not None:
+        pool = f"NetVLAD {a.pool.version}, K {a.clusters}, alpha {alpha:.2f}"
+    return f"model: {kind.name} ({kind.weights}) with {pool}, {model.dim} dimensions"

@@ -1,27 +1,17 @@
-"""Convolutional networks cut at their last convolution, with BatchNorm frozen."""
+"""Networks cut where they give a feature map, with BatchNorm frozen."""
 
 import hashlib
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from types import ModuleType
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
+from vprlib import chains, dinov2
 from vprlib.params import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_RESNET_CHILDREN = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
-
-
-@dataclass(frozen=True)
-class Family:
-    build: Callable[[], nn.Sequential]
-    channels: int
-    layers: dict[str, int]  # trainable layer → first child that belongs to it
-    prefix: str  # of these tensors in a file of the whole torchvision model
 
 
 class Normaliser(nn.Module):
@@ -38,70 +28,64 @@ class Normaliser(nn.Module):
         return ((pixels / 255.0 - self.mean) / self.std).permute(0, 3, 1, 2).contiguous()
 
 
-def _features(build: Callable[..., nn.Module]) -> Callable[[], nn.Sequential]:
-    # without the last ReLU and pooling: conv5 itself
-    return lambda: build(weights=None).features[:-2]
-
-
-def _resnet(build: Callable[..., nn.Module], last: str) -> Callable[[], nn.Sequential]:
-    names = _RESNET_CHILDREN[: _RESNET_CHILDREN.index(last) + 1]
-
-    def cut() -> nn.Sequential:
-        whole = build(weights=None)
-        return nn.Sequential(OrderedDict((name, getattr(whole, name)) for name in names))
-
-    return cut
-
-
-def _vgg16_layers() -> dict[str, int]:
-    places = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
-    names = [f"conv{b}_{c}" for b, n in enumerate((2, 2, 3, 3, 3), 1) for c in range(1, n + 1)]
-    return dict(zip(names, places, strict=True))
-
-
-FAMILIES: dict[str, Family] = {
-    "alexnet": Family(
-        _features(torchvision.models.alexnet),
-        256,
-        {"conv1": 0, "conv2": 3, "conv3": 6, "conv4": 8, "conv5": 10},
-        "features.",
-    ),
-    "vgg16": Family(_features(torchvision.models.vgg16), 512, _vgg16_layers(), "features."),
-    "resnet18": Family(
-        _resnet(torchvision.models.resnet18, "layer4"),
-        512,
-        {"conv1": 0, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7},
-        "",
-    ),
-}
+def names() -> list[str]:
+    """Those to choose from; a few of torchvision's are refused when they are cut."""
+    return [*chains.names(), *dinov2.NETWORKS]
 
 
 def empty_backbone(name: str, cut: str) -> nn.Sequential:
-    """The network of that name with whatever weights; BatchNorm's statistics are frozen always."""
-    return FAMILIES[name].build().eval()
+    """The network up to the cut, with weights that are of no use; BatchNorm is frozen always."""
+    network = _home(name).cut_network(name, cut).to_empty(device="cpu").eval()
+    fill_at_random(network, 0)
+    return network
 
 
 def channels(name: str, cut: str) -> int:
-    return FAMILIES[name].channels
+    return _home(name).channels(name, cut)
 
 
-def layer_names(name: str) -> list[str]:
-    return list(FAMILIES[name].layers)
+def layer_names(name: str, cut: str) -> list[str]:
+    """What can learn up to the cut: layers by their friendly names, or else all children."""
+    kept = _home(name).kept_children(name, cut)
+    friendly = _home(name).aliases(name)
+    return [alias for alias, child in friendly.items() if child in kept] or kept
 
 
 def trainable_children(name: str, cut: str, first_layer: str) -> set[str]:
     """Names of the children from that layer on; 'pool' leaves the whole backbone frozen."""
     if first_layer == "pool":
         return set()
-    layers = FAMILIES[name].layers
-    if first_layer not in layers:
+    kept = _home(name).kept_children(name, cut)
+    first = _home(name).aliases(name).get(first_layer, first_layer)
+    if first not in kept:
         raise UserError(
             f"params.yaml: train.first_layer is '{first_layer}', but {name} has"
-            f" {', '.join(layers)} and pool."
+            f" {', '.join(layer_names(name, cut))} and pool."
         )
-    with torch.device("meta"):  # names alone, no memory and no random numbers
-        children = [child for child, _ in empty_backbone(name, cut).named_children()]
-    return set(children[layers[first_layer] :])
+    return set(kept[kept.index(first) :])
+
+
+def fill_at_random(network: nn.Module, seed: int) -> None:
+    """He's normal initialisation with zero biases, one generator in the order of the modules.
+
+    All that is no convolution starts as PyTorch starts it, drawn from the same seed; the global
+    generator stays as it is. Scales that belong to no layer of PyTorch's start as ones.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(
+                    module.weight, mode="fan_out", nonlinearity="relu", generator=generator
+                )
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif callable(getattr(module, "reset_parameters", None)):
+                module.reset_parameters()
+            else:
+                for parameter in module.parameters(recurse=False):
+                    nn.init.ones_(parameter)
 
 
 def statistics(network: nn.Module) -> dict[str, Tensor]:
@@ -137,3 +121,8 @@ def fingerprint(network: nn.Module) -> str:
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _home(name: str) -> ModuleType:
+    """The module that knows the network."""
+    return dinov2 if name in dinov2.NETWORKS else chains

@@ -47,6 +47,21 @@ def cluster(descriptors: np.ndarray, settings: KmeansSettings, threads: int) -> 
     return Clustering(kmeans.centroids.copy(), np.array(kmeans.obj))
 
 
+def no_words(dim: int) -> Clustering:
+    """For a pool that has none, or a network that brings its own."""
+    return Clustering(np.zeros((0, dim), np.float32), np.zeros(0))
+
+
+def sentence(found: Clustering, count: int) -> str:
+    """What was made of so many descriptors, to be said."""
+    if not len(found.centroids):
+        return "k-means: no words needed"
+    return (
+        f"k-means: {len(found.centroids)} words of {count} descriptors,"
+        f" mean squared distance {found.objective[-1] / count:.4f}"
+    )
+
+
 def read_descriptors(sample_path: Path) -> tuple[np.ndarray, str]:
     """The sampled descriptors and the name of the set that they come from."""
     with h5py.File(sample_path) as file:

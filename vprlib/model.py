@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from vprlib.artifacts import write_tensors
 from vprlib.backbones import IMAGENET_MEAN, IMAGENET_STD, Normaliser, channels, empty_backbone
 from vprlib.params import UserError
-from vprlib.pools import PoolSettings, build_pool, dim_out
+from vprlib.pool_settings import PoolSettings
+from vprlib.pools import build_pool, dim_out
 
 FORMAT = "vprlib model 2"
 

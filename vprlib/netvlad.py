@@ -1,13 +1,13 @@
 """The NetVLAD layer and its two initialisations (Arandjelović et al., CVPR 2016)."""
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Version = Literal["v1", "v2"]
+from vprlib.pool_settings import Version
+
 # the nearest word weighs 100 times the second: exp(α · gap) = 100
 LOG_RATIO = -math.log(0.01)
 

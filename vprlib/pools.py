@@ -1,26 +1,11 @@
 """The layers that make one vector of local features: NetVLAD, average, maximum, GeM."""
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
-from vprlib.netvlad import NetVLAD, Version
-from vprlib.params import Section
-
-PoolKind = Literal["netvlad", "average", "max", "gem"]
-
-
-class PoolSettings(Section):
-    """How local features become one vector; all but `kind` and `gem_p` concern NetVLAD alone."""
-
-    kind: PoolKind = "netvlad"
-    version: Version = "v1"  # of the assignment: v1 without a bias, v2 with one
-    normalise_input: bool = True  # local features to unit length first
-    intra_normalise: bool = True  # each cluster's residual to unit length
-    gem_p: float = Field(3.0, gt=0)  # where GeM's learnt exponent starts
+from vprlib.netvlad import NetVLAD
+from vprlib.pool_settings import PoolSettings, has_words
 
 
 class Average(nn.Module):
@@ -47,13 +32,16 @@ class GeM(nn.Module):
         self.p = nn.Parameter(torch.tensor([float(p)]))
 
     def forward(self, features: Tensor) -> Tensor:
-        powered = features.flatten(2).clamp(min=self.EPSILON).pow(self.p)
-        return F.normalize(powered.mean(dim=2).pow(1 / self.p), dim=1)
+        x = features.flatten(2).clamp(min=self.EPSILON)  # B D N
+        # taken out and put back: the power of a small number would be zero, and its root no number
+        largest = x.amax(dim=2, keepdim=True).detach()
+        mean = (x / largest).pow(self.p).mean(dim=2, keepdim=True).pow(1 / self.p)
+        return F.normalize((largest * mean).flatten(1), dim=1)
 
 
 def build_pool(settings: PoolSettings, clusters: int, dim: int) -> nn.Module:
     """The layer with whatever weights, for `dim` channels; only NetVLAD has clusters."""
-    if settings.kind == "netvlad":
+    if has_words(settings.kind):
         return NetVLAD(
             clusters, dim, settings.version, settings.normalise_input, settings.intra_normalise
         )
@@ -63,4 +51,4 @@ def build_pool(settings: PoolSettings, clusters: int, dim: int) -> nn.Module:
 
 
 def dim_out(settings: PoolSettings, clusters: int, dim: int) -> int:
-    return clusters * dim if settings.kind == "netvlad" else dim
+    return clusters * dim if has_words(settings.kind) else dim

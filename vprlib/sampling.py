@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vprlib.artifacts import write_hdf5
-from vprlib.backbones import Normaliser, calibrate, fingerprint, statistics
+from vprlib.backbones import Normaliser, calibrate, channels, fingerprint, statistics
 from vprlib.batches import ImageSource, plan_batches, stream
 from vprlib.describe import describe
 from vprlib.params import Section, Seed, UserError
@@ -29,8 +29,16 @@ class SampleSettings(Section):
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What the pool starts from; BatchNorm is calibrated in any case."""
+
+    descriptors: bool = True  # a pool without words needs none
+    normalised: bool = True  # as the layer sees them
+
+
+@dataclass(frozen=True)
 class Sample:
-    descriptors: np.ndarray  # [n, D] unit vectors
+    descriptors: np.ndarray  # [n, D] unit vectors where the layer normalises its input
     image_rows: np.ndarray  # [n] the database row that each comes from
     image_names: list[str]  # of all images used, by rising row
     set_name: str
@@ -46,19 +54,23 @@ def take_sample(
     settings: SampleSettings,
     device: torch.device,
     runtime: RuntimeSettings,
+    wanted: Wanted = Wanted(),
 ) -> Sample:
     """Local descriptors of images drawn at random; random weights are calibrated on them first."""
-    rows = choose_images(len(source.index), settings)
+    fits = is_uncalibrated(kind, backbone)
+    rows = choose_images(len(source.index) if fits or wanted.descriptors else 0, settings)
     network = nn.Sequential(Normaliser(), backbone).to(device).eval()
-    if is_uncalibrated(kind, backbone):
+    if fits:
         batches = stream(source, plan_batches(source.sizes(), rows), runtime)
         calibrate(network, (torch.from_numpy(b.pixels).to(device) for b in batches))
-    drawn = dict(_draw(network, source, rows, settings, device, runtime))
-    parts = [drawn[row] for row in rows.tolist()]
-    fitted = statistics(backbone) if is_uncalibrated(kind, backbone) else {}
+    described = rows if wanted.descriptors else rows[:0]
+    drawn = dict(_draw(network, source, described, settings, wanted.normalised, device, runtime))
+    parts = [drawn[row] for row in described.tolist()]
+    none = np.zeros((0, channels(kind.name, kind.cut)), np.float32)
+    fitted = statistics(backbone) if fits else {}
     return Sample(
-        np.concatenate(parts),
-        np.repeat(rows, [len(part) for part in parts]),
+        np.concatenate([none, *parts]),
+        np.repeat(described, [len(part) for part in parts]),
         [source.index.names[row] for row in rows],
         source.index.set_name,
         settings.seed,
@@ -110,20 +122,22 @@ def _draw(
     source: ImageSource,
     rows: np.ndarray,
     settings: SampleSettings,
+    is_normalised: bool,
     device: torch.device,
     runtime: RuntimeSettings,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Row and unit local descriptors [positions, D] of each image, as they come."""
+    """Row and local descriptors [positions, D] of each image, as they come."""
     for found in describe(network, source, rows, device, runtime, "sampling"):
         for row, features in zip(found.rows.tolist(), found.values, strict=True):
+            features = F.normalize(features, dim=0) if is_normalised else features
             part = _some_positions(features, row, settings)
             _check_memory(len(rows) * part.nbytes, settings, runtime)
             yield row, part
 
 
 def _some_positions(features: Tensor, row: int, settings: SampleSettings) -> np.ndarray:
-    """Unit local descriptors [positions, D] of a feature map [D, H, W]."""
-    columns = F.normalize(features.flatten(1), dim=0).T  # N D
+    """Local descriptors [positions, D] of a feature map [D, H, W]."""
+    columns = features.flatten(1).T  # N D
     generator = np.random.default_rng([settings.seed, row])
     count = min(settings.positions, len(columns))
     return columns[generator.choice(len(columns), count, replace=False)].numpy()

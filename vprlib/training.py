@@ -257,6 +257,12 @@ def make_optimizer(model: PlaceModel, settings: TrainSettings) -> torch.optim.Op
     for name, child in model.backbone.named_children():
         child.requires_grad_(name in learning)
     parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise UserError(
+            f"params.yaml: train.first_layer is '{settings.first_layer}', but then nothing would"
+            f" learn, since {model.architecture.pool.kind} pooling has no weights: name a layer of"
+            " the backbone."
+        )
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)

@@ -1,31 +1,51 @@
 """Where a backbone's weights come from: torchvision, a file, or chance."""
 
+import re
 from pathlib import Path
-from typing import Literal
 from urllib.error import URLError
 
-import torch
 import torchvision
+from pydantic import field_validator
 from torch import Tensor, nn
 
-from vprlib.backbones import FAMILIES, empty_backbone, statistics
+from vprlib import dinov2
+from vprlib.backbones import empty_backbone, fill_at_random, names, statistics
+from vprlib.chains import unknown_name
 from vprlib.params import Section, Seed, UserError
+from vprlib.tensor_files import read_tensors
 
-BackboneName = Literal["alexnet", "vgg16", "resnet18"]
+# before the names of a backbone's own tensors, in files of whole models
+_PREFIXES = re.compile(r"^(?:(?:module|encoder|backbone|features)\.)+")
+# DenseNet's published files say norm.1 where the network says norm1
+_DENSE = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
 
 class BackboneSettings(Section):
     """Which network describes the images, and what it knows at the start."""
 
-    name: BackboneName
+    name: str  # torchvision's name of a convolutional network, or DINOv2's
     cut: str  # its last layer
     # random: from `seed`; imagenet: torchvision's own; else a file in data/raw/weights
     weights: str = "imagenet"
     seed: Seed = 1  # of random weights
 
+    @field_validator("name")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        if name not in names():
+            raise ValueError(unknown_name(name, names()))
+        return name
+
 
 def starting_backbone(settings: BackboneSettings, weights_dir: Path) -> nn.Sequential:
     """The backbone as the settings want it before any training."""
+    is_dinov2 = settings.name in dinov2.NETWORKS
+    if is_dinov2 and settings.weights in ("random", "imagenet"):
+        raise UserError(
+            f"params.yaml: model.backbone.weights is '{settings.weights}', but {settings.name} has"
+            f" its weights from a file: put {settings.name}_pretrain.pth into {weights_dir} and"
+            " write that name there."
+        )
     network = empty_backbone(settings.name, settings.cut)
     if settings.weights == "random":
         fill_at_random(network, settings.seed)
@@ -33,8 +53,9 @@ def starting_backbone(settings: BackboneSettings, weights_dir: Path) -> nn.Seque
     if settings.weights == "imagenet":
         tensors = _imagenet(settings.name, weights_dir)
     else:
-        tensors = _tensors_of(weights_dir / settings.weights)
-    _fit(network, tensors, settings)
+        tensors = read_tensors(weights_dir / settings.weights)
+    bare = {_DENSE.sub(r"\1\2", _PREFIXES.sub("", name)): t for name, t in tensors.items()}
+    _fit(network, dinov2.renamed(settings.name, bare) if is_dinov2 else bare, settings)
     return network
 
 
@@ -43,23 +64,13 @@ def is_uncalibrated(settings: BackboneSettings, network: nn.Module) -> bool:
     return settings.weights == "random" and bool(statistics(network))
 
 
-def fill_at_random(network: nn.Module, seed: int) -> None:
-    """He's normal initialisation with zero biases, one generator in the order of the modules."""
-    generator = torch.Generator().manual_seed(seed)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(
-                module.weight, mode="fan_out", nonlinearity="relu", generator=generator
-            )
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-
-
 def _imagenet(name: str, weights_dir: Path) -> dict[str, Tensor]:
-    entry = torchvision.models.get_model_weights(name).IMAGENET1K_V1
+    """torchvision's first ImageNet weights; of networks that never had those, the default."""
+    entries = torchvision.models.get_model_weights(name)
+    entry = getattr(entries, "IMAGENET1K_V1", entries.DEFAULT)
     filename = entry.url.rpartition("/")[2]
     if (weights_dir / filename).exists():
-        return _tensors_of(weights_dir / filename)
+        return read_tensors(weights_dir / filename)
     try:
         return dict(entry.get_state_dict(progress=False, check_hash=True))
     except (URLError, OSError, RuntimeError) as error:
@@ -69,40 +80,18 @@ def _imagenet(name: str, weights_dir: Path) -> dict[str, Tensor]:
         ) from None
 
 
-def _tensors_of(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors or PyTorch file, read without running any code of it."""
-    if not path.is_file():
-        raise UserError(f"the weights file {path} is missing: put or link it there.")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpicklers and zip readers raise anything on bad bytes
-        reason = str(error).split("\n")[0]
-        raise UserError(f"the weights file {path} cannot be read: {reason}.") from None
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise UserError(f"the weights file {path} holds no mapping of tensors.")
-    return content
-
-
 def _fit(network: nn.Module, tensors: dict[str, Tensor], settings: BackboneSettings) -> None:
-    """Loads the backbone's own tensors out of a whole model's, or out of its features alone."""
+    """Loads the backbone's own tensors; what else a file holds does not matter."""
     wanted = network.state_dict()
-    prefix = FAMILIES[settings.name].prefix
-    bare = {name.removeprefix("module.").removeprefix(prefix): t for name, t in tensors.items()}
     needed = [name for name in wanted if "num_batches" not in name]
-    absent = [name for name in needed if name not in bare]
-    wrong = [n for n in needed if n in bare and bare[n].shape != wanted[n].shape]
+    absent = [name for name in needed if name not in tensors]
+    wrong = [n for n in needed if n in tensors and tensors[n].shape != wanted[n].shape]
     if absent or wrong:
         problems = [f"lacks {name}" for name in absent[:3]]
         problems += [
-            f"{n} is {list(bare[n].shape)} instead of {list(wanted[n].shape)}" for n in wrong[:3]
+            f"{n} is {list(tensors[n].shape)} instead of {list(wanted[n].shape)}" for n in wrong[:3]
         ]
         raise UserError(
             f"the weights '{settings.weights}' do not fit {settings.name}: {'; '.join(problems)}."
         )
-    network.load_state_dict({name: bare.get(name, wanted[name]) for name in wanted})
+    network.load_state_dict({name: tensors.get(name, wanted[name]) for name in wanted})

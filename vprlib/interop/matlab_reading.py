@@ -16,7 +16,7 @@ from vprlib.interop.fitting import fill
 from vprlib.matfile import read_mat
 from vprlib.model import Architecture, PlaceModel
 from vprlib.params import UserError
-from vprlib.pools import PoolSettings
+from vprlib.pool_settings import PoolSettings
 
 GREY_LEVELS = (1 / 255,) * 3  # the std of an input that stays 0 to 255
 _VGG16, _ALEXNET = 13, 5  # convolutions

@@ -16,7 +16,7 @@ from vprlib.interop.fitting import fill
 from vprlib.interop.pickles import read_torch_file
 from vprlib.model import Architecture, PlaceModel
 from vprlib.params import UserError
-from vprlib.pools import PoolSettings
+from vprlib.pool_settings import PoolSettings
 
 History = dict[str, object]
 FLAGS = "flags.json"  # its options

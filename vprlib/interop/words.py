@@ -22,6 +22,9 @@ class Words:
         return {name: values for name, values in vars(self).items() if values is not None}
 
 
+NO_WORDS = Words(np.zeros((0, 0), np.float32))
+
+
 def read_words(path: Path) -> Words:
     """The words of either kind of file; only the port's brings descriptors."""
     arrays = _arrays(path)
