@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from vprlib.interop.networks import describe, read_network
-from vprlib.interop.pickles import read_torch_file
 from vprlib.interop.port import read_checkpoint, write_checkpoint
 from vprlib.model import Architecture, PlaceModel
 from vprlib.params import UserError
 from vprlib.pool_settings import PoolSettings
+from vprlib.tensor_files import read_file
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)
@@ -151,7 +151,7 @@ def test_a_pruned_checkpoint_is_read_with_its_masks_applied(tmp_path: Path) -> N
     "scalar", [np.float32(0.25), np.float64(0.25), np.dtype(">f8").type(0.25), np.float16(0.25)]
 )
 def test_numpy_scalars_become_numbers(tmp_path: Path, scalar: np.generic) -> None:
-    found = read_torch_file(saved(tmp_path / "c", {"a": scalar, "n": np.int64(-7)}))
+    found = read_file(saved(tmp_path / "c", {"a": scalar, "n": np.int64(-7)}))
     assert found == {"a": 0.25, "n": -7}
     assert {type(value) for value in found.values()} == {float, int}
 
@@ -161,7 +161,7 @@ def test_scalars_under_the_name_of_older_numpy_are_read(tmp_path: Path) -> None:
     raw = path.read_bytes()
     assert b"numpy._core.multiarray\n" in raw
     path.write_bytes(raw.replace(b"numpy._core.multiarray\n", b"numpy.core.multiarray\n"))
-    assert read_torch_file(path) == {"a": 0.5}
+    assert read_file(path) == {"a": 0.5}
 
 
 class Trap:
@@ -178,7 +178,7 @@ class Trap:
 def test_a_pickle_that_wants_to_run_code_is_refused_by_name(tmp_path: Path, is_zip: bool) -> None:
     content = checkpoint(twin("alexnet", 4, vladv2=False), recalls=Trap(tmp_path / "ran"))
     path = saved(tmp_path / "c", content, _use_new_zipfile_serialization=is_zip)
-    with pytest.raises(UserError, match=r"c asks for (posix|nt)\.mkdir, which is code .* nothing"):
+    with pytest.raises(UserError, match=r"it wants to run (posix|nt)\.mkdir, and no code"):
         read_network(path)
     assert not (tmp_path / "ran").exists()
 
@@ -190,21 +190,21 @@ def test_a_bare_pickle_that_wants_to_run_code_is_refused_by_name(
     import pickle
 
     (tmp_path / "c").write_bytes(pickle.dumps(Trap(tmp_path / "ran"), protocol))
-    with pytest.raises(UserError, match=r"c asks for (posix|nt)\.mkdir, which is code"):
+    with pytest.raises(UserError, match=r"it wants to run (posix|nt)\.mkdir, and no code"):
         read_network(tmp_path / "c")
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_whole_pickled_module_is_refused_by_name(tmp_path: Path) -> None:
     path = saved(tmp_path / "c", nn.Sequential(nn.ReLU()))
-    with pytest.raises(UserError, match=r"asks for torch\.nn\.modules\.container\.Sequential"):
+    with pytest.raises(UserError, match=r"wants to run torch\.nn\.modules\.container\.Sequential"):
         read_network(path)
 
 
 def test_a_numpy_object_is_no_number(tmp_path: Path) -> None:
     path = saved(tmp_path / "c", {"a": np.str_("x")})
     with pytest.raises(UserError, match="a scalar of <U1 is no number"):
-        read_torch_file(path)
+        read_file(path)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
@@ -212,7 +212,7 @@ def test_a_truncated_checkpoint_is_a_sentence(tmp_path: Path, share: float) -> N
     path = saved(tmp_path / "c", checkpoint(twin("alexnet", 4, vladv2=False)))
     raw = path.read_bytes()
     path.write_bytes(raw[: int(share * len(raw))])
-    with pytest.raises(UserError, match=r"cannot be read as a PyTorch file .* fetch it again"):
+    with pytest.raises(UserError, match=r"cannot be read: "):
         read_network(path)
 
 

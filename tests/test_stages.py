@@ -189,6 +189,7 @@ def describe_by_chance(here):
     for side, count in (("db", 12), ("queries", 6)):
         vectors = np.random.default_rng(count).normal(size=(count, 4)).astype(np.float32)
         artifacts.write_hdf5(here / RECALL[side], {"descriptors": vectors})
+    artifacts.write_hdf5(here / RECALL["coded"], {})  # the code keeps all
 
 
 @pytest.mark.parametrize("protocol", ["plain", "ranked"])

@@ -3,6 +3,7 @@
 import io
 import pickle
 import re
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -13,13 +14,33 @@ from torch import Tensor
 from vprlib.params import UserError
 
 _HARMLESS = {"torch", "numpy", "collections", "_codecs"}  # passed over, still not run
-_SCALAR = np.float64(0).__reduce__()[0]  # numpy 1 and 2 keep it in different places
-# scores that training programs leave beside the tensors
-_NUMPY_NUMBERS = [
-    (_SCALAR, "numpy.core.multiarray.scalar"),
-    (_SCALAR, "numpy._core.multiarray.scalar"),
-    np.dtype,
-    *(type(np.dtype(name)) for name in ("f4", "f8", "i4", "i8", "bool")),
+
+
+class _NumberKind:
+    """Stands in for numpy's dtype while a file is read."""
+
+    def __init__(self, code: str, *_flags: bool) -> None:
+        self.code, self.order = code, "="
+
+    def __setstate__(self, state: tuple[object, ...]) -> None:
+        self.order = state[1]  # after the version of the state
+
+
+def _number(kind: _NumberKind, content: bytes | str) -> float:
+    """Stands in for numpy's scalar, and gives a plain number."""
+    dtype = np.dtype(kind.code).newbyteorder(kind.order)
+    if dtype.kind not in "biuf":
+        raise pickle.UnpicklingError(f"a scalar of {dtype} is no number")
+    raw = content.encode("latin1") if isinstance(content, str) else content
+    return np.frombuffer(raw, dtype)[0].item()
+
+
+# scores beside the tensors are numpy scalars, under numpy's names before and after its version 2
+_ALLOWED = [
+    (_number, "numpy.core.multiarray.scalar"),
+    (_number, "numpy._core.multiarray.scalar"),
+    (_NumberKind, "numpy.dtype"),
+    *((_NumberKind, f"numpy.dtypes.{name}") for name in ("Float64DType", "Float32DType")),
 ]
 
 
@@ -43,7 +64,8 @@ def read_file(path: Path) -> object:
             from safetensors.torch import load_file
 
             return load_file(path)
-        with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED):
+            warnings.simplefilter("ignore")  # of pickle protocols that torch does not write
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpicklers and zip readers raise anything on bad bytes
         raise UserError(

@@ -13,10 +13,10 @@ from torch import Tensor
 from vprlib.artifacts import write_bytes, write_json
 from vprlib.backbones import IMAGENET_MEAN, IMAGENET_STD
 from vprlib.interop.fitting import fill
-from vprlib.interop.pickles import read_torch_file
 from vprlib.model import Architecture, PlaceModel
 from vprlib.params import UserError
 from vprlib.pool_settings import PoolSettings
+from vprlib.tensor_files import read_file
 
 History = dict[str, object]
 FLAGS = "flags.json"  # its options
@@ -33,7 +33,7 @@ _SGD = {"lr": 0.0001, "momentum": 0.9, "weight_decay": 0.001}  # its own default
 
 def read_checkpoint(path: Path) -> tuple[PlaceModel, History]:
     """The network, and the epoch, best score and recalls where the file has them."""
-    content = read_torch_file(path)
+    content = read_file(path)
     content = content if isinstance(content, dict) else {}
     state = content.get("state_dict", content)
     tensors = _unpruned(_single_device(state if isinstance(state, dict) else {}))
