@@ -24,6 +24,28 @@ class Pairs:
         kept = np.concatenate([[0], np.cumsum(mask)])[self.starts]
         return Pairs(kept, self.rows[mask])
 
+    def contain(self, rows: np.ndarray) -> np.ndarray:
+        """Whether each of the rows [Q, K] belongs to its query."""
+        size = max(self.rows.max(initial=0), rows.max(initial=0)) + 1
+        wanted = np.arange(len(rows))[:, None] * size + rows
+        return np.isin(wanted, self._keys(size))
+
+    def joined(self, other: "Pairs") -> "Pairs":
+        """The pairs of both, each once."""
+        size = max(self.rows.max(initial=0), other.rows.max(initial=0)) + 1
+        keys = np.union1d(self._keys(size), other._keys(size))
+        starts = np.searchsorted(keys, size * np.arange(len(self.starts)))
+        return Pairs(starts, keys % size)
+
+    def _keys(self, size: int) -> np.ndarray:
+        """One number a pair, rising: query · size + row."""
+        return self.queries() * size + self.rows
+
+    def take(self, queries: np.ndarray) -> "Pairs":
+        """The pairs of these queries, which count from 0 in their new order."""
+        starts = np.concatenate([[0], np.cumsum(self.counts()[queries])])
+        return Pairs(starts, np.concatenate([self.rows[:0], *(self.of(q) for q in queries)]))
+
     def queries(self) -> np.ndarray:
         """The query of each pair, beside `rows`."""
         return np.repeat(np.arange(len(self.starts) - 1), self.counts())

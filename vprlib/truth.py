@@ -1,11 +1,11 @@
 """Which database images show the place of a query: those near it, or those on a list."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
-from vprlib.geo import Pairs, count_within
+from vprlib.geo import Pairs, count_within, pairs_within
 
 
 class Truth(Protocol):
@@ -17,6 +17,18 @@ class Truth(Protocol):
 
     def counts(self) -> np.ndarray:
         """How many database images show the place of each query [Q]."""
+        ...
+
+    def positives(self) -> Pairs:
+        """The database images that show the place of each query."""
+        ...
+
+    def no_negatives(self) -> Pairs:
+        """Those that cannot count as wrong: the positives, and what is in doubt."""
+        ...
+
+    def take(self, queries: np.ndarray) -> Self:
+        """What is right for these queries alone, in this order."""
         ...
 
     @property
@@ -41,6 +53,15 @@ class Near:
     def counts(self) -> np.ndarray:
         return count_within(self.queries, self.database, self.radius_m)
 
+    def positives(self) -> Pairs:
+        return pairs_within(self.queries, self.database, self.radius_m)
+
+    def no_negatives(self) -> Pairs:
+        return self.positives()
+
+    def take(self, queries: np.ndarray) -> "Near":
+        return Near(self.queries[queries], self.database, self.radius_m)
+
     @property
     def database_size(self) -> int:
         return len(self.database)
@@ -56,16 +77,19 @@ class Listed:
     radius_m: None = None
 
     def is_right(self, rows: np.ndarray) -> np.ndarray:
-        return self._contains(self.right, rows)
+        return self.right.contain(rows)
 
     def is_doubtful(self, rows: np.ndarray) -> np.ndarray:
-        return self._contains(self.doubtful, rows)
+        return self.doubtful.contain(rows)
 
     def counts(self) -> np.ndarray:
         return self.right.counts()
 
-    def _contains(self, pairs: Pairs, rows: np.ndarray) -> np.ndarray:
-        # one sorted key a pair: query · size + row
-        keys = pairs.queries() * self.database_size + pairs.rows
-        wanted = np.arange(len(rows))[:, None] * self.database_size + rows
-        return np.isin(wanted, keys)
+    def positives(self) -> Pairs:
+        return self.right
+
+    def no_negatives(self) -> Pairs:
+        return self.right.joined(self.doubtful)
+
+    def take(self, queries: np.ndarray) -> "Listed":
+        return Listed(self.right.take(queries), self.doubtful.take(queries), self.database_size)
