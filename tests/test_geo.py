@@ -11,7 +11,6 @@ from vprlib.geo import (
     pair_distances,
     pairs_of,
     pairs_within,
-    union,
 )
 
 ORIGIN = np.array([585_000.0, 4_477_000.0])
@@ -107,7 +106,7 @@ def test_chance_equals_the_recall_of_blind_answers() -> None:
 
 def test_a_part_of_the_pairs_holds_the_same_rows_of_its_queries() -> None:
     pairs = pairs_within(*(np.random.default_rng(s).uniform(0, 9, (20, 2)) for s in (1, 2)), 3.0)
-    part = pairs.part(slice(5, 9))
+    part = pairs.take(slice(5, 9))
     assert [part.of(q).tolist() for q in range(4)] == [pairs.of(q).tolist() for q in range(5, 9)]
     assert len(part.rows) == part.counts().sum() == pairs.counts()[5:9].sum() > 0
 
@@ -116,14 +115,14 @@ def test_pairs_of_lists_and_their_union_by_hand() -> None:
     first = pairs_of([np.array([1, 5]), np.zeros(0, np.int64), np.array([0])])
     second = pairs_of([np.array([2, 5]), np.array([7]), np.zeros(0, np.int64)])
     assert [first.of(q).tolist() for q in range(3)] == [[1, 5], [], [0]]
-    found = union(first, second)
+    found = first.joined(second)
     assert [found.of(q).tolist() for q in range(3)] == [[1, 2, 5], [7], [0]]
     assert found.rows.dtype == found.starts.dtype == np.int64
 
 
 def test_no_lists_are_no_pairs() -> None:
     assert pairs_of([]).starts.tolist() == [0]
-    assert union(pairs_of([]), pairs_of([])).rows.tolist() == []
+    assert pairs_of([]).joined(pairs_of([])).rows.tolist() == []
 
 
 def test_unknown_positions_are_locations_of_their_own() -> None:

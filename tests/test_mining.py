@@ -9,7 +9,15 @@ import pytest
 from vprlib.dialects import read_specification
 from vprlib.geo import Pairs, pairs_of
 from vprlib.index import ImageIndex
-from vprlib.mining import Candidates, MiningRules, candidates, mine, random_negatives
+from vprlib.mining import (
+    Candidates,
+    Mined,
+    MiningRules,
+    candidates,
+    mine,
+    pool_of,
+    random_negatives,
+)
 from vprlib.truth import Listed
 
 MakeIndex = Callable[..., ImageIndex]
@@ -19,9 +27,18 @@ NONE = np.full(3, -1)
 def rules(
     negatives: int = 3, pool: int = 1000, margin: float = 0.1, **others: object
 ) -> MiningRules:
-    return MiningRules(
-        negatives, pool, margin, others.get("distance", "squared"), others.get("seed", 1)
-    )
+    return MiningRules(negatives, pool, margin, **{"distance": "squared", "seed": 1} | others)
+
+
+def mined(
+    descriptor: np.ndarray,
+    database: np.ndarray,
+    found: Candidates,
+    remembered: np.ndarray,
+    rules: MiningRules,
+) -> Mined:
+    """What the first query finds in its own pool."""
+    return mine(pool_of(0, found, remembered, rules, epoch=1), descriptor, database, rules)
 
 
 def allowed(positives: list[int], near: list[int], size: int) -> Candidates:
@@ -134,7 +151,7 @@ def test_random_negatives_change_with_epoch_and_query_and_come_again() -> None:
 
 def test_a_tuple_by_hand() -> None:
     database = on_a_line(0.9, 0.5, 0.1, 0.58, 0.55, 0.7, 0.2)  # 0.5² + 0.1 = 0.35 = 0.5916²
-    found = mine(0, ORIGIN, database, allowed([0, 1], [0, 1, 2], 7), NONE, rules(), 1)
+    found = mined(ORIGIN, database, allowed([0, 1], [0, 1, 2], 7), NONE, rules())
     assert found.tuple.query == 0
     assert found.tuple.positive == 1  # the nearest of 0 and 1
     assert found.tuple.negatives.tolist() == [6, 4, 3]  # nearest first; 2 is near, 5 beyond
@@ -143,7 +160,7 @@ def test_a_tuple_by_hand() -> None:
 
 def test_only_negatives_that_violate_the_margin_are_learnt_from_but_all_are_remembered() -> None:
     database = on_a_line(0.5, 0.55, 0.7, 0.9)
-    found = mine(0, ORIGIN, database, allowed([0], [0], 4), NONE, rules(), 1)
+    found = mined(ORIGIN, database, allowed([0], [0], 4), NONE, rules())
     assert found.tuple.negatives.tolist() == [1]
     assert found.hardest.tolist() == [1, 2, 3]
 
@@ -153,13 +170,13 @@ def test_only_negatives_that_violate_the_margin_are_learnt_from_but_all_are_reme
 )
 def test_the_margin_belongs_to_the_kind_of_distance(distance: str, limit: float) -> None:
     database = on_a_line(0.5, limit - 1e-4, limit + 1e-4)
-    found = mine(0, ORIGIN, database, allowed([0], [0], 3), NONE, rules(distance=distance), 1)
+    found = mined(ORIGIN, database, allowed([0], [0], 3), NONE, rules(distance=distance))
     assert found.tuple.negatives.tolist() == [1]
 
 
 def test_nothing_that_violates_gives_no_tuple() -> None:
     database = on_a_line(0.1, 0.9, 0.8)
-    found = mine(0, ORIGIN, database, allowed([0], [0], 3), NONE, rules(), 1)
+    found = mined(ORIGIN, database, allowed([0], [0], 3), NONE, rules())
     assert found.tuple is None
     assert found.hardest.tolist() == [2, 1]
 
@@ -169,9 +186,9 @@ def test_hardest_negatives_of_last_time_are_looked_at_again() -> None:
     database = generator.uniform(1, 2, (500, 2)).astype(np.float32)
     database[0], database[437] = (0.5, 0), (0.01, 0)
     few = rules(pool=5)
-    without = mine(0, ORIGIN, database, allowed([0], [0], 500), NONE, few, 1)
+    without = mined(ORIGIN, database, allowed([0], [0], 500), NONE, few)
     assert 437 not in without.hardest
-    found = mine(0, ORIGIN, database, allowed([0], [0], 500), np.array([437, -1, -1]), few, 1)
+    found = mined(ORIGIN, database, allowed([0], [0], 500), np.array([437, -1, -1]), few)
     assert found.tuple.negatives.tolist() == [437]
     assert found.hardest[0] == 437
     assert len(found.hardest) == 3
@@ -179,7 +196,7 @@ def test_hardest_negatives_of_last_time_are_looked_at_again() -> None:
 
 def test_a_remembered_negative_is_not_counted_twice() -> None:
     database = on_a_line(0.5, 0.1, 0.2, 0.3)
-    found = mine(0, ORIGIN, database, allowed([0], [0], 4), np.array([1, 2, 1]), rules(), 1)
+    found = mined(ORIGIN, database, allowed([0], [0], 4), np.array([1, 2, 1]), rules())
     assert found.tuple.negatives.tolist() == [1, 2, 3]
 
 
@@ -189,7 +206,7 @@ def test_a_tuple_equals_the_plain_way(distance: str) -> None:
     database = generator.normal(size=(60, 5)).astype(np.float32)
     query = generator.normal(size=5).astype(np.float32)
     setting = rules(negatives=6, margin=0.5, distance=distance)
-    found = mine(0, query, database, allowed([4, 17, 30], [3, 4, 17, 30, 31], 60), NONE, setting, 1)
+    found = mined(query, database, allowed([4, 17, 30], [3, 4, 17, 30, 31], 60), NONE, setting)
     apart = [float(np.linalg.norm(row.astype(np.float64) - query)) for row in database]
     positive = min([4, 17, 30], key=lambda row: apart[row])
     outside = sorted(set(range(60)) - {3, 4, 17, 30, 31}, key=lambda row: apart[row])[:6]

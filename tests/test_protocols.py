@@ -351,7 +351,7 @@ def test_a_part_of_the_truth_says_what_the_whole_says(part, listed):
     for truth in (listed[2], Near(np.random.default_rng(2).uniform(0, 50, (5, 2)),
                                   np.random.default_rng(3).uniform(0, 50, (30, 2)), 20.0),
                   timed(queries=5, database=30)):  # fmt: skip
-        here = truth.part(part)
+        here = truth.take(part)
         assert here.is_right(rows[part]).tolist() == truth.is_right(rows)[part].tolist()
         assert here.is_doubtful(rows[part]).tolist() == truth.is_doubtful(rows)[part].tolist()
         assert here.counts().tolist() == truth.counts()[part].tolist()

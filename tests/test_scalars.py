@@ -9,7 +9,7 @@ from vprlib.params import UserError
 from vprlib.scalars import open_scalars
 from vprlib.training import EpochLog
 
-ROW = EpochLog(2, 0.5, 1e-3, 0.25, {"recall@1": 0.75})
+ROW = EpochLog(2, 0.5, 1e-3, 0.25, {"recall@1": 0.75}, 0.125)
 
 
 def test_nothing_is_written_unless_it_is_wanted(tmp_path):
@@ -46,6 +46,7 @@ def test_every_known_value_of_an_epoch_is_written(tmp_path, monkeypatch):
         ("learning_rate", 1e-3, 2),
         ("violating", 0.25, 2),
         ("recall@1", 0.75, 2),
+        ("rank_loss", 0.125, 2),
         "flushed",
         "closed",
     ]

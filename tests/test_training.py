@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from vprlib import training
+from vprlib import selection, training
 from vprlib.batches import ImageSource
 from vprlib.index import Radii
 from vprlib.losses import triplet_loss
-from vprlib.mining import Mined, Tuple
+from vprlib.mining import Candidates, Mined, Pool, Tuple
 from vprlib.model import Architecture, PlaceModel
 from vprlib.netvlad import initialise
 from vprlib.params import UserError
 from vprlib.pool_settings import PoolSettings
 from vprlib.runtime import RuntimeSettings
 from vprlib.scratch import Scratch
-from vprlib.steps import database_rows, describe_images, triplet_places
+from vprlib.steps import describe_images
 from vprlib.train_settings import TrainSettings
 from vprlib.training import EpochLog, Outcome, Trainer, make_optimizer
 from vprlib.training_data import Split, TrainingData, epoch_blocks, training_data
@@ -237,17 +237,21 @@ def test_what_was_hardest_is_handed_to_the_next_epoch(
     trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handed, kept = {}, {}
-    whole = training.mine
+    whole, whole_pool = selection.mine, selection.pool_of
 
-    def listening(query: int, *others: object) -> Mined:
-        remembered, epoch = others[3], others[5]
-        handed[epoch, query] = remembered.tolist()
-        found = whole(query, *others)
-        kept[epoch, query] = found.hardest.tolist()
+    def pool(query: int, allowed: Candidates, remembered: np.ndarray, *others: object) -> Pool:
+        handed[running.state.epoch, query] = remembered.tolist()
+        return whole_pool(query, allowed, remembered, *others)
+
+    def listening(pool: Pool, *others: object) -> Mined:
+        found = whole(pool, *others)
+        kept[running.state.epoch, pool.query] = found.hardest.tolist()
         return found
 
-    monkeypatch.setattr(training, "mine", listening)
-    trainer().run()
+    monkeypatch.setattr(selection, "pool_of", pool)
+    monkeypatch.setattr(selection, "mine", listening)
+    running = trainer()
+    running.run()
     for query in range(PLACES * ASKED):
         assert handed[1, query] == [-1, -1, -1]
         assert handed[2, query] == kept[1, query]
@@ -258,13 +262,13 @@ def test_each_epoch_counts_its_own_triplets(
 ) -> None:
     counts = {1: [0, 0], 2: [0, 0]}  # violating, looked at
     losses: dict[int, list[float]] = {1: [], 2: []}
-    whole = training.mine
+    whole = selection.mine
     running = trainer(margin=0.02)
 
     def listening(*given: object) -> Mined:
         found = whole(*given)
-        counts[given[-1]][0] += len(found.tuple.negatives) if found.tuple else 0
-        counts[given[-1]][1] += len(found.hardest)
+        counts[running.state.epoch][0] += len(found.tuple.negatives) if found.tuple else 0
+        counts[running.state.epoch][1] += len(found.hardest)
         return found
 
     def loss(*given: object) -> torch.Tensor:
@@ -272,7 +276,7 @@ def test_each_epoch_counts_its_own_triplets(
         losses[running.state.epoch].append(value.item() * len(given[2]))
         return value
 
-    monkeypatch.setattr(training, "mine", listening)
+    monkeypatch.setattr(selection, "mine", listening)
     monkeypatch.setattr(training, "triplet_loss", loss)
     for row in running.run().log[1:]:
         violating, looked_at = counts[row.epoch]
@@ -283,7 +287,7 @@ def test_each_epoch_counts_its_own_triplets(
 def test_an_epoch_in_which_nothing_violates_the_margin_goes_by(
     trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "mine", lambda *_: Mined(None, np.array([1, 2])))
+    monkeypatch.setattr(selection, "mine", lambda *_: Mined(None, np.array([1, 2])))
     running = trainer(epochs=1)
     outcome = running.run()
     assert (outcome.log[1].loss, outcome.log[1].violating) == (0.0, 0.0)
@@ -410,7 +414,7 @@ def test_statistics_of_batch_normalisation_keep_their_bytes(
 def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float, float]]) -> None:
     """Validation that gives these (R@5, R@1), epoch by epoch."""
     upcoming = iter(scores)
-    monkeypatch.setattr(Trainer, "_validate", lambda self: recalls(*next(upcoming)))
+    monkeypatch.setattr(Trainer, "_validate", lambda self: (recalls(*next(upcoming)), None))
 
 
 def test_training_stops_after_so_many_epochs_without_a_better_one(
@@ -458,28 +462,6 @@ def test_validation_equals_the_plain_way(
     assert found["recall@20"] == 1.0
 
 
-STEP = [Tuple(7, 5, np.array([9, 2])), Tuple(3, 2, np.array([4])), Tuple(0, 9, np.array([5, 4]))]
-
-
-def test_a_step_needs_each_database_image_once() -> None:
-    assert database_rows(STEP).tolist() == [2, 4, 5, 9]
-
-
-def test_places_of_triplets_equal_the_loop_over_tuples() -> None:
-    images = [("query", t.query) for t in STEP]
-    images += [("database", row) for row in database_rows(STEP).tolist()]
-    twin = [
-        (
-            images.index(("query", t.query)),
-            images.index(("database", t.positive)),
-            images.index(("database", int(n))),
-        )
-        for t in STEP
-        for n in t.negatives
-    ]
-    assert list(zip(*(side.tolist() for side in triplet_places(STEP)), strict=True)) == twin
-
-
 def test_images_of_mixed_sizes_are_described_in_their_order(
     slim: str, cpu: torch.device, noise: Callable[..., np.ndarray]
 ) -> None:
@@ -501,7 +483,7 @@ def test_a_step_learns_from_the_loss_of_its_triplets(
     running.state.epoch = 1
     step = [Tuple(0, 1, np.array([3, 6])), Tuple(5, 8, np.array([1, 3]))]
     pixels = [source.pixels(row) for source, row in running._images(step)]
-    running._learn(step, pixels)
+    running._learn([step], iter([pixels]))
     twin, total = a_model(), 0.0
     for t in step:
         rows = [data.train.queries.pixels(t.query)]

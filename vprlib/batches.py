@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -20,6 +21,10 @@ PIXELS_A_BATCH = 2**21
 IMAGES_A_BATCH = 32
 
 
+class HasPixels(Protocol):
+    def pixels(self, row: int) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class ImageSource:
     """The images of one index on disk, and how they become pixels."""
@@ -27,6 +32,9 @@ class ImageSource:
     index: ImageIndex
     folder: Path
     settings: ImageSettings
+
+    def take(self, rows: np.ndarray) -> "ImageSource":
+        return ImageSource(self.index.take(rows), self.folder, self.settings)
 
     def sizes(self) -> np.ndarray:
         """Width and height of each image as the network sees it [N, 2]."""
@@ -97,7 +105,7 @@ def groups_ahead(sources: Sequence[ImageSource], images: int, runtime: RuntimeSe
 
 
 def decode_ahead(
-    groups: Iterable[Sequence[tuple[ImageSource, int]]], workers: int, ahead: int
+    groups: Iterable[Sequence[tuple[HasPixels, int]]], workers: int, ahead: int
 ) -> Iterator[list[np.ndarray]]:
     """The images of each group, in order, while threads decode the next `ahead` groups."""
     waiting: deque[list[Future[np.ndarray]]] = deque()

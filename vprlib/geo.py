@@ -28,10 +28,30 @@ class Pairs:
         kept = np.concatenate([[0], np.cumsum(mask)])[self.starts]
         return Pairs(kept, self.rows[mask])
 
-    def part(self, queries: slice) -> "Pairs":
-        """The pairs of consecutive queries."""
-        starts = self.starts[queries.start : queries.stop + 1]
-        return Pairs(starts - starts[0], self.rows[starts[0] : starts[-1]])
+    def contain(self, rows: np.ndarray) -> np.ndarray:
+        """Whether each of the rows [Q, K] belongs to its query."""
+        size = max(self.rows.max(initial=0), rows.max(initial=0)) + 1
+        wanted = np.arange(len(rows))[:, None] * size + rows
+        return np.isin(wanted, self._keys(size))
+
+    def joined(self, other: "Pairs") -> "Pairs":
+        """The pairs of both, each once."""
+        size = max(self.rows.max(initial=0), other.rows.max(initial=0)) + 1
+        keys = np.union1d(self._keys(size), other._keys(size))
+        starts = np.searchsorted(keys, size * np.arange(len(self.starts)))
+        return Pairs(starts, keys % size)
+
+    def _keys(self, size: int) -> np.ndarray:
+        """One number a pair, rising: query · size + row."""
+        return self.queries() * size + self.rows
+
+    def take(self, queries: np.ndarray | slice) -> "Pairs":
+        """The pairs of these queries, which count from 0 in their new order."""
+        queries = np.arange(len(self.starts) - 1)[queries]
+        counts = self.counts()[queries]
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        shifts = np.repeat(self.starts[queries] - starts[:-1], counts)
+        return Pairs(starts, self.rows[shifts + np.arange(starts[-1])])
 
     def queries(self) -> np.ndarray:
         """The query of each pair, beside `rows`."""
@@ -48,12 +68,6 @@ def pairs_of(rows: Sequence[np.ndarray]) -> Pairs:
     """The database rows of each query, given one rising array a query."""
     starts = np.concatenate([[0], np.cumsum([len(found) for found in rows])]).astype(np.int64)
     return Pairs(starts, np.concatenate([np.zeros(0, np.int64), *rows]))
-
-
-def union(first: Pairs, second: Pairs) -> Pairs:
-    """Pairs that are in either; both speak of the same queries."""
-    queries = range(len(first.starts) - 1)
-    return pairs_of([np.union1d(first.of(query), second.of(query)) for query in queries])
 
 
 def count_within(queries: np.ndarray, database: np.ndarray, radius_m: float) -> np.ndarray:

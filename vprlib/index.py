@@ -37,6 +37,15 @@ class ImageIndex:
     def __len__(self) -> int:
         return len(self.names)
 
+    def take(self, rows: np.ndarray) -> "ImageIndex":
+        """These images alone, in this order."""
+        return ImageIndex(
+            self.set_name,
+            [self.names[row] for row in rows],
+            *(getattr(self, name)[rows] for name in _ARRAYS),
+            extra={name: values[rows] for name, values in self.extra.items()},
+        )
+
     def opened(self, row: int) -> Opened:
         """What parsing saw of one image."""
         box = tuple(self.extra["box"][row].tolist()) if "box" in self.extra else None

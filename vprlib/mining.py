@@ -1,15 +1,21 @@
-"""Chooses the training tuples: the nearest positive and the hardest negatives of each query."""
+"""A query's training tuple: its positive and its negatives, the hardest or random ones."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from vprlib.geo import Pairs, pair_distances, pairs_within, union
+from vprlib.augmentation import UNCHANGED, Change
+from vprlib.draws import Draw, generator
+from vprlib.geo import Pairs, pair_distances, pairs_within
 from vprlib.index import ImageIndex
 from vprlib.losses import Distance, margin_for
 from vprlib.truth import Listed
 
 SAME_SPOT_M = 1.0
+# full: by descriptors of the whole database; partial: by those of a sample; random: blindly
+Mining = Literal["full", "partial", "random"]
+Positive = Literal["nearest", "random"]  # nearest by descriptors
 
 
 @dataclass(frozen=True)
@@ -25,13 +31,31 @@ class Candidates:
         has_negative = self.near.counts() < self.database_size
         return np.flatnonzero((self.positives.counts() > 0) & has_negative)
 
+    def without_self(self) -> "Candidates":
+        """Where the queries are the database: no image is its own positive.
+
+        It is never its own negative, being as near as can be.
+        """
+        is_other = self.positives.rows != self.positives.queries()
+        return Candidates(self.positives.keep(is_other), self.near, self.database_size)
+
 
 @dataclass(frozen=True)
 class Tuple:
-    """Rows of one query, its positive and its violating negatives, nearest first."""
+    """Rows of one query, its positive and its negatives: violating ones, nearest first."""
 
     query: int
     positive: int
+    negatives: np.ndarray
+    change: Change = UNCHANGED  # of all its images
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Whom one query is compared with."""
+
+    query: int
+    positives: np.ndarray
     negatives: np.ndarray
 
 
@@ -48,6 +72,9 @@ class MiningRules:
     margin: float
     distance: Distance
     seed: int
+    kind: Mining = "full"
+    positive: Positive = "nearest"
+    skip: int = 0  # so many of the hardest negatives are not learnt from
 
 
 def candidates(
@@ -63,7 +90,7 @@ def candidates(
     Where lists are the truth, they name the positives; what is right or doubtful is no negative.
     """
     if listed is not None:
-        return Candidates(listed.training, union(listed.right, listed.doubtful), len(database))
+        return Candidates(listed.training, listed.no_negatives(), len(database))
     near = pairs_within(queries.positions, database.positions, negative_radius_m)
     positives = pairs_within(queries.positions, database.positions, positive_radius_m)
     if exclude_same_spot:
@@ -75,44 +102,67 @@ def candidates(
     return Candidates(positives, near, len(database))
 
 
-def mine(
+def pool_of(
     query: int,
-    query_descriptor: np.ndarray,
-    database: np.ndarray,
     allowed: Candidates,
     remembered: np.ndarray,
     rules: MiningRules,
     epoch: int,
+    sample: np.ndarray | None = None,
+) -> Pool:
+    """Whom a query is compared with; `sample` goes in place of random negatives of its own."""
+    positives = allowed.positives.of(query)
+    if rules.positive == "random":
+        positives = generator(Draw.POSITIVE, rules.seed, epoch, query).choice(positives, 1)
+    if sample is None:
+        negatives = random_negatives(allowed, query, rules, epoch)
+    else:
+        negatives = np.setdiff1d(sample, allowed.near.of(query), assume_unique=True)
+    return Pool(query, positives, np.union1d(negatives, remembered[remembered >= 0]))
+
+
+def mine(
+    pool: Pool, query_descriptor: np.ndarray, database: np.ndarray, rules: MiningRules
 ) -> Mined:
     """The tuple of one query from descriptors [D] and [N, D], and its hardest negatives."""
-    positive, to_positive = _nearest_positive(query, query_descriptor, database, allowed)
-    pool = random_negatives(allowed, query, rules, epoch)
-    pool = np.union1d(pool, remembered[remembered >= 0])
-    to_pool = _distances(query_descriptor, database[pool])
-    hardest = np.lexsort((pool, to_pool))[: rules.negatives]
-    is_violating = _violates(to_pool[hardest], to_positive, rules)
-    negatives = pool[hardest[is_violating]]
-    found = Tuple(query, positive, negatives) if len(negatives) else None
-    return Mined(found, pool[hardest])
+    positive, to_positive = _nearest_positive(pool, query_descriptor, database)
+    to_pool = _distances(query_descriptor, database[pool.negatives])
+    hardest = np.lexsort((pool.negatives, to_pool))[: rules.skip + rules.negatives]
+    looked_at = hardest[rules.skip :]
+    is_violating = _violates(to_pool[looked_at], to_positive, rules)
+    negatives = pool.negatives[looked_at[is_violating]]
+    found = Tuple(pool.query, positive, negatives) if len(negatives) else None
+    return Mined(found, pool.negatives[hardest])
+
+
+def blind_tuple(pool: Pool) -> Tuple:
+    """The tuple of a pool that holds one positive and few negatives: all are kept."""
+    return Tuple(pool.query, int(pool.positives[0]), pool.negatives)
 
 
 def random_negatives(allowed: Candidates, query: int, rules: MiningRules, epoch: int) -> np.ndarray:
     """Distinct random rows that are not near the query, rising; all where there are fewer."""
+    count = rules.negatives if rules.kind == "random" else rules.pool
     near = allowed.near.of(query)
     available = allowed.database_size - len(near)
-    generator = np.random.default_rng([rules.seed, epoch, query])
-    picks = generator.choice(available, min(rules.pool, available), replace=False)
+    draw = np.random.default_rng([rules.seed, epoch, query])
+    picks = draw.choice(available, min(count, available), replace=False)
     # the i-th row that is not near: shift past the near rows before it
     return np.sort(picks + np.searchsorted(near - np.arange(len(near)), picks, side="right"))
 
 
+def block_sample(database_size: int, rules: MiningRules, epoch: int, block: int) -> np.ndarray:
+    """Distinct random rows, rising, that all queries of a block take their negatives from."""
+    draw = generator(Draw.SAMPLE, rules.seed, epoch, block)
+    return np.sort(draw.choice(database_size, min(rules.pool, database_size), replace=False))
+
+
 def _nearest_positive(
-    query: int, descriptor: np.ndarray, database: np.ndarray, allowed: Candidates
+    pool: Pool, descriptor: np.ndarray, database: np.ndarray
 ) -> tuple[int, float]:
-    rows = allowed.positives.of(query)
-    distances = _distances(descriptor, database[rows])
+    distances = _distances(descriptor, database[pool.positives])
     best = int(np.argmin(distances))
-    return int(rows[best]), float(distances[best])
+    return int(pool.positives[best]), float(distances[best])
 
 
 def _violates(to_negatives: np.ndarray, to_positive: float, rules: MiningRules) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 
-from vprlib.geo import Pairs, pairs_within
+from vprlib.geo import Pairs
 from vprlib.index import ImageIndex
 from vprlib.params import UserError
 from vprlib.recall import Protocol, RecallSettings, Result, evaluate, is_right, named, recall_at
@@ -33,15 +33,19 @@ class AnotherTime:
         return self.database_times[rows] == self.query_times[:, None]
 
     def counts(self) -> np.ndarray:
-        pairs = pairs_within(self.near.queries, self.near.database, self.near.radius_m)
-        return pairs.keep(self._differ(pairs)).counts()
+        return self.positives().counts()
 
-    def _differ(self, pairs: Pairs) -> np.ndarray:
-        return self.database_times[pairs.rows] != self.query_times[pairs.queries()]
+    def positives(self) -> Pairs:
+        pairs = self.near.positives()
+        differ = self.database_times[pairs.rows] != self.query_times[pairs.queries()]
+        return pairs.keep(differ)
 
-    def part(self, queries: slice) -> Self:
+    def no_negatives(self) -> Pairs:
+        return self.near.positives()
+
+    def take(self, queries: np.ndarray | slice) -> Self:
         times = self.query_times[queries]
-        return replace(self, near=self.near.part(queries), query_times=times)
+        return replace(self, near=self.near.take(queries), query_times=times)
 
     @property
     def most_doubtful(self) -> int:
@@ -122,7 +126,7 @@ def rank(
     count = depth(protocol, columns, truth)
     kept, precisions = [], []
     for part, found in search_parts(queries, database, count, runtime.memory_bytes, runtime.cores):
-        here = truth.part(part)
+        here = truth.take(part)
         allowed = ~here.is_doubtful(found.rows)
         if protocol == "tokyo247":
             allowed &= is_first(found.rows // TILES)

@@ -32,7 +32,7 @@ def open_scalars(folder: Path, is_wanted: bool) -> Iterator[OnEpoch]:
 
     def write(row: EpochLog) -> None:
         known = {"loss": row.loss, "learning_rate": row.learning_rate, "violating": row.violating}
-        for name, value in {**known, **row.recalls}.items():
+        for name, value in {**known, **row.recalls, "rank_loss": row.rank_loss}.items():
             if value is not None:
                 writer.add_scalar(name, value, row.epoch)
         writer.flush()

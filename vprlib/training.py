@@ -1,31 +1,31 @@
 """Weakly supervised training by triplets, going on where it was interrupted."""
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+import math
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vprlib.artifacts import scratch_array
+from vprlib.augmentation import ChangedSource
 from vprlib.backbones import trainable_children
-from vprlib.batches import ImageSource, decode_ahead, groups_ahead
+from vprlib.batches import HasPixels, ImageSource, decode_ahead, groups_ahead
 from vprlib.describe import describe_into
 from vprlib.losses import triplet_loss
-from vprlib.mining import Tuple, mine
 from vprlib.model import PlaceModel
 from vprlib.params import UserError
 from vprlib.progress import progress
-from vprlib.recall import recall_at
 from vprlib.runtime import RuntimeSettings
 from vprlib.scratch import Scratch
-from vprlib.search import search
-from vprlib.steps import database_rows, describe_images, triplet_places
+from vprlib.selection import Block, select
+from vprlib.steps import Part, Step, as_steps, database_images, describe_images, triplet_places
 from vprlib.train_settings import TrainSettings
 from vprlib.training_data import TrainingData, epoch_blocks
-
-VALIDATION_NS = (1, 5, 10, 20)
+from vprlib.validation import Validation, validate
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class EpochLog:
     epoch: int
     loss: float | None
     learning_rate: float | None
-    violating: float | None  # share of the nearest negatives that violate the margin
+    violating: float | None  # share of the negatives mined that violate the margin
     recalls: dict[str, float]
+    rank_loss: float | None = None
 
     @property
     def score(self) -> tuple[float, float]:
@@ -56,7 +57,7 @@ class State:
 
     weights: dict[str, Tensor]
     best_weights: dict[str, Tensor]
-    hardest: Tensor  # [Q, negatives] database rows remembered, -1 for none
+    hardest: Tensor  # [Q, n] database rows remembered, -1 for none
     optimizer: dict[str, object] | None = None
     epoch: int = 0
     block: int = 0
@@ -99,7 +100,7 @@ class Trainer:
         for row in self.state.rows():
             on_epoch(row)
         if not self.state.log:
-            self._finish_epoch(EpochLog(0, None, None, None, self._validate()))
+            self._finish_epoch(EpochLog(0, None, None, None, *self._validate()))
         while not self._is_done():
             self._run_epoch()
         log = self.state.rows()
@@ -121,9 +122,9 @@ class Trainer:
             if state.block < len(blocks):
                 self._save()
         loss = state.loss_sum / max(1, state.triplets)
-        violating = state.triplets / max(1, state.looked_at)
+        violating = state.triplets / state.looked_at if state.looked_at else None
         rate = self.settings.rate_at(state.epoch)
-        self._finish_epoch(EpochLog(state.epoch, loss, rate, violating, self._validate()))
+        self._finish_epoch(EpochLog(state.epoch, loss, rate, violating, *self._validate()))
 
     def _finish_epoch(self, row: EpochLog) -> None:
         state = self.state
@@ -138,65 +139,66 @@ class Trainer:
 
     def _run_block(self, block: np.ndarray) -> None:
         steps = self._mine(block)
-        wanted = (self._images(step) for step in steps)
-        images = decode_ahead(wanted, self.runtime.workers, self._steps_ahead())
+        wanted = (self._images(part) for step in steps for part in step)
         label = f"epoch {self.state.epoch}: learning"
-        for step, pixels in progress(zip(steps, images, strict=True), len(steps), label, "step"):
-            self._learn(step, pixels)
+        with closing(decode_ahead(wanted, self.runtime.workers, self._parts_ahead())) as images:
+            for step in progress(steps, len(steps), label, "step"):
+                self._learn(step, images)
         if not all(torch.isfinite(p).all() for p in self.model.parameters()):
             raise self._diverged("a weight became NaN or infinite")
 
-    def _mine(self, block: np.ndarray) -> list[list[Tuple]]:
-        """The tuples of each step, by the descriptors of the weights as they are now."""
-        state, train = self.state, self.data.train
-        database = self._describe("database", train.database, None)
-        queries = self._describe("queries", train.queries, block)
-        steps, rules, allowed = [], self.settings.rules(), self.data.candidates
-        size = self.settings.queries_a_step
-        chunks = [block[start : start + size] for start in range(0, len(block), size)]
-        for chunk in progress(chunks, len(chunks), f"epoch {state.epoch}: mining", "step"):
-            tuples = []
-            for query in chunk.tolist():
-                remembered = state.hardest[query].numpy()
-                found = mine(
-                    query, queries[query], database, allowed, remembered, rules, state.epoch
-                )
-                self._remember(query, found.hardest)
-                tuples += [found.tuple] if found.tuple else []
-            steps += [tuples] if tuples else []
-        return steps
+    def _mine(self, queries: np.ndarray) -> list[Step]:
+        """The steps of a block, by the descriptors of the weights as they are now."""
+        state, settings = self.state, self.settings
+        block = Block(queries, state.epoch, state.block)
+        rules, augmentation = settings.rules(), settings.augmentation()
+        mined = select(block, self.data, state.hardest.numpy(), rules, self._describe)
+        found = []
+        for query, seen in zip(queries.tolist(), mined, strict=True):
+            self._remember(query, seen.hardest)
+            change = augmentation.of(query, state.epoch)
+            found.append(replace(seen.tuple, change=change) if seen.tuple else None)
+        return as_steps(found, settings.queries_a_step, settings.accumulate)
 
     def _remember(self, query: int, hardest: np.ndarray) -> None:
         self.state.hardest[query] = -1
         self.state.hardest[query, : len(hardest)] = torch.from_numpy(hardest)
-        self.state.looked_at += len(hardest)
+        self.state.looked_at += max(0, len(hardest) - self.settings.skip_hardest)
 
-    def _steps_ahead(self) -> int:
+    def _parts_ahead(self) -> int:
         train, settings = self.data.train, self.settings
         images = settings.queries_a_step * (2 + settings.negatives)
+        largest = max(1.0, settings.jitter[1] if settings.jitter else 1.0)
+        images = math.ceil(images * largest**2)
         return groups_ahead([train.database, train.queries], images, self.runtime)
 
-    def _images(self, step: Sequence[Tuple]) -> list[tuple[ImageSource, int]]:
-        """Queries first, then each database image of the step once."""
+    def _images(self, part: Part) -> list[tuple[HasPixels, int]]:
+        """Queries first, then each database image of the part once."""
         train = self.data.train
-        return [(train.queries, t.query) for t in step] + [
-            (train.database, row) for row in database_rows(step).tolist()
+        return [(ChangedSource(train.queries, t.change), t.query) for t in part] + [
+            (ChangedSource(train.database, change), row) for row, change in database_images(part)
         ]
 
-    def _learn(self, step: Sequence[Tuple], pixels: list[np.ndarray]) -> None:
+    def _learn(self, step: Step, images: Iterator[list[np.ndarray]]) -> None:
+        """Moves the optimiser by the loss of all parts over their number of negatives."""
+        self.state.step += 1
+        negatives = sum(len(t.negatives) for part in step for t in part)
+        self.optimizer.zero_grad(set_to_none=True)
+        for part in step:
+            self._add_gradient(part, next(images), negatives)
+        self.optimizer.step()
+
+    def _add_gradient(self, part: Part, pixels: list[np.ndarray], negatives: int) -> None:
         state, settings = self.state, self.settings
         vectors = describe_images(self.model, pixels, self.device)
-        query, positive, negative = triplet_places(step)
+        query, positive, negative = triplet_places(part)
         loss = triplet_loss(
             vectors[query], vectors[positive], vectors[negative], settings.margin, settings.distance
         )
         value = loss.item()
-        state.step += 1
         if not np.isfinite(value):
             raise self._diverged(f"the loss became {value}")
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        (loss * (len(negative) / negatives)).backward()
         state.loss_sum += value * len(negative)
         state.triplets += len(negative)
 
@@ -207,15 +209,8 @@ class Trainer:
             f" (now {self.settings.learning_rate:g}) and run again."
         )
 
-    def _validate(self) -> dict[str, float]:
-        val = self.data.val
-        queries = self._describe("val-queries", val.queries, None)
-        database = self._describe("val-database", val.database, None)
-        found = search(
-            queries, database, max(VALIDATION_NS), self.runtime.memory_bytes, self.runtime.cores
-        )
-        right = self.data.val_truth.is_right(found.rows)
-        return {f"recall@{n}": value for n, value in recall_at(right, VALIDATION_NS).items()}
+    def _validate(self) -> Validation:
+        return validate(self.data, self.settings.rank_loss(), self._describe, self.runtime)
 
     def _describe(self, name: str, source: ImageSource, rows: np.ndarray | None) -> np.ndarray:
         """Descriptors by row, on disk below the scratch folder: a set need not fit into memory."""
@@ -230,7 +225,8 @@ class Trainer:
         return {name: t.detach().cpu().clone() for name, t in self.model.state_dict().items()}
 
     def _fresh(self) -> State:
-        shape = (len(self.data.train.queries.index), self.settings.negatives)
+        kept = self.settings.skip_hardest + self.settings.negatives
+        shape = (len(self.data.train.queries.index), kept)
         weights = self._weights()
         return State(weights, weights, torch.full(shape, -1, dtype=torch.int64))
 

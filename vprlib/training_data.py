@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vprlib.batches import ImageSource
+from vprlib.draws import Draw, generator
 from vprlib.index import Radii
 from vprlib.mining import Candidates, candidates
 from vprlib.params import UserError
@@ -22,8 +23,8 @@ class Split:
 class TrainingData:
     train: Split
     candidates: Candidates
-    val: Split
-    val_truth: Truth
+    val: Split  # with the queries that are asked each epoch
+    val_truth: Truth  # of those
 
 
 def training_data(
@@ -35,6 +36,13 @@ def training_data(
     listed: Listed | None = None,
 ) -> TrainingData:
     """Who may be whose positive and negative; a sentence where no query could learn anything."""
+    is_own = settings.train_queries == "database"
+    if is_own and listed is not None:
+        raise UserError(
+            f"train.train_queries is 'database', but {train.queries.index.set_name} lists what is"
+            " right for its queries alone: set it to queries, or give positions."
+        )
+    train = Split(train.database, train.database) if is_own else train
     positive_m = settings.positive_radius_m or radii.training_m
     negative_m = settings.negative_radius_m or radii.positive_m
     allowed = candidates(
@@ -45,6 +53,7 @@ def training_data(
         settings.exclude_same_spot,
         listed,
     )
+    allowed = allowed.without_self() if is_own else allowed
     if not len(allowed.trainable()):
         needed = f"a database image within {positive_m:g} m and one beyond {negative_m:g} m"
         if listed is not None:
@@ -53,7 +62,18 @@ def training_data(
             f"no query of {train.queries.index.set_name} can be trained on: none has both"
             f" {needed}; check the positions, or widen train.positive_radius_m."
         )
+    asked = validation_queries(len(val.queries.index), settings)
+    if asked is not None:
+        val, val_truth = Split(val.database, val.queries.take(asked)), val_truth.take(asked)
     return TrainingData(train, allowed, val, val_truth)
+
+
+def validation_queries(count: int, settings: TrainSettings) -> np.ndarray | None:
+    """Rows of those that are asked, rising, the same each epoch; none where all are."""
+    if settings.val_queries is None or settings.val_queries >= count:
+        return None
+    draw = generator(Draw.VALIDATION, settings.seed)
+    return np.sort(draw.choice(count, settings.val_queries, replace=False))
 
 
 def epoch_blocks(queries: np.ndarray, epoch: int, settings: TrainSettings) -> list[np.ndarray]:

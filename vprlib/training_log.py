@@ -3,22 +3,20 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from vprlib.plots import training_curves
-from vprlib.training import VALIDATION_NS, EpochLog, Outcome
+from vprlib.training import EpochLog, Outcome
 from vprlib.training_data import TrainingData
+from vprlib.validation import VALIDATION_NS
 
 _RECALLS = tuple(f"recall@{n}" for n in VALIDATION_NS)
-COLUMNS = ("epoch", "loss", "learning_rate", "violating", *_RECALLS)
+COLUMNS = ("epoch", "loss", "learning_rate", "violating", *_RECALLS, "rank_loss")
 
 
 def rows(log: Sequence[EpochLog]) -> Iterator[tuple[object, ...]]:
     """One row an epoch, beneath COLUMNS; epoch 0 has no loss."""
     for row in log:
-        known = (row.loss, row.learning_rate, row.violating)
-        yield (
-            row.epoch,
-            *("" if value is None else value for value in known),
-            *(row.recalls[name] for name in _RECALLS),
-        )
+        recalls = (row.recalls[name] for name in _RECALLS)
+        values = (row.epoch, row.loss, row.learning_rate, row.violating, *recalls, row.rank_loss)
+        yield tuple("" if value is None else value for value in values)
 
 
 def summarise(outcome: Outcome, data: TrainingData) -> dict[str, object]:
@@ -28,9 +26,13 @@ def summarise(outcome: Outcome, data: TrainingData) -> dict[str, object]:
         "epochs": outcome.log[-1].epoch,
         "queries": trained,
         "queries_left_out": len(data.train.queries.index) - trained,
-        "val_start": outcome.log[0].recalls,
-        "val_best": outcome.best.recalls,
+        "val_start": _validation(outcome.log[0]),
+        "val_best": _validation(outcome.best),
     }
+
+
+def _validation(row: EpochLog) -> dict[str, float]:
+    return row.recalls | ({} if row.rank_loss is None else {"rank_loss": row.rank_loss})
 
 
 def plot(log: Sequence[EpochLog]) -> bytes:

@@ -5,7 +5,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from vprlib.geo import Pairs, count_within
+from vprlib.geo import Pairs, count_within, pairs_within
 
 
 class Truth(Protocol):
@@ -23,8 +23,16 @@ class Truth(Protocol):
         """How many database images show the place of each query [Q]."""
         ...
 
-    def part(self, queries: slice) -> Self:
-        """The same for some of the queries."""
+    def positives(self) -> Pairs:
+        """The database images that show the place of each query."""
+        ...
+
+    def no_negatives(self) -> Pairs:
+        """Those that cannot count as wrong: the positives, and what is in doubt."""
+        ...
+
+    def take(self, queries: np.ndarray | slice) -> Self:
+        """The same for these queries alone, in this order."""
         ...
 
     @property
@@ -57,7 +65,13 @@ class Near:
     def counts(self) -> np.ndarray:
         return count_within(self.queries, self.database, self.radius_m)
 
-    def part(self, queries: slice) -> Self:
+    def positives(self) -> Pairs:
+        return pairs_within(self.queries, self.database, self.radius_m)
+
+    def no_negatives(self) -> Pairs:
+        return self.positives()
+
+    def take(self, queries: np.ndarray | slice) -> Self:
         return replace(self, queries=self.queries[queries])
 
     @property
@@ -80,24 +94,24 @@ class Listed:
     radius_m: None = None
 
     def is_right(self, rows: np.ndarray) -> np.ndarray:
-        return self._contains(self.right, rows)
+        return self.right.contain(rows)
 
     def is_doubtful(self, rows: np.ndarray) -> np.ndarray:
-        return self._contains(self.doubtful, rows)
+        return self.doubtful.contain(rows)
 
     def counts(self) -> np.ndarray:
         return self.right.counts()
 
-    def part(self, queries: slice) -> Self:
+    def positives(self) -> Pairs:
+        return self.right
+
+    def no_negatives(self) -> Pairs:
+        return self.right.joined(self.doubtful)
+
+    def take(self, queries: np.ndarray | slice) -> Self:
         lists = ("right", "doubtful", "training")
-        return replace(self, **{name: getattr(self, name).part(queries) for name in lists})
+        return replace(self, **{name: getattr(self, name).take(queries) for name in lists})
 
     @property
     def most_doubtful(self) -> int:
         return int(self.doubtful.counts().max(initial=0))
-
-    def _contains(self, pairs: Pairs, rows: np.ndarray) -> np.ndarray:
-        # one sorted key a pair: query · size + row
-        keys = pairs.queries() * self.database_size + pairs.rows
-        wanted = np.arange(len(rows))[:, None] * self.database_size + rows
-        return np.isin(wanted, keys)

@@ -1,0 +1,108 @@
+"""The rank loss: by how much random negatives fail to lie behind the nearest positive."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vprlib.draws import Draw, generator
+from vprlib.geo import Pairs
+from vprlib.losses import Distance, margin_for
+from vprlib.search import Neighbors
+from vprlib.truth import Truth
+
+
+@dataclass(frozen=True)
+class RankLoss:
+    negatives: int  # random ones a query; all where there are fewer
+    margin: float
+    distance: Distance
+    seed: int
+
+
+def rank_loss(
+    queries: np.ndarray,
+    database: np.ndarray,
+    found: Neighbors,
+    truth: Truth,
+    settings: RankLoss,
+    memory_bytes: int,
+) -> float | None:
+    """Mean over queries of the mean over negatives of max(min d(positive) + m − d(negative), 0).
+
+    Queries without a positive or a negative are left out; none where all are. Negatives are those
+    that come first in one random order of the database, so that queries share their images.
+    """
+    to_positive = nearest_positives(queries, database, found, truth)
+    excluded = truth.no_negatives()
+    order = generator(Draw.RANKING, settings.seed).permutation(truth.database_size)
+    order = order[: settings.negatives + int(excluded.counts().max(initial=0))]
+    # a quarter of the budget for a block's descriptors, or for its distances and masks
+    size = max(1, memory_bytes // 4 // max(4 * database.shape[1], 64 * len(order)))
+    losses = [
+        _losses(
+            queries[start : start + size],
+            to_positive[start : start + size],
+            database,
+            order,
+            excluded.take(np.arange(start, min(start + size, len(to_positive)))),
+            settings,
+            memory_bytes,
+        )
+        for start in range(0, len(to_positive), size)
+    ]
+    known = np.concatenate([np.zeros(0), *losses])
+    known = known[~np.isnan(known)]
+    return float(known.mean()) if len(known) else None
+
+
+def nearest_positives(
+    queries: np.ndarray, database: np.ndarray, found: Neighbors, truth: Truth
+) -> np.ndarray:
+    """Distance to the nearest positive of each query [Q]; NaN where there is none.
+
+    `found` knows it for all queries but those with no positive among their neighbors.
+    """
+    right = truth.is_right(found.rows)
+    distances = np.where(right, found.distances, np.inf).min(axis=1, initial=np.inf)
+    positives = truth.positives()
+    for query in np.flatnonzero(np.isinf(distances)):
+        rows = positives.of(query)
+        offsets = database[rows] - queries[query]
+        distances[query] = np.linalg.norm(offsets, axis=1).min() if len(rows) else np.nan
+    return distances
+
+
+def _losses(
+    queries: np.ndarray,
+    to_positive: np.ndarray,
+    database: np.ndarray,
+    order: np.ndarray,
+    excluded: Pairs,
+    settings: RankLoss,
+    memory_bytes: int,
+) -> np.ndarray:
+    """The loss of each query of a block [q]; NaN without a positive or without a negative."""
+    is_negative = ~excluded.contain(np.broadcast_to(order, (len(queries), len(order))))
+    is_negative &= is_negative.cumsum(axis=1) <= settings.negatives
+    squared = _squared(queries, database, order, memory_bytes)  # q R
+    power = 2 if settings.distance == "squared" else 1
+    limit = to_positive**power + margin_for(settings.margin, settings.distance)
+    gaps = limit[:, None] - (squared if power == 2 else np.sqrt(squared))
+    sums = np.where(is_negative, np.maximum(gaps, 0), 0).sum(axis=1)
+    counts = is_negative.sum(axis=1)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def _squared(
+    queries: np.ndarray, database: np.ndarray, rows: np.ndarray, memory_bytes: int
+) -> np.ndarray:
+    """Squared distances [q, R] as |q|² + |d|² − 2 q·d: good to 1e-6, enough for a mean."""
+    one = torch.from_numpy(np.ascontiguousarray(queries))
+    size = max(1, memory_bytes // 4 // (4 * database.shape[1]))
+    parts = []
+    for start in range(0, len(rows), size):
+        other = torch.from_numpy(database[rows[start : start + size]])
+        squares = one.square().sum(dim=1)[:, None] + other.square().sum(dim=1)
+        parts.append((squares - 2 * one @ other.T).clamp(min=0).numpy())
+    return np.concatenate([np.zeros((len(queries), 0), np.float32), *parts], axis=1)
