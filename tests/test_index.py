@@ -96,3 +96,12 @@ def test_damaged_images_are_counted_and_named_with_their_reasons(tmp_path: Path)
     sentence = str(caught.value)
     assert sentence.startswith(f"3 of 4 images below {tmp_path} cannot be used: cut.jpg is trunc")
     assert "empty.jpg is empty (zero bytes); text.jpg is not an image; replace them" in sentence
+
+
+def test_some_images_of_an_index_keep_all_that_is_known_of_them(index_at: MakeIndex) -> None:
+    index = index_at([[0, 0], [1, 0], [2, 0]], {"time": np.array([5.0, 6.0, 7.0])})
+    taken = index.take(np.array([2, 0]))
+    assert taken.names == [index.names[2], index.names[0]]
+    assert taken.positions[:, 0].tolist() == [2, 0]
+    assert [taken.opened(row) for row in (0, 1)] == [index.opened(2), index.opened(0)]
+    assert taken.extra["time"].tolist() == [7, 5]
