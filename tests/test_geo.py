@@ -130,3 +130,36 @@ def test_unknown_positions_are_locations_of_their_own() -> None:
     found = locations(np.array([nan, [5.0, 5.0], nan, [5.0, 5.5], [9.0, 9.0]]))
     assert found.tolist() == [0, 1, 2, 1, 3]
     assert locations(np.array([nan, nan])).tolist() == [0, 1]
+
+
+def ragged(rows: list[list[int]]) -> Pairs:
+    return Pairs(
+        np.cumsum([0, *map(len, rows)]), np.array([r for row in rows for r in row], np.int64)
+    )
+
+
+def test_pairs_of_some_queries_stand_in_their_new_order() -> None:
+    pairs = ragged([[1, 4], [], [0, 2, 5], [3]])
+    taken = pairs.take(np.array([2, 1, 0]))
+    assert [taken.of(q).tolist() for q in range(3)] == [[0, 2, 5], [], [1, 4]]
+    assert pairs.take(np.array([1])).counts().tolist() == [0]
+    assert len(pairs.take(np.zeros(0, np.int64)).counts()) == 0
+
+
+def test_pairs_know_which_rows_they_contain() -> None:
+    pairs = ragged([[1, 4], [], [0]])
+    found = pairs.contain(np.array([[4, 0, 9], [1, 4, 0], [0, 1, 4]]))
+    assert found.tolist() == [[True, False, False], [False] * 3, [True, False, False]]
+
+
+def test_joined_pairs_equal_the_union_of_each_query() -> None:
+    draw = np.random.default_rng(5)
+    a, b = (
+        [sorted(set(draw.integers(0, 9, draw.integers(0, 6)).tolist())) for _ in range(20)]
+        for _ in "ab"
+    )
+    joined = ragged(a).joined(ragged(b))
+    assert [joined.of(q).tolist() for q in range(20)] == [
+        sorted({*x, *y}) for x, y in zip(a, b, strict=True)
+    ]
+    assert ragged([[], []]).joined(ragged([[], []])).counts().tolist() == [0, 0]

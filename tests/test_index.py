@@ -129,3 +129,12 @@ def test_a_box_is_part_of_what_parsing_saw(tmp_path: Path, index_at: MakeIndex) 
     write_index(tmp_path / "a.h5", index_at([[1, 2], [3, 4]], {"box": boxes}))
     assert read_index(tmp_path / "a.h5").opened(1).box == (2, 2, 5.25, 6)
     assert index_at([[1, 2]]).opened(0).box is None
+
+
+def test_some_images_of_an_index_keep_all_that_is_known_of_them(index_at: MakeIndex) -> None:
+    index = index_at([[0, 0], [1, 0], [2, 0]], {"time": np.array([5.0, 6.0, 7.0])})
+    taken = index.take(np.array([2, 0]))
+    assert taken.names == [index.names[2], index.names[0]]
+    assert taken.positions[:, 0].tolist() == [2, 0]
+    assert [taken.opened(row) for row in (0, 1)] == [index.opened(2), index.opened(0)]
+    assert taken.extra["time"].tolist() == [7, 5]

@@ -13,6 +13,8 @@ from vprlib.mining import (
     Candidates,
     Mined,
     MiningRules,
+    blind_tuple,
+    block_sample,
     candidates,
     mine,
     pool_of,
@@ -215,3 +217,99 @@ def test_a_tuple_equals_the_plain_way(distance: str) -> None:
     assert found.tuple.positive == positive
     assert found.tuple.negatives.tolist() == [r for r in outside if apart[r] ** power < limit]
     assert found.hardest.tolist() == outside
+
+
+def test_the_very_hardest_are_left_out_and_still_remembered() -> None:
+    database = on_a_line(0.5, 0.1, 0.2, 0.3, 0.4, 0.9)
+    two = rules(negatives=2, skip=1)
+    found = mined(ORIGIN, database, allowed([0], [0], 6), np.full(3, -1), two)
+    assert found.tuple.negatives.tolist() == [2, 3]
+    assert found.hardest.tolist() == [1, 2, 3]
+    again = mined(ORIGIN, database, allowed([0], [0], 6), found.hardest, two)
+    assert again.tuple.negatives.tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("skip", [3, 4, 100])
+def test_where_all_negatives_are_left_out_there_is_no_tuple(skip: int) -> None:
+    found = mined(
+        ORIGIN, on_a_line(0.5, 0.1, 0.2, 0.3), allowed([0], [0], 4), NONE, rules(skip=skip)
+    )
+    assert found.tuple is None
+    assert found.hardest.tolist() == [1, 2, 3]
+
+
+def test_a_random_positive_is_any_of_the_potential_ones_and_decides_what_violates() -> None:
+    database = on_a_line(0.1, 0.5, 0.9, 0.6)
+    taken = set()
+    for seed in range(40):
+        setting = rules(positive="random", seed=seed)
+        found = mined(ORIGIN, database, allowed([0, 1, 2], [0, 1, 2], 4), NONE, setting)
+        violating = found.tuple is not None
+        taken.add(found.tuple.positive if violating else None)
+    assert taken == {None, 2}  # 0.6 lies beyond the margin of 0.1 and of 0.5, not of 0.9
+    pools = [pool_of(0, allowed([3, 5, 8], [3], 9), NONE, rules(positive="random"), e) for e in
+             range(300)]  # fmt: skip
+    counts = np.bincount([int(pool.positives[0]) for pool in pools], minlength=9)
+    assert all(len(pool.positives) == 1 for pool in pools)
+    assert set(np.flatnonzero(counts)) == {3, 5, 8} and counts[[3, 5, 8]].min() > 70
+
+
+def test_blind_tuples_keep_all_of_a_few_random_negatives() -> None:
+    blind = rules(negatives=3, pool=1000, kind="random", positive="random")
+    found = [blind_tuple(pool_of(0, allowed([2, 4], [2, 4, 7], 50), NONE, blind, e)) for e in
+             range(200)]  # fmt: skip
+    assert {t.positive for t in found} == {2, 4}
+    assert {len(set(t.negatives.tolist())) for t in found} == {3}
+    seen = {row for t in found for row in t.negatives.tolist()}
+    assert seen == set(range(50)) - {2, 4, 7}
+
+
+def test_a_blind_tuple_has_fewer_negatives_where_there_are_fewer() -> None:
+    blind = rules(negatives=9, kind="random", positive="random")
+    found = blind_tuple(pool_of(0, allowed([0], [0, 1], 4), NONE, blind, 1))
+    assert found.negatives.tolist() == [2, 3]
+
+
+def test_a_sample_of_the_block_is_taken_without_what_is_near_and_with_what_is_remembered() -> None:
+    sample = np.array([1, 3, 4, 8])
+    pool = pool_of(0, allowed([3], [3, 4], 10), np.array([9, 1, -1]), rules(), 1, sample)
+    assert (pool.positives.tolist(), pool.negatives.tolist()) == ([3], [1, 8, 9])
+    none = pool_of(0, allowed([3], [1, 3, 4, 8], 10), NONE, rules(), 1, sample)
+    found = mine(none, ORIGIN, on_a_line(*range(10)), rules())
+    assert found.tuple is None and len(found.hardest) == 0
+
+
+def test_samples_of_blocks_are_distinct_rows_and_change_with_the_block() -> None:
+    one = block_sample(500, rules(pool=20), 1, 0)
+    assert len(set(one.tolist())) == 20 and one.tolist() == sorted(one)
+    assert one.tolist() == block_sample(500, rules(pool=20), 1, 0).tolist()
+    for other in (
+        block_sample(500, rules(pool=20), 1, 1),
+        block_sample(500, rules(pool=20), 2, 0),
+        block_sample(500, rules(pool=20, seed=2), 1, 0),
+    ):
+        assert one.tolist() != other.tolist()
+    assert block_sample(5, rules(pool=20), 1, 0).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_references_against_themselves_are_never_their_own_positive_or_negative(
+    index_at: MakeIndex,
+) -> None:
+    references = index_at([[0, 0], [0, 0], [30, 0], [200, 0]])
+    found = candidates(references, references, 50, 50, False).without_self()
+    assert [found.positives.of(q).tolist() for q in range(4)] == [[1, 2], [0, 2], [0, 1], []]
+    assert all(query in found.near.of(query) for query in range(4))
+    assert found.trainable().tolist() == [0, 1, 2]
+
+
+def test_berlin_references_all_have_a_positive_and_a_negative_among_themselves(
+    real_spec: Callable[[str], Path], index_at: MakeIndex
+) -> None:
+    import scipy.io
+
+    fields = scipy.io.loadmat(real_spec("berlin.mat"))["dbStruct"].reshape(-1)
+    references = index_at(fields[1].astype(np.float64))
+    found = candidates(references, references, 50, 50, False).without_self()
+    assert len(references) == 314
+    assert found.trainable().tolist() == list(range(314))
+    assert found.positives.counts().min() == 2

@@ -130,7 +130,8 @@ class Trainer:
         state = self.state
         rows = state.rows()
         state.log.append(asdict(row))
-        if not rows or row.score > rows[state.best_epoch].score:
+        is_kept = self.settings.keep == "last" or not rows
+        if is_kept or row.score > rows[state.best_epoch].score:
             state.best_epoch, state.best_weights = row.epoch, self._weights()
         state.epoch, state.block, state.step = row.epoch + 1, 0, 0
         state.loss_sum, state.triplets, state.looked_at = 0.0, 0, 0
