@@ -36,7 +36,7 @@ def test_the_switches_of_a_ready_set_agree(name):
     tree = switched(name)
     places = {key: SetPlace(**place) for key, place in tree["sets"].items()}
     switches = (tree[key] for key in ("train_on", "eval_on", "variants", "codes"))
-    check(*switches, places, tree["code_defs"])
+    check(*switches, tree["code_defs"], places)
 
 
 def loadable_places(stage: str, tree: dict) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ NEAR = Near(np.array([[0.0, 0], [100, 0]]), np.array([[25.0, 0], [26, 0], [99, 0
 LISTED = Listed(
     Pairs(np.array([0, 2, 2, 3]), np.array([0, 5, 2])),
     Pairs(np.array([0, 1, 3, 3]), np.array([3, 1, 2])),
+    Pairs(np.array([0, 1, 1, 2]), np.array([0, 2])),
     6,
 )
 
