@@ -586,6 +586,35 @@ def test_truths_and_seeds_are_not_taken_for_numbers(here, refused, place, change
     assert problem in refused("train", TRAIN)
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"mining": "random"}, "recipes.toy.train: mining is random, which describes nothing"),
+        ({"jitter": [1.2, 0.8]}, "recipes.toy.train.jitter: should be [smallest, largest] factor"),
+        ({"jitter": 0.9}, "recipes.toy.train.jitter is 0.9"),
+        ({"minning": "full"}, "recipes.toy.train has no 'minning'; did you mean 'mining'?"),
+    ],
+)
+def test_learning_that_contradicts_itself_is_refused(here, refused, change, problem):
+    edit_params(here, "recipes.toy.train", **change)
+    assert problem in refused("train", TRAIN)
+
+
+def test_references_train_against_themselves(here, run):
+    to_model(run)
+    tree = toy.params()
+    tree["recipes"]["toy"]["train"] = {**tree["recipes"]["berlin"]["train"], "epochs": 1}
+    tree["recipes"]["toy"]["train"].update(first_layer="conv5", positive_radius_m=10.0)
+    toy.write_params(here, tree)
+    said = run("train", TRAIN)
+    assert "0 queries without a possible triplet left out" in said
+    summary = json.loads((here / TRAIN["metrics_out"]).read_text())
+    assert summary["queries"] == 12 and 0 <= summary["val_start"]["rank_loss"] < 1
+    header, start, first = (here / TRAIN["log_out"]).read_text().splitlines()
+    assert header.endswith(",recall@20,rank_loss") and float(start.rpartition(",")[2]) >= 0
+    assert first.split(",")[3] == ""  # nothing is mined, so no share of it violates
+
+
 def test_images_too_small_for_the_network_are_said(here, run, refused):
     run("parse_mat", PARSE)
     edit_params(here, "datasets.toy_train.images", resize=16)

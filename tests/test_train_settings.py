@@ -1,9 +1,32 @@
 """A recipe's learning: what contradicts itself is refused."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from vprlib.train_settings import TrainSettings
+
+RECIPES = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())["recipes"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_says_how_it_learns(recipe: str) -> None:
+    values = RECIPES[recipe]["train"]
+    assert TrainSettings(**values) and set(values) == set(TrainSettings.model_fields)
+
+
+def test_the_berlin_recipe_is_the_class_challenges() -> None:
+    berlin = TrainSettings(**RECIPES["berlin"]["train"])
+    assert RECIPES["berlin"]["kmeans"]["clusters"] == 16
+    assert (berlin.train_queries, berlin.mining, berlin.positive) == (
+        "database",
+        "random",
+        "random",
+    )
+    assert (berlin.queries_a_step, berlin.accumulate, berlin.negatives) == (1, 8, 1)
+    assert (berlin.learning_rate, berlin.epochs, berlin.positive_radius_m) == (1e-5, 5, 50)
 
 
 @pytest.mark.parametrize(

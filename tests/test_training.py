@@ -1,6 +1,7 @@
 """Training: goes on where it was interrupted, keeps the best epoch, freezes what it should."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -520,3 +521,236 @@ def test_a_set_that_nothing_can_be_learnt_from_is_a_sentence(data: TrainingData)
     sentence = r"no query of train-q can be trained on: none has both .* within 0\.5 m and one beyo"
     with pytest.raises(UserError, match=sentence):
         training_data(data.train, RADII, data.val, data.val_truth, settings(positive_radius_m=0.5))
+
+
+BERLIN = {
+    "train_queries": "database",
+    "mining": "random",
+    "positive": "random",
+    "negatives": 1,
+    "queries_a_step": 1,
+    "accumulate": 4,
+    "exclude_same_spot": False,
+}
+CHANGED = {"flip": 0.5, "jitter": (0.8, 1.2), "accumulate": 2, "skip_hardest": 1}
+
+
+@pytest.fixture
+def learner(
+    data: TrainingData, slim: str, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
+) -> Callable[..., Trainer]:
+    """As `trainer`, with the training data that the settings ask for."""
+
+    def make(folder: str = "scratch", **changes: object) -> Trainer:
+        wanted = settings(**changes)
+        own = training_data(data.train, RADII, data.val, data.val_truth, wanted)
+        return Trainer(a_model(), own, wanted, cpu, runtime, Scratch(tmp_path / folder))
+
+    return make
+
+
+@pytest.mark.parametrize("changes", [BERLIN, CHANGED, {"mining": "partial", "flip": 1.0}])
+@pytest.mark.parametrize(
+    ("method", "call"), [("_mine", 2), ("_learn", 3), ("_add_gradient", 6), ("_save", 3)]
+)
+def test_an_interrupted_run_of_each_kind_ends_as_one_that_was_not(
+    learner: Callable[..., Trainer],
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    call: int,
+    changes: dict[str, object],
+) -> None:
+    whole = learner("whole", **changes)
+    expected = whole.run()
+    with monkeypatch.context() as patch:
+        stop_at(patch, method, call)
+        with pytest.raises(StopError):
+            learner("broken", **changes).run()
+    resumed = learner("broken", **changes)
+    outcome = resumed.run()
+    assert outcome.log == expected.log
+    assert torch.equal(resumed.state.hardest, whole.state.hardest)
+    last, twin = resumed.state.weights, whole.state.weights
+    assert all(torch.equal(last[name], twin[name]) for name in twin)
+    assert any(last[name].ne(tensor).any() for name, tensor in a_model().state_dict().items())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("refresh_queries", [3, 0])
+def test_accumulated_steps_equal_one_larger_step(
+    trainer: Callable[..., Trainer], refresh_queries: int, optimizer: str
+) -> None:
+    """Eight queries a block in steps of four; with a refresh after three, two thirds and a rest."""
+    same = {"refresh_queries": refresh_queries, "optimizer": optimizer, "learning_rate": 0.001}
+    size = 2 if refresh_queries else 4
+    runs = [
+        trainer("large", queries_a_step=size, **same),
+        trainer("summed", queries_a_step=1, accumulate=size, **same),
+    ]
+    large, summed = (run.run() for run in runs)
+    assert [row.violating for row in large.log] == [row.violating for row in summed.log]
+    for one, other in zip(large.log[1:], summed.log[1:], strict=True):
+        assert one.loss == pytest.approx(other.loss, abs=1e-5)
+    for name, tensor in runs[0].state.weights.items():
+        torch.testing.assert_close(runs[1].state.weights[name], tensor, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("accumulate", "moves"), [(1, 5), (2, 3), (3, 3), (100, 3)])
+def test_the_optimiser_moves_at_the_end_of_each_block(
+    trainer: Callable[..., Trainer],
+    monkeypatch: pytest.MonkeyPatch,
+    accumulate: int,
+    moves: int,
+) -> None:
+    """Eight queries in blocks of three, three and two, a step of at most two."""
+    running, count = trainer(epochs=1, margin=4.0, accumulate=accumulate), []
+    step = running.optimizer.step
+    monkeypatch.setattr(running.optimizer, "step", lambda: (count.append(1), step()))
+    running.run()
+    assert len(count) == moves
+
+
+def test_random_mining_describes_no_training_image(
+    learner: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, described = learner(**BERLIN), set()
+    whole = running._describe
+    monkeypatch.setattr(
+        running, "_describe", lambda name, *others: (described.add(name), whole(name, *others))[1]
+    )
+    outcome = running.run()
+    assert described == {"val-queries", "val-database"}
+    assert [row.violating for row in outcome.log] == [None] * 3
+    assert all(row.loss > 0 for row in outcome.log[1:])
+    assert (running.state.hardest == -1).all()
+
+
+def test_references_are_queries_and_database_at_once(
+    learner: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, seen = learner(**BERLIN), []
+    whole = Trainer._learn
+    monkeypatch.setattr(
+        Trainer, "_learn", lambda self, step, *o: (seen.append(step), whole(self, step, *o))[1]
+    )
+    running.run()
+    tuples = [t for step in seen for part in step for t in part]
+    assert len(tuples) == 2 * PLACES * VIEWS
+    assert {len(part) for step in seen for part in step} == {1}
+    for t in tuples:
+        assert t.positive != t.query and t.positive // VIEWS == t.query // VIEWS
+        assert all(n // VIEWS != t.query // VIEWS for n in t.negatives)
+    source, row = running._images(tuples[:1])[0]
+    assert (source.source, row) == (running.data.train.database, tuples[0].query)
+
+
+def test_every_image_of_a_tuple_is_changed_alike_and_anew_in_each_epoch(
+    learner: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = learner(flip=0.5, jitter=(0.5, 1.5), margin=4.0)
+    parts, changes = [], {}
+    whole = Trainer._add_gradient
+
+    def listening(self: Trainer, part: list[Tuple], pixels: list[np.ndarray], *o: object) -> None:
+        parts.append((part, pixels))
+        changes.update({(self.state.epoch, t.query): t.change for t in part})
+        whole(self, part, pixels, *o)
+
+    monkeypatch.setattr(Trainer, "_add_gradient", listening)
+    running.run()
+    for part, pixels in parts:
+        for image, (source, row) in zip(pixels, running._images(part), strict=True):
+            plain = source.source.pixels(row)
+            scale = source.change.scale
+            assert image.shape == (round(64 * scale), round(64 * scale), 3)
+            assert np.array_equal(image, source.pixels(row))
+            assert plain.shape == (64, 64, 3)
+        wanted = {(t.change, row) for t in part for row in (t.positive, *t.negatives.tolist())}
+        assert len(pixels) == len(part) + len(wanted)
+    assert len({change.scale for change in changes.values()}) == len(changes) == 16
+    assert {change.is_mirrored for change in changes.values()} == {True, False}
+
+
+@pytest.mark.parametrize("asked", [1, 3, 8, 1000])
+def test_a_sample_of_the_validation_queries_is_drawn_once(
+    learner: Callable[..., Trainer], data: TrainingData, asked: int
+) -> None:
+    running = learner(val_queries=asked)
+    names = running.data.val.queries.index.names
+    assert len(set(names)) == len(names) == min(asked, PLACES * ASKED)
+    assert names == learner(val_queries=asked).data.val.queries.index.names
+    rows = [data.val.queries.index.names.index(name) for name in names]
+    assert rows == sorted(rows)
+    alone = replace(
+        running.data,
+        val=Split(data.val.database, data.val.queries.take(np.array(rows))),
+        val_truth=data.val_truth.take(np.array(rows)),
+    )
+    twin = Trainer(a_model(), alone, settings(), running.device, running.runtime, running.scratch)
+    assert twin._validate() == running._validate()
+
+
+def test_seeds_draw_other_validation_queries(learner: Callable[..., Trainer]) -> None:
+    drawn = {
+        tuple(learner(val_queries=3, seed=seed).data.val.queries.index.names) for seed in range(9)
+    }
+    assert len(drawn) > 3
+
+
+def test_the_rank_loss_stands_beside_recall_and_equals_the_plain_way(
+    trainer: Callable[..., Trainer], data: TrainingData
+) -> None:
+    row = trainer(epochs=0).run().log[0]
+    sides = []
+    for source in (data.val.queries, data.val.database):
+        pixels = np.stack([source.pixels(row) for row in range(len(source.index))])
+        with torch.no_grad():
+            sides.append(a_model()(torch.from_numpy(pixels)).numpy())
+    apart = np.linalg.norm(sides[0][:, None] - sides[1][None], axis=2)
+    losses = []
+    for query, distances in enumerate(apart):
+        is_right = np.arange(len(distances)) // VIEWS == query // ASKED
+        limit = distances[is_right].min() + 0.2**0.5
+        losses.append(np.maximum(limit - distances[~is_right], 0).mean())
+    assert row.rank_loss == pytest.approx(np.mean(losses), abs=1e-4)
+
+
+def test_no_rank_loss_is_computed_where_none_is_asked_for(
+    trainer: Callable[..., Trainer],
+) -> None:
+    outcome = trainer(epochs=1, rank_loss_negatives=0).run()
+    assert [row.rank_loss for row in outcome.log] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"mining": "partial", "negative_pool": 1},
+        {"mining": "random", "positive": "random", "negatives": 9},
+        {"skip_hardest": 5},
+        {"jitter": (0.9, 1.1), "flip": 1.0, "val_queries": 1, "rank_loss_negatives": 1},
+    ],
+)
+def test_a_set_of_one_query_and_two_images_is_enough(
+    source_of: Callable[..., ImageSource],
+    noise: Callable[..., np.ndarray],
+    slim: str,
+    runtime: RuntimeSettings,
+    cpu: torch.device,
+    tmp_path: Path,
+    changes: dict[str, object],
+) -> None:
+    database = source_of([noise(1), noise(2)], np.array([[0.0, 0], [100, 0]]), "db")
+    split = Split(database, source_of([noise(3)], np.array([[5.0, 0]]), "q"))
+    truth = Near(split.queries.index.positions, database.index.positions, 25.0)
+    wanted = settings(**changes)
+    small = training_data(split, RADII, split, truth, wanted)
+    outcome = Trainer(a_model(), small, wanted, cpu, runtime, Scratch(tmp_path / "s")).run()
+    assert [row.epoch for row in outcome.log] == [0, 1, 2]
+
+
+def test_references_that_are_all_near_each_other_teach_nothing(data: TrainingData) -> None:
+    wide = settings(train_queries="database", negative_radius_m=1000.0)
+    with pytest.raises(UserError, match=r"no query of train-db can be trained on: none has both"):
+        training_data(data.train, RADII, data.val, data.val_truth, wide)
