@@ -37,7 +37,17 @@ def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
 
 def test_a_stage_outside_the_project_says_where_to_run_it(tmp_path):
     said = subprocess.run(
-        [sys.executable, "-m", "stages.check_switches", "--raw", "raw", "--out", "out.txt"],
+        [
+            sys.executable,
+            "-m",
+            "stages.check_switches",
+            "--raw",
+            "raw",
+            "--out",
+            "out.txt",
+            "--codes-out",
+            "codes.txt",
+        ],
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
         capture_output=True,
