@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.io
+import toy
 
 from vprlib.dialects import read_specification
 from vprlib.params import UserError
@@ -32,9 +32,7 @@ def cells(**changes: object) -> list[object]:
 @pytest.fixture
 def written(tmp_path: Path) -> Callable[..., Path]:
     def make(**changes: object) -> Path:
-        row = np.empty((1, 8), dtype=object)
-        row[0, :] = cells(**changes)
-        scipy.io.savemat(tmp_path / "set.mat", {"dbStruct": row})
+        toy.write_cells(tmp_path / "set.mat", cells(**changes))
         return tmp_path / "set.mat"
 
     return make
@@ -99,10 +97,7 @@ def test_frame_numbers_get_a_second_coordinate_of_zero(
 def test_what_does_not_fit_is_a_sentence(
     tmp_path: Path, changes: dict[str, object], sentence: str
 ) -> None:
-    values = cells(**changes)
-    row = np.empty((1, len(values)), dtype=object)
-    row[0, :] = values
-    scipy.io.savemat(tmp_path / "set.mat", {"dbStruct": row})
+    toy.write_cells(tmp_path / "set.mat", cells(**changes))
     with pytest.raises(UserError, match=sentence):
         read_specification(tmp_path / "set.mat")
 

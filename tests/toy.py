@@ -2,9 +2,11 @@
 
 import importlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import scipy.io
 import yaml
 from PIL import Image
 
@@ -38,13 +40,24 @@ def write_images(folder: Path, spec: Specification, size: tuple[int, int] = (80,
     sides = [(spec.database_names, ""), (spec.query_names, "queries_real")]
     for names, prefix in sides:
         for name in names:
-            place = int(name.split("/")[0])
-            blocks = np.random.default_rng(place).integers(0, 256, (4, 5, 3), dtype=np.uint8)
-            image = np.asarray(Image.fromarray(blocks).resize(size, Image.Resampling.NEAREST))
-            image = image + noise.normal(0, 25, image.shape)
-            path = folder / prefix / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(path)
+            write_picture(folder / prefix / name, int(name.split("/")[0]), noise, size)
+
+
+def write_picture(
+    path: Path, place: int, noise: np.random.Generator, size: tuple[int, int]
+) -> None:
+    blocks = np.random.default_rng(place).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    image = np.asarray(Image.fromarray(blocks).resize(size, Image.Resampling.NEAREST))
+    image = image + noise.normal(0, 25, image.shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(path)
+
+
+def write_cells(path: Path, cells: Sequence[object]) -> None:
+    """A cell array without names, as Berlin's and Nordland's files hold it."""
+    row = np.empty((1, len(cells)), dtype=object)
+    row[0, :] = cells
+    scipy.io.savemat(path, {"dbStruct": row})
 
 
 def write_set(raw: Path, name: str, spec: Specification | None = None) -> Specification:
