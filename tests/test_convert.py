@@ -11,6 +11,7 @@ import torch
 
 from vprlib import command, convert
 from vprlib.interop.networks import read_network
+from vprlib.interop.signatures import kind_of
 from vprlib.interop.words import read_words, write_mat_words
 from vprlib.model import Architecture, PlaceModel, read_history, write_model
 from vprlib.pool_settings import PoolSettings
@@ -115,3 +116,13 @@ def test_a_missing_file_is_one_sentence(run):
     assert code == 1 and said == (
         "error: none cannot be read (no such file or directory): put or link a file there.\n"
     )
+
+
+@pytest.mark.parametrize("length", [0x80, 0x580, 0x4B50, 0x04034B50, 96])
+def test_a_model_of_ours_is_known_however_long_its_header(tmp_path: Path, length: int) -> None:
+    """The length stands first, and may begin like a pickle or a zip."""
+    content = length.to_bytes(8, "little") + b'{"__metadata__"'
+    with (tmp_path / "m").open("wb") as file:
+        file.write(content)
+        file.truncate(length + 100)
+    assert kind_of(tmp_path / "m") == "safetensors"
