@@ -19,7 +19,8 @@ from vprlib.descriptors import opened_code
 from vprlib.gallery import Panel, sheet
 from vprlib.images import ImageSettings
 from vprlib.index import ImageIndex, build_index, read_index
-from vprlib.params import PARAMS_PATH, At, StageParams, UserError
+from vprlib.outputs import existing
+from vprlib.params import At, StageParams, UserError
 from vprlib.runtime import RuntimeSettings
 from vprlib.search import Neighbors, Rows, search
 
@@ -69,15 +70,6 @@ class Choice:
     @property
     def whitening_path(self) -> Path:
         return existing(Path(f"artifacts/whitening/{self.variant}.h5"))
-
-
-def existing(path: Path) -> Path:
-    if not path.exists():
-        raise UserError(
-            f"{path} is missing: run `dvc repro` with the set, the variant and the code in the"
-            f" switches of {PARAMS_PATH}."
-        )
-    return path
 
 
 def choose(dataset: str | None, variant: str | None, code: str | None) -> Choice:

@@ -12,6 +12,7 @@ import typer
 from vprlib import command
 from vprlib.artifacts import write_csv, write_json, write_text
 from vprlib.index import ImageIndex, read_index
+from vprlib.outputs import existing
 from vprlib.params import PARAMS_PATH, UserError, look_up, read_params_file
 
 SUBMITTED = 20  # database images a query in a submission
@@ -43,11 +44,7 @@ def read_predictions(path: Path, index_dir: Path) -> Predictions:
     """The predictions and both sides of the set that they were made on."""
     sides = {name: index_dir / f"{name}.h5" for name in ("queries", "db")}
     for needed in (path, *sides.values()):
-        if not needed.exists():
-            raise UserError(
-                f"{needed} is missing: run `dvc repro` with the set, the variant and the code in"
-                f" the switches of {PARAMS_PATH}."
-            )
+        existing(needed)
     queries, database = (read_index(side) for side in sides.values())
     with h5py.File(path) as file:
         rows, distances, right = (file[name][:] for name in ("indices", "distances", "hits"))
