@@ -30,17 +30,78 @@ class NetVLAD(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Local features [B, D, H, W] to unit vectors [B, K·D], cluster-major."""
-        x = features.flatten(2)  # B D N
-        x = F.normalize(x, dim=1) if self.normalise_input else x
-        scores = torch.einsum("kd,bdn->bkn", self.conv.weight.flatten(1), x)
-        if self.conv.bias is not None:
-            scores = scores + self.conv.bias[:, None]
-        assignment = scores.softmax(dim=1)  # B K N
-        # eq. 4 factored: Σ a (x − c) = A Xᵀ − (Σ a) c, without the B K D N residual
-        vlad = assignment @ x.transpose(1, 2)  # B K D
-        vlad = vlad - assignment.sum(dim=2, keepdim=True) * self.centroids
+        x = features.flatten(2).transpose(1, 2)  # B N D, a view of channels-last maps
+        weight, bias = self.conv.weight.flatten(1), self.conv.bias
+        vlad = Residuals.apply(x, weight, bias, self.centroids, self.normalise_input)
         vlad = F.normalize(vlad, dim=2) if self.intra_normalise else vlad
         return F.normalize(vlad.flatten(1), dim=1)
+
+
+class Residuals(torch.autograd.Function):
+    """Σ a (x − c) of each word [B, K, D] by eq. 4 factored: A Xᵀ − (Σ a) c; backward by hand.
+
+    A CPU goes image by image: memory stays near that of the input, and an image's bytes do not
+    depend on the images beside it. A GPU takes all at once.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        centroids: Tensor,
+        is_normalised: bool,
+    ) -> Tensor:
+        cosines, vlad = [], []
+        for part in _few(x):
+            scale = _scale(part, is_normalised)
+            cosine = (part @ weight.T) * scale
+            assignment = _softmax(cosine, bias)  # b N K
+            sums = (assignment * scale).transpose(1, 2) @ part  # b K D
+            vlad.append(sums - assignment.sum(dim=1)[:, :, None] * centroids)
+            cosines.append(cosine)
+        ctx.is_normalised, ctx.has_bias = is_normalised, bias is not None
+        ctx.save_for_backward(x, weight, bias, centroids, torch.cat(cosines))
+        return torch.cat(vlad)
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, gradient: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        x, weight, bias, centroids, cosines = ctx.saved_tensors
+        to_x = torch.empty_like(x)
+        to_weight, to_centroids = torch.zeros_like(weight), torch.zeros_like(centroids)
+        to_bias = weight.new_zeros(len(weight))
+        for part, slope, cosine, out in zip(*map(_few, (x, gradient, cosines, to_x)), strict=True):
+            scale, a = _scale(part, ctx.is_normalised), _softmax(cosine, bias)
+            along = (part @ slope.transpose(1, 2)) * scale  # b N K: x̂ · ∂V
+            to_a = along - (slope * centroids).sum(dim=2)[:, None]
+            to_score = a * (to_a - (a * to_a).sum(dim=2, keepdim=True))
+            both = torch.cat([to_score, a], dim=2) * scale
+            out.copy_(both @ torch.cat([weight.expand_as(slope), slope], dim=1))
+            if ctx.is_normalised:  # less what points along x
+                radial = (to_score * cosine + a * along).sum(dim=2, keepdim=True)
+                out.addcmul_(part, radial * scale.square(), value=-1)
+            to_weight += ((to_score * scale).transpose(1, 2) @ part).sum(dim=0)
+            to_bias += to_score.sum(dim=(0, 1))
+            to_centroids -= (a.sum(dim=1)[:, :, None] * slope).sum(dim=0)
+        return to_x, to_weight, to_bias if ctx.has_bias else None, to_centroids, None
+
+
+def _few(x: Tensor) -> tuple[Tensor, ...]:
+    return (x,) if x.is_cuda else x.split(1)
+
+
+def _scale(x: Tensor, is_normalised: bool) -> Tensor:
+    """What makes each local feature a unit vector, [b, N, 1]."""
+    if not is_normalised:
+        return x.new_ones(1, 1, 1)
+    return torch.linalg.vector_norm(x, dim=2, keepdim=True).clamp(min=1e-12).reciprocal()
+
+
+def _softmax(cosine: Tensor, bias: Tensor | None) -> Tensor:
+    return (cosine if bias is None else cosine + bias).softmax(dim=2)
 
 
 @torch.no_grad()
