@@ -1,0 +1,155 @@
+"""How a network computes: its precision, the layout of its maps, and fast convolutions on CPUs."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from vprlib.precision import Precision
+from vprlib.winograd import Winograd, weight_spectrum
+
+FEWEST_CHANNELS = 128  # on both sides, for Winograd to be worth its transforms
+_GRADIENT = torch.ops.aten.convolution_backward
+
+
+class Arithmetic:
+    """Within it networks compute this way; it may be entered again and again by one thread.
+
+    bfloat16 rounds what goes into convolutions, and what comes out. Where a CPU has no such
+    arithmetic, the same rounding is done around float32 kernels. What it derives from weights that
+    are only looked at it keeps: after they have changed, another is to be made.
+    """
+
+    def __init__(self, device: torch.device, precision: Precision = "float32") -> None:
+        is_native = precision == "bfloat16" and has_bfloat16(device)
+        self._how: AbstractContextManager = nullcontext()
+        if is_native:
+            self._how = torch.autocast(device.type, torch.bfloat16)
+        elif device.type == "cpu":
+            self._how = FastConvolutions(precision == "bfloat16")
+
+    def __enter__(self) -> None:
+        self._how.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self._how.__exit__(*error)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 itself, so that it is faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in checks)
+
+
+def placed(network: nn.Module, device: torch.device) -> nn.Module:
+    """On the device, its convolutions channels-last, as their maps come."""
+    return network.to(device, memory_format=torch.channels_last)
+
+
+class FastConvolutions(TorchFunctionMode):
+    """Convolutions of float32 maps by the fastest way measured; all else as it is.
+
+    The way depends on the layer's shape alone, so that the same inputs round the same.
+    """
+
+    def __init__(self, is_rounded: bool = False) -> None:
+        super().__init__()
+        self.round = _as_bfloat16 if is_rounded else _as_it_is
+        self.spectra: dict[int, tuple[Tensor, Tensor]] = {}  # by id of a weight that is kept alive
+
+    def __torch_function__(
+        self,
+        function: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        if function is torch.conv2d and not kwargs and len(args) == 7:
+            return self._convolved(*args)
+        return function(*args, **(kwargs or {}))
+
+    def _convolved(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: tuple[int, int],
+        padding: tuple[int, int] | str,
+        dilation: tuple[int, int],
+        groups: int,
+    ) -> Tensor:
+        given = (stride, padding, dilation)
+        if x.dtype != torch.float32 or groups != 1 or isinstance(padding, str):
+            return F.conv2d(x, weight, bias, *given, groups)
+        rounded = self.round(weight)
+        x = self.round(x).contiguous(memory_format=torch.channels_last)
+        if _is_plain(weight, *given) and min(weight.shape[:2]) >= FEWEST_CHANNELS:
+            return self.round(Winograd.apply(x, rounded, bias, self._spectrum(weight, rounded)))
+        if weight.requires_grad and torch.is_grad_enabled():
+            return self.round(MixedLayout.apply(x, rounded, bias, *given))
+        return self.round(F.conv2d(x, rounded, bias, *given))
+
+    def _spectrum(self, weight: Tensor, rounded: Tensor) -> Tensor | None:
+        """Kept while a network only looks; one that learns changes its weights each step."""
+        if torch.is_grad_enabled():
+            return None
+        if id(weight) not in self.spectra:
+            self.spectra[id(weight)] = weight, weight_spectrum(rounded)
+        return self.spectra[id(weight)][1]
+
+
+class MixedLayout(torch.autograd.Function):
+    """A convolution channels-last, whose weight's gradient is taken channels-first.
+
+    oneDNN has no fast kernel for that gradient channels-last: 2 to 4 times slower was measured.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.bias_sizes = None if bias is None else list(bias.shape)
+        ctx.given = (stride, padding, dilation, False, [0, 0], 1)
+        return F.conv2d(x, weight, bias, stride, padding, dilation)
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, gradient: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        to_x = None
+        if ctx.needs_input_grad[0]:
+            last = gradient.contiguous(memory_format=torch.channels_last)
+            to_x, _, _ = _GRADIENT(last, x, weight, None, *ctx.given, [True, False, False])
+        wanted = [False, ctx.needs_input_grad[1], ctx.bias_sizes is not None]
+        first = (gradient.contiguous(), x.contiguous(), weight.contiguous())
+        _, to_weight, to_bias = _GRADIENT(*first, ctx.bias_sizes, *ctx.given, wanted)
+        return to_x, to_weight, to_bias, None, None, None
+
+
+def _is_plain(
+    weight: Tensor, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+) -> bool:
+    """3×3, and a map of the same size."""
+    given = (tuple(weight.shape[2:]), tuple(stride), tuple(padding), tuple(dilation))
+    return given == ((3, 3), (1, 1), (1, 1), (1, 1))
+
+
+def _as_bfloat16(x: Tensor) -> Tensor:
+    return x.bfloat16().float()
+
+
+def _as_it_is(x: Tensor) -> Tensor:
+    return x
