@@ -5,8 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from vprlib.augmentation import UNCHANGED, Augmentation, Change, ChangedSource, changed
-from vprlib.batches import ImageSource
+from vprlib.augmentation import UNCHANGED, Augmentation, Change, changed
 
 Noise = Callable[..., np.ndarray]
 
@@ -55,12 +54,3 @@ def test_a_change_belongs_to_seed_epoch_and_query() -> None:
     assert one.of(5, 2) == Augmentation(0.5, (0.5, 2.0), 1).of(5, 2)
     others = [one.of(6, 2), one.of(5, 3), Augmentation(0.5, (0.5, 2.0), 2).of(5, 2)]
     assert len({one.of(5, 2).scale, *(other.scale for other in others)}) == 4
-
-
-def test_a_source_gives_its_images_changed(
-    source_of: Callable[..., ImageSource], noise: Noise
-) -> None:
-    source = source_of([noise(1, 48, 40), noise(2, 40, 64)])
-    mirrored = ChangedSource(source, Change(True, 0.5))
-    assert mirrored.pixels(1).shape == (32, 20, 3)
-    assert (ChangedSource(source, Change(True)).pixels(0) == source.pixels(0)[:, ::-1]).all()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ from vprlib.batches import (
     IMAGES_A_BATCH,
     PIXELS_A_BATCH,
     ImageSource,
-    decode_ahead,
     images_a_batch,
+    load_ahead,
     open_source,
     plan_batches,
     stream,
@@ -118,15 +119,15 @@ def test_images_with_a_box_are_batched_by_its_size(
 
 
 @pytest.mark.parametrize("ahead", [1, 3, 10])
-def test_groups_come_in_order_and_are_not_decoded_far_ahead(mixed: ImageSource, ahead: int) -> None:
+def test_groups_come_in_order_and_are_not_loaded_far_ahead(mixed: ImageSource, ahead: int) -> None:
     asked = []
 
     def groups() -> object:
         for row in (5, 0, 3, 1, 2):
             asked.append(row)
-            yield [(mixed, row)]
+            yield [partial(mixed.pixels, row)]
 
-    decoded = decode_ahead(groups(), 2, ahead)
+    decoded = load_ahead(groups(), 2, ahead)
     first = next(decoded)
     assert asked == [5, 0, 3, 1, 2][: ahead + 1]
     rest = [first, *decoded]

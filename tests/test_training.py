@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from vprlib import selection, training
+from vprlib.augmentation import changed
 from vprlib.batches import ImageSource
+from vprlib.halves import Halves, Loaded
 from vprlib.index import Radii
 from vprlib.losses import triplet_loss
 from vprlib.mining import Candidates, Mined, Pool, Tuple
@@ -19,7 +21,7 @@ from vprlib.params import UserError
 from vprlib.pool_settings import PoolSettings
 from vprlib.runtime import RuntimeSettings
 from vprlib.scratch import Scratch
-from vprlib.steps import describe_images
+from vprlib.steps import database_images
 from vprlib.train_settings import TrainSettings
 from vprlib.training import EpochLog, Outcome, Trainer, make_optimizer
 from vprlib.training_data import Split, TrainingData, epoch_blocks, training_data
@@ -469,7 +471,7 @@ def test_images_of_mixed_sizes_are_described_in_their_order(
     model = a_model()
     shapes = [(64, 48), (48, 64), (64, 48), (64, 48), (40, 40)]
     pictures = [noise(row, *shape) for row, shape in enumerate(shapes)]
-    together = describe_images(model, pictures, cpu)
+    together = Halves(model, "conv1", "float32", "float32").describe(list(map(Loaded, pictures)))
     for row, picture in enumerate(pictures):
         alone = model(torch.from_numpy(picture[None]))[0]
         torch.testing.assert_close(together[row], alone, atol=1e-5, rtol=0)
@@ -483,8 +485,7 @@ def test_a_step_learns_from_the_loss_of_its_triplets(
     running = trainer(momentum=0.0, weight_decay=0.0, margin=4.0)
     running.state.epoch = 1
     step = [Tuple(0, 1, np.array([3, 6])), Tuple(5, 8, np.array([1, 3]))]
-    pixels = [source.pixels(row) for source, row in running._images(step)]
-    running._learn([step], iter([pixels]))
+    running._learn([step], iter([[load() for load in running._images(step)]]))
     twin, total = a_model(), 0.0
     for t in step:
         rows = [data.train.queries.pixels(t.query)]
@@ -640,8 +641,7 @@ def test_references_are_queries_and_database_at_once(
     for t in tuples:
         assert t.positive != t.query and t.positive // VIEWS == t.query // VIEWS
         assert all(n // VIEWS != t.query // VIEWS for n in t.negatives)
-    source, row = running._images(tuples[:1])[0]
-    assert (source.source, row) == (running.data.train.database, tuples[0].query)
+    assert running.feeds["queries"].source == running.data.train.database
 
 
 def test_every_image_of_a_tuple_is_changed_alike_and_anew_in_each_epoch(
@@ -651,22 +651,22 @@ def test_every_image_of_a_tuple_is_changed_alike_and_anew_in_each_epoch(
     parts, changes = [], {}
     whole = Trainer._add_gradient
 
-    def listening(self: Trainer, part: list[Tuple], pixels: list[np.ndarray], *o: object) -> None:
-        parts.append((part, pixels))
+    def listening(self: Trainer, part: list[Tuple], images: list[Loaded], *o: object) -> None:
+        parts.append((part, images))
         changes.update({(self.state.epoch, t.query): t.change for t in part})
-        whole(self, part, pixels, *o)
+        whole(self, part, images, *o)
 
     monkeypatch.setattr(Trainer, "_add_gradient", listening)
     running.run()
-    for part, pixels in parts:
-        for image, (source, row) in zip(pixels, running._images(part), strict=True):
-            plain = source.source.pixels(row)
-            scale = source.change.scale
-            assert image.shape == (round(64 * scale), round(64 * scale), 3)
-            assert np.array_equal(image, source.pixels(row))
+    for part, images in parts:
+        train = running.data.train
+        wanted = [(train.queries, t.query, t.change) for t in part]
+        wanted += [(train.database, *image) for image in database_images(part)]
+        for image, (source, row, change) in zip(images, wanted, strict=True):
+            plain = source.pixels(row)
             assert plain.shape == (64, 64, 3)
-        wanted = {(t.change, row) for t in part for row in (t.positive, *t.negatives.tolist())}
-        assert len(pixels) == len(part) + len(wanted)
+            assert image.values.shape == (round(64 * change.scale), round(64 * change.scale), 3)
+            assert np.array_equal(image.values, changed(plain, change))
     assert len({change.scale for change in changes.values()}) == len(changes) == 16
     assert {change.is_mirrored for change in changes.values()} == {True, False}
 

@@ -115,16 +115,20 @@ def write_tensors(
 
 
 def scratch_array(path: Path, shape: tuple[int, int]) -> np.memmap:
-    """float32 on disk, its space taken at once: a full disk is a sentence, not a crash later."""
+    """float32 on disk, its space taken at once."""
+    reserve(path, 4 * shape[0] * shape[1])
+    return np.memmap(path, np.float32, "r+", shape=shape)
+
+
+def reserve(path: Path, size: int) -> None:
+    """A file of zeros, its space taken at once: a full disk is a sentence, not a crash later."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w+b") as file:
-            size = 4 * shape[0] * shape[1]
             allocate = getattr(os, "posix_fallocate", None)  # not on every system
             allocate(file.fileno(), 0, size) if allocate and size else file.truncate(size)
     except OSError as error:
         raise _explained(error, path) from error
-    return np.memmap(path, np.float32, "r+", shape=shape)
 
 
 def _discard(path: Path) -> None:

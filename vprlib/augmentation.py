@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from vprlib.batches import ImageSource
 from vprlib.draws import Draw, generator
 
 
@@ -31,17 +30,6 @@ class Augmentation:
         draw = generator(Draw.CHANGE, self.seed, epoch, query)
         is_mirrored = bool(draw.random() < self.flip)
         return Change(is_mirrored, float(draw.uniform(*self.jitter)) if self.jitter else 1.0)
-
-
-@dataclass(frozen=True)
-class ChangedSource:
-    """The images of a source as one tuple wants them."""
-
-    source: ImageSource
-    change: Change
-
-    def pixels(self, row: int) -> np.ndarray:
-        return changed(self.source.pixels(row), self.change)
 
 
 def changed(pixels: np.ndarray, change: Change) -> np.ndarray:

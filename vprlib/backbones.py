@@ -1,6 +1,7 @@
 """Networks cut where they give a feature map, with BatchNorm frozen."""
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Iterable
 from types import ModuleType
 
@@ -25,7 +26,7 @@ class Normaliser(nn.Module):
         self.register_buffer("std", torch.tensor(std), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return ((pixels / 255.0 - self.mean) / self.std).permute(0, 3, 1, 2).contiguous()
+        return ((pixels / 255.0 - self.mean) / self.std).permute(0, 3, 1, 2)  # channels-last
 
 
 def names() -> list[str]:
@@ -63,6 +64,19 @@ def trainable_children(name: str, cut: str, first_layer: str) -> set[str]:
             f" {', '.join(layer_names(name, cut))} and pool."
         )
     return set(kept[kept.index(first) :])
+
+
+def parts(network: nn.Sequential, learning: set[str]) -> tuple[nn.Sequential, nn.Sequential]:
+    """The children before the first that learns, and the others; one after the other they are it.
+
+    What passes between them is a map [B, D, H, W].
+    """
+    children = list(network.named_children())
+    place = next((n for n, (name, _) in enumerate(children) if name in learning), len(children))
+    if isinstance(network, dinov2.Dinov2):
+        return dinov2.parts(network, place)
+    before, after = (OrderedDict(part) for part in (children[:place], children[place:]))
+    return nn.Sequential(before), nn.Sequential(after)
 
 
 def fill_at_random(network: nn.Module, seed: int) -> None:

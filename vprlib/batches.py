@@ -1,12 +1,13 @@
 """Streams decoded images to the network in batches of equal size, decoded ahead by threads."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,10 +20,7 @@ from vprlib.runtime import RuntimeSettings
 # gives the same bytes. 2 Mpx keep VGG16's largest activation below 600 MB.
 PIXELS_A_BATCH = 2**21
 IMAGES_A_BATCH = 32
-
-
-class HasPixels(Protocol):
-    def pixels(self, row: int) -> np.ndarray: ...
+Loaded = TypeVar("Loaded")
 
 
 @dataclass(frozen=True)
@@ -92,29 +90,29 @@ def stream(
 ) -> Iterator[Batch]:
     """The batches in order, at most a quarter of the memory budget decoded ahead."""
     batches = list(batches)
-    wanted = ([(source, int(row)) for row in rows] for rows in batches)
-    decoded = decode_ahead(wanted, runtime.workers, groups_ahead([source], IMAGES_A_BATCH, runtime))
-    for rows, pixels in zip(batches, decoded, strict=True):
+    wanted = ([partial(source.pixels, int(row)) for row in rows] for rows in batches)
+    largest = 3 * int(source.sizes().prod(axis=1).max(initial=1))
+    ahead = groups_ahead(largest * IMAGES_A_BATCH, runtime)
+    for rows, pixels in zip(batches, load_ahead(wanted, runtime.workers, ahead), strict=True):
         yield Batch(rows, np.stack(pixels))
 
 
-def groups_ahead(sources: Sequence[ImageSource], images: int, runtime: RuntimeSettings) -> int:
-    """How many groups of so many images fit a quarter of the memory budget; at least one."""
-    pixels = max(int(source.sizes().prod(axis=1).max(initial=1)) for source in sources)
-    return max(1, min(8, runtime.memory_bytes // 4 // (3 * pixels * images)))
+def groups_ahead(bytes_a_group: int, runtime: RuntimeSettings) -> int:
+    """How many groups fit a quarter of the memory budget; at least one."""
+    return max(1, min(8, runtime.memory_bytes // 4 // bytes_a_group))
 
 
-def decode_ahead(
-    groups: Iterable[Sequence[tuple[HasPixels, int]]], workers: int, ahead: int
-) -> Iterator[list[np.ndarray]]:
-    """The images of each group, in order, while threads decode the next `ahead` groups."""
-    waiting: deque[list[Future[np.ndarray]]] = deque()
+def load_ahead(
+    groups: Iterable[Sequence[Callable[[], Loaded]]], workers: int, ahead: int
+) -> Iterator[list[Loaded]]:
+    """What the calls of each group give, in order, while threads make those of the next groups."""
+    waiting: deque[list[Future[Loaded]]] = deque()
     upcoming = iter(groups)
     pool = ThreadPoolExecutor(workers)
     try:
         while True:
             for group in islice(upcoming, ahead + 1 - len(waiting)):
-                waiting.append([pool.submit(source.pixels, row) for source, row in group])
+                waiting.append([pool.submit(load) for load in group])
             if not waiting:
                 return
             yield [future.result() for future in waiting.popleft()]

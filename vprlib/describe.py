@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vprlib.arithmetic import Arithmetic
 from vprlib.batches import ImageSource, plan_batches, stream
 from vprlib.params import UserError
 from vprlib.progress import progress
@@ -32,9 +33,10 @@ def describe(
     label: str = "describing",
 ) -> Iterator[Described]:
     """What the network says of each of the rows; batches come in an order of the images' sizes."""
-    batches = plan_batches(source.sizes(), rows)
+    batches, arithmetic = plan_batches(source.sizes(), rows), Arithmetic(device)
     for batch in progress(stream(source, batches, runtime), len(batches), label, "batch"):
-        values = network_output(network, torch.from_numpy(batch.pixels).to(device))
+        with arithmetic:
+            values = network_output(network, torch.from_numpy(batch.pixels).to(device))
         yield Described(batch.rows, values.float().cpu())
 
 

@@ -54,13 +54,60 @@ class Dinov2(nn.Sequential):
     """
 
     def forward(self, images: Tensor) -> Tensor:
-        height, width = (max(1, round(side / PATCH)) for side in images.shape[2:])
-        size = (PATCH * height, PATCH * width)
-        if tuple(images.shape[2:]) != size:
-            images = F.interpolate(images, size, mode="bilinear", antialias=True)
-        tokens = super().forward(images)
-        patches = tokens[:, -height * width :]  # without class and registers
-        return patches.transpose(1, 2).unflatten(2, (height, width))
+        images = _whole_patches(images)
+        return _patches(super().forward(images), *_grid(images))
+
+
+class TokensAsMap(nn.Sequential):
+    """The first children; class token and registers stand in rows of their own at the top."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = _whole_patches(images)
+        tokens, (height, width) = super().forward(images), _grid(images)
+        first = tokens.shape[1] - height * width
+        filled = F.pad(tokens, (0, 0, -first % width, 0))
+        return filled.transpose(1, 2).unflatten(2, (-1, width))
+
+
+class MapToPatches(nn.Sequential):
+    """The other children, from a map as `TokensAsMap` makes it; `first` tokens are no patches."""
+
+    def __init__(self, children: OrderedDict[str, nn.Module], first: int) -> None:
+        super().__init__(children)
+        self.first = first
+
+    def forward(self, maps: Tensor) -> Tensor:
+        width = maps.shape[3]
+        tokens = maps.flatten(2).transpose(1, 2)[:, -self.first % width :]
+        height = (tokens.shape[1] - self.first) // width
+        return _patches(super().forward(tokens), height, width)
+
+
+def parts(network: Dinov2, place: int) -> tuple[TokensAsMap, MapToPatches]:
+    """The children before and from that place on."""
+    children = list(network.named_children())
+    registers = network.embedding.reg_token
+    first = 1 + (0 if registers is None else registers.shape[1])
+    before, after = (OrderedDict(part) for part in (children[:place], children[place:]))
+    return TokensAsMap(before), MapToPatches(after, first)
+
+
+def _grid(images: Tensor) -> tuple[int, int]:
+    """Patches down and across."""
+    height, width = (max(1, round(side / PATCH)) for side in images.shape[2:])
+    return height, width
+
+
+def _whole_patches(images: Tensor) -> Tensor:
+    size = tuple(PATCH * side for side in _grid(images))
+    if tuple(images.shape[2:]) == size:
+        return images
+    return F.interpolate(images, size, mode="bilinear", antialias=True)
+
+
+def _patches(tokens: Tensor, height: int, width: int) -> Tensor:
+    """The map [B, D, h, w] of the tokens that are patches, without class and registers."""
+    return tokens[:, -height * width :].transpose(1, 2).unflatten(2, (height, width))
 
 
 def channels(name: str, cut: str) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor, nn
@@ -50,8 +51,13 @@ class PlaceModel(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Images uint8 [B, H, W, 3] to unit vectors [B, dim]."""
-        pooled = self.pool(self.backbone(self.normalise(pixels)))
-        return pooled if self.whitening is None else F.normalize(self.whitening(pooled), dim=1)
+        return self.described(self.backbone(self.normalise(pixels)))
+
+    def described(self, maps: Tensor) -> Tensor:
+        """What the backbone gives [B, D, H, W] to unit vectors [B, dim]; always in float32."""
+        with torch.autocast(maps.device.type, enabled=False):
+            pooled = self.pool(maps.float())
+            return pooled if self.whitening is None else F.normalize(self.whitening(pooled), dim=1)
 
 
 def write_model(path: Path, model: PlaceModel, history: Mapping[str, object]) -> None:

@@ -14,6 +14,8 @@ class RuntimeSettings(Section):
     workers: int = Field(2, ge=1)  # threads that decode images ahead of the network
     threads: int | None = Field(None, ge=1)  # for arithmetic; null: all cores
     memory_gib: float = Field(2.0, gt=0)  # for search blocks and images decoded ahead
+    store_gib: float = Field(40.0, ge=0)  # of disk for what training keeps of images; 0: nothing
+    store_dir: str | None = None  # where; null: artifacts/.store
     tensorboard: bool = False  # also write training's scalars below artifacts/tensorboard
 
     @property

@@ -3,13 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from vprlib.augmentation import Change
-from vprlib.describe import network_output
 from vprlib.mining import Tuple
-from vprlib.model import PlaceModel
 
 Part = list[Tuple]  # tuples whose images go through the network at once
 Step = list[Part]  # parts whose gradients are summed before the optimiser moves
@@ -41,16 +37,3 @@ def triplet_places(part: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     ]
     query, positive, negative = np.array(triplets).T
     return query, positive, negative
-
-
-def describe_images(
-    model: PlaceModel, pixels: Sequence[np.ndarray], device: torch.device
-) -> Tensor:
-    """Descriptors [B, dim] with gradients of images that may differ in size."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for place, image in enumerate(pixels):
-        groups.setdefault(image.shape, []).append(place)
-    stacks = (np.stack([pixels[place] for place in group]) for group in groups.values())
-    vectors = [network_output(model, torch.from_numpy(stack).to(device)) for stack in stacks]
-    places = np.concatenate([np.array(group) for group in groups.values()])
-    return torch.cat(vectors)[torch.from_numpy(np.argsort(places)).to(device)]

@@ -8,6 +8,7 @@ from vprlib.augmentation import Augmentation
 from vprlib.losses import Distance
 from vprlib.mining import Mining, MiningRules, Positive
 from vprlib.params import Section, Seed
+from vprlib.precision import Precision, StoredPrecision
 from vprlib.rank_loss import RankLoss
 
 _Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -19,6 +20,8 @@ class TrainSettings(Section):
 
     epochs: int = Field(30, ge=0)  # 0 copies the start
     first_layer: str = "conv5_1"  # this layer and all above learn; 'pool': the pool alone
+    precision: Precision = "float32"  # of convolutions; bfloat16 where processor or GPU has it
+    stored: StoredPrecision = "float32"  # in which what frozen layers give is handed on, and kept
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = Field(1e-4, gt=0)
     halve_every: int = Field(5, ge=1)  # epochs; the first halving is before the next one

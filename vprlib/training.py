@@ -5,16 +5,23 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vprlib.arithmetic import placed
 from vprlib.artifacts import scratch_array
-from vprlib.augmentation import ChangedSource
 from vprlib.backbones import trainable_children
-from vprlib.batches import HasPixels, ImageSource, decode_ahead, groups_ahead
-from vprlib.describe import describe_into
+from vprlib.batches import (
+    IMAGES_A_BATCH,
+    ImageSource,
+    groups_ahead,
+    load_ahead,
+    plan_batches,
+)
+from vprlib.halves import Feed, Halves, Loaded
 from vprlib.losses import triplet_loss
 from vprlib.model import PlaceModel
 from vprlib.params import UserError
@@ -22,7 +29,8 @@ from vprlib.progress import progress
 from vprlib.runtime import RuntimeSettings
 from vprlib.scratch import Scratch
 from vprlib.selection import Block, select
-from vprlib.steps import Part, Step, as_steps, database_images, describe_images, triplet_places
+from vprlib.steps import Part, Step, as_steps, database_images, triplet_places
+from vprlib.store import NO_STORE, Store
 from vprlib.train_settings import TrainSettings
 from vprlib.training_data import TrainingData, epoch_blocks
 from vprlib.validation import Validation, validate
@@ -83,10 +91,13 @@ class Trainer:
         device: torch.device,
         runtime: RuntimeSettings,
         scratch: Scratch,
+        store: Store = NO_STORE,
     ) -> None:
-        self.model = model.to(device)
+        self.model = placed(model, device)
         self.data, self.settings = data, settings
         self.device, self.runtime, self.scratch = device, runtime, scratch
+        self.halves = Halves(self.model, settings.first_layer, settings.precision, settings.stored)
+        self.feeds = _feeds(data, self.halves, store)
         self.queries = data.candidates.trainable()
         self.optimizer = make_optimizer(model, settings)
         self.state = self._restored() or self._fresh()
@@ -142,7 +153,7 @@ class Trainer:
         steps = self._mine(block)
         wanted = (self._images(part) for step in steps for part in step)
         label = f"epoch {self.state.epoch}: learning"
-        with closing(decode_ahead(wanted, self.runtime.workers, self._parts_ahead())) as images:
+        with closing(load_ahead(wanted, self.runtime.workers, self._parts_ahead())) as images:
             for step in progress(steps, len(steps), label, "step"):
                 self._learn(step, images)
         if not all(torch.isfinite(p).all() for p in self.model.parameters()):
@@ -167,20 +178,20 @@ class Trainer:
         self.state.looked_at += max(0, len(hardest) - self.settings.skip_hardest)
 
     def _parts_ahead(self) -> int:
-        train, settings = self.data.train, self.settings
+        settings = self.settings
         images = settings.queries_a_step * (2 + settings.negatives)
-        largest = max(1.0, settings.jitter[1] if settings.jitter else 1.0)
-        images = math.ceil(images * largest**2)
-        return groups_ahead([train.database, train.queries], images, self.runtime)
+        factor = max(1.0, settings.jitter[1] if settings.jitter else 1.0) ** 2
+        largest = max(self.feeds[name].largest() for name in ("database", "queries"))
+        return groups_ahead(math.ceil(images * largest * factor), self.runtime)
 
-    def _images(self, part: Part) -> list[tuple[HasPixels, int]]:
+    def _images(self, part: Part) -> list[Callable[[], Loaded]]:
         """Queries first, then each database image of the part once."""
-        train = self.data.train
-        return [(ChangedSource(train.queries, t.change), t.query) for t in part] + [
-            (ChangedSource(train.database, change), row) for row, change in database_images(part)
+        queries, database = self.feeds["queries"], self.feeds["database"]
+        return [partial(queries.load, t.query, t.change) for t in part] + [
+            partial(database.load, row, change) for row, change in database_images(part)
         ]
 
-    def _learn(self, step: Step, images: Iterator[list[np.ndarray]]) -> None:
+    def _learn(self, step: Step, images: Iterator[list[Loaded]]) -> None:
         """Moves the optimiser by the loss of all parts over their number of negatives."""
         self.state.step += 1
         negatives = sum(len(t.negatives) for part in step for t in part)
@@ -189,17 +200,22 @@ class Trainer:
             self._add_gradient(part, next(images), negatives)
         self.optimizer.step()
 
-    def _add_gradient(self, part: Part, pixels: list[np.ndarray], negatives: int) -> None:
+    def _add_gradient(self, part: Part, images: list[Loaded], negatives: int) -> None:
         state, settings = self.state, self.settings
-        vectors = describe_images(self.model, pixels, self.device)
         query, positive, negative = triplet_places(part)
-        loss = triplet_loss(
-            vectors[query], vectors[positive], vectors[negative], settings.margin, settings.distance
-        )
-        value = loss.item()
-        if not np.isfinite(value):
-            raise self._diverged(f"the loss became {value}")
-        (loss * (len(negative) / negatives)).backward()
+        with self.halves.arithmetic():
+            vectors = self.halves.describe(images)
+            loss = triplet_loss(
+                vectors[query],
+                vectors[positive],
+                vectors[negative],
+                settings.margin,
+                settings.distance,
+            )
+            value = loss.item()
+            if not np.isfinite(value):
+                raise self._diverged(f"the loss became {value}")
+            (loss * (len(negative) / negatives)).backward()
         state.loss_sum += value * len(negative)
         state.triplets += len(negative)
 
@@ -213,13 +229,22 @@ class Trainer:
     def _validate(self) -> Validation:
         return validate(self.data, self.settings.rank_loss(), self._describe, self.runtime)
 
+    @torch.no_grad()
     def _describe(self, name: str, source: ImageSource, rows: np.ndarray | None) -> np.ndarray:
         """Descriptors by row, on disk below the scratch folder: a set need not fit into memory."""
-        shape = (len(source.index), self.model.dim)
-        target = scratch_array(self.scratch.folder / f"{name}.f32", shape)
+        feed, arithmetic = self.feeds[name], self.halves.arithmetic()
+        target = scratch_array(
+            self.scratch.folder / f"{name}.f32", (len(source.index), self.model.dim)
+        )
         rows = np.arange(len(source.index)) if rows is None else rows
+        batches = plan_batches(feed.sizes, rows)
+        wanted = ([partial(feed.load, int(row)) for row in batch] for batch in batches)
+        ahead = groups_ahead(feed.largest() * IMAGES_A_BATCH, self.runtime)
         label = f"epoch {self.state.epoch}: describing {name}"
-        describe_into(target, self.model, source, rows, self.device, self.runtime, label)
+        with closing(load_ahead(wanted, self.runtime.workers, ahead)) as loaded:
+            for batch in progress(batches, len(batches), label, "batch"):
+                with arithmetic:
+                    target[batch] = self.halves.describe(next(loaded)).cpu().numpy()
         return target
 
     def _weights(self) -> dict[str, Tensor]:
@@ -244,6 +269,17 @@ class Trainer:
         self.state.weights = self._weights()
         self.state.optimizer = self.optimizer.state_dict()
         self.scratch.save(vars(self.state))
+
+
+def _feeds(data: TrainingData, halves: Halves, store: Store) -> dict[str, Feed]:
+    """By the names that mining and validation have for the sources; training's come first."""
+    sources = {
+        "database": data.train.database,
+        "queries": data.train.queries,
+        "val-database": data.val.database,
+        "val-queries": data.val.queries,
+    }
+    return {name: Feed(source, halves, store) for name, source in sources.items()}
 
 
 def make_optimizer(model: PlaceModel, settings: TrainSettings) -> torch.optim.Optimizer:
