@@ -17,6 +17,7 @@ from vprlib.recall import RadiusOrOwn
 from vprlib.runtime import RuntimeSettings
 from vprlib.scalars import open_scalars
 from vprlib.scratch import scratch_for
+from vprlib.store import store_at
 from vprlib.train_settings import TrainSettings
 from vprlib.training import Trainer
 from vprlib.training_data import Split, training_data
@@ -41,6 +42,7 @@ def main(
     val_queries: Path = typer.Option(),
     raw: Path = typer.Option(),
     scratch: Path = typer.Option(),
+    store: Path = typer.Option(),
     scalars: Path = typer.Option(),
     out: Path = typer.Option(),
     metrics_out: Path = typer.Option(),
@@ -57,7 +59,8 @@ def main(
     data = training_data(train, read_radii(queries), val, val_truth, p.train, listed)
     inputs = (start, db, queries, val_db, val_queries)
     kept = scratch_for(scratch, "train", p.model_dump(exclude={"runtime"}), inputs)
-    trainer = Trainer(read_model(start), data, p.train, prepare(p.runtime), p.runtime, kept)
+    stored = store_at(store, p.runtime, typer.echo)
+    trainer = Trainer(read_model(start), data, p.train, prepare(p.runtime), p.runtime, kept, stored)
     with open_scalars(scalars / kept.folder.name, p.runtime.tensorboard) as on_epoch:
         outcome = trainer.run(on_epoch)
     summary = training_log.summarise(outcome, data)
