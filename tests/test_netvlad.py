@@ -192,3 +192,39 @@ def test_the_layer_keeps_the_centroids_as_they_are(version: Version) -> None:
     initialise(layer, centroids, unit(40, 5))
     assert torch.equal(layer.centroids, centroids)
     assert (layer.conv.bias is None) == (version == "v1")
+
+
+@VERSIONS
+@pytest.mark.parametrize("is_normalised", [True, False])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_backward_pass_written_by_hand_passes_the_check_by_differences(
+    version: Version, is_normalised: bool, layout: torch.memory_format
+) -> None:
+    layer = NetVLAD(4, 6, version, is_normalised).double()
+    for seed, parameter in enumerate(layer.parameters()):
+        parameter.data = some(*parameter.shape, seed=seed).double()
+    features = some(3, 6, 2, 3).double().to(memory_format=layout).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, *_: layer(x), (features, *layer.parameters()))
+
+
+@VERSIONS
+def test_gradients_equal_those_of_the_loop_over_clusters(version: Version) -> None:
+    layer, features = a_layer(version), some(3, 7, 4, 5).requires_grad_()
+    slope = some(3, 35, seed=4)
+    x = F.normalize(features.flatten(2), dim=1)
+    assignment = F.conv2d(x[..., None], layer.conv.weight, layer.conv.bias)[..., 0].softmax(dim=1)
+    parts = [
+        ((x - layer.centroids[k][:, None]) * assignment[:, k : k + 1]).sum(dim=2) for k in range(5)
+    ]
+    plain = F.normalize(F.normalize(torch.stack(parts, dim=1), dim=2).flatten(1), dim=1)
+    inputs = [features, *layer.parameters()]
+    expected = torch.autograd.grad((plain * slope).sum(), inputs)
+    found = torch.autograd.grad((layer(features) * slope).sum(), inputs)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_an_image_keeps_its_bytes_beside_any_others() -> None:
+    layer, features = a_layer("v1", 16, 32), some(6, 32, 7, 9)
+    whole = layer(features)
+    assert all(torch.equal(layer(features[n : n + 1])[0], whole[n]) for n in range(6))

@@ -61,6 +61,7 @@ TRAIN = {
     "val_queries": "data/index/toy_train/queries.h5",
     "raw": "data/raw",
     "scratch": "artifacts/.scratch",
+    "store": "artifacts/.store",
     "scalars": "artifacts/tensorboard",
     "out": "artifacts/models/trained.safetensors",
     "metrics_out": "metrics/train.json",
@@ -141,7 +142,7 @@ def refused(here, monkeypatch, capsys):
         assert code == 1
         assert said.startswith("error: ") and said.count("\n") == 1 and "Traceback" not in said
         new = set(here.rglob("*")) - set(before)
-        kept = {".scratch", "reports"}
+        kept = {".scratch", ".store", "reports"}
         assert not [path for path in new if path.is_file() and not kept & set(path.parts)]
         return said
 

@@ -97,9 +97,9 @@ class Trainer:
         self.data, self.settings = data, settings
         self.device, self.runtime, self.scratch = device, runtime, scratch
         self.halves = Halves(self.model, settings.first_layer, settings.precision, settings.stored)
-        self.feeds = _feeds(data, self.halves, store)
         self.queries = data.candidates.trainable()
         self.optimizer = make_optimizer(model, settings)
+        self.feeds = _feeds(data, self.halves, store)
         self.state = self._restored() or self._fresh()
 
     def run(self, on_epoch: Callable[[EpochLog], None] = lambda row: None) -> Outcome:
