@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vprlib import command, training_log
+from vprlib import launch, training_log
 from vprlib.artifacts import write_bytes, write_csv, write_json
 from vprlib.batches import open_source
 from vprlib.device import prepare
@@ -73,4 +73,4 @@ def main(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    launch.run(main)

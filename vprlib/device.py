@@ -6,7 +6,7 @@ import torch
 import torch.utils.deterministic
 
 from vprlib.params import UserError
-from vprlib.runtime import RuntimeSettings
+from vprlib.runtime import RuntimeSettings, member
 
 
 def prepare(runtime: RuntimeSettings) -> torch.device:
@@ -20,6 +20,10 @@ def prepare(runtime: RuntimeSettings) -> torch.device:
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    device = _own_gpu(runtime) if member().local_size > 1 else None
+    if device is not None:
+        torch.cuda.set_device(device)  # else each process would also take memory of the first GPU
+        return device
     if runtime.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -32,3 +36,21 @@ def prepare(runtime: RuntimeSettings) -> torch.device:
             f" ({reason}): use auto or cpu."
         ) from None
     return device
+
+
+def _own_gpu(runtime: RuntimeSettings) -> torch.device | None:
+    """The GPU with the number that this process has on its machine; None where none is wanted."""
+    if not runtime.device.startswith(("auto", "cuda")) or not torch.cuda.is_available():
+        return None
+    processes, gpus = member().local_size, torch.cuda.device_count()
+    if processes > gpus:
+        raise UserError(
+            f"params.yaml: runtime.processes is {processes}, but this machine has {gpus} GPU(s),"
+            " and each process needs one: lower it, or set runtime.device to cpu."
+        )
+    if ":" in runtime.device:
+        raise UserError(
+            f"params.yaml: runtime.device is '{runtime.device}', but the {processes} processes of"
+            " runtime.processes need a GPU each: use cuda."
+        )
+    return torch.device("cuda", member().local_rank)
