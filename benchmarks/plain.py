@@ -2,9 +2,10 @@
 
 import copy
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import tee
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks.stopwatch import Stopwatch
 from vprlib.backbones import trainable_children
-from vprlib.batches import HasPixels, ImageSource, decode_ahead
+from vprlib.batches import ImageSource, load_ahead
 from vprlib.losses import margin_for
 from vprlib.mining import Tuple, pool_of
 from vprlib.model import PlaceModel
@@ -131,7 +132,7 @@ class PlainTrainer:
             self._describe()
         steps, wanted = tee(self._steps(queries, epoch))  # mined as they are needed
         groups = (self._images(step) for step in wanted)
-        with closing(decode_ahead(groups, WORKERS, AHEAD)) as decoded:
+        with closing(load_ahead(groups, WORKERS, AHEAD)) as decoded:
             batches = self.clock.waiting("data", map(together, decoded))
             for images, step in zip(batches, steps, strict=True):
                 yield self._learn(step, images)
@@ -140,12 +141,13 @@ class PlainTrainer:
     def _describe(self) -> None:
         """Writes the descriptors of the database and then of all queries into one file."""
         sides = (self.database, self.queries)
-        images = [(side, row) for side in sides for row in range(len(side.source.index))]
+        rows = ((side, range(len(side.source.index))) for side in sides)
+        images = [partial(side.pixels, row) for side, own in rows for row in own]
         starts = range(0, len(images), IMAGES_A_BATCH)
         groups = (images[start : start + IMAGES_A_BATCH] for start in starts)
         with (
             h5py.File(self.cache_path, "w") as file,
-            closing(decode_ahead(groups, WORKERS, AHEAD)) as decoded,
+            closing(load_ahead(groups, WORKERS, AHEAD)) as decoded,
         ):
             cache = file.create_dataset("features", (len(images), self.dim), np.float32)
             for start, batch in zip(starts, map(together, decoded), strict=True):
@@ -178,13 +180,13 @@ class PlainTrainer:
             return None
         return Tuple(int(query), int(pool.positives[positive[0]]), negatives)
 
-    def _images(self, step: list[Tuple]) -> list[tuple[HasPixels, int]]:
+    def _images(self, step: list[Tuple]) -> list[Callable[[], np.ndarray]]:
         """All queries, then all positives, then the negatives tuple by tuple."""
-        negatives = [(self.database, row) for t in step for row in t.negatives.tolist()]
+        queries, database = self.queries.pixels, self.database.pixels
         return [
-            *((self.queries, t.query) for t in step),
-            *((self.database, t.positive) for t in step),
-            *negatives,
+            *(partial(queries, t.query) for t in step),
+            *(partial(database, t.positive) for t in step),
+            *(partial(database, row) for t in step for row in t.negatives.tolist()),
         ]
 
     def _learn(self, step: list[Tuple], images: Tensor) -> float:

@@ -6,6 +6,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -21,9 +22,11 @@ from benchmarks.memory import watching
 from benchmarks.pictures import Size, drawn_data
 from benchmarks.plain import LoopNetVLAD, PlainTrainer, backbone_overhead
 from benchmarks.stopwatch import Stopwatch
+from vprlib import arithmetic
 from vprlib.artifacts import write_json
 from vprlib.batches import ImageSource
 from vprlib.command import run
+from vprlib.device import prepare
 from vprlib.kmeans import KmeansSettings, cluster
 from vprlib.model import Architecture, PlaceModel, read_model, write_model
 from vprlib.netvlad import initialise
@@ -33,6 +36,7 @@ from vprlib.runtime import RuntimeSettings
 from vprlib.sampling import SampleSettings, take_sample
 from vprlib.scratch import Scratch
 from vprlib.steps import Step, database_images
+from vprlib.store import store_at
 from vprlib.train_settings import TrainSettings
 from vprlib.training import EpochLog, Trainer
 from vprlib.training_data import TrainingData
@@ -115,11 +119,19 @@ def loop_over_clusters(model: PlaceModel) -> None:
     model.pool = LoopNetVLAD(model.pool)
 
 
+def ordinary_convolutions(model: PlaceModel) -> None:
+    """PyTorch's own, channels-last; for this process alone."""
+    arithmetic.FastConvolutions = lambda is_rounded: nullcontext()
+
+
+FIRST = Variant("ours, the store included")  # measured first: what comes after finds the store
 OURS = Variant("ours")
 # what each takes away again; the plain side has all of them at once
 ABLATIONS = (
-    OURS,
+    Variant("ours without the store", runtime={"store_gib": 0.0}),
+    Variant("ours with ordinary convolutions", change=ordinary_convolutions),
     Variant("ours with the loop over clusters", change=loop_over_clusters),
+    Variant("ours in bfloat16", train={"precision": "bfloat16", "stored": "bfloat16"}),
 )
 
 
@@ -201,18 +213,22 @@ def our_trainer(
     settings: TrainSettings,
     folder: Path,
     variant: Variant = OURS,
+    store_folder: Path | None = None,
 ) -> TimedTrainer:
     if variant.change is not None:
         variant.change(model)
     settings = TrainSettings(**settings.model_dump() | variant.train)
     runtime = RuntimeSettings(device="cpu", **variant.runtime)
-    return TimedTrainer(model, data, settings, CPU, runtime, Scratch(folder))
+    store = store_at(store_folder or folder / "store", runtime, lambda sentence: None)
+    return TimedTrainer(model, data, settings, prepare(runtime), runtime, Scratch(folder), store)
 
 
-def our_epoch(case: Case, data: TrainingData, start_path: Path, variant: Variant) -> Timing:
+def our_epoch(
+    case: Case, data: TrainingData, start_path: Path, variant: Variant, store_folder: Path
+) -> Timing:
     with tempfile.TemporaryDirectory() as folder:
-        model = read_model(start_path)
-        trainer = our_trainer(model, data, case.settings(), Path(folder), variant)
+        model, settings = read_model(start_path), case.settings()
+        trainer = our_trainer(model, data, settings, Path(folder), variant, store_folder)
         trainer.start()
         start = time.perf_counter()
         trainer._run_epoch()
@@ -303,7 +319,8 @@ def run_case(case: Case, variants: tuple[Variant, ...]) -> list[Timing]:
                 f"the plain backbone takes {plain.overhead:.2f} times as long as torchvision's, so"
                 " it is no fair measure: let nothing else run and measure again."
             )
-        ours = [measured(partial(our_epoch, case, data, start_path, v)) for v in variants]
+        store = Path(folder) / "store"
+        ours = [measured(partial(our_epoch, case, data, start_path, v, store)) for v in variants]
     return [timing.extrapolated(case) for timing in (plain, *ours)]
 
 
@@ -386,7 +403,7 @@ def main(
         apart = follow(follow_steps)
         print(f"{follow_steps} steps: losses differ by {apart:.1e} at most")
         raise typer.Exit(int(apart > LARGEST_DIFFERENCE))
-    variants = ABLATIONS if ablations else ABLATIONS[:1]
+    variants = (FIRST, OURS, *(ABLATIONS if ablations else ()))
     print(HEADER + "\n" + "|---" * (HEADER.count("|") - 1) + "|")
     cases = []
     for case in QUICK if quick else CASES:
@@ -397,7 +414,8 @@ def main(
         for variant, timing in zip(variants, ours, strict=True):
             print(row_of(case.name, variant.name, timing, plain), flush=True)
         others = {v.name: found_of(case, plain, t) for v, t in zip(variants, ours, strict=True)}
-        cases.append(others.pop(OURS.name) | {"ablations": list(others.values())})
+        first = others.pop(FIRST.name) | {"name": f"{case.name}, first epoch"}
+        cases += [others.pop(OURS.name) | {"ablations": list(others.values())}, first]
         if json_path is not None:
             write_json(json_path, {"machine": machine(), "cases": cases})
 

@@ -9,6 +9,7 @@ from vprlib import launch, training_log
 from vprlib.artifacts import write_bytes, write_csv, write_json
 from vprlib.batches import open_source
 from vprlib.device import prepare
+from vprlib.group import joined
 from vprlib.images import ImageSettings
 from vprlib.index import read_listed, read_radii, read_truth
 from vprlib.model import read_model, write_model
@@ -59,10 +60,15 @@ def main(
     data = training_data(train, read_radii(queries), val, val_truth, p.train, listed)
     inputs = (start, db, queries, val_db, val_queries)
     kept = scratch_for(scratch, "train", p.model_dump(exclude={"runtime"}), inputs)
-    stored = store_at(store, p.runtime, typer.echo)
-    trainer = Trainer(read_model(start), data, p.train, prepare(p.runtime), p.runtime, kept, stored)
-    with open_scalars(scalars / kept.folder.name, p.runtime.tensorboard) as on_epoch:
-        outcome = trainer.run(on_epoch)
+    model, stored = read_model(start), store_at(store, p.runtime, typer.echo)
+    with joined(p.runtime) as group:
+        device = prepare(p.runtime)
+        trainer = Trainer(model, data, p.train, device, p.runtime, kept, stored, group)
+        is_shown = p.runtime.tensorboard and group.is_first
+        with open_scalars(scalars / kept.folder.name, is_shown) as on_epoch:
+            outcome = trainer.run(on_epoch)
+    if not group.is_first:
+        return
     summary = training_log.summarise(outcome, data)
     write_csv(log_out, training_log.COLUMNS, training_log.rows(outcome.log))
     write_bytes(plot_out, training_log.plot(outcome.log))

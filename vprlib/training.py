@@ -21,6 +21,7 @@ from vprlib.batches import (
     load_ahead,
     plan_batches,
 )
+from vprlib.group import ALONE, Group
 from vprlib.halves import Feed, Halves, Loaded
 from vprlib.losses import triplet_loss
 from vprlib.model import PlaceModel
@@ -92,10 +93,12 @@ class Trainer:
         runtime: RuntimeSettings,
         scratch: Scratch,
         store: Store = NO_STORE,
+        group: Group = ALONE,
     ) -> None:
         self.model = placed(model, device)
         self.data, self.settings = data, settings
         self.device, self.runtime, self.scratch = device, runtime, scratch
+        self.group = group
         self.halves = Halves(self.model, settings.first_layer, settings.precision, settings.stored)
         self.queries = data.candidates.trainable()
         self.optimizer = make_optimizer(model, settings)
@@ -150,8 +153,9 @@ class Trainer:
         self.on_epoch(row)
 
     def _run_block(self, block: np.ndarray) -> None:
+        self.group.same(self.learnt)
         steps = self._mine(block)
-        wanted = (self._images(part) for step in steps for part in step)
+        wanted = (self._images(part) for step in steps for part in self._own(step))
         label = f"epoch {self.state.epoch}: learning"
         with closing(load_ahead(wanted, self.runtime.workers, self._parts_ahead())) as images:
             for step in progress(steps, len(steps), label, "step"):
@@ -192,16 +196,37 @@ class Trainer:
         ]
 
     def _learn(self, step: Step, images: Iterator[list[Loaded]]) -> None:
-        """Moves the optimiser by the loss of all parts over their number of negatives."""
+        """Moves the optimiser by the loss of all parts over their number of negatives.
+
+        Each process has a share of each part's tuples; their gradients are summed.
+        """
         self.state.step += 1
         negatives = sum(len(t.negatives) for part in step for t in part)
         self.optimizer.zero_grad(set_to_none=True)
-        for part in step:
-            self._add_gradient(part, next(images), negatives)
+        losses = [self._add_gradient(part, next(images), negatives) for part in self._own(step)]
+        total = torch.tensor([sum(losses)], dtype=torch.float64)
+        self.group.add([total, *self._gradients()])
+        self.state.loss_sum += float(total)
+        self.state.triplets += negatives
         self.optimizer.step()
 
-    def _add_gradient(self, part: Part, images: list[Loaded], negatives: int) -> None:
-        state, settings = self.state, self.settings
+    def _own(self, step: Step) -> list[Part]:
+        """What this process learns from: its share of each part, where there is one."""
+        parts = (part[self.group.share] for part in step)
+        return [part for part in parts if part]
+
+    def _gradients(self) -> list[Tensor]:
+        """Of all that learns; zeros where this process had no triplet."""
+        if self.group.size == 1:
+            return []
+        for parameter in self.learnt:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        return [parameter.grad for parameter in self.learnt]
+
+    def _add_gradient(self, part: Part, images: list[Loaded], negatives: int) -> float:
+        """Gives the sum of the losses of the part's triplets."""
+        settings = self.settings
         query, positive, negative = triplet_places(part)
         with self.halves.arithmetic():
             vectors = self.halves.describe(images)
@@ -216,8 +241,7 @@ class Trainer:
             if not np.isfinite(value):
                 raise self._diverged(f"the loss became {value}")
             (loss * (len(negative) / negatives)).backward()
-        state.loss_sum += value * len(negative)
-        state.triplets += len(negative)
+        return value * len(negative)
 
     def _diverged(self, what: str) -> UserError:
         return UserError(
@@ -233,11 +257,13 @@ class Trainer:
     def _describe(self, name: str, source: ImageSource, rows: np.ndarray | None) -> np.ndarray:
         """Descriptors by row, on disk below the scratch folder: a set need not fit into memory."""
         feed, arithmetic = self.feeds[name], self.halves.arithmetic()
-        target = scratch_array(
-            self.scratch.folder / f"{name}.f32", (len(source.index), self.model.dim)
-        )
+        path, shape = self.scratch.folder / f"{name}.f32", (len(source.index), self.model.dim)
+        if self.group.is_first:
+            scratch_array(path, shape)
+        self.group.wait()
+        target = np.memmap(path, np.float32, "r+", shape=shape)
         rows = np.arange(len(source.index)) if rows is None else rows
-        batches = plan_batches(feed.sizes, rows)
+        batches = plan_batches(feed.sizes, rows)[self.group.share]
         wanted = ([partial(feed.load, int(row)) for row in batch] for batch in batches)
         ahead = groups_ahead(feed.largest() * IMAGES_A_BATCH, self.runtime)
         label = f"epoch {self.state.epoch}: describing {name}"
@@ -245,7 +271,11 @@ class Trainer:
             for batch in progress(batches, len(batches), label, "batch"):
                 with arithmetic:
                     target[batch] = self.halves.describe(next(loaded)).cpu().numpy()
-        return target
+        if self.group.size == 1:
+            return target
+        target.flush()
+        self.group.wait()
+        return np.memmap(path, np.float32, "r", shape=shape)
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: t.detach().cpu().clone() for name, t in self.model.state_dict().items()}
@@ -265,7 +295,13 @@ class Trainer:
         self.optimizer.load_state_dict(copy.deepcopy(state.optimizer))
         return state
 
+    @property
+    def learnt(self) -> list[Tensor]:
+        return [p for p in self.model.parameters() if p.requires_grad]
+
     def _save(self) -> None:
+        if not self.group.is_first:
+            return
         self.state.weights = self._weights()
         self.state.optimizer = self.optimizer.state_dict()
         self.scratch.save(vars(self.state))
