@@ -328,6 +328,24 @@ def test_queries_are_cut_where_descriptors_are_refreshed(size: int, lengths: lis
     assert [len(block) for block in blocks] == lengths
 
 
+@pytest.mark.parametrize(
+    ("doubles", "size", "lengths"),
+    [
+        (True, 2, [[2, 2, 2, 1], [2, 2, 2, 1], [4, 3], [4, 3], [7], [7]]),
+        (False, 2, [[2, 2, 2, 1]] * 6),
+        (True, 0, [[7]] * 6),
+    ],
+)
+def test_the_interval_of_refreshing_doubles_when_the_rate_halves_if_asked(
+    doubles: bool, size: int, lengths: list[list[int]]
+) -> None:
+    wanted = settings(refresh_queries=size, refresh_doubles=doubles, halve_every=2)
+    blocks = [epoch_blocks(np.arange(7), epoch, wanted) for epoch in range(1, 7)]
+    assert [[len(block) for block in epoch] for epoch in blocks] == lengths
+    rates = [wanted.rate_at(epoch) / wanted.learning_rate for epoch in range(1, 7)]
+    assert rates == [1, 1, 0.5, 0.5, 0.25, 0.25]
+
+
 def test_a_loss_that_is_no_number_names_epoch_and_step(
     trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
