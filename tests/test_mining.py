@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from vprlib import mining
 from vprlib.dialects import read_specification
 from vprlib.geo import Pairs, pairs_of
 from vprlib.index import ImageIndex
@@ -13,17 +15,21 @@ from vprlib.mining import (
     Candidates,
     Mined,
     MiningRules,
+    Pool,
+    Tuple,
     blind_tuple,
     block_sample,
     candidates,
-    mine,
+    mine_block,
     pool_of,
+    pooled_rows,
     random_negatives,
 )
 from vprlib.truth import Listed
 
 MakeIndex = Callable[..., ImageIndex]
 NONE = np.full(3, -1)
+CPU, MEMORY = torch.device("cpu"), 2**30
 
 
 def rules(
@@ -40,7 +46,9 @@ def mined(
     rules: MiningRules,
 ) -> Mined:
     """What the first query finds in its own pool."""
-    return mine(pool_of(0, found, remembered, rules, epoch=1), descriptor, database, rules)
+    pool = pool_of(0, found, remembered, rules, epoch=1)
+    [one] = mine_block([pool], descriptor[None], database, rules, CPU, MEMORY)
+    return one
 
 
 def allowed(positives: list[int], near: list[int], size: int) -> Candidates:
@@ -219,6 +227,136 @@ def test_a_tuple_equals_the_plain_way(distance: str) -> None:
     assert found.hardest.tolist() == outside
 
 
+def by_hand(database: np.ndarray, queries: np.ndarray) -> list[tuple]:
+    """What two queries find whose pools overlap."""
+    pools = [Pool(1, np.array([0, 2]), np.array([1, 3, 4])), Pool(0, np.array([4]), np.array([0]))]
+    found = mine_block(pools, queries, database, rules(negatives=2, margin=4), CPU, MEMORY)
+    return [plain(one) for one in found]
+
+
+def plain(found: Mined) -> tuple:
+    one = found.tuple
+    return one and (one.query, one.positive, one.negatives.tolist()), found.hardest.tolist()
+
+
+def test_a_block_by_hand() -> None:
+    database = np.array([[0, 0], [3, 0], [0, 2], [2, 0], [0, 5]], np.float32)
+    queries = np.array([[0, 6], [0, 1]], np.float32)
+    # query 1 to 0 … 4: 1, 10, 1, 5, 16; the nearest positive is 0, and 5 is not below 1 + 4
+    # query 0 to 4: 1, to 0: 36
+    assert by_hand(database, queries) == [(None, [3, 1]), (None, [0])]
+    queries[1] = (1, 0)  # 1, 4, 5, 1, 26
+    assert by_hand(database, queries) == [((1, 0, [3, 1]), [3, 1]), (None, [0])]
+
+
+def test_of_equal_distances_the_lowest_row_is_taken() -> None:
+    database = on_a_line(3, 2, 1, 2, 1, 1, 2)
+    pool = Pool(0, np.array([1, 3]), np.array([2, 4, 5, 6]))
+    [found] = mine_block([pool], ORIGIN[None], database, rules(negatives=2), CPU, MEMORY)
+    assert plain(found) == ((0, 1, [2, 4]), [2, 4])
+    many = Pool(0, np.array([0]), np.arange(1, 300))
+    far = np.append(0.5, np.random.default_rng(1).choice([1, 2], 299))
+    [found] = mine_block([many], ORIGIN[None], on_a_line(*far), rules(200), CPU, MEMORY)
+    assert found.hardest.tolist() == sorted(range(1, 300), key=lambda row: (far[row], row))[:200]
+
+
+def a_block(count: int = 12, size: int = 70, dim: int = 9) -> tuple[list[Pool], np.ndarray, ...]:
+    """Pools of queries in no order, and descriptors of more queries than those."""
+    draw = np.random.default_rng(8)
+    pools = []
+    for query in draw.permutation(count + 5)[:count].tolist():
+        mixed = draw.permutation(size)
+        sides = np.split(mixed[: draw.integers(6, 30)], [draw.integers(1, 5)])
+        pools.append(Pool(query, *(np.sort(side) for side in sides)))
+    queries, database = (draw.normal(size=(n, dim)).astype(np.float32) for n in (count + 5, size))
+    return pools, queries, database
+
+
+def slowly(pool: Pool, queries: np.ndarray, database: np.ndarray, rules: MiningRules) -> Mined:
+    """One distance after the other."""
+    power, margin = (2, rules.margin) if rules.distance == "squared" else (1, rules.margin**0.5)
+
+    def apart(row: int) -> float:
+        return float(np.linalg.norm(database[row].astype(np.float64) - queries[pool.query]))
+
+    positive = min(pool.positives.tolist(), key=apart)
+    hardest = sorted(pool.negatives.tolist(), key=apart)[: rules.skip + rules.negatives]
+    limit = apart(positive) ** power + margin
+    negatives = [row for row in hardest[rules.skip :] if apart(row) ** power < limit]
+    found = Tuple(pool.query, positive, np.array(negatives)) if negatives else None
+    return Mined(found, np.array(hardest))
+
+
+@pytest.mark.parametrize("distance", ["squared", "l2"])
+@pytest.mark.parametrize("skip", [0, 2])
+@pytest.mark.parametrize("memory", [1, 2000, 20_000, MEMORY])
+def test_a_block_equals_one_distance_after_the_other(distance: str, skip: int, memory: int) -> None:
+    """In a memory too small for two rows, too."""
+    pools, *sides = a_block()
+    setting = rules(negatives=4, margin=0.5, distance=distance, skip=skip)
+    found = [plain(one) for one in mine_block(pools, *sides, setting, CPU, memory)]
+    assert found == [plain(slowly(pool, *sides, setting)) for pool in pools]
+    assert len({len(one[0][2]) if one[0] else 0 for one in found}) > 1
+
+
+def test_blocks_of_any_size_give_the_same() -> None:
+    pools, *sides = a_block()
+    whole = [plain(one) for one in mine_block(pools, *sides, rules(), CPU, MEMORY)]
+    for size in (1, 5, 11):
+        parts = [pools[start : start + size] for start in range(0, len(pools), size)]
+        found = [one for part in parts for one in mine_block(part, *sides, rules(), CPU, MEMORY)]
+        assert [plain(one) for one in found] == whole
+    assert list(mine_block([], *sides, rules(), CPU, MEMORY)) == []
+
+
+@pytest.mark.parametrize("kept", [2, 12])
+def test_only_rows_of_a_pool_need_hold_a_descriptor(kept: int) -> None:
+    """With few of the database in a pool, and with most."""
+    pools, queries, database = a_block()
+    expected = [plain(one) for one in mine_block(pools[:kept], queries, database, rules(), CPU,
+                MEMORY)]  # fmt: skip
+    wanted = pooled_rows(pools[:kept], len(database))
+    assert (2 * len(wanted) > len(database)) == (kept == 12)
+    database[np.setdiff1d(np.arange(len(database)), wanted)] = np.nan
+    queries[np.setdiff1d(np.arange(len(queries)), [pool.query for pool in pools])] = np.nan
+    for memory in (2000, MEMORY):
+        found = mine_block(pools[:kept], queries, database, rules(), CPU, memory)
+        assert [plain(one) for one in found] == expected
+
+
+@pytest.mark.parametrize(("kept", "read"), [(2, "wanted"), (12, "all")])
+def test_few_rows_are_gathered_and_most_are_read_as_one(
+    kept: int, read: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools, queries, database = a_block()
+    seen, whole = [], mining.squared_distances
+    monkeypatch.setattr(
+        mining,
+        "squared_distances",
+        lambda q, d, rows, *o: (seen.append(rows), whole(q, d, rows, *o))[1],
+    )
+    list(mine_block(pools[:kept], queries, database, rules(), CPU, MEMORY))
+    wanted = pooled_rows(pools[:kept], 70)
+    assert len(wanted) < 70
+    assert [rows.tolist() for rows in seen] == [
+        list(range(70)) if read == "all" else wanted.tolist()
+    ]
+
+
+def test_pools_are_drawn_when_their_turn_comes() -> None:
+    pools, *sides = a_block()
+    drawn = []
+    waiting = (drawn.append(pool.query) or pool for pool in pools)
+    next(mine_block(waiting, *sides, rules(), CPU, 4 * 5 * 4 * 3 * len(sides[1])))
+    assert drawn == [pool.query for pool in pools[:5]]
+
+
+def test_pooled_rows_come_once_and_rise() -> None:
+    pools = [Pool(0, np.array([7]), np.array([1, 4])), Pool(1, np.array([4]), np.array([0, 7]))]
+    assert pooled_rows(pools, 9).tolist() == [0, 1, 4, 7]
+    assert pooled_rows([], 9).tolist() == []
+
+
 def test_the_very_hardest_are_left_out_and_still_remembered() -> None:
     database = on_a_line(0.5, 0.1, 0.2, 0.3, 0.4, 0.9)
     two = rules(negatives=2, skip=1)
@@ -275,7 +413,7 @@ def test_a_sample_of_the_block_is_taken_without_what_is_near_and_with_what_is_re
     pool = pool_of(0, allowed([3], [3, 4], 10), np.array([9, 1, -1]), rules(), 1, sample)
     assert (pool.positives.tolist(), pool.negatives.tolist()) == ([3], [1, 8, 9])
     none = pool_of(0, allowed([3], [1, 3, 4, 8], 10), NONE, rules(), 1, sample)
-    found = mine(none, ORIGIN, on_a_line(*range(10)), rules())
+    [found] = mine_block([none], ORIGIN[None], on_a_line(*range(10)), rules(), CPU, MEMORY)
     assert found.tuple is None and len(found.hardest) == 0
 
 

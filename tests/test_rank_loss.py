@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vprlib.geo import Pairs
-from vprlib.rank_loss import RankLoss, nearest_positives, rank_loss
+from vprlib.rank_loss import RankLoss, mean_loss, nearest_positives, rank_losses
 from vprlib.search import search
 from vprlib.truth import Listed, Truth
 
@@ -27,7 +27,7 @@ def ask(
 ) -> float | None:
     queries, database = (np.asarray(side, np.float32) for side in (queries, database))
     found = search(queries, database, neighbors, MEMORY, 1)
-    return rank_loss(queries, database, found, truth, wanted, memory)
+    return mean_loss(rank_losses(queries, database, found, truth, wanted, memory))
 
 
 def vectors(count: int, seed: int, dim: int = 6) -> np.ndarray:
@@ -124,3 +124,23 @@ def test_without_a_positive_or_a_negative_there_is_no_rank_loss() -> None:
 
 def test_one_image_a_side_is_enough() -> None:
     assert ask([[0.0]], [[0.1]], Listed(pairs([0]), pairs([]), pairs([0]), 1), settings()) is None
+
+
+def test_only_queries_with_a_positive_and_a_negative_have_a_loss() -> None:
+    truth, q, d = listed(), vectors(12, 1), vectors(40, 2)
+    losses = rank_losses(q, d, search(q, d, 3, MEMORY, 1), truth, settings(), MEMORY)
+    assert np.flatnonzero(np.isnan(losses)).tolist() == [5, 8]
+    assert mean_loss(losses) == pytest.approx(sum(losses[k] for k in range(12) if k not in (5, 8))
+                                              / 10)  # fmt: skip
+
+
+@pytest.mark.parametrize("negatives", [1, 4, 1000])
+@pytest.mark.parametrize("share", [slice(0, None, 2), slice(1, None, 2), slice(5, 6), slice(0, 0)])
+def test_a_share_of_the_queries_has_the_losses_that_all_have(negatives: int, share: slice) -> None:
+    """Whoever asks beside it, a query is held against the same negatives."""
+    truth, q, d = listed(), vectors(12, 1), vectors(40, 2)
+    whole, own = (
+        rank_losses(some, d, search(some, d, 3, MEMORY, 1), lists, settings(negatives), MEMORY)
+        for some, lists in ((q, truth), (q[share], truth.take(share)))
+    )
+    np.testing.assert_allclose(own, whole[share], atol=1e-6)

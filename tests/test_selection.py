@@ -4,7 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
+from vprlib import selection
 from vprlib.geo import pairs_within
 from vprlib.mining import Candidates, Mined, MiningRules
 from vprlib.selection import Block, select
@@ -48,13 +50,17 @@ def rules(kind: str, pool: int = 8, negatives: int = 4, **others: object) -> Min
 
 
 def chosen(
-    wanted: MiningRules, hardest: np.ndarray = NOTHING, number: int = 0
+    wanted: MiningRules,
+    hardest: np.ndarray = NOTHING,
+    number: int = 0,
+    share: slice = slice(None),
+    memory: int = 2**30,
 ) -> tuple[list[Mined], dict[str, list[int]]]:
     data = SimpleNamespace(
         candidates=allowed(), train=SimpleNamespace(database="database", queries="queries")
     )
-    describing = Describing()
-    found = list(select(Block(TRAINABLE, 1, number), data, hardest, wanted, describing))
+    describing, block, cpu = Describing(), Block(TRAINABLE, 1, number), torch.device("cpu")
+    found = select(block, data, hardest, wanted, describing, cpu, memory, share)
     return found, describing.asked
 
 
@@ -115,3 +121,39 @@ def test_random_mining_describes_and_remembers_nothing() -> None:
         assert m.tuple.positive in allowed().positives.of(query)
         assert not set(m.tuple.negatives.tolist()) & set(allowed().near.of(query).tolist())
         assert len(m.tuple.negatives) == 4 and len(m.hardest) == 0
+
+
+KINDS = [rules("full"), rules("partial"), rules("random", positive="random")]
+
+
+@pytest.mark.parametrize("wanted", KINDS, ids=lambda wanted: wanted.kind)
+@pytest.mark.parametrize("size", [2, 3, 100])
+def test_shares_describe_what_the_whole_block_does_and_find_it_together(
+    wanted: MiningRules, size: int
+) -> None:
+    """Shares of nothing, too: they are more than the queries."""
+    hardest = np.random.default_rng(5).integers(-1, DATABASE, NOTHING.shape)
+    whole, described = chosen(wanted, hardest)
+    together = [None] * len(whole)
+    for rank in range(size):
+        share = slice(rank, None, size)
+        together[share], asked = chosen(wanted, hardest, share=share)
+        assert asked == described
+    assert plain(together) == plain(whole)
+
+
+@pytest.mark.parametrize("kind", ["full", "partial"])
+def test_a_memory_too_small_for_two_queries_changes_nothing(kind: str) -> None:
+    assert plain(chosen(rules(kind), memory=1)[0]) == plain(chosen(rules(kind))[0])
+
+
+@pytest.mark.parametrize("wanted", KINDS, ids=lambda wanted: wanted.kind)
+def test_the_pool_of_each_query_is_drawn_once(
+    wanted: MiningRules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, whole = [], selection.pool_of
+    monkeypatch.setattr(
+        selection, "pool_of", lambda query, *o: (drawn.append(query), whole(query, *o))[1]
+    )
+    chosen(wanted)
+    assert drawn == TRAINABLE.tolist()

@@ -1,6 +1,6 @@
 """Training: goes on where it was interrupted, keeps the best epoch, freezes what it should."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -240,19 +240,20 @@ def test_what_was_hardest_is_handed_to_the_next_epoch(
     trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handed, kept = {}, {}
-    whole, whole_pool = selection.mine, selection.pool_of
+    whole, whole_pool = selection.mine_block, selection.pool_of
 
     def pool(query: int, allowed: Candidates, remembered: np.ndarray, *others: object) -> Pool:
         handed[running.state.epoch, query] = remembered.tolist()
         return whole_pool(query, allowed, remembered, *others)
 
-    def listening(pool: Pool, *others: object) -> Mined:
-        found = whole(pool, *others)
-        kept[running.state.epoch, pool.query] = found.hardest.tolist()
-        return found
+    def listening(pools: Iterator[Pool], *others: object) -> Iterator[Mined]:
+        pools = list(pools)
+        for pool, found in zip(pools, whole(pools, *others), strict=True):
+            kept[running.state.epoch, pool.query] = found.hardest.tolist()
+            yield found
 
     monkeypatch.setattr(selection, "pool_of", pool)
-    monkeypatch.setattr(selection, "mine", listening)
+    monkeypatch.setattr(selection, "mine_block", listening)
     running = trainer()
     running.run()
     for query in range(PLACES * ASKED):
@@ -265,21 +266,21 @@ def test_each_epoch_counts_its_own_triplets(
 ) -> None:
     counts = {1: [0, 0], 2: [0, 0]}  # violating, looked at
     losses: dict[int, list[float]] = {1: [], 2: []}
-    whole = selection.mine
+    whole = selection.mine_block
     running = trainer(margin=0.02)
 
-    def listening(*given: object) -> Mined:
-        found = whole(*given)
-        counts[running.state.epoch][0] += len(found.tuple.negatives) if found.tuple else 0
-        counts[running.state.epoch][1] += len(found.hardest)
-        return found
+    def listening(*given: object) -> Iterator[Mined]:
+        for found in whole(*given):
+            counts[running.state.epoch][0] += len(found.tuple.negatives) if found.tuple else 0
+            counts[running.state.epoch][1] += len(found.hardest)
+            yield found
 
     def loss(*given: object) -> torch.Tensor:
         value = triplet_loss(*given)
         losses[running.state.epoch].append(value.item() * len(given[2]))
         return value
 
-    monkeypatch.setattr(selection, "mine", listening)
+    monkeypatch.setattr(selection, "mine_block", listening)
     monkeypatch.setattr(training, "triplet_loss", loss)
     for row in running.run().log[1:]:
         violating, looked_at = counts[row.epoch]
@@ -290,7 +291,8 @@ def test_each_epoch_counts_its_own_triplets(
 def test_an_epoch_in_which_nothing_violates_the_margin_goes_by(
     trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selection, "mine", lambda *_: Mined(None, np.array([1, 2])))
+    nothing = Mined(None, np.array([1, 2]))
+    monkeypatch.setattr(selection, "mine_block", lambda pools, *_: (nothing for _ in pools))
     running = trainer(epochs=1)
     outcome = running.run()
     assert (outcome.log[1].loss, outcome.log[1].violating) == (0.0, 0.0)
@@ -326,6 +328,24 @@ def test_each_epoch_has_a_fresh_order_of_all_queries_from_seed_and_epoch() -> No
 def test_queries_are_cut_where_descriptors_are_refreshed(size: int, lengths: list[int]) -> None:
     blocks = epoch_blocks(np.arange(7), 1, settings(refresh_queries=size))
     assert [len(block) for block in blocks] == lengths
+
+
+@pytest.mark.parametrize(
+    ("doubles", "size", "lengths"),
+    [
+        (True, 2, [[2, 2, 2, 1], [2, 2, 2, 1], [4, 3], [4, 3], [7], [7]]),
+        (False, 2, [[2, 2, 2, 1]] * 6),
+        (True, 0, [[7]] * 6),
+    ],
+)
+def test_the_interval_of_refreshing_doubles_when_the_rate_halves_if_asked(
+    doubles: bool, size: int, lengths: list[list[int]]
+) -> None:
+    wanted = settings(refresh_queries=size, refresh_doubles=doubles, halve_every=2)
+    blocks = [epoch_blocks(np.arange(7), epoch, wanted) for epoch in range(1, 7)]
+    assert [[len(block) for block in epoch] for epoch in blocks] == lengths
+    rates = [wanted.rate_at(epoch) / wanted.learning_rate for epoch in range(1, 7)]
+    assert rates == [1, 1, 0.5, 0.5, 0.25, 0.25]
 
 
 def test_a_loss_that_is_no_number_names_epoch_and_step(

@@ -1,15 +1,19 @@
 """A query's training tuple: its positive and its negatives, the hardest or random ones."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import numpy as np
+import torch
 
 from vprlib.augmentation import UNCHANGED, Change
 from vprlib.draws import Draw, generator
 from vprlib.geo import Pairs, pair_distances, pairs_within
 from vprlib.index import ImageIndex
 from vprlib.losses import Distance, margin_for
+from vprlib.pairwise import forget, squared_distances
 from vprlib.truth import Listed
 
 SAME_SPOT_M = 1.0
@@ -52,7 +56,7 @@ class Tuple:
 
 @dataclass(frozen=True)
 class Pool:
-    """Whom one query is compared with."""
+    """Whom one query is compared with: rising rows of the database."""
 
     query: int
     positives: np.ndarray
@@ -121,18 +125,42 @@ def pool_of(
     return Pool(query, positives, np.union1d(negatives, remembered[remembered >= 0]))
 
 
-def mine(
-    pool: Pool, query_descriptor: np.ndarray, database: np.ndarray, rules: MiningRules
-) -> Mined:
-    """The tuple of one query from descriptors [D] and [N, D], and its hardest negatives."""
-    positive, to_positive = _nearest_positive(pool, query_descriptor, database)
-    to_pool = _distances(query_descriptor, database[pool.negatives])
-    hardest = np.lexsort((pool.negatives, to_pool))[: rules.skip + rules.negatives]
-    looked_at = hardest[rules.skip :]
-    is_violating = _violates(to_pool[looked_at], to_positive, rules)
-    negatives = pool.negatives[looked_at[is_violating]]
-    found = Tuple(pool.query, positive, negatives) if len(negatives) else None
-    return Mined(found, pool.negatives[hardest])
+def mine_block(
+    pools: Iterable[Pool],
+    queries: np.ndarray,
+    database: np.ndarray,
+    rules: MiningRules,
+    device: torch.device,
+    memory_bytes: int,
+) -> Iterator[Mined]:
+    """What each pool's query learns from, by descriptors [Q, D] and [N, D], in the pools' order.
+
+    So many queries look at the database together that their descriptors, or their distances and
+    pools, fit a quarter of the memory. Only rows of a pool need hold a descriptor.
+    """
+    count, dim = database.shape
+    size = max(1, memory_bytes // 4 // max(4 * dim, 4 * count + 8 * min(rules.pool, count)))
+    waiting = iter(pools)
+    while part := list(islice(waiting, size)):
+        rows = _rows_read(part, count)
+        own = queries[[pool.query for pool in part]]
+        forget(queries)
+        squared = squared_distances(own, database, rows, device, memory_bytes // 8)
+        columns = np.full(count, -1)
+        columns[rows] = np.arange(len(rows))
+        for pool, to_rows in zip(part, squared, strict=True):
+            yield _mined(
+                pool, to_rows[columns[pool.positives]], to_rows[columns[pool.negatives]], rules
+            )
+
+
+def pooled_rows(pools: Iterable[Pool], database_size: int) -> np.ndarray:
+    """Each database row that stands in a pool, once, rising."""
+    is_wanted = np.zeros(database_size, bool)
+    for pool in pools:
+        is_wanted[pool.positives] = True
+        is_wanted[pool.negatives] = True
+    return np.flatnonzero(is_wanted)
 
 
 def blind_tuple(pool: Pool) -> Tuple:
@@ -157,20 +185,29 @@ def block_sample(database_size: int, rules: MiningRules, epoch: int, block: int)
     return np.sort(draw.choice(database_size, min(rules.pool, database_size), replace=False))
 
 
-def _nearest_positive(
-    pool: Pool, descriptor: np.ndarray, database: np.ndarray
-) -> tuple[int, float]:
-    distances = _distances(descriptor, database[pool.positives])
-    best = int(np.argmin(distances))
-    return int(pool.positives[best]), float(distances[best])
+def _rows_read(pools: list[Pool], database_size: int) -> np.ndarray:
+    """Those that stand in a pool; or all, where they are most: a whole file is read fastest."""
+    rows = pooled_rows(pools, database_size)
+    return np.arange(database_size) if 2 * len(rows) > database_size else rows
 
 
-def _violates(to_negatives: np.ndarray, to_positive: float, rules: MiningRules) -> np.ndarray:
-    power = 2 if rules.distance == "squared" else 1
+def _mined(
+    pool: Pool, to_positives: np.ndarray, to_negatives: np.ndarray, rules: MiningRules
+) -> Mined:
+    """From the squared distances to both sides of a pool; of equal ones the lowest row is first."""
+    nearest = int(np.argmin(to_positives))
+    hardest = np.argsort(to_negatives, kind="stable")[: rules.skip + rules.negatives]
+    looked_at = hardest[rules.skip :]
+    is_violating = _violates(to_negatives[looked_at], to_positives[nearest], rules)
+    negatives = pool.negatives[looked_at[is_violating]]
+    positive = int(pool.positives[nearest])
+    found = Tuple(pool.query, positive, negatives) if len(negatives) else None
+    return Mined(found, pool.negatives[hardest])
+
+
+def _violates(to_negatives: np.ndarray, to_positive: np.float32, rules: MiningRules) -> np.ndarray:
+    """Whether squared distances to negatives lie within the margin behind the positive."""
     margin = margin_for(rules.margin, rules.distance)
-    return to_negatives**power < to_positive**power + margin
-
-
-def _distances(one: np.ndarray, many: np.ndarray) -> np.ndarray:
-    offsets = many - one
-    return np.sqrt(np.einsum("nd,nd->n", offsets, offsets))
+    if rules.distance == "squared":
+        return to_negatives < to_positive + margin
+    return np.sqrt(to_negatives) < np.sqrt(to_positive) + margin

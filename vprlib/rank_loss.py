@@ -8,6 +8,7 @@ import torch
 from vprlib.draws import Draw, generator
 from vprlib.geo import Pairs
 from vprlib.losses import Distance, margin_for
+from vprlib.pairwise import squared_distances
 from vprlib.search import Neighbors
 from vprlib.truth import Truth
 
@@ -20,18 +21,18 @@ class RankLoss:
     seed: int
 
 
-def rank_loss(
+def rank_losses(
     queries: np.ndarray,
     database: np.ndarray,
     found: Neighbors,
     truth: Truth,
     settings: RankLoss,
     memory_bytes: int,
-) -> float | None:
-    """Mean over queries of the mean over negatives of max(min d(positive) + m − d(negative), 0).
+) -> np.ndarray:
+    """Mean over negatives of max(min d(positive) + m − d(negative), 0) for each query [q].
 
-    Queries without a positive or a negative are left out; none where all are. Negatives are those
-    that come first in one random order of the database, so that queries share their images.
+    NaN where there is no positive or no negative. Negatives are those that come first in one
+    random order of the database, whichever queries ask, so that they share their images.
     """
     to_positive = nearest_positives(queries, database, found, truth)
     excluded = truth.no_negatives()
@@ -51,8 +52,12 @@ def rank_loss(
         )
         for start in range(0, len(to_positive), size)
     ]
-    known = np.concatenate([np.zeros(0), *losses])
-    known = known[~np.isnan(known)]
+    return np.concatenate([np.zeros(0), *losses])
+
+
+def mean_loss(losses: np.ndarray) -> float | None:
+    """Over the queries that have one; none where none has."""
+    known = losses[~np.isnan(losses)]
     return float(known.mean()) if len(known) else None
 
 
@@ -85,24 +90,12 @@ def _losses(
     """The loss of each query of a block [q]; NaN without a positive or without a negative."""
     is_negative = ~excluded.contain(np.broadcast_to(order, (len(queries), len(order))))
     is_negative &= is_negative.cumsum(axis=1) <= settings.negatives
-    squared = _squared(queries, database, order, memory_bytes)  # q R
+    squared = squared_distances(
+        queries, database, order, torch.device("cpu"), memory_bytes // 8
+    )  # q R
     power = 2 if settings.distance == "squared" else 1
     limit = to_positive**power + margin_for(settings.margin, settings.distance)
     gaps = limit[:, None] - (squared if power == 2 else np.sqrt(squared))
     sums = np.where(is_negative, np.maximum(gaps, 0), 0).sum(axis=1)
     counts = is_negative.sum(axis=1)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-
-
-def _squared(
-    queries: np.ndarray, database: np.ndarray, rows: np.ndarray, memory_bytes: int
-) -> np.ndarray:
-    """Squared distances [q, R] as |q|² + |d|² − 2 q·d: good to 1e-6, enough for a mean."""
-    one = torch.from_numpy(np.ascontiguousarray(queries))
-    size = max(1, memory_bytes // 4 // (4 * database.shape[1]))
-    parts = []
-    for start in range(0, len(rows), size):
-        other = torch.from_numpy(database[rows[start : start + size]])
-        squares = one.square().sum(dim=1)[:, None] + other.square().sum(dim=1)
-        parts.append((squares - 2 * one @ other.T).clamp(min=0).numpy())
-    return np.concatenate([np.zeros((len(queries), 0), np.float32), *parts], axis=1)

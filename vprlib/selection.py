@@ -1,13 +1,22 @@
 """The tuples of a block of queries: mined by descriptors, or drawn blindly."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from vprlib.batches import ImageSource
-from vprlib.mining import Mined, MiningRules, Pool, blind_tuple, block_sample, mine, pool_of
+from vprlib.mining import (
+    Mined,
+    MiningRules,
+    Pool,
+    blind_tuple,
+    block_sample,
+    mine_block,
+    pool_of,
+    pooled_rows,
+)
 from vprlib.progress import progress
 from vprlib.training_data import TrainingData
 
@@ -30,12 +39,20 @@ class Block:
 
 
 def select(
-    block: Block, data: TrainingData, hardest: np.ndarray, rules: MiningRules, describe: Describe
-) -> Iterator[Mined]:
-    """What each query of the block learns from, in their order.
+    block: Block,
+    data: TrainingData,
+    hardest: np.ndarray,
+    rules: MiningRules,
+    describe: Describe,
+    device: torch.device,
+    memory_bytes: int,
+    share: slice = slice(None),
+) -> list[Mined]:
+    """What each query of this share of the block learns from, in their order.
 
     `hardest` [Q, n] are the negatives remembered of each query, -1 for none. `full` describes the
-    whole database, `partial` what a pool of the block holds, and `random` nothing.
+    whole database, `partial` what a pool of the block holds, and `random` nothing: the same for
+    every share, an empty one too, so that several processes can describe together.
     """
     sample = None
     if rules.kind == "partial":
@@ -44,22 +61,14 @@ def select(
     def pool(query: int) -> Pool:
         return pool_of(query, data.candidates, hardest[query], rules, block.epoch, sample)
 
-    queries = block.queries.tolist()
-    label = f"epoch {block.epoch}: mining"
+    own = block.queries[share].tolist()
     if rules.kind == "random":
-        yield from (Mined(blind_tuple(pool(query)), _NO_ROWS) for query in queries)
-        return
-    rows = None if rules.kind == "full" else pooled_rows(map(pool, queries), data)
+        return [Mined(blind_tuple(pool(query)), _NO_ROWS) for query in own]
+    pools, rows = map(pool, own), None  # drawn when their turn comes
+    if rules.kind == "partial":
+        everyone = [pool(query) for query in block.queries.tolist()]
+        pools, rows = everyone[share], pooled_rows(everyone, data.candidates.database_size)
     database = describe("database", data.train.database, rows)
     descriptors = describe("queries", data.train.queries, block.queries)
-    for query in progress(queries, len(queries), label, "query"):
-        yield mine(pool(query), descriptors[query], database, rules)
-
-
-def pooled_rows(pools: Iterable[Pool], data: TrainingData) -> np.ndarray:
-    """Each database row that stands in a pool, once, rising."""
-    is_wanted = np.zeros(data.candidates.database_size, bool)
-    for pool in pools:
-        is_wanted[pool.positives] = True
-        is_wanted[pool.negatives] = True
-    return np.flatnonzero(is_wanted)
+    mined = mine_block(pools, descriptors, database, rules, device, memory_bytes)
+    return list(progress(mined, len(own), f"epoch {block.epoch}: mining", "query"))

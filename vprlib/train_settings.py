@@ -38,6 +38,7 @@ class TrainSettings(Section):
     skip_hardest: int = Field(0, ge=0)  # the very hardest that are left out before those
     negative_pool: int = Field(1000, ge=1)  # random ones looked at: by a query, if partial a block
     refresh_queries: int = Field(1000, ge=0)  # describe all anew after so many; 0: once an epoch
+    refresh_doubles: bool = False  # the interval doubles when the rate halves, as in the original
     keep: Literal["best", "last"] = "best"  # epoch, by validation; or whatever came last
     patience: int = Field(10, ge=1)  # epochs without a better R@5 before it stops
     positive_radius_m: float | None = Field(None, gt=0)  # null: the specification's own

@@ -168,7 +168,8 @@ class Trainer:
         state, settings = self.state, self.settings
         block = Block(queries, state.epoch, state.block)
         rules, augmentation = settings.rules(), settings.augmentation()
-        mined = select(block, self.data, state.hardest.numpy(), rules, self._describe)
+        memory, hardest = self.runtime.memory_bytes, state.hardest.numpy()
+        mined = select(block, self.data, hardest, rules, self._describe, self.device, memory)
         found = []
         for query, seen in zip(queries.tolist(), mined, strict=True):
             self._remember(query, seen.hardest)

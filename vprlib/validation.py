@@ -1,8 +1,11 @@
 """What a network is worth on the validation set: recall, and the rank loss."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from vprlib.rank_loss import RankLoss, rank_loss
+import numpy as np
+
+from vprlib.rank_loss import RankLoss, mean_loss, rank_losses
 from vprlib.recall import recall_at
 from vprlib.runtime import RuntimeSettings
 from vprlib.search import search
@@ -18,14 +21,24 @@ class Validation(NamedTuple):
 
 
 def validate(
-    data: TrainingData, settings: RankLoss, describe: Describe, runtime: RuntimeSettings
+    data: TrainingData,
+    settings: RankLoss,
+    describe: Describe,
+    runtime: RuntimeSettings,
+    share: slice = slice(None),
+    gather: Callable[[np.ndarray], np.ndarray] = lambda own: own,
 ) -> Validation:
-    queries = describe("val-queries", data.val.queries, None)
+    """Asks this share of the queries; `gather` puts the rows of all shares in the queries' order.
+
+    It hears first of what was right [q, K], then, where a rank loss is asked for, of losses [q].
+    """
+    queries = describe("val-queries", data.val.queries, None)[share]
     database = describe("val-database", data.val.database, None)
-    found = search(queries, database, max(VALIDATION_NS), runtime.memory_bytes, runtime.cores)
-    right = data.val_truth.is_right(found.rows)
+    truth, memory = data.val_truth.take(share), runtime.memory_bytes
+    found = search(queries, database, max(VALIDATION_NS), memory, runtime.cores)
+    right = gather(truth.is_right(found.rows))
     recalls = {f"recall@{n}": value for n, value in recall_at(right, VALIDATION_NS).items()}
     if not settings.negatives:
         return Validation(recalls, None)
-    value = rank_loss(queries, database, found, data.val_truth, settings, runtime.memory_bytes)
-    return Validation(recalls, value)
+    losses = gather(rank_losses(queries, database, found, truth, settings, memory))
+    return Validation(recalls, mean_loss(losses))
