@@ -671,10 +671,10 @@ def test_every_image_of_a_tuple_is_changed_alike_and_anew_in_each_epoch(
     parts, changes = [], {}
     whole = Trainer._add_gradient
 
-    def listening(self: Trainer, part: list[Tuple], images: list[Loaded], *o: object) -> None:
+    def listening(self: Trainer, part: list[Tuple], images: list[Loaded], *o: object) -> float:
         parts.append((part, images))
         changes.update({(self.state.epoch, t.query): t.change for t in part})
-        whole(self, part, images, *o)
+        return whole(self, part, images, *o)
 
     monkeypatch.setattr(Trainer, "_add_gradient", listening)
     running.run()

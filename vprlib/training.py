@@ -25,6 +25,7 @@ from vprlib.group import ALONE, Group
 from vprlib.halves import Feed, Halves, Loaded
 from vprlib.losses import triplet_loss
 from vprlib.model import PlaceModel
+from vprlib.pairwise import forget
 from vprlib.params import UserError
 from vprlib.progress import progress
 from vprlib.runtime import RuntimeSettings
@@ -169,7 +170,9 @@ class Trainer:
         block = Block(queries, state.epoch, state.block)
         rules, augmentation = settings.rules(), settings.augmentation()
         memory, hardest = self.runtime.memory_bytes, state.hardest.numpy()
-        mined = select(block, self.data, hardest, rules, self._describe, self.device, memory)
+        share = self.group.share
+        own = select(block, self.data, hardest, rules, self._describe, self.device, memory, share)
+        mined = self.group.interleave(own)
         found = []
         for query, seen in zip(queries.tolist(), mined, strict=True):
             self._remember(query, seen.hardest)
@@ -252,7 +255,10 @@ class Trainer:
         )
 
     def _validate(self) -> Validation:
-        return validate(self.data, self.settings.rank_loss(), self._describe, self.runtime)
+        rank_loss, group = self.settings.rank_loss(), self.group
+        return validate(
+            self.data, rank_loss, self._describe, self.runtime, group.share, group.interleave
+        )
 
     @torch.no_grad()
     def _describe(self, name: str, source: ImageSource, rows: np.ndarray | None) -> np.ndarray:
@@ -272,6 +278,7 @@ class Trainer:
             for batch in progress(batches, len(batches), label, "batch"):
                 with arithmetic:
                     target[batch] = self.halves.describe(next(loaded)).cpu().numpy()
+        forget(target)
         if self.group.size == 1:
             return target
         target.flush()
