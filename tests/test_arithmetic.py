@@ -109,6 +109,16 @@ def test_gradients_in_two_layouts_pass_the_check_by_differences(
     assert torch.autograd.gradcheck(lambda *a: MixedLayout.apply(*a, None, *given), inputs[:2])
 
 
+def test_the_other_way_to_a_weight_gradient_equals_autograd() -> None:
+    x, weight, bias = some(2, 64, 7, 8), some(65, 64, 3, 3, seed=2), some(65, seed=4)
+    slope, ones = some(2, 65, 7, 8, seed=3), ((1, 1),) * 3
+    inputs = [t.double().requires_grad_() for t in (x, weight, bias)]
+    plain = torch.autograd.grad(F.conv2d(*inputs, *ones), inputs, slope.double())
+    found = torch.autograd.grad(MixedLayout.apply(*inputs, *ones), inputs, slope.double())
+    for one, other in zip(found, plain, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_a_weight_that_changes_between_steps_is_seen() -> None:
     x, weight = some(1, 128, 8, 8), some(128, 128, 3, 3, seed=2).requires_grad_()
     fast = FastConvolutions()
