@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from vprlib import launch, training_log
+from vprlib.arithmetic import SLOW_BFLOAT16, has_bfloat16
 from vprlib.artifacts import write_bytes, write_csv, write_json
 from vprlib.batches import open_source
 from vprlib.device import prepare
@@ -63,6 +64,8 @@ def main(
     model, stored = read_model(start), store_at(store, p.runtime, typer.echo)
     with joined(p.runtime) as group:
         device = prepare(p.runtime)
+        if p.train.precision == "bfloat16" and not has_bfloat16(device):
+            typer.echo(SLOW_BFLOAT16)
         trainer = Trainer(model, data, p.train, device, p.runtime, kept, stored, group)
         is_shown = p.runtime.tensorboard and group.is_first
         with open_scalars(scalars / kept.folder.name, is_shown) as on_epoch:

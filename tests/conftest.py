@@ -18,8 +18,9 @@ from vprlib.runtime import RuntimeSettings
 SPECS = Path(__file__).parents[2] / "shared" / "specs"
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def one_thread() -> None:
+    """Whatever a stage has set before."""
     torch.set_num_threads(1)
 
 

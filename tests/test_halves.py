@@ -93,7 +93,7 @@ def test_a_stored_map_is_what_the_first_learning_layer_takes(
     model = a_model()
     before, _ = parts(model.backbone, {"8", "9", "10"})
     with torch.no_grad():
-        expected = before(model.normalise(torch.from_numpy(source.pixels(0)[None])))[0]
+        expected = before(model.normalise(torch.tensor(source.pixels(0)[None])))[0]
     torch.testing.assert_close(torch.from_numpy(feed.shelf.get(0)).permute(2, 0, 1), expected)
     assert one.map_shape(64, 48) == feed.shelf.get(0).shape
 

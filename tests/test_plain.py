@@ -63,7 +63,13 @@ def rows(tuples: list[Tuple]) -> list[tuple[int, ...]]:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"skip_hardest": 2}, {"margin": 1e-4}, {"first_layer": "conv1"}, {"first_layer": "pool"}],
+    [
+        {},
+        {"skip_hardest": 2},
+        {"margin": 1e-4},
+        {"first_layer": "conv1", "learning_rate": 0.001},
+        {"first_layer": "pool"},
+    ],
 )
 def test_both_learn_from_the_same_tuples_with_the_same_loss(
     sides: Sides, changes: dict[str, object]

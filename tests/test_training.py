@@ -22,6 +22,7 @@ from vprlib.pool_settings import PoolSettings
 from vprlib.runtime import RuntimeSettings
 from vprlib.scratch import Scratch
 from vprlib.steps import database_images
+from vprlib.store import NO_STORE, Store
 from vprlib.train_settings import TrainSettings
 from vprlib.training import EpochLog, Outcome, Trainer, make_optimizer
 from vprlib.training_data import Split, TrainingData, epoch_blocks, training_data
@@ -95,9 +96,9 @@ def a_model(name: str = "alexnet", clusters: int = 4) -> PlaceModel:
 def trainer(
     data: TrainingData, slim: str, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
 ) -> Callable[..., Trainer]:
-    def make(folder: str = "scratch", **changes: object) -> Trainer:
+    def make(folder: str = "scratch", store: Store = NO_STORE, **changes: object) -> Trainer:
         kept = Scratch(tmp_path / folder)
-        return Trainer(a_model(), data, settings(**changes), cpu, runtime, kept)
+        return Trainer(a_model(), data, settings(**changes), cpu, runtime, kept, store)
 
     return make
 
@@ -148,6 +149,54 @@ def test_the_real_alexnet_learns_for_an_epoch(
         "pool.conv.weight",
         "pool.centroids",
     }
+
+
+STORED = [
+    {"first_layer": "conv4"},
+    {"first_layer": "conv1"},
+    {"first_layer": "pool", "stored": "bfloat16", "mining": "partial"},
+    {"first_layer": "conv5", "stored": "float16", "flip": 0.5, "jitter": (0.8, 1.2)},
+]
+
+
+@pytest.mark.parametrize("changes", STORED)
+def test_the_store_changes_no_byte_of_a_run(
+    trainer: Callable[..., Trainer], tmp_path: Path, changes: dict[str, object]
+) -> None:
+    plain = trainer("plain", **changes)
+    expected = plain.run()
+    store = Store(tmp_path / "store", 2**30, lambda sentence: None)
+    for folder in ("empty", "full"):  # what the first run leaves, the second finds
+        stored = trainer(folder, store=store, **changes)
+        outcome = stored.run()
+        assert outcome.log == expected.log
+        assert weights(outcome.model) == weights(expected.model)
+        last, twin = stored.state.weights, plain.state.weights
+        assert all(torch.equal(last[name], twin[name]) for name in twin)
+    shelf = stored.feeds["database"].shelf
+    assert all(shelf.get(row) is not None for row in range(PLACES * VIEWS)) or "mining" in changes
+
+
+def test_a_run_that_is_resumed_finds_the_store(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store", 2**30, lambda sentence: None)
+    expected = trainer("whole").run()
+    with monkeypatch.context() as patch:
+        stop_at(patch, "_learn", 2)
+        with pytest.raises(StopError):
+            trainer("broken", store=store).run()
+    outcome = trainer("broken", store=store).run()
+    assert weights(outcome.model) == weights(expected.model)
+
+
+def test_bfloat16_learns_what_float32_does_but_for_rounding(
+    trainer: Callable[..., Trainer],
+) -> None:
+    one, other = (trainer(p, precision=p).run() for p in ("float32", "bfloat16"))
+    losses = [[row.loss for row in outcome.log[1:]] for outcome in (one, other)]
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, method: str, call: int) -> None:

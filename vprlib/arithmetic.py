@@ -17,6 +17,12 @@ FEWEST_FOR_GRADIENT = 64  # of the weight, which is slower still in the ordinary
 _GRADIENT = torch.ops.aten.convolution_backward
 
 
+SLOW_BFLOAT16 = (
+    "training: this device has no bfloat16 of its own: numbers are rounded to it, which takes"
+    " longer than float32"
+)
+
+
 class Arithmetic:
     """Within it networks compute this way; it may be entered again and again by one thread.
 
