@@ -85,12 +85,13 @@ def test_winograd_is_used_where_it_is_worth_it_and_only_there(
             (128, 128, 1),
             (128, 128, 5),
         ]:
-            convolved(some(1, c, 9, 9), some(k, c, side, side), side // 2)
-        x, weight = some(1, 128, 9, 9), some(128, 128, 3, 3)
+            convolved(some(1, c, 8, 9), some(k, c, side, side), side // 2)
+        x, weight = some(1, 128, 8, 9), some(128, 128, 3, 3)
+        convolved(some(1, 128, 6, 9), weight)  # hardly more than half of its tiles
         convolved(x, weight, stride=2)
         convolved(x, weight, padding=0)
         convolved(x, weight, padding=2, dilation=2)
-        convolved(some(1, 256, 9, 9), some(256, 128, 3, 3), groups=2)
+        convolved(some(1, 256, 8, 9), some(256, 128, 3, 3), groups=2)
         F.conv2d(x, weight, padding="same")
         convolved(x.double(), weight.double())
     assert used == [(128, 128, 3, 3), (256, 128, 3, 3)]

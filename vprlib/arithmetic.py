@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vprlib.precision import Precision
-from vprlib.winograd import Winograd, weight_gradient, weight_spectrum
+from vprlib.winograd import Winograd, covered, weight_gradient, weight_spectrum
 
+LEAST_COVERED = 0.7  # of its tiles: a map of 6 × 9 fills 56 % of 2 × 3, and gains nothing
 # channels on both sides, for Winograd to be worth its transforms
 FEWEST_CHANNELS = 128
 FEWEST_FOR_GRADIENT = 64  # of the weight, which is slower still in the ordinary way
@@ -96,7 +97,8 @@ class FastConvolutions(TorchFunctionMode):
             return F.conv2d(x, weight, bias, *given, groups)
         rounded = self.round(weight)
         x = self.round(x).contiguous(memory_format=torch.channels_last)
-        if _is_plain(weight, *given) and min(weight.shape[:2]) >= FEWEST_CHANNELS:
+        is_wide = min(weight.shape[:2]) >= FEWEST_CHANNELS
+        if is_wide and _is_plain(weight, *given) and covered(*x.shape[2:]) >= LEAST_COVERED:
             return self.round(Winograd.apply(x, rounded, bias, self._spectrum(weight, rounded)))
         if weight.requires_grad and torch.is_grad_enabled():
             return self.round(MixedLayout.apply(x, rounded, bias, *given))

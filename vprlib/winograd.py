@@ -82,6 +82,12 @@ def weight_spectrum(weight: Tensor) -> Tensor:
     return (transform @ weight.permute(2, 3, 1, 0).reshape(9, c * k)).view(IN * IN, c, k)
 
 
+def covered(height: int, width: int) -> float:
+    """The share of its tiles that a map fills; the rest is computed for nothing."""
+    down, across = _tiles(height, width)
+    return height * width / (OUT * OUT * down * across)
+
+
 def filtered(x: Tensor, spectrum: Tensor, bias: Tensor | None) -> Tensor:
     """The map [B, K, H, W], channels-last, of `x` [B, C, H, W] and a spectrum [36, C, K]."""
     count, _, height, width = x.shape
