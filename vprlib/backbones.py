@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vprlib import chains, dinov2
+from vprlib.narrowing import Widths, narrow
 from vprlib.params import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -34,9 +35,14 @@ def names() -> list[str]:
     return [*chains.names(), *dinov2.NETWORKS]
 
 
-def empty_backbone(name: str, cut: str) -> nn.Sequential:
-    """The network up to the cut, with weights that are of no use; BatchNorm is frozen always."""
-    network = _home(name).cut_network(name, cut).to_empty(device="cpu").eval()
+def empty_backbone(name: str, cut: str, widths: Widths | None = None) -> nn.Sequential:
+    """The network up to the cut, with weights that are of no use; BatchNorm is frozen always.
+
+    `widths` are those of layers that have lost channels.
+    """
+    network = _home(name).cut_network(name, cut)
+    narrow(network, widths or {})
+    network = network.to_empty(device="cpu").eval()
     fill_at_random(network, 0)
     return network
 

@@ -33,7 +33,8 @@ def describe(
     label: str = "describing",
 ) -> Iterator[Described]:
     """What the network says of each of the rows; batches come in an order of the images' sizes."""
-    batches, arithmetic = plan_batches(source.sizes(), rows), Arithmetic(device)
+    batches = plan_batches(source.sizes(), rows)
+    arithmetic = Arithmetic(device, getattr(network, "precision", "float32"))
     for batch in progress(stream(source, batches, runtime), len(batches), label, "batch"):
         with arithmetic:
             values = network_output(network, torch.from_numpy(batch.pixels).to(device))

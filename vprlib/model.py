@@ -2,19 +2,23 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from vprlib.artifacts import write_tensors
 from vprlib.backbones import IMAGENET_MEAN, IMAGENET_STD, Normaliser, channels, empty_backbone
+from vprlib.int8 import Int8Backbone
+from vprlib.narrowing import Widths
+from vprlib.operations import Operations
+from vprlib.packing import PLAIN, Form, pack, unpack
 from vprlib.params import UserError
 from vprlib.pool_settings import PoolSettings
 from vprlib.pools import build_pool, dim_out
+from vprlib.precision import Precision
 
 FORMAT = "vprlib model 2"
 
@@ -30,6 +34,18 @@ class Architecture:
     whitening: int | None = None  # dimensions left by the network's own whitening, where it has one
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    # of a network that is no longer as its name says; files of all others leave these out
+    widths: Widths = field(default_factory=dict)  # by layer of the backbone that lost channels
+    channels: int | None = None  # of its map, where it lost some
+    int8: Operations | None = None  # what the backbone does in integers
+    precision: Precision = "float32"  # in which it computes otherwise
+
+    @property
+    def difference(self) -> str | None:
+        """What keeps files of other systems from holding it, whatever they know by its name."""
+        if self.int8 is not None:
+            return "a network in int8"
+        return "a network that has lost channels" if self.widths else None
 
 
 class PlaceModel(nn.Module):
@@ -38,16 +54,22 @@ class PlaceModel(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = a = architecture
-        width = channels(a.backbone, a.cut)
-        self.backbone = empty_backbone(a.backbone, a.cut)
+        width = a.channels or channels(a.backbone, a.cut)
+        self.backbone = _empty_backbone(a)
         self.pool = build_pool(a.pool, a.clusters, width)
         pooled = dim_out(a.pool, a.clusters, width)
         self.whitening = None
         if a.whitening is not None:
             self.whitening = nn.Linear(pooled, a.whitening).requires_grad_(False)
         self.dim = a.whitening or pooled
-        self.normalise = Normaliser(a.mean, a.std)
+        # integers normalise pixels on their own
+        self.normalise = Normaliser(a.mean, a.std) if a.int8 is None else nn.Identity()
         self.eval()
+
+    @property
+    def precision(self) -> Precision:
+        """In which it wants to compute; integers take no notice of it."""
+        return self.architecture.precision
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Images uint8 [B, H, W, 3] to unit vectors [B, dim]."""
@@ -60,11 +82,13 @@ class PlaceModel(nn.Module):
             return pooled if self.whitening is None else F.normalize(self.whitening(pooled), dim=1)
 
 
-def write_model(path: Path, model: PlaceModel, history: Mapping[str, object]) -> None:
+def write_model(
+    path: Path, model: PlaceModel, history: Mapping[str, object], form: Form = PLAIN
+) -> None:
     """`history` says where the weights come from; it is kept for people and for conversion."""
-    fields = asdict(model.architecture) | {"pool": model.architecture.pool.model_dump()}
-    header = {"format": FORMAT, **fields, "history": dict(history)}
-    write_tensors(path, model.state_dict(), header)
+    packed, shapes = pack(model.state_dict(), form)
+    header = {"format": FORMAT, **_as_header(model.architecture), "history": dict(history)}
+    write_tensors(path, packed, header | ({"shapes": shapes} if shapes else {}))
 
 
 def read_model(path: Path) -> PlaceModel:
@@ -79,12 +103,9 @@ def read_model(path: Path) -> PlaceModel:
     if header.get("format") != FORMAT:
         raise UserError(f"{path} is no '{FORMAT}' file: make it again with `dvc repro`.")
     try:
-        fields = {name: header[name] for name in Architecture.__dataclass_fields__}
-        fields |= {name: tuple(fields[name]) for name in ("mean", "std")}
-        fields["pool"] = PoolSettings(**fields["pool"])
-        model = PlaceModel(Architecture(**fields))
-        model.load_state_dict(tensors)
-    except (KeyError, TypeError, RuntimeError, ValidationError) as error:
+        model = PlaceModel(_from_header(header))
+        model.load_state_dict(unpack(tensors, header.get("shapes", {})))
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: header and tensors disagree ({reason}): make it again.") from None
     return model
@@ -96,3 +117,33 @@ def read_history(path: Path) -> dict[str, object]:
 
     with safe_open(path, framework="pt") as file:
         return json.loads(file.metadata()["header"])["history"]
+
+
+def _empty_backbone(a: Architecture) -> nn.Module:
+    if a.int8 is not None:
+        return Int8Backbone(a.int8)
+    return empty_backbone(a.backbone, a.cut, a.widths)
+
+
+def _as_header(architecture: Architecture) -> dict[str, object]:
+    """Fields that are as in most networks are left out, where older files do not have them."""
+    a = architecture
+    header = {name: getattr(a, name) for name in _FIRST} | {"pool": a.pool.model_dump()}
+    header |= {name: getattr(a, name) for name in _LATER if getattr(a, name) != _LATER[name]}
+    return header if a.int8 is None else header | {"int8": a.int8.model_dump()}
+
+
+def _from_header(header: Mapping[str, object]) -> Architecture:
+    fields = {name: header[name] for name in _FIRST}
+    fields |= {name: tuple(fields[name]) for name in ("mean", "std")}
+    fields["pool"] = PoolSettings(**fields["pool"])
+    fields |= {name: header[name] for name in _LATER if name in header}
+    if "widths" in fields:
+        fields["widths"] = {name: tuple(width) for name, width in fields["widths"].items()}
+    if "int8" in fields:
+        fields["int8"] = Operations(**fields["int8"])
+    return Architecture(**fields)
+
+
+_LATER = {"widths": {}, "channels": None, "int8": None, "precision": "float32"}
+_FIRST = [f.name for f in fields(Architecture) if f.name not in _LATER]

@@ -14,6 +14,11 @@ StartWhitening = Literal["keep", "drop"]
 def read_start(path: Path, wanted: Architecture, whitening: StartWhitening) -> Network:
     """The network in the file, which agrees with the recipe; its own whitening may be dropped."""
     network = read_network(path)
+    if network.model.architecture.int8 is not None:
+        raise UserError(
+            f"the start {path} is in int8, which can no longer learn: take the network that it was"
+            " made of."
+        )
     _check_agrees(network.model.architecture, wanted, path)
     if whitening == "keep" or network.model.whitening is None:
         return network

@@ -29,7 +29,9 @@ def write_struct(path: Path, model: PlaceModel) -> None:
 def _check_holds(model: PlaceModel, path: Path) -> None:
     a = model.architecture
     problem = None
-    if (a.backbone, a.cut) != ("vgg16", "conv5_3"):
+    if a.difference is not None:
+        problem = a.difference
+    elif (a.backbone, a.cut) != ("vgg16", "conv5_3"):
         problem = f"the backbone {a.backbone} cut at {a.cut}, but only vgg16 at conv5_3"
     elif a.pool.kind != "netvlad":
         problem = f"the pool {a.pool.kind}, but only NetVLAD"

@@ -152,7 +152,9 @@ def _is_number(value: object) -> bool:
 def _check_holds(model: PlaceModel, path: Path) -> None:
     a = model.architecture
     problem = None
-    if CUTS.get(a.backbone) != a.cut:
+    if a.difference is not None:
+        problem = a.difference
+    elif CUTS.get(a.backbone) != a.cut:
         problem = f"the backbone {a.backbone} cut at {a.cut}; it knows vgg16 and alexnet"
     elif a.pool.kind not in _POOLINGS.values():
         problem = f"the pool {a.pool.kind}"
