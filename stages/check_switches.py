@@ -11,12 +11,15 @@ from vprlib.codes import CodeSettings, check_dimensions
 from vprlib.fitting import Count
 from vprlib.params import At, StageParams
 from vprlib.switches import SetPlace, check, check_specifications
+from vprlib.variant_settings import Step, check_variants
 
 
 class Params(StageParams):
     train_on: Annotated[str, At("train_on")]
     eval_on: Annotated[list[str], At("eval_on")]
     variants: Annotated[list[str], At("variants")]
+    derived: Annotated[dict[str, str], At("derived")]
+    variant_defs: Annotated[dict[str, list[Step]], At("variant_defs")]
     codes: Annotated[list[str], At("codes")]
     code_defs: Annotated[dict[str, CodeSettings], At("code_defs")]
     descriptors: Annotated[Count, At("whitening.descriptors")]
@@ -28,7 +31,8 @@ def main(
     raw: Path = typer.Option(), out: Path = typer.Option(), codes_out: Path = typer.Option()
 ) -> None:
     p = Params.load()
-    check(p.train_on, p.eval_on, p.variants, p.codes, p.code_defs, p.sets)
+    check(p.train_on, p.eval_on, p.variants, p.codes, p.code_defs, p.sets, p.variant_defs)
+    check_variants(p.variants, p.derived, p.variant_defs)
     check_dimensions(p.codes, p.code_defs, p.dimensions, p.descriptors)
     check_specifications(p.sets, raw)
     # never other words than these: nothing goes stale by this stage but at the first fitted code

@@ -15,7 +15,7 @@ NAMES = {
     "${train_on}": "{recipe}",
     "${item.dataset}": "{dataset}",
     "${item.code}": "{code}",
-    "${key}": {"make_city": "{part}", "parse_mat": "{dataset}"},
+    "${key}": {"make_city": "{part}", "parse_mat": "{dataset}", "make_variant": "{variant}"},
 }
 EVERY_STAGE = {"runtime"}  # listed by no stage: it changes no result
 
@@ -60,7 +60,7 @@ def test_params_are_the_sections_that_the_stage_loads(stage):
         for template, name in NAMES.items():
             place = place.replace(template, name if isinstance(name, str) else name.get(stage, ""))
         listed.add(place)
-    loaded = {name: f"{{{name}}}" for name in ("recipe", "dataset", "part", "code")}
+    loaded = {name: f"{{{name}}}" for name in ("recipe", "dataset", "part", "code", "variant")}
     params = importlib.import_module(f"stages.{stage}").Params
     assert set(params.places(**loaded).values()) - EVERY_STAGE == listed
 
@@ -93,7 +93,7 @@ def test_every_path_in_the_command_is_a_dependency_or_an_output(stage):
 def test_stages_stand_in_the_order_in_which_data_flows():
     expected = (
         "check_switches make_city parse_mat sample_features kmeans_centroids init_model train"
-        " extract_train fit_whitening extract_db extract_queries encode recall"
+        " make_variant extract_train fit_whitening extract_db extract_queries encode recall"
     )
     assert list(PIPELINE) == expected.split()
 

@@ -12,11 +12,13 @@ from test_contract import PIPELINE
 from vprlib.params import StageParams
 from vprlib.switches import SetPlace, check
 from vprlib.use import ready_switches, with_switches
+from vprlib.variant_settings import Step, check_variants
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "params.yaml").read_text()
 PARAMS = yaml.safe_load(TEXT)
 WANTED = "city pitts30k pitts250k tokyo247 tokyoTM berlin nordland own_folder own_csv checkpoint"
+WANTED += " city_variants"
 
 
 def switched(name: str) -> dict[str, object]:
@@ -36,7 +38,9 @@ def test_the_switches_of_a_ready_set_agree(name):
     tree = switched(name)
     places = {key: SetPlace(**place) for key, place in tree["sets"].items()}
     switches = (tree[key] for key in ("train_on", "eval_on", "variants", "codes"))
-    check(*switches, tree["code_defs"], places)
+    check(*switches, tree["code_defs"], places, tree["variant_defs"])
+    defs = {n: [Step(**step) for step in steps] for n, steps in tree["variant_defs"].items()}
+    check_variants(tree["variants"], tree["derived"], defs)
 
 
 def loadable_places(stage: str, tree: dict) -> list[dict[str, str]]:
@@ -49,8 +53,9 @@ def loadable_places(stage: str, tree: dict) -> list[dict[str, str]]:
         for v in tree["variants"]
         for c in tree["codes"]
     ]
-    if stage in part | dataset:
-        return (part | dataset)[stage]
+    made = {"make_variant": [{"recipe": tree["train_on"], "variant": v} for v in tree["derived"]]}
+    if stage in part | dataset | made:
+        return (part | dataset | made)[stage]
     is_evaluation = "matrix" in PIPELINE[stage] and "dataset" in PIPELINE[stage]["matrix"]
     return evaluated if is_evaluation else [{"recipe": tree["train_on"], "variant": "trained"}]
 

@@ -132,6 +132,30 @@ def test_another_variant_runs_its_own_stages(tmp_path):
     assert project.repro() == own | {"check_switches"}
 
 
+def test_changing_a_derived_variant_makes_that_one_alone(project):
+    def derived(tree, fraction=0.5, numbers="float16"):
+        small = [{"prune": {"fraction": fraction, "by": "magnitude"}}]
+        tree["variant_defs"] = {"small": small, "half": [{"round": {"to": numbers}}]}
+        return tree
+
+    def written(tree, **derivations):
+        tree |= {"variants": [*BOTH, *derivations], "derived": derivations}
+        project.write(tree)
+        return project.repro()
+
+    def own(variant):
+        return below(variant) | {f"make_variant@{variant}"}
+
+    switch = {"check_switches"}
+    fitting = {f"fit_whitening@{v}" for v in ("small", "half")}
+    every = own("small") | own("half") | switch | fitting
+    assert written(derived(tiny.params()), small="trained", half="small") == every
+    changed = derived(tiny.params(), numbers="bfloat16")
+    assert written(changed, small="trained", half="small") == own("half") | switch
+    unused = derived(tiny.params(), fraction=0.25)
+    assert written(unused) == switch  # no variant in use needs it
+
+
 def test_another_code_runs_its_own_stages_and_reads_no_image(project):
     tree = tiny.params() | {"codes": ["full", "w4"]}
     tree["code_defs"] |= {"w4": {"whiten": 4}, "w8": {"whiten": 8}}

@@ -16,6 +16,7 @@ train_on: city
 eval_on:
 - city_test
 - city_val
+derived: {int8: trained}
 codes: [full]
 sets:
   city_test: {folder: city, file: x.mat}  # old
@@ -53,7 +54,9 @@ def test_the_switches_change_and_all_else_stays(here, monkeypatch, capsys):
     (here / "data/raw/pitts/datasets/pitts_test.mat").touch()
     assert run(monkeypatch, "pitts") == 0
     text = (here / "params.yaml").read_text()
-    assert text.startswith("# a head\ntrain_on: pitts\n# the sets\neval_on:\n- pitts_test\ncodes")
+    assert text.startswith(
+        "# a head\ntrain_on: pitts\n# the sets\neval_on:\n- pitts_test\nderived: {}\n"
+    )
     assert "sets:\n  pitts_test: {folder: pitts, file: datasets/pitts_test.mat}\n\n# below" in text
     assert yaml.safe_load(text)["ready"] == yaml.safe_load(TEXT)["ready"]
     assert capsys.readouterr().out.endswith("Everything is in place: type `dvc repro`.\n")

@@ -12,8 +12,8 @@ PARAMS_PATH = Path("params.yaml")
 # The names that may stand in params.yaml above the sections, so that a misspelt one is found
 # although each stage reads only its own part; '*' stands for any name.
 SKELETON = {
-    "": "train_on eval_on variants codes sets ready datasets recipes whitening code_defs recall"
-    " runtime city",
+    "": "train_on eval_on variants derived codes sets ready datasets recipes whitening"
+    " variant_defs code_defs recall runtime city",
     "whitening": "descriptors dimensions seed",
     "city": "scene parts",
     "datasets.*": "layout images radius_m protocol",

@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from vprlib.params import PARAMS_PATH, Section, UserError
+from vprlib.variant_settings import GIVEN
 
-VARIANTS = ("off_the_shelf", "trained")
 CITY = "city"  # the folder that make_city fills
 
 
@@ -24,8 +24,10 @@ def check(
     codes: Sequence[str],
     code_defs: Collection[str],
     sets: Mapping[str, SetPlace],
+    variant_defs: Collection[str] = (),
 ) -> None:
     """Every set that is trained or evaluated on stands in `sets`; every variant and code exists."""
+    known_variants = (*GIVEN, *variant_defs)
     for name in (f"{train_on}_train", f"{train_on}_val", *eval_on):
         if name not in sets:
             switch = "eval_on" if name in eval_on else f"train_on: {train_on}"
@@ -33,7 +35,10 @@ def check(
                 f"{PARAMS_PATH}: {switch} needs the set '{name}', which `sets` does not list:"
                 f" add `{name}: {{folder: …, file: …}}` there (it has {', '.join(sets)})."
             )
-    for switch, names, known in (("variants", variants, VARIANTS), ("codes", codes, code_defs)):
+    for switch, names, known in (
+        ("variants", variants, known_variants),
+        ("codes", codes, code_defs),
+    ):
         for name in names:
             if name not in known:
                 raise UserError(

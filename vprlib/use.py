@@ -20,7 +20,7 @@ def ready_switches(params: Mapping[str, object], name: str) -> dict[str, object]
     found = look_up(dict(params), f"ready.{name}")
     if not isinstance(found, dict) or not isinstance(found.get("sets"), dict):
         raise UserError(f"{PARAMS_PATH}: ready.{name} should be a mapping of switches with `sets`.")
-    return found
+    return {"derived": {}, **found}
 
 
 def with_switches(text: str, switches: Mapping[str, object]) -> str:
@@ -39,18 +39,20 @@ def with_switches(text: str, switches: Mapping[str, object]) -> str:
 
 def _written(name: str, value: object) -> str:
     """One switch a block; a mapping inside a mapping on one line."""
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not value:
         return yaml.safe_dump({name: value}, default_flow_style=False, sort_keys=False)
-    inner = (
-        f"  {key}: {yaml.safe_dump(entry, **_ONE_LINE).strip()}\n" for key, entry in value.items()
-    )
+    inner = (f"  {key}: {_on_one_line(entry)}\n" for key, entry in value.items())
     return f"{name}:\n{''.join(inner)}"
+
+
+def _on_one_line(entry: object) -> str:
+    return yaml.safe_dump(entry, **_ONE_LINE).removesuffix("...\n").strip()  # after a bare word
 
 
 def main(
     name: str = typer.Argument(help="one of the entries below `ready` in params.yaml"),
 ) -> None:
-    """Sets train_on, eval_on and sets, and says which link is still to be made."""
+    """Sets train_on, eval_on, variants and sets, and says which link is still to be made."""
     params = read_params_file(PARAMS_PATH)
     switches = ready_switches(params, name)
     text = with_switches(PARAMS_PATH.read_text(encoding="utf-8"), switches)

@@ -1,0 +1,86 @@
+"""Makes a smaller or faster network of another, by the steps of its entry in `variant_defs`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vprlib import launch
+from vprlib.artifacts import write_json
+from vprlib.batches import open_source
+from vprlib.device import prepare
+from vprlib.finetuning import School
+from vprlib.group import joined
+from vprlib.images import ImageSettings
+from vprlib.index import read_listed, read_radii, read_truth
+from vprlib.model import read_history, read_model, write_model
+from vprlib.params import At, StageParams
+from vprlib.recall import RadiusOrOwn
+from vprlib.runtime import RuntimeSettings
+from vprlib.scratch import scratch_for
+from vprlib.store import store_at
+from vprlib.train_settings import TrainSettings
+from vprlib.training_data import Split, TrainingData, training_data
+from vprlib.variant_settings import Step
+from vprlib.variants import Workshop
+
+
+class Params(StageParams):
+    steps: Annotated[list[Step], At("variant_defs.{variant}")]
+    train: Annotated[TrainSettings, At("recipes.{recipe}.train")]
+    images: Annotated[ImageSettings, At("datasets.{recipe}_train.images")]
+    val_images: Annotated[ImageSettings, At("datasets.{recipe}_val.images")]
+    val_radius_m: Annotated[RadiusOrOwn, At("datasets.{recipe}_val.radius_m")]
+    folder: Annotated[str, At("sets.{recipe}_train.folder")]
+    val_folder: Annotated[str, At("sets.{recipe}_val.folder")]
+    runtime: Annotated[RuntimeSettings, At("runtime")]
+
+
+def main(
+    recipe: str = typer.Option(),
+    variant: str = typer.Option(),
+    base: Path = typer.Option(),
+    db: Path = typer.Option(),
+    queries: Path = typer.Option(),
+    val_db: Path = typer.Option(),
+    val_queries: Path = typer.Option(),
+    raw: Path = typer.Option(),
+    scratch: Path = typer.Option(),
+    store: Path = typer.Option(),
+    out: Path = typer.Option(),
+    metrics_out: Path = typer.Option(),
+) -> None:
+    p = Params.load(recipe=recipe, variant=variant)
+    database = open_source(db, raw / p.folder, p.images)
+
+    def read_data() -> TrainingData:
+        train = Split(database, open_source(queries, raw / p.folder, p.images))
+        val = Split(
+            *(open_source(side, raw / p.val_folder, p.val_images) for side in (val_db, val_queries))
+        )
+        truth = read_truth(val_queries, val.queries.index, val.database.index, p.val_radius_m)
+        listed = read_listed(queries, len(database.index))
+        return training_data(train, read_radii(queries), val, truth, p.train, listed)
+
+    inputs = (base, db, queries, val_db, val_queries)
+    kept = scratch_for(scratch, f"variant-{variant}", p.model_dump(exclude={"runtime"}), inputs)
+    stored = store_at(store, p.runtime, typer.echo)
+    with joined(p.runtime) as group:
+        device = prepare(p.runtime)
+        school = School(read_data, p.train, device, p.runtime, kept, stored, group)
+        workshop = Workshop(database, school, device, p.runtime)
+        made = workshop.make(read_model(base), read_history(base).get("steps", []), p.steps)
+    if not group.is_first:
+        return
+    write_model(out, made.model, {"variant": variant, "steps": made.steps}, made.form)
+    sizes = {"file_bytes": out.stat().st_size, "base_file_bytes": base.stat().st_size}
+    write_json(metrics_out, {**sizes, "dimensions": made.model.dim, "steps": made.steps})
+    kept.remove()
+    typer.echo(
+        f"{variant}: {sizes['file_bytes'] / 2**20:.2f} MiB, {made.model.dim} dimensions;"
+        f" {base.name} has {sizes['base_file_bytes'] / 2**20:.2f} MiB"
+    )
+
+
+if __name__ == "__main__":
+    launch.run(main)
