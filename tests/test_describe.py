@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vprlib.arithmetic import Arithmetic
 from vprlib.batches import ImageSource
 from vprlib.describe import describe, describe_into, network_output
 from vprlib.model import Architecture, PlaceModel
@@ -96,6 +97,24 @@ def test_no_network_ever_sees_a_single_image() -> None:
         pixels = torch.arange(count * 12).reshape(count, 2, 2, 3)
         torch.testing.assert_close(network_output(network, pixels), mean_colour(pixels))
     assert seen == [2, 2, 3]
+
+
+def test_a_network_computes_in_the_precision_that_it_names(
+    mixed: ImageSource, cpu: torch.device, runtime: RuntimeSettings
+) -> None:
+    class Named:
+        precision = "bfloat16"
+
+        def __call__(self, pixels: Tensor) -> Tensor:
+            maps = pixels.permute(0, 3, 1, 2).float() / 255
+            return torch.conv2d(maps, torch.ones(2, 3, 1, 1), None, 1, 0, 1, 1).mean(dim=(2, 3))
+
+    pixels = torch.from_numpy(mixed.pixels(0)[None].copy())
+    with torch.no_grad(), Arithmetic(cpu, "bfloat16"):
+        wanted = network_output(Named(), pixels)
+    found = next(describe(Named(), mixed, [0], cpu, runtime)).values
+    assert torch.equal(found, wanted.float())
+    assert not torch.equal(found, network_output(Named(), pixels))
 
 
 def test_describing_keeps_no_gradient(

@@ -26,6 +26,7 @@ from vprlib.pool_settings import PoolSettings
 from vprlib.pruning import prunable_weights, sparsify, without_channels
 from vprlib.quantising import quantised, rehearse
 from vprlib.starts import read_start
+from vprlib.training import EpochLog, Trainer
 from vprlib.variant_settings import Step
 from vprlib.variants import check_steps
 
@@ -137,6 +138,42 @@ def test_half_precision_is_near_and_says_in_what_it_computes(
     assert read_model(tmp_path / f"{variant}.safetensors").precision == precision
     cosines = (described("trained") * described(variant)).sum(axis=1)
     assert cosines.min() > 0.999 and cosines.max() <= 1 + 1e-5
+
+
+@pytest.mark.slow
+def test_learning_that_was_interrupted_goes_on_to_the_same_bytes(
+    tmp_path, monkeypatch, capsys, made
+):
+    made("small")
+    whole = (tmp_path / "small.safetensors").read_bytes()
+    (tmp_path / "small.safetensors").unlink()
+    finish = Trainer._finish_epoch
+
+    def stop(trainer: Trainer, row: EpochLog) -> None:
+        finish(trainer, row)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_finish_epoch", stop)
+    code, _ = toy.run_stage("make_variant", monkeypatch, capsys, **options("small"))
+    assert code == 130 and not (tmp_path / "small.safetensors").exists()
+    monkeypatch.setattr(Trainer, "_finish_epoch", finish)
+    made("small")
+    assert (tmp_path / "small.safetensors").read_bytes() == whole
+
+
+def test_an_impossible_chain_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tree = toy.params()
+    tree["variant_defs"] = {"half": DEFS["fp16"], "twice": DEFS["small_int8"]}
+    tree |= {"variants": ["trained", "twice"], "derived": {"half": "trained", "twice": "half"}}
+    toy.write_params(tmp_path, tree)
+    switches = {"raw": "data/raw", "out": "s.txt", "codes_out": "c.txt"}
+    code, said = toy.run_stage("check_switches", monkeypatch, capsys, **switches)
+    assert (code, said) == (
+        1,
+        "error: params.yaml: the steps of twice quantise twice: its weights are float16 already.\n",
+    )
+    assert not (tmp_path / "s.txt").exists()
 
 
 def test_steps_that_a_network_cannot_go_through_are_refused_before_the_first(slim):
