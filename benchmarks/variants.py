@@ -16,7 +16,7 @@ import torch.nn.functional as F
 import typer
 from PIL import Image
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vprlib.arithmetic import Arithmetic, placed
 from vprlib.backbones import fill_at_random
@@ -173,7 +173,7 @@ def by_onnxruntime(model: PlaceModel, case: Case, folder: Path) -> dict[str, Cal
     except ImportError:
         print("onnxruntime and onnxscript are not installed: measured without them")
         return {}
-    plain = PlainModel(model)
+    plain = PlainModel(model).eval()
     images = pictures(2, case)
     dynamic = ({0: torch.export.Dim("batch")},)
     path = folder / "model.onnx"
@@ -215,11 +215,28 @@ def file_bytes(model: PlaceModel) -> int:
         return path.stat().st_size
 
 
+class Counting(TorchDispatchMode):
+    """Counts the float convolutions that are really called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self,
+        function: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        self.count += "aten::" in function.name() and "conv" in function.name()
+        return function(*args, **(kwargs or {}))
+
+
 def float_convolutions(model: PlaceModel, images: Tensor) -> int:
-    """How many the profiler sees in one pass."""
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+    with Counting() as counting:
         model(images)
-    return sum(event.name == "aten::convolution" for event in seen.events())
+    return counting.count
 
 
 def processor() -> str:

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from test_stages import EXTRACT, PARSE, TRAIN
 
+from benchmarks import variants as benchmark
 from vprlib.arithmetic import Arithmetic
 from vprlib.importance import by_magnitude
 from vprlib.interop.matlab_writing import write_struct
@@ -262,6 +263,20 @@ def test_a_file_that_lost_its_marks_is_a_sentence(tmp_path, slim):
     save_file(tensors, tmp_path / "m", header)
     with pytest.raises(UserError, match="header and tensors disagree"):
         read_model(tmp_path / "m")
+
+
+def test_the_benchmark_counts_no_convolution_in_float(monkeypatch, slim):
+    monkeypatch.setattr(benchmark, "by_onnxruntime", lambda *_: {})
+    case = benchmark.Case("slim", Architecture(slim, "conv5", PoolSettings(), 3), 64, 80)
+    one, two = benchmark.measure(case, [1, 2], repeats=1, fraction=0.3)
+    assert (one["float_convolutions"], one["batch"], two["batch"]) == (0, 1, 2)
+    assert one["least_cosine"] > 0.95 and one["file_ratio"]["pruned"] < 1
+    assert (
+        one["times_as_fast"]
+        == one["ms_per_image"][one["fastest_float32"]] / (one["ms_per_image"]["int8"])
+    )
+    assert benchmark.float_convolutions(place_model(slim, "conv5"), images()[0]) == 5
+    assert "slim, batch 1: ms an image: ours " in benchmark.sentence(one)
 
 
 def test_the_pool_is_the_full_networks_own_kind(slim):
