@@ -1,7 +1,6 @@
 """On a GPU: the same bytes each time, near what the processor gives, and bfloat16 near float32."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,9 +73,9 @@ def test_an_interrupted_run_ends_at_the_same_bytes(trainer: Run) -> None:
 
 
 def test_float32_follows_the_processor(trainer: Run) -> None:
-    calm = {"learning_rate": 1e-3}  # else a negative at the margin goes in here and out there
-    gpu, cpu = (trainer(device, device, **calm).run() for device in ("cuda", "cpu"))
-    np.testing.assert_allclose(losses(gpu.log), losses(cpu.log), rtol=0, atol=1e-4)
+    """For one epoch: of the next one, a negative at the margin may go in here and out there."""
+    gpu, cpu = (trainer(device, device, epochs=1).run() for device in ("cuda", "cpu"))
+    np.testing.assert_allclose(losses(gpu.log), losses(cpu.log), rtol=0, atol=1e-5)
 
 
 def test_bfloat16_follows_float32_from_afar(trainer: Run) -> None:
@@ -108,4 +107,4 @@ def test_a_small_part_of_a_tuple_at_a_time_learns_the_same(trainer: Run) -> None
     whole = trainer("whole", queries_a_step=4).run()
     parts = trainer("parts", queries_a_step=1, accumulate=4).run()
     np.testing.assert_allclose(losses(parts.log), losses(whole.log), rtol=0, atol=1e-4)
-    assert replace(parts.log[-1], loss=None) == replace(whole.log[-1], loss=None)
+    assert parts.log[-1].recalls == whole.log[-1].recalls
