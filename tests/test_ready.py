@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import toy
 import yaml
 from test_contract import PIPELINE
 
@@ -15,12 +16,12 @@ from vprlib.use import ready_switches, with_switches
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "params.yaml").read_text()
-PARAMS = yaml.safe_load(TEXT)
+PARAMS = toy.whole_params()
 WANTED = "city pitts30k pitts250k tokyo247 tokyoTM berlin nordland own_folder own_csv checkpoint"
 
 
 def switched(name: str) -> dict[str, object]:
-    return yaml.safe_load(with_switches(TEXT, ready_switches(PARAMS, name)))
+    return yaml.load(with_switches(TEXT, ready_switches(PARAMS, name)), toy.LOADER)
 
 
 def test_every_set_of_the_old_systems_is_ready():
@@ -58,7 +59,7 @@ def loadable_places(stage: str, tree: dict) -> list[dict[str, str]]:
 @pytest.mark.parametrize("name", WANTED.split())
 def test_every_stage_can_load_its_parameters(name, tmp_path, monkeypatch):
     tree = switched(name)
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
+    toy.write_params(tmp_path, tree)
     monkeypatch.chdir(tmp_path)
     for stage in PIPELINE:
         params: type[StageParams] = importlib.import_module(f"stages.{stage}").Params

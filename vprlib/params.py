@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 PARAMS_PATH = Path("params.yaml")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C five times faster
 # The names that may stand in params.yaml above the sections, so that a misspelt one is found
 # although each stage reads only its own part; '*' stands for any name.
 SKELETON = {
@@ -86,7 +87,7 @@ class StageParams(BaseModel):
 def read_params_file(path: Path) -> dict[str, object]:
     """The whole file as plain dictionaries and lists."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run the stages in the folder that holds it.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
