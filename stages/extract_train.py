@@ -62,7 +62,8 @@ def main(
         kept = scratch_for(scratch, "extract_train", values | origin, (index, model))
         outcome = extract(out, work, kept, device, p.runtime, group)
     typer.echo(
-        f"{recipe}_train, {variant}: of {len(source.index)} database images {outcome.sentence()}"
+        f"{recipe}_train, {variant}: {len(rows)} of {len(source.index)} database images:"
+        f" {outcome.sentence()}"
     )
 
 

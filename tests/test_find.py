@@ -307,3 +307,13 @@ def test_nothing_heavy_is_loaded_that_a_photograph_does_not_need():
         "sys.exit(bool({'sklearn', 'scipy', 'matplotlib', 'dvc'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=toy.ROOT).returncode == 0
+
+
+def test_an_image_that_could_not_be_read_is_never_found(here, find):
+    with h5py.File(VECTORS["db"], "r+") as file:
+        file["failed"][3], file["descriptors"][3] = True, 0
+    with h5py.File(INDEX["db"]) as index:
+        names = index["names"].asstr()[:]
+    code, _ = find(photo(1), "-k", 12, "--out", "found.csv")
+    found = [line["database"] for line in read(Path("found.csv").read_text())]
+    assert code == 0 and sorted(found) == sorted(set(names) - {names[3]})

@@ -663,7 +663,7 @@ def test_a_whitened_code_is_fitted_encoded_and_searched(here, run):
     to_model(run)
     describe_sides(run)
     said = run("extract_train", EXTRACT_TRAIN)
-    assert "toy_train, off_the_shelf: 12 of 12 database images described, 768 dimensions" in said
+    assert "toy_train, off_the_shelf: 12 of 12 database images: 12 descriptors of 768" in said
     said = run("fit_whitening", WHITEN)
     assert "11 of 768 dimensions hold 100.0% of the variance of 12 descriptors of toy_train" in said
     with h5py.File(here / WHITEN["out"]) as file:
