@@ -11,7 +11,9 @@ from test_stages import (
     ENCODE,
     EXTRACT,
     EXTRACT_TRAIN,
+    PARSE,
     RECALL,
+    TRAIN,
     WHITEN,
     describe_sides,
     edit_params,
@@ -145,6 +147,7 @@ def test_a_set_with_unread_images_goes_through_all_stages(here, run, refused):  
     assert "12 of 12 database images: 12 descriptors" in run("extract_train", EXTRACT_TRAIN)
     assert "of 11 descriptors of toy_train" in run("fit_whitening", WHITEN)
     run("encode", {**ENCODE, "code": "w4"})
+    (here / "data/raw/toy").rename(here / "away")  # from here on no image is needed
     said = run("recall", {**RECALL, "code": "w4"})
     assert "1 queries could not be read and count as wrong" in said
     metrics = json.loads((here / RECALL["metrics_out"]).read_text())
@@ -153,6 +156,39 @@ def test_a_set_with_unread_images_goes_through_all_stages(here, run, refused):  
     with h5py.File(here / RECALL["predictions_out"]) as file:
         assert (file["indices"][3] == -1).all() and 2 not in file["indices"][:]
         assert sorted(file["indices"][0].tolist()) == [-1, 0, 1, *range(3, 12)]
+
+
+def test_images_that_never_could_be_read_are_left_out_from_the_beginning(
+    here,  # noqa: F811
+    run,  # noqa: F811
+    refused,  # noqa: F811
+):
+    to_model(run)  # while all are there
+    folder = here / "data/raw/toy"
+    (folder / "000/toy_train_000.jpg").write_bytes(b"none")
+    (folder / "queries_real/002/toy_train_q002.jpg").unlink()
+    assert "are missing below data/raw/toy" in refused("parse_mat", PARSE)
+    edit_params(here, "extraction", unreadable="leave_out")
+    said = run("parse_mat", PARSE)
+    assert ", 2 images that cannot be read (artifacts/reports/toy_train_missing.txt)" in said
+    assert "copies" not in said and "suffix" not in said
+    listed = (here / "artifacts/reports/toy_train_missing.txt").read_text().splitlines()
+    assert listed == ["000/toy_train_000.jpg", "queries_real/002/toy_train_q002.jpg"]
+    assert json.loads((here / PARSE["metrics_out"]).read_text())["unreadable"] == 2
+    said = refused("train", TRAIN)
+    assert ": put a whole one there, and run `dvc repro -f -s parse_mat@toy_train`" in said
+    describe_sides(run)
+    run("encode", ENCODE)
+    assert "1 queries could not be read and count as wrong" in run("recall", RECALL)
+    folder.rename(here / "away")
+    edit_params(here, "datasets.toy_train", radius_m=31.0)  # judged anew without an image
+    assert "recall@" in run("recall", RECALL)
+    with h5py.File(here / RECALL["db"]) as file:
+        assert np.flatnonzero(file["failed"][:]).tolist() == [0]
+    (here / "away").rename(folder)
+    for path in folder.rglob("toy_train_q*.jpg"):
+        path.unlink()
+    assert "6 of 6 query images are missing" in refused("parse_mat", PARSE)
 
 
 def test_settings_of_extraction_that_cannot_be_are_refused(here, refused):  # noqa: F811
