@@ -174,7 +174,7 @@ def memory_case() -> Case:
 
 def _describe_small(folder: Path, images: int, is_drawn: object) -> None:
     source = drawn_source(folder / "images", images, 96, 72)
-    model, runtime = drawn_model("alexnet", "conv5", 16), RuntimeSettings(workers=2)
+    model, runtime = drawn_model("alexnet", "conv5", 16), RuntimeSettings(workers=1, threads=1)
     is_drawn.set()
     described(folder / "out.h5", model, source, "float32", prepare(runtime), runtime)
 

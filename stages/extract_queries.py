@@ -7,6 +7,7 @@ import numpy as np
 import typer
 
 from vprlib import launch
+from vprlib.arithmetic import SLOW_BFLOAT16, has_bfloat16
 from vprlib.batches import open_source
 from vprlib.device import prepare
 from vprlib.extraction import Work, extract, machine
@@ -45,6 +46,8 @@ def main(
     work = Work(read_model(model), source, np.arange(len(source.index)), settings, report)
     with joined(p.runtime) as group:
         device = prepare(p.runtime)
+        if p.precision == "bfloat16" and not has_bfloat16(device):
+            typer.echo(SLOW_BFLOAT16)
         values = p.model_dump(include={"images", "precision", "stored"}) | machine(device)
         kept = scratch_for(scratch, "extract_queries", values, (index, model))
         outcome = extract(out, work, kept, device, p.runtime, group)

@@ -44,7 +44,8 @@ def main(
             write_bytes(out, b"")
         typer.echo(f"{recipe}_train: no code in use is fitted, so no image is described")
         return
-    from vprlib.device import prepare  # these load torch
+    from vprlib.arithmetic import SLOW_BFLOAT16, has_bfloat16  # these load torch
+    from vprlib.device import prepare
     from vprlib.extraction import Work, extract, machine
     from vprlib.group import joined
     from vprlib.model import read_model
@@ -58,6 +59,8 @@ def main(
     work = Work(read_model(model), source, rows, settings, report, {"image_rows": rows}, origin)
     with joined(p.runtime) as group:
         device = prepare(p.runtime)
+        if p.precision == "bfloat16" and not has_bfloat16(device):
+            typer.echo(SLOW_BFLOAT16)
         values = p.model_dump(exclude={"runtime", "folder", "unreadable"}) | machine(device)
         kept = scratch_for(scratch, "extract_train", values | origin, (index, model))
         outcome = extract(out, work, kept, device, p.runtime, group)

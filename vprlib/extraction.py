@@ -69,10 +69,18 @@ class Outcome:
 
 def machine(device: torch.device) -> dict[str, str]:
     """What the last bits of a descriptor depend on besides images, network and code."""
-    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     capability = torch.backends.cpu.get_cpu_capability()
     versions = {"torch": torch.__version__, "numpy": np.__version__, "pillow": PIL.__version__}
     return {"device": f"{device.type} {kind}", "cpu": capability, **versions}
+
+
+def _processor() -> str:
+    """Its model, where the system tells: what is fast on another may round otherwise."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def extract(
