@@ -35,6 +35,7 @@ from vprlib.scratch import Scratch
 
 CLUSTERS = 64
 KILLS = 10
+LOOKED_AT = 64  # images, when memory is measured; it no longer grows then
 FEW, MANY = 1000, 20_000
 LARGEST_SHARE = 0.3  # of a whole run, until it is killed
 
@@ -65,10 +66,12 @@ KILLED = f"killed at {KILLS} random moments"
 Case = dict[str, object]  # as `--json` writes it
 
 
-def speed_cases(case: Speed, images: int, rounds: int, device: torch.device) -> Iterator[Case]:
+def speed_cases(
+    case: Speed, images: int, rounds: int, runtime: RuntimeSettings, device: torch.device
+) -> Iterator[Case]:
     """Ours against the bare forward pass, and against a plain loop; of each the best round."""
     sides: dict[str, list[float]] = {"bare": [], "ours": [], "plain": []}
-    model, runtime = drawn_model("vgg16", "conv5_3", CLUSTERS), RuntimeSettings(workers=2)
+    model = drawn_model("vgg16", "conv5_3", CLUSTERS)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         source = drawn_source(folder / "images", images, case.width, case.height)
@@ -77,10 +80,12 @@ def speed_cases(case: Speed, images: int, rounds: int, device: torch.device) -> 
         for number in range(rounds):
             sides["bare"].append(bare_seconds(model, source, case.precision, device))
             start = time.perf_counter()
-            with watching(os.getpid()) as peak:
-                described(folder / f"{number}.h5", model, source, case.precision, device, runtime)
+            described(folder / f"{number}.h5", model, source, case.precision, device, runtime)
             sides["ours"].append(time.perf_counter() - start)
             sides["plain"].append(plain_seconds(folder / "p.h5", plain_model, source, device))
+        with watching(os.getpid()) as peak:  # apart: looking takes time
+            some = source.take(np.arange(min(images, LOOKED_AT)))
+            described(folder / "peak.h5", model, some, case.precision, device, runtime)
     best = {side: min(seconds) for side, seconds in sides.items()}
     for side, called in (("bare", "the bare forward pass"), ("plain", "a plain loop")):
         yield {
@@ -265,13 +270,16 @@ def wait_for_block(project: Project, process: "subprocess.Popen[str]", before: i
         time.sleep(0.005)
 
 
-def all_cases(only: str, images: int | None, rounds: int, device: torch.device) -> Iterator[Case]:
+def all_cases(
+    only: str, images: int | None, rounds: int, runtime: RuntimeSettings
+) -> Iterator[Case]:
+    device = prepare(runtime)
     for case in SPEEDS:
         if only in case.name:
             if case.precision == "bfloat16" and not has_bfloat16(device):
                 typer.echo(f"{case.name}: not measured: no bfloat16 on this processor")
             else:
-                yield from speed_cases(case, images or case.images, rounds, device)
+                yield from speed_cases(case, images or case.images, rounds, runtime, device)
     for name, measure in (
         (MEMORY, memory_case),
         (PROCESSES, lambda: processes_case(images or FEW)),
@@ -287,10 +295,12 @@ def main(
     images: int | None = typer.Option(None, min=2, help="so many instead of each case's own"),
     rounds: int = typer.Option(2, min=1, help="of the speed cases; the best one counts"),
     device: str = typer.Option("cpu"),
+    threads: int | None = typer.Option(None, min=1, help="of the speed cases; else all cores"),
 ) -> None:
     """Prints a line a case; `ratio` is above one where ours is faster."""
     found = []
-    for case in all_cases(only, images, rounds, prepare(RuntimeSettings(device=device))):
+    runtime = RuntimeSettings(device=device, threads=threads)
+    for case in all_cases(only, images, rounds, runtime):
         peak = "" if case["peak_bytes"] is None else f", peak {case['peak_bytes'] / 2**20:.0f} MiB"
         rate = f", {case['images_a_second']:.2f} images/s" if "images_a_second" in case else ""
         typer.echo(
@@ -298,7 +308,7 @@ def main(
         )
         found.append(case)
         if json_path is not None:
-            about = {"cpu": torch.backends.cpu.get_cpu_capability(), "cores": os.cpu_count()}
+            about = {"cpu": torch.backends.cpu.get_cpu_capability(), "threads": runtime.cores}
             write_json(json_path, {"machine": about, "cases": found})
 
 
