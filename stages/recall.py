@@ -7,10 +7,10 @@ import typer
 
 from vprlib import command, plots
 from vprlib.artifacts import write_bytes, write_csv, write_hdf5, write_json
-from vprlib.descriptors import opened_code
+from vprlib.descriptors import failed_rows, opened_code
 from vprlib.index import read_index, read_truth
 from vprlib.params import At, StageParams
-from vprlib.protocols import judged, measure, rank
+from vprlib.protocols import LeftOut, judged, measure, rank
 from vprlib.recall import Protocol, RadiusOrOwn, RecallSettings
 from vprlib.runtime import RuntimeSettings
 
@@ -41,12 +41,13 @@ def main(
     truth = judged(
         p.protocol, read_truth(queries_index, asked, database, p.radius_m), database, asked
     )
+    left_out = LeftOut(failed_rows(queries), failed_rows(db))
     with (
         opened_code(coded, "database", db, len(database)) as stored,
         opened_code(coded, "queries", queries, len(asked)) as wanted,
     ):
-        ranking = rank(p.protocol, wanted, stored, truth, p.recall.columns, p.runtime)
-    result = measure(p.protocol, ranking, truth, p.recall)
+        ranking = rank(p.protocol, wanted, stored, truth, p.recall.columns, p.runtime, left_out)
+    result = measure(p.protocol, ranking, truth, p.recall, left_out)
     title = f"{dataset}, {variant}, {code}, {p.protocol}"
     radius = {} if truth.radius_m is None else {"radius_m": truth.radius_m}
     write_hdf5(

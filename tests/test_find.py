@@ -78,14 +78,15 @@ def made(tmp_path_factory):
         metrics_out=Path("m.json"),
     )
     weights, network = raw / "weights", {"raw": raw, "model": MODEL}
+    describing = network | {"scratch": Path("scratch"), "reports": Path("reports")}
     stage("sample_features", recipe="toy", db=INDEX["db"], raw=raw, weights=weights, out=sample)
     stage("kmeans_centroids", recipe="toy", sample=sample, weights=weights, out=words)
     stage("init_model", recipe="toy", weights=weights, out=MODEL, sample=sample, centroids=words)
     for side, name in (("db", "extract_db"), ("queries", "extract_queries")):
-        stage(name, dataset="toy_val", index=INDEX[side], out=VECTORS[side], **network)
+        stage(name, dataset="toy_val", index=INDEX[side], out=VECTORS[side], **describing)
     fit_on = {"codes": Path("codes.txt"), "index": INDEX["db"], "out": Path("fit_on.h5")}
     fit_on["codes"].write_text(fitting.words(True))
-    stage("extract_train", recipe="toy", variant="trained", **network, **fit_on)
+    stage("extract_train", recipe="toy", variant="trained", **describing, **fit_on)
     stage("fit_whitening", sample=fit_on["out"], out=WHITENING)
     for code in CODES:
         evaluate(code)
@@ -306,3 +307,13 @@ def test_nothing_heavy_is_loaded_that_a_photograph_does_not_need():
         "sys.exit(bool({'sklearn', 'scipy', 'matplotlib', 'dvc'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=toy.ROOT).returncode == 0
+
+
+def test_an_image_that_could_not_be_read_is_never_found(here, find):
+    with h5py.File(VECTORS["db"], "r+") as file:
+        file["failed"][3], file["descriptors"][3] = True, 0
+    with h5py.File(INDEX["db"]) as index:
+        names = index["names"].asstr()[:]
+    code, _ = find(photo(1), "-k", 12, "--out", "found.csv")
+    found = [line["database"] for line in read(Path("found.csv").read_text())]
+    assert code == 0 and sorted(found) == sorted(set(names) - {names[3]})

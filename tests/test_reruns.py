@@ -155,6 +155,11 @@ def test_other_light_describes_the_queries_again_and_not_the_database(project):
 def test_the_runtime_block_runs_nothing(project):
     change = {"device": "auto", "workers": 3, "threads": 1, "memory_gib": 0.5}
     assert edited(project, lambda tree: tree["runtime"].update(change)) == set()
+    assert edited(project, lambda t: t["extraction"].update(unreadable="leave_out")) == set()
+
+
+def test_descriptors_in_other_numbers_are_made_and_searched_again(project):
+    assert edited(project, lambda t: t["extraction"].update(stored="float16")) == below(*BOTH)
 
 
 def test_the_old_value_is_restored_without_computing(project):

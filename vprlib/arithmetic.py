@@ -20,7 +20,7 @@ _GRADIENT = torch.ops.aten.convolution_backward
 
 
 SLOW_BFLOAT16 = (
-    "training: this device has no bfloat16 of its own: numbers are rounded to it, which takes"
+    "this device has no bfloat16 of its own: numbers are rounded to it, which takes"
     " longer than float32"
 )
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits
 
 from vprlib.artifacts import writing_hdf5
-from vprlib.descriptors import Side
+from vprlib.descriptors import Side, failed_rows
 from vprlib.params import PARAMS_PATH, Section, UserError
 from vprlib.runtime import RuntimeSettings
 from vprlib.whitening import Rows, Whitening, blocks
@@ -113,13 +113,18 @@ def encode(
                 _check_fit(code.whitening, descriptors, source)
                 shapes[side] = (len(descriptors), code.whitening.dim)
                 target = file.create_dataset(side, shapes[side], dtype=np.float32)
-                _apply_into(target, code, descriptors, runtime.memory_bytes)
+                _apply_into(target, code, descriptors, failed_rows(source), runtime.memory_bytes)
     return shapes
 
 
-def _apply_into(target: Rows, code: Code, descriptors: Rows, memory_bytes: int) -> None:
+def _apply_into(
+    target: Rows, code: Code, descriptors: Rows, failed: np.ndarray, memory_bytes: int
+) -> None:
+    """What has no descriptor stays zeros."""
     for part in blocks(len(descriptors), 16 * descriptors.shape[1], memory_bytes):
-        target[part] = code.apply(descriptors[part])
+        coded = code.apply(descriptors[part])
+        coded[np.isin(np.arange(part.start, part.stop), failed)] = 0
+        target[part] = coded
 
 
 def _check_fit(whitening: Whitening, descriptors: Rows, source: Path) -> None:

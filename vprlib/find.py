@@ -15,12 +15,14 @@ from vprlib import command
 from vprlib.artifacts import write_bytes, write_csv
 from vprlib.batches import ImageSource
 from vprlib.codes import CodeSettings, read_code
-from vprlib.descriptors import opened_code
+from vprlib.descriptors import failed_rows, opened_code
 from vprlib.gallery import Panel, sheet
 from vprlib.images import ImageSettings
 from vprlib.index import ImageIndex, build_index, read_index
 from vprlib.outputs import existing
 from vprlib.params import At, StageParams, UserError
+from vprlib.precision import Precision
+from vprlib.protocols import first
 from vprlib.runtime import RuntimeSettings
 from vprlib.search import Neighbors, Rows, search
 
@@ -36,6 +38,7 @@ class Switches(StageParams):
 class Params(StageParams):
     images: Annotated[ImageSettings, At("datasets.{dataset}.images")]
     folder: Annotated[str, At("sets.{dataset}.folder")]
+    precision: Annotated[Precision, At("extraction.precision")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
@@ -107,25 +110,35 @@ def photographs(path: Path, workers: int) -> tuple[Path, ImageIndex]:
 
 
 def find(
-    asked: ImageSource, choice: Choice, images: int, count: int, runtime: RuntimeSettings
+    asked: ImageSource,
+    choice: Choice,
+    images: int,
+    count: int,
+    runtime: RuntimeSettings,
+    precision: Precision,
 ) -> Neighbors:
     """The nearest database images of each photograph; the network is loaded once."""
+    from vprlib.arithmetic import placed
     from vprlib.describe import describe_into
     from vprlib.device import prepare
     from vprlib.model import read_model
 
     with searched(choice, images) as (database, as_query):
         device = prepare(runtime)
-        model = read_model(choice.model_path).to(device)
+        model = placed(read_model(choice.model_path), device)
         vectors = np.empty((len(asked.index), model.dim), np.float32)
-        describe_into(vectors, model, asked, np.arange(len(vectors)), device, runtime)
+        rows = np.arange(len(vectors))
+        describe_into(vectors, model, asked, rows, device, runtime, precision=precision)
         queries = as_query(vectors)
         if queries.shape[1] != database.shape[1]:
             raise UserError(
                 f"{choice.model_path} gives {queries.shape[1]} dimensions, but the database was"
                 f" described in {database.shape[1]}: run `dvc repro` so that one network made both."
             )
-        return search(queries, database, count, runtime.memory_bytes, runtime.cores)
+        absent = failed_rows(choice.descriptors_path)
+        wanted = min(count, images - len(absent)) + len(absent)
+        found = search(queries, database, wanted, runtime.memory_bytes, runtime.cores)
+        return first(found, ~np.isin(found.rows, absent), wanted - len(absent))
 
 
 def score(distances: np.ndarray) -> np.ndarray:
@@ -196,7 +209,7 @@ def main(
     database = read_index(choice.index_path)
     folder, index = photographs(photo, p.runtime.workers)
     asked = ImageSource(index, folder, p.images)
-    found = find(asked, choice, len(database), count, p.runtime)
+    found = find(asked, choice, len(database), count, p.runtime, p.precision)
     rows = as_rows(index, database, found)
     if picture is not None:
         as_stored = ImageSettings(resize=None, exif_rotate=p.images.exif_rotate)

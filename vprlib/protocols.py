@@ -62,6 +62,22 @@ class AnotherTime:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Rows of images that could not be read: such a query finds nothing, and nobody the others."""
+
+    queries: np.ndarray
+    database: np.ndarray
+
+    def counts(self) -> dict[str, int]:
+        """For metrics; nothing where all were read."""
+        counts = {"queries_left_out": len(self.queries), "database_left_out": len(self.database)}
+        return counts if any(counts.values()) else {}
+
+
+NONE_LEFT_OUT = LeftOut(np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True)
 class Ranking:
     """What a protocol leaves of the nearest images."""
 
@@ -120,16 +136,19 @@ def rank(
     truth: Truth,
     columns: int,
     runtime: RuntimeSettings,
+    left_out: LeftOut = NONE_LEFT_OUT,
 ) -> Ranking:
     """Searches, takes out what the protocol does not count, and keeps the first `columns`."""
     columns = min(columns, database.shape[0] // (TILES if protocol == "tokyo247" else 1))
-    count = depth(protocol, columns, truth)
+    count = depth(protocol, columns, truth) + len(left_out.database)
     kept, precisions = [], []
     for part, found in search_parts(queries, database, count, runtime.memory_bytes, runtime.cores):
         here = truth.take(part)
-        allowed = ~here.is_doubtful(found.rows)
+        is_absent = np.isin(found.rows, left_out.database)
+        allowed = ~here.is_doubtful(found.rows) & ~is_absent
+        allowed[np.isin(np.arange(part.start, part.stop), left_out.queries)] = False
         if protocol == "tokyo247":
-            allowed &= is_first(found.rows // TILES)
+            allowed &= is_first(np.where(is_absent, -1 - found.rows, found.rows // TILES))
         if protocol == "ranked":
             rows = first(found, allowed, count).rows
             precisions.append(average_precision(is_right(rows, here), here.counts()))
@@ -175,11 +194,17 @@ def average_precision(right: np.ndarray, positives: np.ndarray) -> np.ndarray:
     return height / np.maximum(positives, 1)
 
 
-def measure(protocol: Protocol, ranking: Ranking, truth: Truth, settings: RecallSettings) -> Result:
+def measure(
+    protocol: Protocol,
+    ranking: Ranking,
+    truth: Truth,
+    settings: RecallSettings,
+    left_out: LeftOut = NONE_LEFT_OUT,
+) -> Result:
     """Recall, with the protocol's name, and what it has besides: mAP, or recall by light."""
     result = evaluate(ranking.rows, truth, settings)
     radius = {} if truth.radius_m is None else {"radius_m": truth.radius_m}
-    metrics = {**result.metrics, **radius, "protocol": protocol}
+    metrics = {**result.metrics, **radius, "protocol": protocol, **left_out.counts()}
     if ranking.precisions is not None:
         metrics["map"] = float(ranking.precisions[result.counted].mean())
     if protocol == "tokyo247":

@@ -20,6 +20,10 @@ RadiusOrOwn = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None  # null:
 NEAR_CHANCE = 1.5  # times the blind guess: hardly a result
 KEPT = 20  # predictions hold at least so many, as a submission wants them
 LONGEST_RANGE = 1000
+LEFT_OUT = {
+    "queries_left_out": "queries could not be read and count as wrong",
+    "database_left_out": "database images could not be read and are never found",
+}
 _RANGE = re.compile(r"\s*(\d+)\s*:\s*(?:(\d+)\s*:\s*)?(\d+)\s*")
 
 
@@ -87,9 +91,12 @@ class Result:
         chance = m["chance_recall@1"]
         hardly_better = recall_at(self.right, [1])[1] <= NEAR_CHANCE * chance
         doubt = "; hardly better: are names and features in step?" if hardly_better else ""
+        left_out = "".join(
+            f"; {m[name]} {words}" for name, words in LEFT_OUT.items() if m.get(name)
+        )
         return (
             f"{m['queries']} queries ({m['queries_without_positive']} without a positive)"
-            f"{recalls}{precision}{parts}  chance {chance:.3f}{doubt}"
+            f"{recalls}{precision}{parts}  chance {chance:.3f}{doubt}{left_out}"
         )
 
 
