@@ -25,7 +25,7 @@ VECTORS = {side: Path(f"artifacts/descriptors/toy_val/trained/{side}.h5") for si
 QUERIES = Path("data/raw/toy/queries_real")
 
 
-CODES = {"full": {"whiten": None}, "w4": {"whiten": 4}}
+CODES = {"full": toy.code(None), "w4": toy.code(4)}
 WHITENING = Path("artifacts/whitening/trained.h5")
 
 
@@ -50,6 +50,7 @@ def evaluate(code):
         db_index=INDEX["db"],
         queries_index=INDEX["queries"],
         coded=coded,
+        search_index=Path(f"artifacts/indexes/toy_val/trained/{code}"),
         predictions_out=predictions(code),
         metrics_out=Path("m.json"),
         curve_out=Path("c.csv"),

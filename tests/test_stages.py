@@ -105,6 +105,7 @@ RECALL = {
     "db": "artifacts/descriptors/db.h5",
     "queries": "artifacts/descriptors/queries.h5",
     "coded": "artifacts/codes/full.h5",
+    "search_index": "artifacts/indexes/full",
     "predictions_out": "artifacts/predictions/toy.h5",
     "metrics_out": "metrics/recall/toy.json",
     "curve_out": "metrics/recall/toy.csv",
@@ -655,7 +656,7 @@ def use_codes(here, run, codes, **whitening):
     toy.write_set(here / "data/raw", "toy_val")
     tree = toy.params() | {"codes": codes}
     tree["whitening"].update(whitening)
-    tree["code_defs"] |= {"w4": {"whiten": 4}, "w12": {"whiten": 12}}
+    tree["code_defs"] |= {"w4": toy.code(4), "w12": toy.code(12)}
     toy.write_params(here, tree)
     run("check_switches", SWITCHES)
 

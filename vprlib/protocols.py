@@ -9,8 +9,9 @@ from vprlib.geo import Pairs
 from vprlib.index import ImageIndex
 from vprlib.params import UserError
 from vprlib.recall import Protocol, RecallSettings, Result, evaluate, is_right, named, recall_at
+from vprlib.rows import Rows
 from vprlib.runtime import RuntimeSettings
-from vprlib.search import Neighbors, Rows, search_parts
+from vprlib.search import Neighbors, SearchParts, search_parts
 from vprlib.truth import Near, Truth
 
 TILES = 12  # consecutive database images of Tokyo 24/7 are one panorama
@@ -120,14 +121,25 @@ def rank(
     truth: Truth,
     columns: int,
     runtime: RuntimeSettings,
+    search: SearchParts = search_parts,
+    excluded: np.ndarray | None = None,
 ) -> Ranking:
-    """Searches, takes out what the protocol does not count, and keeps the first `columns`."""
+    """Searches, takes out what the protocol does not count, and keeps the first `columns`.
+
+    Rows of the database that are `excluded` are never retrieved; `search` may be approximate.
+    """
+    if protocol == "ranked" and search is not search_parts:
+        raise UserError(
+            "protocol ranked judges the whole database in order, but an approximate index gives"
+            " the nearest alone: take a code without an index."
+        )
     columns = min(columns, database.shape[0] // (TILES if protocol == "tokyo247" else 1))
     count = depth(protocol, columns, truth)
     kept, precisions = [], []
-    for part, found in search_parts(queries, database, count, runtime.memory_bytes, runtime.cores):
+    budget = runtime.memory_bytes, runtime.cores
+    for part, found in search(queries, database, count, *budget, excluded):
         here = truth.take(part)
-        allowed = ~here.is_doubtful(found.rows)
+        allowed = (found.rows >= 0) & ~here.is_doubtful(np.maximum(found.rows, 0))
         if protocol == "tokyo247":
             allowed &= is_first(found.rows // TILES)
         if protocol == "ranked":

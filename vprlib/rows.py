@@ -41,9 +41,9 @@ class Reader:
         """The row numbers of places in the block that starts there."""
         return places + start if self.kept is None else self.kept[start + places]
 
-    def block(self, start: int) -> np.ndarray:
-        """float32 [n, D], overwritten by the next call."""
-        stop = min(start + self.size, self.count)
+    def block(self, start: int, end: int | None = None) -> np.ndarray:
+        """float32 [n, D] from there on, before `end`; overwritten by the next call."""
+        stop = min(start + self.size, self.count if end is None else end)
         if self.kept is None and _is_at_hand(self.rows):
             return np.asarray(self.rows[start:stop])
         if self._buffer is None:
@@ -80,6 +80,33 @@ def read_into(target: np.ndarray, rows: Rows, start: int) -> None:
             staged = np.empty((few, target.shape[1]), rows.dtype) if staged is None else staged
             rows.read_direct(staged, source, np.s_[: len(part)])
             _convert(staged[: len(part)], part)
+
+
+def gather(rows: Rows, numbers: np.ndarray) -> np.ndarray:
+    """These rows [n, D], rising, as float32; HDF5 itself would take long over many."""
+    source = _mapped(rows)
+    found = np.empty((len(numbers), rows.shape[1]), np.float32)
+    few = max(1, PIECE // (4 * max(1, rows.shape[1])))
+    for at in range(0, len(numbers), few):
+        some = numbers[at : at + few]
+        if source is None:
+            for place, number in enumerate(some.tolist(), at):
+                found[place] = rows[number]
+        else:
+            _convert(source[some], found[at : at + few])
+            forget(source)
+    return found
+
+
+def _mapped(rows: Rows) -> np.ndarray | None:
+    """The same as an array that lies on the disk; none where it is stored in chunks."""
+    if not isinstance(rows, h5py.Dataset):
+        return rows
+    offset = rows.id.get_offset()
+    if offset is None or not len(rows):
+        return None
+    rows.file.flush()
+    return np.memmap(rows.file.filename, rows.dtype, "r", offset, rows.shape)
 
 
 def _convert(values: np.ndarray, target: np.ndarray) -> None:

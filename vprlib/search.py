@@ -80,7 +80,7 @@ def search_parts(
 ) -> Iterator[tuple[slice, Neighbors]]:
     """As `search`, as many queries at a time as fit the memory; each time reads the database."""
     faiss.omp_set_num_threads(threads)
-    (asked, dim), left = queries.shape, max(memory_bytes - PROGRAM, memory_bytes // 2)
+    (asked, dim), left = queries.shape, room(memory_bytes)
     few = at_once(asked, 4 * dim + BYTES_A_NEIGHBOR * min(count, database.shape[0]), left)
     resident = Reader(queries, few)
     for_block = min(BLOCK, left - resident.size * 4 * dim)
@@ -93,6 +93,11 @@ def search_parts(
             next(bar)
             nearest.look_at(stored, begin)
         yield slice(start, min(start + few, asked)), nearest.found()
+
+
+def room(memory_bytes: int) -> int:
+    """What of the budget is for vectors."""
+    return max(memory_bytes - PROGRAM, memory_bytes // 2)
 
 
 def at_once(queries: int, bytes_each: int, memory_bytes: int) -> int:
@@ -156,7 +161,7 @@ class Nearest:
         near_rows = np.where(hopeful, stored.numbers(start, places), -1)
         some = np.flatnonzero(hopeful.any(axis=1))
         rows, squared = rows.copy(), squared.copy()
-        rows[some], squared[some] = _first(
+        rows[some], squared[some] = nearest_first(
             np.concatenate([rows[some], near_rows[some]], axis=1),
             np.concatenate([squared[some], near_squared[some]], axis=1),
             self.count,
@@ -187,7 +192,9 @@ def _measured(
     return squared
 
 
-def _first(rows: np.ndarray, squared: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def nearest_first(
+    rows: np.ndarray, squared: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The `count` nearest [q, count], equal ones by row."""
     order = np.lexsort((rows, squared), axis=1)[:, :count]
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(squared, order, axis=1)

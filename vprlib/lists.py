@@ -1,0 +1,180 @@
+"""Inverted lists in a file of their own: written from blocks, merged from parts, never in memory.
+
+Faiss's own format: a list is its codes and then their numbers; the index names the file.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from vprlib.artifacts import writing_at
+from vprlib.params import UserError
+
+INDEX, LISTS = "index.faiss", "lists.bin"
+NUMBER = 8  # bytes of the number of a row
+PIECE = 2**24  # bytes that are copied at once
+
+
+class Layout:
+    """Where each list stands in the file, when so many codes belong to each."""
+
+    def __init__(self, sizes: np.ndarray, code_size: int) -> None:
+        self.sizes, self.code_size = sizes.astype(np.int64), code_size
+        ends = np.cumsum(self.sizes * (code_size + NUMBER))
+        self.codes = np.concatenate([[0], ends[:-1]])  # offset of each list
+        self.numbers = self.codes + self.sizes * code_size
+        self.bytes = int(ends[-1])
+
+
+def goes_to_disk(index: faiss.Index) -> bool:
+    """Whether its vectors can lie in a file of lists; others are held in memory."""
+    kinds = (faiss.IndexIVFFlat, faiss.IndexIVFPQ, faiss.IndexIVFScalarQuantizer)
+    inner = inner_index(index)
+    return isinstance(inner, kinds) and not isinstance(inner, faiss.IndexIVFPQR)
+
+
+def inner_index(index: faiss.Index) -> faiss.Index:
+    """What comes behind rotations and reductions."""
+    found = faiss.downcast_index(index)
+    is_behind = isinstance(found, faiss.IndexPreTransform)
+    return inner_index(found.index) if is_behind else found
+
+
+def transformed(index: faiss.Index, vectors: np.ndarray) -> np.ndarray:
+    """float32 [n, d] as the inner index sees them."""
+    found = faiss.downcast_index(index)
+    if not isinstance(found, faiss.IndexPreTransform):
+        return vectors
+    for place in range(found.chain.size()):
+        vectors = found.chain.at(place).apply(vectors)
+    return transformed(found.index, vectors)
+
+
+def list_numbers(index: faiss.Index, vectors: np.ndarray) -> np.ndarray:
+    """The list of each vector [n]."""
+    _, found = inner_index(index).quantizer.search(transformed(index, vectors), 1)
+    return found[:, 0].astype(np.int64)
+
+
+def write_lists(
+    folder: Path,
+    index: faiss.Index,
+    lists: np.ndarray,
+    blocks: Iterator[tuple[int, np.ndarray]],
+    first: int,
+) -> None:
+    """Index and lists of vectors whose lists [N] are known; numbered from `first` on."""
+    ivf = inner_index(index)
+    layout = Layout(np.bincount(lists, minlength=ivf.nlist), ivf.code_size)
+    filled = np.zeros(ivf.nlist, np.int64)
+    with writing_at(folder / LISTS, layout.bytes) as write:
+        for start, vectors in blocks:
+            own = lists[start : start + len(vectors)]
+            order = np.argsort(own, kind="stable")
+            codes = _codes(index, vectors, own)[order]
+            numbers = (first + start + order).astype(np.int64)
+            runs = np.flatnonzero(np.diff(own[order], prepend=-1))
+            for begin, end in zip(runs, [*runs[1:], len(order)], strict=True):
+                at = own[order[begin]]
+                write(layout.codes[at] + filled[at] * layout.code_size, codes[begin:end])
+                write(layout.numbers[at] + filled[at] * NUMBER, numbers[begin:end])
+                filled[at] += end - begin
+    write_index(folder, index, layout)
+
+
+def _codes(index: faiss.Index, vectors: np.ndarray, lists: np.ndarray) -> np.ndarray:
+    """What is stored of each vector [n, code_size]."""
+    ivf, inside = inner_index(index), np.ascontiguousarray(transformed(index, vectors))
+    codes = np.empty((len(inside), ivf.code_size), np.uint8)
+    ivf.encode_vectors(
+        len(inside), faiss.swig_ptr(inside), faiss.swig_ptr(lists), faiss.swig_ptr(codes)
+    )
+    return codes
+
+
+def write_index(folder: Path, index: faiss.Index, layout: Layout) -> None:
+    """The trained index, which from now on has its vectors in the file of lists."""
+    lists = faiss.OnDiskInvertedLists()
+    lists.nlist, lists.code_size = len(layout.sizes), layout.code_size
+    lists.filename, lists.totsize = LISTS, layout.bytes
+    for size, offset in zip(layout.sizes.tolist(), layout.codes.tolist(), strict=True):
+        one = faiss.OnDiskOneList()
+        one.size = one.capacity = size
+        one.offset = offset
+        lists.lists.push_back(one)
+    inner_index(index).replace_invlists(lists, False)
+    set_total(index, int(layout.sizes.sum()))
+    faiss.write_index(index, str(folder / INDEX))
+
+
+def set_total(index: faiss.Index, count: int) -> None:
+    found = faiss.downcast_index(index)
+    found.ntotal = count
+    if isinstance(found, faiss.IndexPreTransform):
+        set_total(found.index, count)
+
+
+def open_lists(folder: Path, flags: int = 0) -> faiss.Index:
+    """The index; its lists stay in the file beside it, mapped."""
+    same_place = faiss.IO_FLAG_ONDISK_SAME_DIR | faiss.IO_FLAG_READ_ONLY
+    return faiss.read_index(str(folder / INDEX), same_place | flags)
+
+
+def open_trained(folder: Path, dim: int) -> faiss.Index:
+    """The trained index alone, to be filled."""
+    if not (folder / LISTS).exists():
+        raise UserError(f"{folder} has no {LISTS}: make it by `python -m vprlib.index_part`.")
+    index = open_lists(folder, faiss.IO_FLAG_SKIP_IVF_DATA)
+    if index.d != dim:
+        raise UserError(f"{folder} was trained on {index.d} dimensions, but these have {dim}.")
+    set_total(index, 0)
+    return index
+
+
+def merge_lists(folder: Path, parts: Sequence[Path]) -> int:
+    """One index of parts that were built from the same trained one; gives how many vectors."""
+    opened = [open_lists(part, faiss.IO_FLAG_SKIP_IVF_DATA) for part in parts]
+    layouts = [_layout(index, part) for index, part in zip(opened, parts, strict=True)]
+    for part, index in zip(parts[1:], opened[1:], strict=True):
+        if emptied(index) != emptied(opened[0]):
+            raise UserError(
+                f"{part} and {parts[0]} were not built from the same trained index: build each part"
+                " with the same --trained."
+            )
+    whole = Layout(sum(layout.sizes for layout in layouts), layouts[0].code_size)
+    files = [(part / LISTS).open("rb") for part in parts]
+    with writing_at(folder / LISTS, whole.bytes) as write:
+        for at in range(len(whole.sizes)):
+            for field, width in (("codes", whole.code_size), ("numbers", NUMBER)):
+                place = int(getattr(whole, field)[at])
+                for layout, file in zip(layouts, files, strict=True):
+                    file.seek(int(getattr(layout, field)[at]))
+                    left = int(layout.sizes[at]) * width
+                    while left:
+                        piece = file.read(min(left, PIECE))
+                        write(place, piece)
+                        place, left = place + len(piece), left - len(piece)
+    for file in files:
+        file.close()
+    write_index(folder, opened[0], whole)
+    return int(whole.sizes.sum())
+
+
+def emptied(index: faiss.Index) -> bytes:
+    """The trained index alone, to be compared."""
+    copy = faiss.clone_index(index)
+    ivf = inner_index(copy)
+    ivf.replace_invlists(faiss.ArrayInvertedLists(ivf.nlist, ivf.code_size), False)
+    set_total(copy, 0)
+    return faiss.serialize_index(copy).tobytes()
+
+
+def _layout(index: faiss.Index, part: Path) -> Layout:
+    ivf = inner_index(index)
+    lists = faiss.downcast_InvertedLists(ivf.invlists) if hasattr(ivf, "invlists") else None
+    if not isinstance(lists, faiss.OnDiskInvertedLists):
+        raise UserError(f"{part} has no inverted lists on disk: only IVF indexes can be merged.")
+    sizes = np.array([lists.list_size(at) for at in range(lists.nlist)])
+    return Layout(sizes, lists.code_size)
