@@ -228,9 +228,9 @@ def million_cases(folder: Path, database: int, queries: int) -> Iterator[Case]:
     path.unlink()
 
 
-def city_case(folder: Path) -> Iterator[Case]:
+def city_case(folder: Path, root: Path) -> Iterator[Case]:
     """The city's own descriptors, where `dvc repro` has made them; right is what is near enough."""
-    sides = {side: CITY / f"{side}.h5" for side in ("db", "queries")}
+    sides = {side: root / CITY / f"{side}.h5" for side in ("db", "queries")}
     if not all(path.exists() for path in sides.values()):
         print("the city has not been described: run `dvc repro`")
         return
@@ -239,9 +239,9 @@ def city_case(folder: Path) -> Iterator[Case]:
         for side, source in zip(("database", "queries"), sides.values(), strict=True):
             with h5py.File(source) as stored:
                 file[side] = stored["descriptors"][:]
-        database = read_index(INDEX / "db.h5")
-        asked = read_index(INDEX / "queries.h5")
-        truth = read_truth(INDEX / "queries.h5", asked, database, None)
+        database = read_index(root / INDEX / "db.h5")
+        asked = read_index(root / INDEX / "queries.h5")
+        truth = read_truth(root / INDEX / "queries.h5", asked, database, None)
         every = np.broadcast_to(np.arange(len(database)), (len(asked), len(database)))
         file["right"] = truth.is_right(every)
     for factory, parameters in (("IVF32,Flat", "nprobe=8"), ("HNSW32", "efSearch=64")):
@@ -255,6 +255,7 @@ def main(
     budgets: list[float] = typer.Option([2, 4, 8], help="GiB of memory for 32,768 dimensions"),
     queries: int = typer.Option(PITTSBURGH[1], help="fewer take less time for 32,768 dimensions"),
     folder: Path = typer.Option(Path(tempfile.gettempdir()), help="with room for 6 GB"),
+    root: Path = typer.Option(Path(), help="a project whose city is described"),
 ) -> None:
     """Prints a line a case: seconds, peak memory, and the ratio that its bound is about."""
     cases = []
@@ -264,7 +265,7 @@ def main(
             "flat": lambda: flat_case(place, 4096, SMALL[1], SMALL[0]),
             "4096": lambda: exact_cases(place, 4096, [1.5], PITTSBURGH[1], PITTSBURGH[0]),
             "million": lambda: million_cases(place, *MILLION),
-            "city": lambda: city_case(place),
+            "city": lambda: city_case(place, root),
             "32768": lambda: exact_cases(place, 32_768, budgets, queries, PITTSBURGH[0]),
         }
         for chosen in only:

@@ -184,11 +184,26 @@ def _learn_from_all(index: faiss.Index, count: int, seed: int) -> None:
     """Faiss would keep 256 points a centroid without a word, and draw by a seed of its own."""
     inner = inner_index(index)
     learners = [inner] if isinstance(inner, faiss.IndexIVF) else []
-    learners += [holder.pq for holder in [_storage(inner)] if hasattr(holder, "pq")]
+    learners += [_storage(inner).pq] if hasattr(_storage(inner), "pq") else []
+    learners += _rotation_learners(index, inner)
     for clustering in (learner.cp for learner in learners):
         clustering.seed = seed
         clustering.min_points_per_centroid = 1
         clustering.max_points_per_centroid = count
+
+
+def _rotation_learners(index: faiss.Index, inner: faiss.Index) -> list[faiss.ProductQuantizer]:
+    """OPQ learns by a quantizer of its own; it is given one with as many words as comes after."""
+    found = []
+    index = faiss.downcast_index(index)
+    for place in range(index.chain.size()) if isinstance(index, faiss.IndexPreTransform) else ():
+        rotation = faiss.downcast_VectorTransform(index.chain.at(place))
+        if isinstance(rotation, faiss.OPQMatrix):
+            bits = getattr(getattr(_storage(inner), "pq", None), "nbits", 8)
+            rotation.pq = faiss.ProductQuantizer(rotation.d_out, rotation.M, bits)
+            index.kept_alive = rotation.pq  # Faiss has its address alone
+            found.append(rotation.pq)
+    return found
 
 
 def _build_graph_again(inner: faiss.IndexIVF) -> None:
@@ -243,6 +258,8 @@ def add(
     """
     faiss.omp_set_num_threads(threads)
     size = max(1024, min(BLOCK, room(memory_bytes) // 8) // (4 * database.shape[1]))
+    # a graph depends on what is added together, and memory must change no byte
+    size = 1024 if isinstance(inner_index(index), faiss.IndexHNSW) else size
     reader = Reader(database, size, excluded)
     number, of = part
     first, last = (reader.count * max(0, n) // of for n in (number - 1, number))

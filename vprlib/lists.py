@@ -104,9 +104,15 @@ def write_index(folder: Path, index: faiss.Index, layout: Layout) -> None:
         one.size = one.capacity = size
         one.offset = offset
         lists.lists.push_back(one)
-    inner_index(index).replace_invlists(lists, False)
+    _give(index, lists)
     set_total(index, int(layout.sizes.sum()))
     faiss.write_index(index, str(folder / INDEX))
+
+
+def _give(index: faiss.Index, lists: faiss.InvertedLists) -> None:
+    """The index has these lists from now on, and frees them in the end."""
+    lists.this.disown()
+    inner_index(index).replace_invlists(lists, True)
 
 
 def set_total(index: faiss.Index, count: int) -> None:
@@ -116,17 +122,27 @@ def set_total(index: faiss.Index, count: int) -> None:
         set_total(found.index, count)
 
 
-def open_lists(folder: Path, flags: int = 0) -> faiss.Index:
-    """The index; its lists stay in the file beside it, mapped."""
-    same_place = faiss.IO_FLAG_ONDISK_SAME_DIR | faiss.IO_FLAG_READ_ONLY
-    return faiss.read_index(str(folder / INDEX), same_place | flags)
+def open_lists(folder: Path) -> faiss.Index:
+    """The index; its lists, where it has any, stay in the file beside it, mapped."""
+    index = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_SKIP_IVF_DATA)
+    lists = lists_on_disk(index)
+    if lists is not None and lists.totsize:
+        lists.filename, lists.read_only = str(folder / LISTS), True
+        lists.do_mmap()
+    return index
+
+
+def lists_on_disk(index: faiss.Index) -> faiss.OnDiskInvertedLists | None:
+    inner = inner_index(index)
+    lists = faiss.downcast_InvertedLists(inner.invlists) if goes_to_disk(index) else None
+    return lists if isinstance(lists, faiss.OnDiskInvertedLists) else None
 
 
 def open_trained(folder: Path, dim: int) -> faiss.Index:
     """The trained index alone, to be filled."""
     if not (folder / LISTS).exists():
         raise UserError(f"{folder} has no {LISTS}: make it by `python -m vprlib.index_part`.")
-    index = open_lists(folder, faiss.IO_FLAG_SKIP_IVF_DATA)
+    index = open_lists(folder)
     if index.d != dim:
         raise UserError(f"{folder} was trained on {index.d} dimensions, but these have {dim}.")
     set_total(index, 0)
@@ -135,10 +151,11 @@ def open_trained(folder: Path, dim: int) -> faiss.Index:
 
 def merge_lists(folder: Path, parts: Sequence[Path]) -> int:
     """One index of parts that were built from the same trained one; gives how many vectors."""
-    opened = [open_lists(part, faiss.IO_FLAG_SKIP_IVF_DATA) for part in parts]
+    opened = [open_lists(part) for part in parts]
     layouts = [_layout(index, part) for index, part in zip(opened, parts, strict=True)]
-    for part, index in zip(parts[1:], opened[1:], strict=True):
-        if emptied(index) != emptied(opened[0]):
+    trained = [_emptied(index) for index in opened]
+    for part, one in zip(parts, trained, strict=True):
+        if one != trained[0]:
             raise UserError(
                 f"{part} and {parts[0]} were not built from the same trained index: build each part"
                 " with the same --trained."
@@ -162,19 +179,17 @@ def merge_lists(folder: Path, parts: Sequence[Path]) -> int:
     return int(whole.sizes.sum())
 
 
-def emptied(index: faiss.Index) -> bytes:
-    """The trained index alone, to be compared."""
-    copy = faiss.clone_index(index)
-    ivf = inner_index(copy)
-    ivf.replace_invlists(faiss.ArrayInvertedLists(ivf.nlist, ivf.code_size), False)
-    set_total(copy, 0)
-    return faiss.serialize_index(copy).tobytes()
+def _emptied(index: faiss.Index) -> bytes:
+    """What is left when its vectors are taken out: what it was trained to."""
+    ivf = inner_index(index)
+    _give(index, faiss.ArrayInvertedLists(ivf.nlist, ivf.code_size))
+    set_total(index, 0)
+    return faiss.serialize_index(index).tobytes()
 
 
 def _layout(index: faiss.Index, part: Path) -> Layout:
-    ivf = inner_index(index)
-    lists = faiss.downcast_InvertedLists(ivf.invlists) if hasattr(ivf, "invlists") else None
-    if not isinstance(lists, faiss.OnDiskInvertedLists):
+    lists = lists_on_disk(index)
+    if lists is None:
         raise UserError(f"{part} has no inverted lists on disk: only IVF indexes can be merged.")
     sizes = np.array([lists.list_size(at) for at in range(lists.nlist)])
     return Layout(sizes, lists.code_size)

@@ -137,7 +137,7 @@ def squared_between(
 ) -> np.ndarray:
     """|a − b|² from differences, for pairs of rows of two float32 arrays [n, D] and [m, D].
 
-    Faiss's search takes |a|² + |b|² − 2 a·b, which leaves 7e-4 between equal vectors.
+    Faiss's search may take |a|² + |b|² − 2 a·b, which leaves 7e-4 between equal vectors.
     """
     found = np.empty(len(one_rows), np.float32)
     # bound to names: Faiss is given addresses, which keep nothing alive
