@@ -20,6 +20,7 @@ from vprlib.lists import (
     list_numbers,
     merge_lists,
     open_lists,
+    transforms,
     write_lists,
 )
 from vprlib.outputs import existing
@@ -150,7 +151,9 @@ def train(
     faiss.omp_set_num_threads(threads)
     index = new_index(place, settings, database.shape[1])
     if not index.is_trained:
-        index.train(_sample(place, database, settings, memory_bytes, excluded, index))
+        sample = _sample(place, database, settings, memory_bytes, excluded, index)
+        with _learning(index, len(sample), settings.seed):
+            index.train(sample)
     inner = inner_index(index)
     if isinstance(inner, faiss.IndexIVF):
         _build_graph_again(inner)
@@ -176,34 +179,31 @@ def _sample(
             f" ({memory_bytes / 2**30:.1f}): train on fewer, whiten to fewer dimensions, or raise"
             " the memory."
         )
-    _learn_from_all(index, len(chosen), settings.seed)
     return gather(database, reader.numbers(0, chosen))
 
 
-def _learn_from_all(index: faiss.Index, count: int, seed: int) -> None:
-    """Faiss would keep 256 points a centroid without a word, and draw by a seed of its own."""
+@contextmanager
+def _learning(index: faiss.Index, count: int, seed: int) -> Iterator[None]:
+    """Faiss would keep 256 points a centroid without a word, and draw by a seed of its own.
+
+    OPQ learns by a quantizer of its own: it is given one with as many words as the codes have.
+    """
     inner = inner_index(index)
-    learners = [inner] if isinstance(inner, faiss.IndexIVF) else []
-    learners += [_storage(inner).pq] if hasattr(_storage(inner), "pq") else []
-    learners += _rotation_learners(index, inner)
+    codes = getattr(_storage(inner), "pq", None)
+    rotations = [t for t in transforms(index) if isinstance(t, faiss.OPQMatrix)]
+    bits = 8 if codes is None else codes.nbits
+    lent = [faiss.ProductQuantizer(t.d_out, t.M, bits) for t in rotations]
+    for rotation, quantizer in zip(rotations, lent, strict=True):
+        rotation.pq = quantizer
+    learners = [*lent, *([codes] if codes else [])]
+    learners += [inner] if isinstance(inner, faiss.IndexIVF) else []
     for clustering in (learner.cp for learner in learners):
         clustering.seed = seed
         clustering.min_points_per_centroid = 1
         clustering.max_points_per_centroid = count
-
-
-def _rotation_learners(index: faiss.Index, inner: faiss.Index) -> list[faiss.ProductQuantizer]:
-    """OPQ learns by a quantizer of its own; it is given one with as many words as comes after."""
-    found = []
-    index = faiss.downcast_index(index)
-    for place in range(index.chain.size()) if isinstance(index, faiss.IndexPreTransform) else ():
-        rotation = faiss.downcast_VectorTransform(index.chain.at(place))
-        if isinstance(rotation, faiss.OPQMatrix):
-            bits = getattr(getattr(_storage(inner), "pq", None), "nbits", 8)
-            rotation.pq = faiss.ProductQuantizer(rotation.d_out, rotation.M, bits)
-            index.kept_alive = rotation.pq  # Faiss has its address alone
-            found.append(rotation.pq)
-    return found
+    yield
+    for rotation in rotations:
+        rotation.pq = None
 
 
 def _build_graph_again(inner: faiss.IndexIVF) -> None:

@@ -42,14 +42,20 @@ def inner_index(index: faiss.Index) -> faiss.Index:
     return inner_index(found.index) if is_behind else found
 
 
-def transformed(index: faiss.Index, vectors: np.ndarray) -> np.ndarray:
-    """float32 [n, d] as the inner index sees them."""
+def transforms(index: faiss.Index) -> list[faiss.VectorTransform]:
+    """What is done to vectors before the inner index sees them."""
     found = faiss.downcast_index(index)
     if not isinstance(found, faiss.IndexPreTransform):
-        return vectors
-    for place in range(found.chain.size()):
-        vectors = found.chain.at(place).apply(vectors)
-    return transformed(found.index, vectors)
+        return []
+    chain = [faiss.downcast_VectorTransform(found.chain.at(p)) for p in range(found.chain.size())]
+    return chain + transforms(found.index)
+
+
+def transformed(index: faiss.Index, vectors: np.ndarray) -> np.ndarray:
+    """float32 [n, d] as the inner index sees them."""
+    for transform in transforms(index):
+        vectors = transform.apply(vectors)
+    return vectors
 
 
 def list_numbers(index: faiss.Index, vectors: np.ndarray) -> np.ndarray:
