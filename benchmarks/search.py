@@ -39,7 +39,7 @@ INDEXES = (
 CITY = Path("artifacts/descriptors/city_test/trained")
 INDEX = Path("data/index/city_test")
 MILLION = (1_000_000, 2_000)
-SURFACE, IMAGES, VIEW, LIGHT = 24, 4, 0.25, 0.5
+SURFACE, IMAGES, VIEW, LIGHT = 24, 4, 0.5, 0.5
 Case = dict[str, object]
 
 
@@ -72,7 +72,7 @@ def places(path: Path, database: int, queries: int, dim: int = 512) -> None:
     goes through a layer of tanh to a vector. An image sees its place from elsewhere (z + VIEW · n)
     and in other light (noise in all dimensions, as long as LIGHT of the vector). The database has
     `IMAGES` images a place, in random order; a query is one more image of a random place. The noise
-    is such that exact search finds the place of four queries in five.
+    is such that exact search finds the place of two queries in three.
     """
     generator = np.random.default_rng(7)
     hidden = generator.standard_normal((SURFACE, 256), np.float32) / np.sqrt(SURFACE)

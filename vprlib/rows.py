@@ -9,13 +9,14 @@ import numpy as np
 
 from vprlib.params import UserError
 
-PIECE = 2**23  # bytes that are read at once where they must be converted
+PIECE = 2**21  # bytes of float32 at once where something else lies on the disk
 
 
 class Rows(Protocol):
     """An array, a memmap or an HDF5 dataset [N, D]."""
 
     shape: tuple[int, ...]
+    dtype: np.dtype
 
     def __getitem__(self, rows: slice) -> np.ndarray: ...
 
@@ -31,7 +32,8 @@ class Reader:
             self.kept = np.setdiff1d(np.arange(count), excluded)
         self.count = count if self.kept is None else len(self.kept)
         self.size = max(1, min(size, self.count))
-        self._buffer: np.ndarray | None = None
+        self._buffer: np.ndarray | None = None  # new memory is slow to come by
+        self._staged = np.empty((0, dim))
 
     def blocks(self) -> range:
         """Where each block starts."""
@@ -50,36 +52,37 @@ class Reader:
             self._buffer = np.empty((self.size, self.dim), np.float32)
         target = self._buffer[: stop - start]
         if self.kept is None:
-            read_into(target, self.rows, start)
+            self._read_into(target, start)
         else:
             kept = self.kept[start:stop]
             for run in np.split(np.arange(len(kept)), np.flatnonzero(np.diff(kept) > 1) + 1):
-                read_into(target[run[0] : run[-1] + 1], self.rows, int(kept[run[0]]))
+                self._read_into(target[run[0] : run[-1] + 1], int(kept[run[0]]))
         return target
+
+    def _read_into(self, target: np.ndarray, start: int) -> None:
+        """Rows from `start` on, few at a time where they are no float32."""
+        few = max(1, PIECE // (4 * max(1, self.dim)))
+        is_hdf5, is_float32 = isinstance(self.rows, h5py.Dataset), self.rows.dtype == np.float32
+        if is_hdf5 and is_float32:
+            self.rows.read_direct(target, np.s_[start : start + len(target)])
+            return
+        if is_hdf5 and not len(self._staged):
+            self._staged = np.empty((few, self.dim), self.rows.dtype)
+        for at in range(0, len(target), few):
+            part = target[at : at + few]
+            source = np.s_[start + at : start + at + len(part)]
+            if is_hdf5:
+                self.rows.read_direct(self._staged, source, np.s_[: len(part)])
+                _convert(self._staged[: len(part)], part)
+            else:
+                _convert(self.rows[source], part)
+                forget(self.rows)
 
 
 def _is_at_hand(rows: Rows) -> bool:
     """Whether a block of it needs no copy."""
     is_array = isinstance(rows, np.ndarray) and not isinstance(rows, np.memmap)
     return is_array and rows.dtype == np.float32 and rows.flags.c_contiguous
-
-
-def read_into(target: np.ndarray, rows: Rows, start: int) -> None:
-    """Rows from `start` on into a float32 array [n, D], few at a time where they are no float32."""
-    few = max(1, PIECE // (4 * max(1, target.shape[1])))
-    staged = None
-    for at in range(0, len(target), few):
-        part = target[at : at + few]
-        source = np.s_[start + at : start + at + len(part)]
-        if not isinstance(rows, h5py.Dataset):
-            _convert(rows[source], part)
-            forget(rows)
-        elif rows.dtype == np.float32:
-            rows.read_direct(part, source)
-        else:
-            staged = np.empty((few, target.shape[1]), rows.dtype) if staged is None else staged
-            rows.read_direct(staged, source, np.s_[: len(part)])
-            _convert(staged[: len(part)], part)
 
 
 def gather(rows: Rows, numbers: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from vprlib.progress import progress
 from vprlib.rows import Reader, Rows, squared_between, squared_lengths
 
 PROGRAM = 2**28  # bytes of memory that are not for vectors: Python, libraries, their buffers
-BLOCK = 2**27  # bytes of the database at once: more is no faster
+BLOCK = 2**26  # bytes of the database at once: more is no faster, and new memory is slow
 BYTES_A_NEIGHBOR = 128  # while blocks are merged, sorted and judged
 SPARE = 12  # neighbours looked at beyond those asked for
 WIDER = 4  # times as many, where those did not do
