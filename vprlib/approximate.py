@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import faiss
@@ -353,7 +354,7 @@ class Approximate:
         excluded: np.ndarray | None = None,
     ) -> Iterator[tuple[slice, Neighbors]]:
         faiss.omp_set_num_threads(threads)
-        index = self._opened(database, memory_bytes, excluded)
+        index = self._checked(database, memory_bytes, excluded)
         left = room(memory_bytes)
         asked, dim = queries.shape
         stored = Reader(database, 1, excluded)
@@ -372,7 +373,14 @@ class Approximate:
             rows, squared = nearest_first(rows, squared, count)
             yield slice(start, start + len(vectors)), Neighbors(rows, np.sqrt(squared))
 
-    def _opened(
+    @cached_property
+    def _index(self) -> faiss.Index:
+        """Opened at the first search, and then kept."""
+        index = open_lists(self.path)
+        set_parameters(index, self.settings)
+        return index
+
+    def _checked(
         self, database: Rows, memory_bytes: int, excluded: np.ndarray | None
     ) -> faiss.Index:
         size = existing(self.path / INDEX).stat().st_size
@@ -382,14 +390,13 @@ class Approximate:
                 f" half of runtime.memory_gib ({memory_bytes / 2**30:.1f}): raise it, or take an"
                 " IVF… with Flat, PQ or SQ, whose lists stay on disk."
             )
-        index = open_lists(self.path)
+        index = self._index
         kept = database.shape[0] - (0 if excluded is None else len(np.unique(excluded)))
         if (index.ntotal, index.d) != (kept, database.shape[1]):
             raise UserError(
                 f"{self.path} has {index.ntotal} descriptors of {index.d} dimensions, but"
                 f" {kept} of {database.shape[1]} are to be searched: run `dvc repro build_index`."
             )
-        set_parameters(index, self.settings)
         return index
 
 

@@ -200,7 +200,7 @@ def main(
     ):
         tried = [
             (
-                IndexSettings(factory=name, train=train, seed=seed),
+                IndexSettings(factory=name, train=min(train, len(stored)), seed=seed),
                 [
                     SearchSettings(parameters=way, refine=1 if name.endswith("Flat") else refine)
                     for way in ways(name, numbers(values))
