@@ -753,7 +753,7 @@ def test_more_whitened_dimensions_than_are_kept_are_refused_at_once(here, refuse
 def test_a_code_that_code_defs_lacks_is_refused_at_once(here, refused):
     toy.write_params(here, toy.params() | {"codes": ["w513"]})
     said = refused("check_switches", SWITCHES)
-    assert "codes names 'w513'; there are full, w1024" in said
+    assert "codes names 'w513'; there are full, full_ivf, w1024" in said
 
 
 @pytest.mark.parametrize(
@@ -781,9 +781,12 @@ BUILD = {
 IVF = {"factory": "IVF2,Flat", "train": 100, "seed": 1}
 
 
-def use_index(here, factory="IVF2,Flat", parameters="nprobe=1"):
-    edit_params(here, "code_defs.full", index=IVF | {"factory": factory})
-    edit_params(here, "code_defs.full", search={"parameters": parameters, "refine": 1})
+def use_index(here, factory="IVF2,Flat", parameters="nprobe=1", protocol="plain"):
+    tree = toy.params()
+    how = {"parameters": parameters, "refine": 1}
+    tree["code_defs"]["full"].update(index=IVF | {"factory": factory}, search=how)
+    tree["datasets"]["toy_train"]["protocol"] = protocol
+    toy.write_params(here, tree)
 
 
 def test_recall_asks_the_index_of_the_code(here, run):
@@ -809,9 +812,8 @@ def test_recall_asks_the_index_of_the_code(here, run):
 def test_a_whole_ranking_cannot_be_had_from_an_index(here, run, refused):
     run("parse_mat", PARSE)
     describe_by_chance(here)
-    use_index(here)
+    use_index(here, protocol="ranked")
     run("build_index", BUILD)
-    edit_params(here, "datasets.toy_train", protocol="ranked")
     assert "protocol ranked judges the whole database in order" in refused("recall", RECALL)
 
 

@@ -12,9 +12,9 @@ from vprlib.progress import progress
 from vprlib.rows import Reader, Rows, squared_between, squared_lengths
 
 PROGRAM = 2**28  # bytes of memory that are not for vectors: Python, libraries, their buffers
-BLOCK = 2**26  # bytes of the database at once: more is no faster, and new memory is slow
+BLOCK = 2**25  # bytes of the database at once: more is no faster, and new memory is slow
 BYTES_A_NEIGHBOR = 128  # while blocks are merged, sorted and judged
-SPARE = 12  # neighbours looked at beyond those asked for
+SPARE = 12  # neighbours looked at beyond those asked for, where none are known yet
 WIDER = 4  # times as many, where those did not do
 FEW = 256  # queries that are looked at again together
 # Faiss's squared distance is off by less than this × (8 + √D) × (|q|² + |d|²): twenty times the
@@ -130,7 +130,7 @@ class Nearest:
         vectors = stored.block(start)
         reach = ROUNDING * (8 + math.sqrt(vectors.shape[1]))
         slack = reach * (self.lengths + squared_lengths(vectors).max())
-        wide = self.count + SPARE
+        wide = self.count + (SPARE if np.isinf(self.squared[:, -1]).any() else 0)
         doubtful = self._look(slice(None), vectors, stored, start, slack, wide)
         while len(doubtful):
             wide *= WIDER
