@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from vprlib import command, fitting
+from vprlib.approximate import check_indexes
 from vprlib.artifacts import write_text
 from vprlib.codes import CodeSettings, check_dimensions
 from vprlib.fitting import Count
@@ -30,6 +31,7 @@ def main(
     p = Params.load()
     check(p.train_on, p.eval_on, p.variants, p.codes, p.code_defs, p.sets)
     check_dimensions(p.codes, p.code_defs, p.dimensions, p.descriptors)
+    check_indexes({name: p.code_defs[name] for name in p.codes})
     check_specifications(p.sets, raw)
     # never other words than these: nothing goes stale by this stage but at the first fitted code
     write_text(codes_out, fitting.words(any(p.code_defs[name].is_fitted for name in p.codes)))

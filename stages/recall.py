@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 
 from vprlib import command, plots
+from vprlib.approximate import searcher
 from vprlib.artifacts import write_bytes, write_csv, write_hdf5, write_json
 from vprlib.descriptors import failed_rows, opened_code
 from vprlib.index import read_index, read_truth
+from vprlib.index_settings import SearchSettings
 from vprlib.params import At, StageParams
 from vprlib.protocols import LeftOut, judged, measure, rank
 from vprlib.recall import Protocol, RadiusOrOwn, RecallSettings
@@ -19,6 +21,7 @@ class Params(StageParams):
     recall: Annotated[RecallSettings, At("recall")]
     radius_m: Annotated[RadiusOrOwn, At("datasets.{dataset}.radius_m")]
     protocol: Annotated[Protocol, At("datasets.{dataset}.protocol")]
+    search: Annotated[SearchSettings | None, At("code_defs.{code}.search")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
@@ -31,12 +34,13 @@ def main(
     db: Path = typer.Option(),
     queries: Path = typer.Option(),
     coded: Path = typer.Option(),
+    search_index: Path = typer.Option(),
     predictions_out: Path = typer.Option(),
     metrics_out: Path = typer.Option(),
     curve_out: Path = typer.Option(),
     plot_out: Path = typer.Option(),
 ) -> None:
-    p = Params.load(dataset=dataset)
+    p = Params.load(dataset=dataset, code=code)
     database, asked = read_index(db_index), read_index(queries_index)
     truth = judged(
         p.protocol, read_truth(queries_index, asked, database, p.radius_m), database, asked
@@ -46,7 +50,8 @@ def main(
         opened_code(coded, "database", db, len(database)) as stored,
         opened_code(coded, "queries", queries, len(asked)) as wanted,
     ):
-        ranking = rank(p.protocol, wanted, stored, truth, p.recall.columns, p.runtime, left_out)
+        columns, search = p.recall.columns, searcher(search_index, p.search)
+        ranking = rank(p.protocol, wanted, stored, truth, columns, p.runtime, left_out, search)
     result = measure(p.protocol, ranking, truth, p.recall, left_out)
     title = f"{dataset}, {variant}, {code}, {p.protocol}"
     radius = {} if truth.radius_m is None else {"radius_m": truth.radius_m}

@@ -93,7 +93,7 @@ def runs():
         yield stage, [{}]
     for stage in ("extract_train", "fit_whitening"):
         yield stage, a_variant
-    for stage in ("extract_db", "extract_queries", "encode", "recall"):
+    for stage in ("extract_db", "extract_queries", "encode", "build_index", "recall"):
         yield stage, evaluated
 
 

@@ -25,7 +25,12 @@ VECTORS = {side: Path(f"artifacts/descriptors/toy_val/trained/{side}.h5") for si
 QUERIES = Path("data/raw/toy/queries_real")
 
 
-CODES = {"full": {"whiten": None}, "w4": {"whiten": 4}}
+CODES = {"full": toy.code(None), "w4": toy.code(4)}
+INDEXED = {
+    "whiten": None,
+    "index": {"factory": "IVF3,Flat", "train": 100, "seed": 1},
+    "search": {"parameters": "nprobe=1", "refine": 1},
+}
 WHITENING = Path("artifacts/whitening/trained.h5")
 
 
@@ -41,7 +46,9 @@ def evaluate(code):
     """Encodes and searches the toy set by one code."""
     coded = Path(f"artifacts/codes/toy_val/trained/{code}.h5")
     sides = {side: VECTORS[side] for side in ("db", "queries")}
+    search_index = Path(f"artifacts/indexes/toy_val/trained/{code}")
     stage("encode", code=code, whitening=WHITENING, out=coded, **sides)
+    stage("build_index", code=code, db=sides["db"], coded=coded, out=search_index)
     stage(
         "recall",
         dataset="toy_val",
@@ -50,6 +57,7 @@ def evaluate(code):
         db_index=INDEX["db"],
         queries_index=INDEX["queries"],
         coded=coded,
+        search_index=search_index,
         predictions_out=predictions(code),
         metrics_out=Path("m.json"),
         curve_out=Path("c.csv"),
@@ -65,7 +73,7 @@ def made(tmp_path_factory):
     before = Path.cwd()
     os.chdir(folder)
     raw, sample, words = Path("data/raw"), Path("sample.h5"), Path("words.h5")
-    toy.write_params(folder, toy.params() | {"code_defs": CODES})
+    toy.write_params(folder, toy.params() | {"code_defs": CODES | {"ivf": INDEXED}})
     toy.write_set(raw, "toy_val")
     stage(
         "parse_mat",
@@ -88,7 +96,7 @@ def made(tmp_path_factory):
     fit_on["codes"].write_text(fitting.words(True))
     stage("extract_train", recipe="toy", variant="trained", **describing, **fit_on)
     stage("fit_whitening", sample=fit_on["out"], out=WHITENING)
-    for code in CODES:
+    for code in (*CODES, "ivf"):
         evaluate(code)
     os.chdir(before)
     return folder
@@ -147,6 +155,22 @@ def test_a_query_of_the_set_finds_what_the_pipeline_found_for_it(here, find, row
     assert printed == pytest.approx(distances.tolist(), abs=2e-6)
     assert [float(line["easting"]) for line in found] == places[indices, 0].tolist()
     assert [float(line["northing"]) for line in found] == places[indices, 1].tolist()
+
+
+def test_a_code_with_an_index_gives_what_the_index_found_and_no_more(here, find):
+    _, said = find(photo(3), "-k", 12, "--code", "ivf")
+    with h5py.File(predictions("ivf")) as file, h5py.File(predictions("full")) as exact:
+        indices, distances = file["indices"][3], file["distances"][3]
+        whole = dict(zip(exact["indices"][3].tolist(), exact["distances"][3], strict=True))
+    found = [row for row in indices.tolist() if row >= 0]
+    assert 0 < len(found) < 12 and np.isinf(distances[len(found) :]).all()
+    assert len(said.splitlines()) == 2 + len(found)
+    assert distances[: len(found)].tolist() == [whole[row] for row in found]
+    code, said = find(QUERIES, "-k", 12, "--code", "ivf")
+    assert code == 0 and len(read(said)) < 6 * 12
+    shutil.rmtree("artifacts/indexes/toy_val/trained/ivf")
+    code, said = find(photo(3), "--code", "ivf")
+    assert code == 1 and "ivf/index.faiss is missing: run `dvc repro`" in said
 
 
 def test_what_is_printed_names_the_set_the_best_images_and_their_places(here, find):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import toy
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +24,7 @@ def evaluated(dataset, *variants, code="full"):
 
 def encoded(dataset, *variants, code="full"):
     """Encoding and what hangs on it."""
-    own = {f"encode@{dataset}-{v}-{code}" for v in variants}
+    own = {f"{s}@{dataset}-{v}-{code}" for s in ("encode", "build_index") for v in variants}
     return own | evaluated(dataset, *variants, code=code)
 
 
@@ -134,10 +135,10 @@ def test_another_variant_runs_its_own_stages(tmp_path):
 
 def test_another_code_runs_its_own_stages_and_reads_no_image(project):
     tree = tiny.params() | {"codes": ["full", "w4"]}
-    tree["code_defs"] |= {"w4": {"whiten": 4}, "w8": {"whiten": 8}}
+    tree["code_defs"] |= {"w4": toy.code(4), "w8": toy.code(8)}
     project.write(tree)
     fitted = {f"{stage}@{v}" for stage in ("extract_train", "fit_whitening") for v in BOTH}
-    marked = {f"encode@city_test-{v}-full" for v in BOTH}  # a marker, written again
+    marked = {f"encode@city_test-{v}-full" for v in BOTH}  # a mark, written again
     own = encoded("city_test", *BOTH, code="w4")
     assert project.repro() == own | marked | fitted | {"check_switches"}
     project.write(tree | {"codes": ["full", "w4", "w8"]})
@@ -171,7 +172,12 @@ def test_the_old_value_is_restored_without_computing(project):
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("vprlib/search.py", {"train"} | evaluated("city_test", *BOTH)),
+        (
+            "vprlib/search.py",
+            {"check_switches", "train"}
+            | {f"build_index@city_test-{v}-full" for v in BOTH}
+            | evaluated("city_test", *BOTH),
+        ),
         ("vprlib/assembly.py", {"init_model"}),
         ("vprlib/table.py", set()),
     ],

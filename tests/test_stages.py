@@ -109,6 +109,7 @@ RECALL = {
     "db": "artifacts/descriptors/db.h5",
     "queries": "artifacts/descriptors/queries.h5",
     "coded": "artifacts/codes/full.h5",
+    "search_index": "artifacts/indexes/full",
     "predictions_out": "artifacts/predictions/toy.h5",
     "metrics_out": "metrics/recall/toy.json",
     "curve_out": "metrics/recall/toy.csv",
@@ -648,7 +649,7 @@ def use_codes(here, run, codes, **whitening):
     toy.write_set(here / "data/raw", "toy_val")
     tree = toy.params() | {"codes": codes}
     tree["whitening"].update(whitening)
-    tree["code_defs"] |= {"w4": {"whiten": 4}, "w12": {"whiten": 12}}
+    tree["code_defs"] |= {"w4": toy.code(4), "w12": toy.code(12)}
     toy.write_params(here, tree)
     run("check_switches", SWITCHES)
 
@@ -745,7 +746,7 @@ def test_more_whitened_dimensions_than_are_kept_are_refused_at_once(here, refuse
 def test_a_code_that_code_defs_lacks_is_refused_at_once(here, refused):
     toy.write_params(here, toy.params() | {"codes": ["w513"]})
     said = refused("check_switches", SWITCHES)
-    assert "codes names 'w513'; there are full, w1024" in said
+    assert "codes names 'w513'; there are full, full_ivf, w1024" in said
 
 
 @pytest.mark.parametrize(
@@ -761,4 +762,75 @@ def test_a_code_that_code_defs_lacks_is_refused_at_once(here, refused):
 )
 def test_settings_of_codes_that_cannot_be_are_refused(here, refused, place, change, problem):
     edit_params(here, place, **change)
+    assert problem in refused("check_switches", SWITCHES)
+
+
+BUILD = {
+    "code": "full",
+    "db": RECALL["db"],
+    "coded": RECALL["coded"],
+    "out": RECALL["search_index"],
+}
+IVF = {"factory": "IVF2,Flat", "train": 100, "seed": 1}
+
+
+def use_index(here, factory="IVF2,Flat", parameters="nprobe=1", protocol="plain"):
+    tree = toy.params()
+    how = {"parameters": parameters, "refine": 1}
+    tree["code_defs"]["full"].update(index=IVF | {"factory": factory}, search=how)
+    tree["datasets"]["toy_train"]["protocol"] = protocol
+    toy.write_params(here, tree)
+
+
+def test_recall_asks_the_index_of_the_code(here, run):
+    run("parse_mat", PARSE)
+    describe_by_chance(here)
+    assert "full: no index, searched exactly" in run("build_index", BUILD)
+    run("recall", RECALL)
+    with h5py.File(here / RECALL["predictions_out"]) as file:
+        exact = file["indices"][:]
+    use_index(here)
+    said = run("build_index", BUILD)
+    assert "full: IVF2,Flat of 12 descriptors" in said
+    run("recall", RECALL)
+    with h5py.File(here / RECALL["predictions_out"]) as file:
+        found, distances = file["indices"][:], file["distances"][:]
+    assert (found < 0).any() and (np.isinf(distances) == (found < 0)).all()
+    use_index(here, parameters="nprobe=2")
+    run("recall", RECALL)
+    with h5py.File(here / RECALL["predictions_out"]) as file:
+        np.testing.assert_array_equal(file["indices"][:], exact)
+
+
+def test_a_whole_ranking_cannot_be_had_from_an_index(here, run, refused):
+    run("parse_mat", PARSE)
+    describe_by_chance(here)
+    use_index(here, protocol="ranked")
+    run("build_index", BUILD)
+    assert "protocol ranked judges the whole database in order" in refused("recall", RECALL)
+
+
+def test_an_index_built_twice_is_the_same_bytes(here, run):
+    describe_by_chance(here)
+    use_index(here)
+    outputs = []
+    for _ in range(2):
+        run("build_index", BUILD)
+        outputs.append([p.read_bytes() for p in sorted((here / BUILD["out"]).iterdir())])
+    assert outputs[0] == outputs[1] and len(outputs[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("factory", "parameters", "problem"),
+    [
+        ("IVX2", "", "code_defs.full.index.factory is 'IVX2', of which Faiss makes no index"),
+        ("IVF200,Flat", "nprobe=1", "IVF200,Flat has 200 lists, and needs as many"),
+        ("IVF2,Flat", "efSearch=1", "search.parameters is 'efSearch=1', which IVF2,Flat has no"),
+        ("IVF2,Flat", "nprobe", "search.parameters: 'nprobe' should be numbers by name"),
+    ],
+)
+def test_an_index_that_cannot_be_is_refused_before_anything_runs(
+    here, refused, factory, parameters, problem
+):
+    use_index(here, factory, parameters)
     assert problem in refused("check_switches", SWITCHES)

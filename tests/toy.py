@@ -97,6 +97,11 @@ def params() -> dict:
     return tree
 
 
+def code(whiten: int | None) -> dict:
+    """An entry of `code_defs` that is searched exactly."""
+    return {"whiten": whiten, "index": None, "search": None}
+
+
 def write_params(folder: Path, tree: dict) -> None:
     (folder / "params.yaml").write_text(yaml.dump(tree, Dumper=DUMPER))
 

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +78,31 @@ def write_folder(path: Path, files: Iterable[tuple[str, bytes]]) -> str:
             target.write_bytes(content)
             digest.update(content)
     return digest.hexdigest()[:16]
+
+
+@contextmanager
+def writing_folder(path: Path) -> Iterator[Path]:
+    """A folder to be filled, which appears at `path` only when the body has ended well."""
+    with replacing(path) as partial:
+        partial.mkdir()
+        yield partial
+        for file in partial.iterdir():
+            _flush(file)
+
+
+@contextmanager
+def writing_at(path: Path, size: int) -> Iterator[Callable[[int, bytes | np.ndarray], None]]:
+    """A file of known size inside a folder that is being filled; gives what writes at an offset."""
+    reserve(path, size)
+    with path.open("r+b", buffering=0) as file:
+
+        def write(offset: int, content: bytes | np.ndarray) -> None:
+            file.seek(offset)
+            left = memoryview(content).cast("B")
+            while left:
+                left = left[file.write(left) :]
+
+        yield write
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -237,7 +262,7 @@ def _explained(error: Exception, path: Path) -> Exception:
     """The sentence for a full disk or a read-only place; any other error as it is."""
     told = re.search(r"errno = (\d+)", str(error))  # by HDF5
     number = getattr(error, "errno", None) or (int(told[1]) if told else 0)
-    if number in _NO_SPACE:
+    if number in _NO_SPACE or os.strerror(errno.ENOSPC) in str(error):  # by Faiss
         return UserError(
             f"{path} could not be written: no space left on the disk; free some and run again."
         )

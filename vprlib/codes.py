@@ -3,24 +3,37 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Self
 
 import h5py
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 from threadpoolctl import threadpool_limits
 
 from vprlib.artifacts import writing_hdf5
 from vprlib.descriptors import Side, failed_rows
+from vprlib.index_settings import IndexSettings, SearchSettings
 from vprlib.params import PARAMS_PATH, Section, UserError
 from vprlib.runtime import RuntimeSettings
 from vprlib.whitening import Rows, Whitening, blocks
+
+# the first so many whitened dimensions; null: the descriptor as it is
+WhitenedOrAll = Annotated[int, Field(ge=1)] | None
 
 
 class CodeSettings(Section):
     """An entry of `code_defs`."""
 
-    # the first so many whitened dimensions; null: the descriptor as it is
-    whiten: int | None = Field(None, ge=1)
+    whiten: WhitenedOrAll = None
+    index: IndexSettings | None = None  # null: every search is exact
+    search: SearchSettings | None = None  # how the index is asked; null where there is none
+
+    @model_validator(mode="after")
+    def _index_is_asked(self) -> Self:
+        if (self.index is None) != (self.search is None):
+            there, lacking = ("search", "index") if self.index is None else ("index", "search")
+            raise ValueError(f"it has `{there}`, which has no use while `{lacking}` is null")
+        return self
 
     @property
     def is_fitted(self) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 from vprlib import command
+from vprlib.approximate import searcher
 from vprlib.artifacts import write_bytes, write_csv
 from vprlib.batches import ImageSource
 from vprlib.codes import CodeSettings, read_code
@@ -22,9 +23,9 @@ from vprlib.index import ImageIndex, build_index, read_index
 from vprlib.outputs import existing
 from vprlib.params import At, StageParams, UserError
 from vprlib.precision import Precision
-from vprlib.protocols import first
+from vprlib.rows import Rows
 from vprlib.runtime import RuntimeSettings
-from vprlib.search import Neighbors, Rows, search
+from vprlib.search import Neighbors, SearchParts, collected
 
 HEADER = ("photograph", "rank", "database", "distance", "score", "easting", "northing")
 
@@ -71,6 +72,10 @@ class Choice:
         return existing(Path(f"artifacts/codes/{self.dataset}/{self.variant}/{self.code}.h5"))
 
     @property
+    def search_index_path(self) -> Path:
+        return Path(f"artifacts/indexes/{self.dataset}/{self.variant}/{self.code}")
+
+    @property
     def whitening_path(self) -> Path:
         return existing(Path(f"artifacts/whitening/{self.variant}.h5"))
 
@@ -85,12 +90,13 @@ def choose(dataset: str | None, variant: str | None, code: str | None) -> Choice
 @contextmanager
 def searched(
     choice: Choice, images: int
-) -> Iterator[tuple[Rows, Callable[[np.ndarray], np.ndarray]]]:
-    """The database to search, and what makes of a network's output [Q, D] a query to it."""
+) -> Iterator[tuple[Rows, SearchParts, Callable[[np.ndarray], np.ndarray]]]:
+    """The database, how it is searched, and what makes of a network's output [Q, D] a query."""
     settings = Kept.load(code=choice.code).settings
     full = choice.descriptors_path
     with opened_code(choice.coded_path, "database", full, images) as stored:
-        yield stored, read_code(choice.code, settings, choice.whitening_path).apply
+        code = read_code(choice.code, settings, choice.whitening_path)
+        yield stored, searcher(choice.search_index_path, settings.search), code.apply
 
 
 def photographs(path: Path, workers: int) -> tuple[Path, ImageIndex]:
@@ -123,7 +129,7 @@ def find(
     from vprlib.device import prepare
     from vprlib.model import read_model
 
-    with searched(choice, images) as (database, as_query):
+    with searched(choice, images) as (database, search, as_query):
         device = prepare(runtime)
         model = placed(read_model(choice.model_path), device)
         vectors = np.empty((len(asked.index), model.dim), np.float32)
@@ -136,9 +142,9 @@ def find(
                 f" described in {database.shape[1]}: run `dvc repro` so that one network made both."
             )
         absent = failed_rows(choice.descriptors_path)
-        wanted = min(count, images - len(absent)) + len(absent)
-        found = search(queries, database, wanted, runtime.memory_bytes, runtime.cores)
-        return first(found, ~np.isin(found.rows, absent), wanted - len(absent))
+        budget = runtime.memory_bytes, runtime.cores
+        parts = search(queries, database, count, *budget, absent)
+        return collected((found for _, found in parts), min(count, images))
 
 
 def score(distances: np.ndarray) -> np.ndarray:
@@ -159,13 +165,14 @@ def as_rows(asked: ImageIndex, database: ImageIndex, found: Neighbors) -> list[t
             *("" if np.isnan(value) else float(value) for value in database.positions[row]),
         )
         for (query, rank), row in np.ndenumerate(found.rows)
+        if row >= 0
     ]
 
 
 def listing(title: str, database: ImageIndex, found: Neighbors) -> str:
     """What was found for one photograph, as aligned text."""
     lines = [title, "rank  distance  score      easting     northing  image"]
-    for rank, (row, distance) in enumerate(zip(found.rows[0], found.distances[0], strict=True), 1):
+    for rank, (row, distance) in enumerate(found.of(0), 1):
         place = ("-" if np.isnan(value) else f"{value:.2f}" for value in database.positions[row])
         cells = (f"{cell:>11}" for cell in place)
         lines.append(
@@ -178,7 +185,7 @@ def listing(title: str, database: ImageIndex, found: Neighbors) -> str:
 def gallery(asked: ImageSource, database: ImageSource, found: Neighbors) -> bytes:
     """The photograph and the images found for it, as they would hang on a wall."""
     panels = []
-    for rank, (row, distance) in enumerate(zip(found.rows[0], found.distances[0], strict=True), 1):
+    for rank, (row, distance) in enumerate(found.of(0), 1):
         position = database.index.positions[row]
         where = (
             "position unknown" if np.isnan(position).any() else "{:.2f}, {:.2f}".format(*position)

@@ -1,7 +1,7 @@
 """Pictures of results as PNG, since DVC's own plot page is blank without a network."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -44,6 +44,28 @@ def training_curves(
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
+    return _png(figure)
+
+
+def search_curves(curves: Mapping[str, Sequence[tuple[float, float, str]]], title: str) -> bytes:
+    """Recall against exact search over milliseconds a query; a point is (ms, share, label)."""
+    figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    for name, points in curves.items():
+        line = axes.plot(
+            [ms for ms, _, _ in points], [100 * share for _, share, _ in points], "o-", label=name
+        )
+        for ms, share, label in points:
+            where = {"textcoords": "offset points", "xytext": (4, -9), "fontsize": 7}
+            axes.annotate(label, (ms, 100 * share), color=line[0].get_color(), **where)
+    axes.set(
+        xlabel="ms a query",
+        ylabel="nearest image that of exact search (%)",
+        title=title,
+        xscale="log",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
     return _png(figure)
 
 

@@ -9,8 +9,9 @@ from vprlib.geo import Pairs
 from vprlib.index import ImageIndex
 from vprlib.params import UserError
 from vprlib.recall import Protocol, RecallSettings, Result, evaluate, is_right, named, recall_at
+from vprlib.rows import Rows
 from vprlib.runtime import RuntimeSettings
-from vprlib.search import Neighbors, Rows, search_parts
+from vprlib.search import Neighbors, SearchParts, search_parts
 from vprlib.truth import Near, Truth
 
 TILES = 12  # consecutive database images of Tokyo 24/7 are one panorama
@@ -137,18 +138,27 @@ def rank(
     columns: int,
     runtime: RuntimeSettings,
     left_out: LeftOut = NONE_LEFT_OUT,
+    search: SearchParts = search_parts,
 ) -> Ranking:
-    """Searches, takes out what the protocol does not count, and keeps the first `columns`."""
+    """Searches, takes out what the protocol does not count, and keeps the first `columns`.
+
+    What was left out is never retrieved; `search` may be approximate.
+    """
+    if protocol == "ranked" and search is not search_parts:
+        raise UserError(
+            "protocol ranked judges the whole database in order, but an approximate index gives"
+            " the nearest alone: take a code without an index."
+        )
     columns = min(columns, database.shape[0] // (TILES if protocol == "tokyo247" else 1))
-    count = depth(protocol, columns, truth) + len(left_out.database)
+    count = depth(protocol, columns, truth)
     kept, precisions = [], []
-    for part, found in search_parts(queries, database, count, runtime.memory_bytes, runtime.cores):
+    budget = runtime.memory_bytes, runtime.cores
+    for part, found in search(queries, database, count, *budget, left_out.database):
         here = truth.take(part)
-        is_absent = np.isin(found.rows, left_out.database)
-        allowed = ~here.is_doubtful(found.rows) & ~is_absent
+        allowed = (found.rows >= 0) & ~here.is_doubtful(np.maximum(found.rows, 0))
         allowed[np.isin(np.arange(part.start, part.stop), left_out.queries)] = False
         if protocol == "tokyo247":
-            allowed &= is_first(np.where(is_absent, -1 - found.rows, found.rows // TILES))
+            allowed &= is_first(found.rows // TILES)
         if protocol == "ranked":
             rows = first(found, allowed, count).rows
             precisions.append(average_precision(is_right(rows, here), here.counts()))
