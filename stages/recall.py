@@ -7,8 +7,10 @@ import typer
 
 from vprlib import command, plots
 from vprlib.artifacts import write_bytes, write_csv, write_hdf5, write_json
+from vprlib.bounds import query_locations, with_intervals
 from vprlib.descriptors import opened_code
 from vprlib.index import read_index, read_truth
+from vprlib.intervals import IntervalSettings
 from vprlib.params import At, StageParams
 from vprlib.protocols import judged, measure, rank
 from vprlib.recall import Protocol, RadiusOrOwn, RecallSettings
@@ -17,6 +19,7 @@ from vprlib.runtime import RuntimeSettings
 
 class Params(StageParams):
     recall: Annotated[RecallSettings, At("recall")]
+    interval: Annotated[IntervalSettings, At("interval")]
     radius_m: Annotated[RadiusOrOwn, At("datasets.{dataset}.radius_m")]
     protocol: Annotated[Protocol, At("datasets.{dataset}.protocol")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
@@ -46,7 +49,11 @@ def main(
         opened_code(coded, "queries", queries, len(asked)) as wanted,
     ):
         ranking = rank(p.protocol, wanted, stored, truth, p.recall.columns, p.runtime)
-    result = measure(p.protocol, ranking, truth, p.recall)
+    place = query_locations(asked.positions, truth, p.interval.location_m)
+    is_listed = truth.radius_m is None
+    result = with_intervals(
+        measure(p.protocol, ranking, truth, p.recall), place, is_listed, p.interval
+    )
     title = f"{dataset}, {variant}, {code}, {p.protocol}"
     radius = {} if truth.radius_m is None else {"radius_m": truth.radius_m}
     write_hdf5(
@@ -54,8 +61,9 @@ def main(
         {"indices": ranking.rows, "distances": ranking.distances, "hits": result.right},
         {"set": dataset, "variant": variant, "code": code, "protocol": p.protocol, **radius},
     )
-    write_csv(curve_out, ("n", "recall"), result.curve)
-    write_bytes(plot_out, plots.recall_curve(result.curve, title))
+    rows = [(*point, *ends) for point, ends in zip(result.curve, result.ends, strict=True)]
+    write_csv(curve_out, ("n", "recall", "low", "high"), rows)
+    write_bytes(plot_out, plots.recall_curve(result.curve, result.ends, title))
     write_json(metrics_out, result.metrics)
     typer.echo(f"{title}: {result.sentence()}")
 

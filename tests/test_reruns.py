@@ -86,6 +86,14 @@ def test_other_ns_run_recall_alone(project):
     assert ran == evaluated("city_test", *BOTH)
 
 
+def test_other_intervals_run_recall_alone_and_other_draws_nothing(project):
+    ran = edited(project, lambda tree: tree["interval"].update(level=0.9, location_m=2.0))
+    assert ran == evaluated("city_test", *BOTH)
+    project.write(tiny.params())
+    project.repro()
+    assert edited(project, lambda tree: tree["compare"].update(seed=2)) == set()
+
+
 def test_another_radius_runs_recall_alone(project):
     ran = edited(project, lambda tree: tree["datasets"]["city_test"].update(radius_m=10.0))
     assert ran == evaluated("city_test", *BOTH)
