@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -234,3 +236,12 @@ def test_experiments_run_here_and_from_the_queue(committed, project):
         time.sleep(1)
     assert "Success" in status, status
     assert "recall@7" in project.dvc("metrics", "diff", "HEAD", "queued")
+    said = subprocess.run(
+        [sys.executable, "-m", "vprlib.compare", "HEAD:off_the_shelf", "here", "queued"],
+        cwd=project.folder,
+        capture_output=True,
+        text=True,
+    )
+    assert said.returncode == 0, said.stderr
+    assert "A  HEAD:off_the_shelf/full" in said.stdout and "C  queued:trained/full" in said.stdout
+    assert "params.yaml: recall.ns" in said.stdout

@@ -22,6 +22,7 @@ def recall_curve(
     shown = ns if len(ns) <= LABELLED else sorted(set(spread))
     low, high = (100 * np.transpose(ends)).tolist()
     axes.fill_between(ns, low, high, alpha=0.2, linewidth=0)
+    axes.vlines(ns, low, high, alpha=0.4)  # one N alone has no band
     axes.plot(ns, [100 * r for r in recalls], marker="o" if shown is ns else ".")
     for n, r, top in zip(ns, recalls, high, strict=True):
         if n in shown:

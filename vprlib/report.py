@@ -81,12 +81,11 @@ def _pair(letter: str, pair: Answer) -> list[str]:
 
 
 def _ranks(ranks: Answer) -> str:
-    median = ranks["median"]
-    typical = "" if median is None else f"; median change where both have one {median:+g}"
+    median = "" if ranks["median"] is None else f"; median change {ranks['median']:+g}"
     return (
-        f"rank of the first right image among {ranks['kept']}: better for {ranks['up']} queries"
-        f" ({ranks['found']} had none), worse for {ranks['down']} ({ranks['lost']} have none now),"
-        f" the same for {ranks['same']}{typical}"
+        f"first right image among {ranks['kept']}: nearer for {ranks['up']} queries"
+        f" ({ranks['found']} had none), farther for {ranks['down']} ({ranks['lost']} have none"
+        f" now), as before for {ranks['same']}{median}"
     )
 
 
