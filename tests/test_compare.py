@@ -126,7 +126,7 @@ def test_one_screen_says_it_all(here, ask):
 def test_names_are_listed_where_that_is_asked_for(here, ask):
     said = ask("off_the_shelf", "trained", "--list")
     counts = loop(*here, 1)
-    named = [line.split() for line in said.splitlines() if line.startswith("  ")]
+    named = [line.split() for line in said.splitlines() if line[:3] in ("  g", "  l")]
     expected = [["gained", f"{q:03}.jpg"] for q in counts["gained"]]
     assert named == expected + [["lost", f"{q:03}.jpg"] for q in counts["lost"]]
 
@@ -221,19 +221,34 @@ def git(*arguments):
     subprocess.run(["git", *who, *arguments], check=True, capture_output=True)
 
 
-def commit(tag):
-    folders = ["artifacts/predictions", "data/index"]
-    subprocess.run(["dvc", "add", "-q", *folders], check=True, capture_output=True)
+def commit(repo, tag):
+    repo.add(["artifacts/predictions", "data/index"])
     git("add", "-A")
     git("commit", "-qm", tag)
     git("tag", tag)
 
 
+def test_a_revision_is_read_through_dvc_and_held_against_the_workspace(here, ask, refused):
+    from dvc.repo import Repo
+
+    git("init", "-q")
+    repo = Repo.init(".")
+    commit(repo, "old")
+    found = write_run("trained", 5, 0.9)
+    ask("HEAD", "trained", "--json", "out.json")
+    answer = json.loads(Path("out.json").read_text())
+    check_against_loop(answer, here[1], found)
+    assert [run["name"] for run in answer["runs"]] == ["HEAD:trained/full", "trained/full"]
+    assert "nowhere is no git revision and no DVC experiment" in refused("trained", "nowhere")
+
+
 @pytest.fixture
 def history(here, index_at):
     """Four commits: two seeds, a longer training, and other queries."""
+    from dvc.repo import Repo
+
     git("init", "-q")
-    subprocess.run(["dvc", "init", "-q"], check=True, capture_output=True)
+    repo = Repo.init(".")
     Path("dvc.yaml").write_text("{}\n")
     hits = {}
     for draw, (tag, skill, change) in enumerate(
@@ -243,14 +258,15 @@ def history(here, index_at):
         tree["recipes"]["toy"]["train"].update(change)
         Path("params.yaml").write_text(yaml.safe_dump(tree))
         hits[tag] = write_run("trained", draw, skill)
-        commit(tag)
+        commit(repo, tag)
     write_side(index_at, queries=32)
     write_run("trained", 1, 0.5, queries=32)
-    commit("fewer")
+    commit(repo, "fewer")
     return hits
 
 
-def test_revisions_are_read_through_dvc(history, ask, refused):
+@pytest.mark.slow
+def test_revisions_are_compared_and_averaged(history, ask, refused):
     said = ask("two", "long:trained/full", "--json", "out.json")
     answer = json.loads(Path("out.json").read_text())
     check_against_loop(answer, history["two"], history["long"])
@@ -260,7 +276,6 @@ def test_revisions_are_read_through_dvc(history, ask, refused):
 
     said = refused("two", "fewer")
     assert "the queries differ (36 and 32, 32 in both; 032.jpg is in one alone)" in said
-    assert "nowhere is no git revision and no DVC experiment" in refused("one", "nowhere")
     assert "one has no artifacts/predictions/toy_val/pruned-full.h5: it was not" in refused(
         "one", "one:pruned"
     )

@@ -43,6 +43,8 @@ def files_of(revision: str | None) -> Iterator[Files]:
     with TemporaryDirectory() as folder:
         source = None if revision is None else _opened(revision)
         yield Files(revision, source, Path(folder))
+        if source is not None:
+            source.close()
 
 
 def _opened(revision: str) -> "DVCFileSystem":
@@ -52,7 +54,7 @@ def _opened(revision: str) -> "DVCFileSystem":
 
     try:
         source = DVCFileSystem(rev=revision)
-        source.exists("/dvc.yaml")  # the first look opens it
+        source.ls("/")  # the first look opens it
     except (DvcException, SCMError) as error:
         raise UserError(
             f"{revision} is no git revision and no DVC experiment of this project, and no variant"
