@@ -86,20 +86,19 @@ def _read(files: Files, name: str, dataset: str, result: str, params: Mapping[st
     predictions = read_predictions(path, sides[0].parent)
     queries, database = predictions.queries, predictions.database
     with h5py.File(path) as file:
-        protocol, radius_m = str(file.attrs["protocol"]), file.attrs.get("radius_m")
+        protocol, radius_m = file.attrs.get("protocol", "plain"), file.attrs.get("radius_m")
     truth = judged(protocol, read_truth(sides[0], queries, database, radius_m), database, queries)
-    is_counted = truth.counts() > 0
-    denominator = str(metrics["denominator"])
+    denominator = str(metrics.get("denominator", "all"))
     return Run(
         name,
         predictions.rows,
         predictions.right,
-        is_counted if denominator == "answerable" else np.ones_like(is_counted),
+        truth.counts() > 0 if denominator == "answerable" else np.ones(len(queries), bool),
         queries,
         database,
         truth,
         protocol,
-        None if radius_m is None else float(radius_m),
+        truth.radius_m,
         denominator,
         params,
     )
