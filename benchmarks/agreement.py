@@ -15,9 +15,11 @@ import numpy as np
 import typer
 import yaml
 
+from vprlib.differences import CompareSettings, difference_interval
+from vprlib.intervals import IntervalSettings
+from vprlib.locations import locations
+
 ROOT = Path(__file__).parents[1]
-DRAWS = 10_000
-SAME_SPOT_M = 1.0
 NEEDED = (
     *("check_switches", "make_city", "parse_mat", "sample_features", "kmeans_centroids"),
     *("init_model", "train", "extract_db", "extract_queries", "encode", "recall"),
@@ -56,43 +58,24 @@ def main(
         project = folder or Path(temporary) / "project"
         found = [_run(project, way, part, device, threads) for way in ways]
     hits, positions = zip(*found, strict=True)
-    groups = locations(positions[0])
+    settings = IntervalSettings()
+    place = locations(positions[0], settings.location_m)
+    spots = len(np.unique(place))
     rows = []
     for way, found in zip(ways, hits, strict=True):
-        low, high = paired_interval(found - hits[0], groups)
-        difference = float((found - hits[0]).mean())
+        d = difference_interval(hits[0], found, place, settings, CompareSettings())
         rows.append(
-            {"name": way.name, "queries": len(found), "locations": int(groups.max()) + 1}
-            | {"recall@1": float(found.mean()), "difference": difference, "low": low, "high": high}
+            {"name": way.name, "queries": len(found), "locations": spots}
+            | {"recall@1": float(found.mean()), "difference": d.value}
+            | {"low": d.low, "high": d.high, "p": d.p}
         )
         print(
             f"{way.name}: recall@1 {found.mean():.4f} on {len(found)} queries of"
-            f" {groups.max() + 1} locations, difference {difference:+.4f} [{low:+.4f}, {high:+.4f}]"
+            f" {spots} locations, difference {d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}],"
+            f" p {d.p:.3f}"
         )
     if json_path is not None:
         json_path.write_text(json.dumps({"cases": rows}, indent=2) + "\n")
-
-
-def locations(positions: np.ndarray) -> np.ndarray:
-    """The location of each query [Q]: of the first one within a metre, in order."""
-    leaders: list[np.ndarray] = []
-    found = []
-    for position in positions:
-        apart = [float(np.hypot(*(position - leader))) for leader in leaders]
-        near = [n for n, metres in enumerate(apart) if metres <= SAME_SPOT_M]
-        if not near:
-            leaders.append(position)
-        found.append(near[0] if near else len(leaders) - 1)
-    return np.array(found)
-
-
-def paired_interval(differences: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
-    """95 % of the mean difference, whole locations drawn again."""
-    sums, counts = np.bincount(groups, differences), np.bincount(groups)
-    draw = np.random.default_rng(1).integers(0, len(sums), (DRAWS, len(sums)))
-    means = sums[draw].sum(axis=1) / counts[draw].sum(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def _run(
@@ -126,7 +109,7 @@ def _run(
         with done.open("a") as file:
             file.write(command + "\n")
     with h5py.File(project / PREDICTIONS) as found:
-        hits = found["hits"][:, 0].astype(float)
+        hits = found["hits"][:, 0]
     with h5py.File(project / "data/index/city_test/queries.h5") as index:
         return hits, index["positions"][:]
 

@@ -8,9 +8,11 @@ import typer
 from vprlib import command, plots
 from vprlib.approximate import searcher
 from vprlib.artifacts import write_bytes, write_csv, write_hdf5, write_json
+from vprlib.bounds import query_locations, with_intervals
 from vprlib.descriptors import failed_rows, opened_code
 from vprlib.index import read_index, read_truth
 from vprlib.index_settings import SearchSettings
+from vprlib.intervals import IntervalSettings
 from vprlib.params import At, StageParams
 from vprlib.protocols import LeftOut, judged, measure, rank
 from vprlib.recall import Protocol, RadiusOrOwn, RecallSettings
@@ -19,6 +21,7 @@ from vprlib.runtime import RuntimeSettings
 
 class Params(StageParams):
     recall: Annotated[RecallSettings, At("recall")]
+    interval: Annotated[IntervalSettings, At("interval")]
     radius_m: Annotated[RadiusOrOwn, At("datasets.{dataset}.radius_m")]
     protocol: Annotated[Protocol, At("datasets.{dataset}.protocol")]
     search: Annotated[SearchSettings | None, At("code_defs.{code}.search")]
@@ -52,7 +55,11 @@ def main(
     ):
         columns, search = p.recall.columns, searcher(search_index, p.search)
         ranking = rank(p.protocol, wanted, stored, truth, columns, p.runtime, left_out, search)
-    result = measure(p.protocol, ranking, truth, p.recall, left_out)
+    place = query_locations(asked.positions, truth, p.interval.location_m)
+    is_listed = truth.radius_m is None
+    result = with_intervals(
+        measure(p.protocol, ranking, truth, p.recall, left_out), place, is_listed, p.interval
+    )
     title = f"{dataset}, {variant}, {code}, {p.protocol}"
     radius = {} if truth.radius_m is None else {"radius_m": truth.radius_m}
     write_hdf5(
@@ -60,8 +67,9 @@ def main(
         {"indices": ranking.rows, "distances": ranking.distances, "hits": result.right},
         {"set": dataset, "variant": variant, "code": code, "protocol": p.protocol, **radius},
     )
-    write_csv(curve_out, ("n", "recall"), result.curve)
-    write_bytes(plot_out, plots.recall_curve(result.curve, title))
+    rows = [(*point, *ends) for point, ends in zip(result.curve, result.ends, strict=True)]
+    write_csv(curve_out, ("n", "recall", "low", "high"), rows)
+    write_bytes(plot_out, plots.recall_curve(result.curve, result.ends, title))
     write_json(metrics_out, result.metrics)
     typer.echo(f"{title}: {result.sentence()}")
 

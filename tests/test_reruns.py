@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -85,6 +87,14 @@ def test_no_edit_runs_nothing_in_two_seconds(project):
 def test_other_ns_run_recall_alone(project):
     ran = edited(project, lambda tree: tree["recall"].update(ns=[1, 2, 3]))
     assert ran == evaluated("city_test", *BOTH)
+
+
+def test_other_intervals_run_recall_alone_and_other_draws_nothing(project):
+    ran = edited(project, lambda tree: tree["interval"].update(level=0.9, location_m=2.0))
+    assert ran == evaluated("city_test", *BOTH)
+    project.write(tiny.params())
+    project.repro()
+    assert edited(project, lambda tree: tree["compare"].update(seed=2)) == set()
 
 
 def test_another_radius_runs_recall_alone(project):
@@ -237,3 +247,12 @@ def test_experiments_run_here_and_from_the_queue(committed, project):
         time.sleep(1)
     assert "Success" in status, status
     assert "recall@7" in project.dvc("metrics", "diff", "HEAD", "queued")
+    said = subprocess.run(
+        [sys.executable, "-m", "vprlib.compare", "HEAD:off_the_shelf", "here", "queued"],
+        cwd=project.folder,
+        capture_output=True,
+        text=True,
+    )
+    assert said.returncode == 0, said.stderr
+    assert "A  HEAD:off_the_shelf/full" in said.stdout and "C  queued:trained/full" in said.stdout
+    assert "params.yaml: recall.ns" in said.stdout

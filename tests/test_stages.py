@@ -221,6 +221,11 @@ def test_ranges_of_n_reach_the_curve_and_twenty_neighbours_are_kept_whatever_n(h
     run("recall", RECALL)
     curve = (here / RECALL["curve_out"]).read_text().splitlines()
     assert [line.split(",")[0] for line in curve] == ["n", "1", "3", "5"]
+    assert curve[0] == "n,recall,low,high"
+    metrics = json.loads((here / RECALL["metrics_out"]).read_text())
+    ends = [metrics[f"recall@3{end}"] for end in ("", "_low", "_high")]
+    assert curve[2] == ",".join(["3", *map(str, ends)]) and ends[1] < ends[0] < ends[2]
+    assert (metrics["locations"], metrics["location_m"]) == (6, 1.0)
     with h5py.File(here / RECALL["predictions_out"]) as file:
         assert file["indices"].shape == (6, 12)  # all of the database
 

@@ -14,7 +14,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C five times faste
 # although each stage reads only its own part; '*' stands for any name.
 SKELETON = {
     "": "train_on eval_on variants codes sets ready datasets recipes whitening code_defs recall"
-    " extraction runtime city",
+    " extraction interval compare runtime city",
     "extraction": "precision stored unreadable",
     "whitening": "descriptors dimensions seed",
     "city": "scene parts",

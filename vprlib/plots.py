@@ -11,19 +11,25 @@ from PIL import Image
 LABELLED = 8  # numbers beside one another that a curve has room for
 
 
-def recall_curve(curve: Sequence[tuple[int, float]], title: str) -> bytes:
-    """Recall@N against N, labelled with its values."""
+def recall_curve(
+    curve: Sequence[tuple[int, float]], ends: Sequence[tuple[float, float]], title: str
+) -> bytes:
+    """Recall@N against N, labelled with its values, on the band of its intervals."""
     ns, recalls = zip(*curve, strict=True)
     figure = Figure(figsize=(5, 3.6), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     spread = [min(ns, key=lambda n: abs(n - at)) for at in np.linspace(ns[0], ns[-1], LABELLED)]
     shown = ns if len(ns) <= LABELLED else sorted(set(spread))
+    low, high = (100 * np.transpose(ends)).tolist()
+    axes.fill_between(ns, low, high, alpha=0.2, linewidth=0)
+    axes.vlines(ns, low, high, alpha=0.4)  # one N alone has no band
     axes.plot(ns, [100 * r for r in recalls], marker="o" if shown is ns else ".")
-    for n, r in [(n, r) for n, r in curve if n in shown]:
-        where = {"textcoords": "offset points", "xytext": (0, 7), "ha": "center"}
-        axes.annotate(f"{100 * r:.1f}", (n, 100 * r), **where)
+    for n, r, top in zip(ns, recalls, high, strict=True):
+        if n in shown:
+            where = {"textcoords": "offset points", "xytext": (0, 4), "ha": "center"}
+            axes.annotate(f"{100 * r:.1f}", (n, top), **where)
     axes.margins(x=0.08)  # so that no label leaves the frame
-    axes.set(xlabel="N", ylabel="Recall@N (%)", title=title, ylim=(0, 105), xticks=list(shown))
+    axes.set(xlabel="N", ylabel="Recall@N (%)", title=title, ylim=(0, 110), xticks=list(shown))
     axes.grid(alpha=0.3)
     return _png(figure)
 

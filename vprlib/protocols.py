@@ -217,8 +217,10 @@ def measure(
     metrics = {**result.metrics, **radius, "protocol": protocol, **left_out.counts()}
     if ranking.precisions is not None:
         metrics["map"] = float(ranking.precisions[result.counted].mean())
+    parts = {}
     if protocol == "tokyo247":
         for start, light in enumerate(LIGHTS):
-            part = result.right[start :: len(LIGHTS)][result.counted[start :: len(LIGHTS)]]
-            metrics[light] = named(recall_at(part, settings.ns))
-    return replace(result, metrics=metrics)
+            is_of_it = np.arange(len(result.counted)) % len(LIGHTS) == start
+            parts[light] = result.counted & is_of_it
+            metrics[light] = named(recall_at(result.right[parts[light]], settings.ns))
+    return replace(result, metrics=metrics, parts=parts)
