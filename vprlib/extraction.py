@@ -9,6 +9,7 @@ import torch
 from vprlib.artifacts import writing_hdf5
 from vprlib.batches import ImageSource
 from vprlib.describe import describe, describe_into
+from vprlib.in_step import ATTRIBUTE, signature
 from vprlib.model import PlaceModel
 from vprlib.runtime import RuntimeSettings
 
@@ -23,7 +24,7 @@ def extract(
     """Describes every image of the source into an HDF5 file; gives the shape of what is in it."""
     shape = (len(source.index), model.dim)
     with writing_hdf5(path) as file:
-        file.attrs["set"] = source.index.set_name
+        file.attrs.update({"set": source.index.set_name, ATTRIBUTE: signature(source.index)})
         target = file.create_dataset("descriptors", shape, dtype=np.float32)
         describe_into(target, model.to(device), source, np.arange(shape[0]), device, runtime)
     return shape
