@@ -16,6 +16,7 @@ from vprlib.switches import SetPlace, check, check_specifications
 class Params(StageParams):
     train_on: Annotated[str, At("train_on")]
     eval_on: Annotated[list[str], At("eval_on")]
+    calibrate_on: Annotated[str, At("calibrate_on")]
     variants: Annotated[list[str], At("variants")]
     codes: Annotated[list[str], At("codes")]
     code_defs: Annotated[dict[str, CodeSettings], At("code_defs")]
@@ -28,7 +29,7 @@ def main(
     raw: Path = typer.Option(), out: Path = typer.Option(), codes_out: Path = typer.Option()
 ) -> None:
     p = Params.load()
-    check(p.train_on, p.eval_on, p.variants, p.codes, p.code_defs, p.sets)
+    check(p.train_on, p.eval_on, p.calibrate_on, p.variants, p.codes, p.code_defs, p.sets)
     check_dimensions(p.codes, p.code_defs, p.dimensions, p.descriptors)
     check_specifications(p.sets, raw)
     # never other words than these: nothing goes stale by this stage but at the first fitted code

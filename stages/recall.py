@@ -9,12 +9,14 @@ from vprlib import command, plots
 from vprlib.artifacts import write_bytes, write_csv, write_hdf5, write_json
 from vprlib.bounds import query_locations, with_intervals
 from vprlib.descriptors import opened_code
+from vprlib.in_step import check
 from vprlib.index import read_index, read_truth
 from vprlib.intervals import IntervalSettings
 from vprlib.params import At, StageParams
 from vprlib.protocols import judged, measure, rank
 from vprlib.recall import Protocol, RadiusOrOwn, RecallSettings
 from vprlib.runtime import RuntimeSettings
+from vprlib.sanity import doubted
 
 
 class Params(StageParams):
@@ -34,6 +36,7 @@ def main(
     db: Path = typer.Option(),
     queries: Path = typer.Option(),
     coded: Path = typer.Option(),
+    verdict: Path = typer.Option(),
     predictions_out: Path = typer.Option(),
     metrics_out: Path = typer.Option(),
     curve_out: Path = typer.Option(),
@@ -44,16 +47,18 @@ def main(
     truth = judged(
         p.protocol, read_truth(queries_index, asked, database, p.radius_m), database, asked
     )
+    check(db, database)
+    check(queries, asked)
     with (
         opened_code(coded, "database", db, len(database)) as stored,
         opened_code(coded, "queries", queries, len(asked)) as wanted,
     ):
         ranking = rank(p.protocol, wanted, stored, truth, p.recall.columns, p.runtime)
+        measured = measure(p.protocol, ranking, truth, p.recall)
+        doubts = doubted(measured, stored, wanted, truth, variant)
     place = query_locations(asked.positions, truth, p.interval.location_m)
     is_listed = truth.radius_m is None
-    result = with_intervals(
-        measure(p.protocol, ranking, truth, p.recall), place, is_listed, p.interval
-    )
+    result = with_intervals(measured, place, is_listed, p.interval)
     title = f"{dataset}, {variant}, {code}, {p.protocol}"
     radius = {} if truth.radius_m is None else {"radius_m": truth.radius_m}
     write_hdf5(
@@ -65,7 +70,8 @@ def main(
     write_csv(curve_out, ("n", "recall", "low", "high"), rows)
     write_bytes(plot_out, plots.recall_curve(result.curve, result.ends, title))
     write_json(metrics_out, result.metrics)
-    typer.echo(f"{title}: {result.sentence()}")
+    leak = verdict.read_text(encoding="utf-8").strip()
+    typer.echo("; ".join([f"{title}: {result.sentence()}", *doubts, *([leak] if leak else [])]))
 
 
 if __name__ == "__main__":
