@@ -17,6 +17,7 @@ from vprlib.switches import SetPlace, check, check_specifications
 class Params(StageParams):
     train_on: Annotated[str, At("train_on")]
     eval_on: Annotated[list[str], At("eval_on")]
+    calibrate_on: Annotated[str, At("calibrate_on")]
     variants: Annotated[list[str], At("variants")]
     codes: Annotated[list[str], At("codes")]
     code_defs: Annotated[dict[str, CodeSettings], At("code_defs")]
@@ -29,7 +30,7 @@ def main(
     raw: Path = typer.Option(), out: Path = typer.Option(), codes_out: Path = typer.Option()
 ) -> None:
     p = Params.load()
-    check(p.train_on, p.eval_on, p.variants, p.codes, p.code_defs, p.sets)
+    check(p.train_on, p.eval_on, p.calibrate_on, p.variants, p.codes, p.code_defs, p.sets)
     check_dimensions(p.codes, p.code_defs, p.dimensions, p.descriptors)
     check_indexes({name: p.code_defs[name] for name in p.codes})
     check_specifications(p.sets, raw)

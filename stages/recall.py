@@ -10,6 +10,7 @@ from vprlib.approximate import searcher
 from vprlib.artifacts import write_bytes, write_csv, write_hdf5, write_json
 from vprlib.bounds import query_locations, with_intervals
 from vprlib.descriptors import failed_rows, opened_code
+from vprlib.in_step import check
 from vprlib.index import read_index, read_truth
 from vprlib.index_settings import SearchSettings
 from vprlib.intervals import IntervalSettings
@@ -17,6 +18,7 @@ from vprlib.params import At, StageParams
 from vprlib.protocols import LeftOut, judged, measure, rank
 from vprlib.recall import Protocol, RadiusOrOwn, RecallSettings
 from vprlib.runtime import RuntimeSettings
+from vprlib.sanity import doubted
 
 
 class Params(StageParams):
@@ -38,6 +40,7 @@ def main(
     queries: Path = typer.Option(),
     coded: Path = typer.Option(),
     search_index: Path = typer.Option(),
+    verdict: Path = typer.Option(),
     predictions_out: Path = typer.Option(),
     metrics_out: Path = typer.Option(),
     curve_out: Path = typer.Option(),
@@ -48,6 +51,8 @@ def main(
     truth = judged(
         p.protocol, read_truth(queries_index, asked, database, p.radius_m), database, asked
     )
+    check(db, database)
+    check(queries, asked)
     left_out = LeftOut(failed_rows(queries), failed_rows(db))
     with (
         opened_code(coded, "database", db, len(database)) as stored,
@@ -55,11 +60,11 @@ def main(
     ):
         columns, search = p.recall.columns, searcher(search_index, p.search)
         ranking = rank(p.protocol, wanted, stored, truth, columns, p.runtime, left_out, search)
+        measured = measure(p.protocol, ranking, truth, p.recall, left_out)
+        doubts = doubted(measured, stored, wanted, truth, variant)
     place = query_locations(asked.positions, truth, p.interval.location_m)
     is_listed = truth.radius_m is None
-    result = with_intervals(
-        measure(p.protocol, ranking, truth, p.recall, left_out), place, is_listed, p.interval
-    )
+    result = with_intervals(measured, place, is_listed, p.interval)
     title = f"{dataset}, {variant}, {code}, {p.protocol}"
     radius = {} if truth.radius_m is None else {"radius_m": truth.radius_m}
     write_hdf5(
@@ -71,7 +76,8 @@ def main(
     write_csv(curve_out, ("n", "recall", "low", "high"), rows)
     write_bytes(plot_out, plots.recall_curve(result.curve, result.ends, title))
     write_json(metrics_out, result.metrics)
-    typer.echo(f"{title}: {result.sentence()}")
+    leak = verdict.read_text(encoding="utf-8").strip()
+    typer.echo("; ".join([f"{title}: {result.sentence()}", *doubts, *([leak] if leak else [])]))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def test_the_switches_as_committed_are_those_of_the_city():
 def test_the_switches_of_a_ready_set_agree(name):
     tree = switched(name)
     places = {key: SetPlace(**place) for key, place in tree["sets"].items()}
-    switches = (tree[key] for key in ("train_on", "eval_on", "variants", "codes"))
+    switches = (tree[key] for key in ("train_on", "eval_on", "calibrate_on", "variants", "codes"))
     check(*switches, tree["code_defs"], places)
 
 
@@ -44,23 +44,24 @@ def loadable_places(stage: str, tree: dict) -> list[dict[str, str]]:
     """The names with which dvc.yaml calls a stage, for these switches."""
     part = {"make_city": [{"part": p} for p in tree["city"]["parts"]]}
     dataset = {"parse_mat": [{"dataset": d} for d in tree["sets"]]}
+    audited = {"audit": [{"recipe": tree["train_on"], "dataset": d} for d in tree["eval_on"]]}
     evaluated = [
         {"dataset": d, "variant": v, "code": c}
         for d in tree["eval_on"]
         for v in tree["variants"]
         for c in tree["codes"]
     ]
-    if stage in part | dataset:
-        return (part | dataset)[stage]
+    if stage in part | dataset | audited:
+        return (part | dataset | audited)[stage]
     is_evaluation = "matrix" in PIPELINE[stage] and "dataset" in PIPELINE[stage]["matrix"]
     return evaluated if is_evaluation else [{"recipe": tree["train_on"], "variant": "trained"}]
 
 
 @pytest.mark.parametrize("name", WANTED.split())
-def test_every_stage_can_load_its_parameters(name, tmp_path, monkeypatch):
+def test_every_stage_can_load_its_parameters(name, monkeypatch):
     tree = switched(name)
-    toy.write_params(tmp_path, tree)
-    monkeypatch.chdir(tmp_path)
+    written = yaml.load(yaml.dump(tree, Dumper=toy.DUMPER), toy.LOADER)  # read once
+    monkeypatch.setattr("vprlib.params.read_params_file", lambda path: written)
     for stage in PIPELINE:
         params: type[StageParams] = importlib.import_module(f"stages.{stage}").Params
         for names in loadable_places(stage, tree):
@@ -100,4 +101,5 @@ def test_a_dry_run_names_the_stages_that_would_run(name, tmp_path):
     for dataset in tree["eval_on"]:
         for variant in tree["variants"]:
             assert f"extract_db@{dataset}-{variant}" in planned
-            assert {f"recall@{dataset}-{variant}-{code}" for code in tree["codes"]} <= planned
+            for stage in ("recall", "failures", "confidence"):
+                assert {f"{stage}@{dataset}-{variant}-{code}" for code in tree["codes"]} <= planned

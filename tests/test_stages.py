@@ -110,6 +110,7 @@ RECALL = {
     "queries": "artifacts/descriptors/queries.h5",
     "coded": "artifacts/codes/full.h5",
     "search_index": "artifacts/indexes/full",
+    "verdict": "verdict.txt",
     "predictions_out": "artifacts/predictions/toy.h5",
     "metrics_out": "metrics/recall/toy.json",
     "curve_out": "metrics/recall/toy.csv",
@@ -123,6 +124,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     toy.write_params(tmp_path, toy.params())
     toy.write_set(tmp_path / "data/raw", "toy_train")
+    artifacts.write_text(tmp_path / RECALL["verdict"], "\n")  # nothing leaks
     return tmp_path
 
 

@@ -87,6 +87,7 @@ def params() -> dict:
         name: {"folder": "toy", "file": f"datasets/{name}.mat"} for name in ("toy_train", "toy_val")
     }
     tree["train_on"], tree["eval_on"] = "toy", ["toy_val"]
+    tree["calibrate_on"] = "toy_val"
     for name in tree["sets"]:
         tree["datasets"][name] = tree["datasets"]["city_test"]
     tree["recipes"]["toy"] = copy.deepcopy(tree["recipes"]["city"])

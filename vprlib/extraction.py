@@ -19,6 +19,7 @@ from vprlib.batches import ImageSource, plan_batches, stream
 from vprlib.describe import describe_batches
 from vprlib.extraction_settings import ExtractionSettings
 from vprlib.group import ALONE, Group
+from vprlib.in_step import ATTRIBUTE, signature
 from vprlib.model import PlaceModel
 from vprlib.params import UserError
 from vprlib.progress import counting, progress
@@ -98,7 +99,8 @@ def extract(
     """
     batches = plan_batches(work.source.sizes(), work.rows)
     blocks = [np.searchsorted(work.rows, batch) for batch in batches]
-    attributes = {"set": work.source.index.set_name, **work.attributes}
+    index = work.source.index
+    attributes = {"set": index.set_name, ATTRIBUTE: signature(index), **work.attributes}
     if group.is_first:
         stored = np.dtype(work.settings.stored).type
         prepare(kept.folder, len(blocks), work.shape, stored, work.arrays, attributes)

@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,11 @@ from vprlib.approximate import searcher
 from vprlib.artifacts import write_bytes, write_csv
 from vprlib.batches import ImageSource
 from vprlib.codes import CodeSettings, read_code
+from vprlib.confidence import Calibration, read_calibration, similarity
 from vprlib.descriptors import failed_rows, opened_code
 from vprlib.gallery import Panel, sheet
 from vprlib.images import ImageSettings
+from vprlib.in_step import check
 from vprlib.index import ImageIndex, build_index, read_index
 from vprlib.outputs import existing
 from vprlib.params import At, StageParams, UserError
@@ -27,7 +29,10 @@ from vprlib.rows import Rows
 from vprlib.runtime import RuntimeSettings
 from vprlib.search import Neighbors, SearchParts, collected
 
-HEADER = ("photograph", "rank", "database", "distance", "score", "easting", "northing")
+HEADER = (
+    *("photograph", "rank", "database", "distance", "score", "easting", "northing"),
+    *("confidence", "sure"),  # of the first result; per cent, no, or empty where not calibrated
+)
 
 
 class Switches(StageParams):
@@ -74,6 +79,15 @@ class Choice:
     @property
     def search_index_path(self) -> Path:
         return Path(f"artifacts/indexes/{self.dataset}/{self.variant}/{self.code}")
+
+    @property
+    def calibration_path(self) -> Path:
+        return Path(f"artifacts/calibration/{self.variant}-{self.code}.json")
+
+    def calibration(self) -> Calibration | None:
+        """What tells a sure answer from another; None where nothing was calibrated."""
+        path = self.calibration_path
+        return read_calibration(path) if path.exists() else None
 
     @property
     def whitening_path(self) -> Path:
@@ -147,14 +161,24 @@ def find(
         return collected((found for _, found in parts), min(count, images))
 
 
-def score(distances: np.ndarray) -> np.ndarray:
-    """Cosine similarity of unit vectors: one where they are equal."""
-    return 1 - distances**2 / 2
+def sureness(
+    found: Neighbors, database: ImageIndex, calibration: Calibration | None
+) -> list[tuple[str, str]]:
+    """Of each photograph its confidence and the precision in per cent that it stands for."""
+    if calibration is None:
+        return [("", "")] * len(found.rows)
+    scores = calibration.scores(found.rows, found.distances, database.positions)
+    return [(f"{s:.6f}", calibration.level(s) or "no") for s in scores.tolist()]
 
 
-def as_rows(asked: ImageIndex, database: ImageIndex, found: Neighbors) -> list[tuple[object, ...]]:
+def as_rows(
+    asked: ImageIndex,
+    database: ImageIndex,
+    found: Neighbors,
+    told: Sequence[tuple[str, str]],
+) -> list[tuple[object, ...]]:
     """A row a database image found; positions are empty where they are unknown."""
-    similar = score(found.distances)
+    similar = similarity(found.distances)
     return [
         (
             asked.names[query],
@@ -163,6 +187,7 @@ def as_rows(asked: ImageIndex, database: ImageIndex, found: Neighbors) -> list[t
             f"{found.distances[query, rank]:.6f}",
             f"{similar[query, rank]:.6f}",
             *("" if np.isnan(value) else float(value) for value in database.positions[row]),
+            *told[query],
         )
         for (query, rank), row in np.ndenumerate(found.rows)
         if row >= 0
@@ -176,10 +201,23 @@ def listing(title: str, database: ImageIndex, found: Neighbors) -> str:
         place = ("-" if np.isnan(value) else f"{value:.2f}" for value in database.positions[row])
         cells = (f"{cell:>11}" for cell in place)
         lines.append(
-            f"{rank:4}  {distance:8.4f}  {score(distance):5.3f}  {'  '.join(cells)}"
+            f"{rank:4}  {distance:8.4f}  {similarity(distance):5.3f}  {'  '.join(cells)}"
             f"  {database.names[row]}"
         )
     return "\n".join(lines)
+
+
+def answer(
+    found: Neighbors, database: ImageIndex, calibration: Calibration | None, choice: Choice
+) -> str:
+    """Whether the first result of one photograph is to be believed."""
+    if calibration is None:
+        return (
+            f"not calibrated: {choice.calibration_path} is missing, so nothing is known of how"
+            " sure this is; `dvc repro` makes it"
+        )
+    scores = calibration.scores(found.rows, found.distances, database.positions)
+    return calibration.verdict(float(scores[0]))
 
 
 def gallery(asked: ImageSource, database: ImageSource, found: Neighbors) -> bytes:
@@ -191,7 +229,7 @@ def gallery(asked: ImageSource, database: ImageSource, found: Neighbors) -> byte
             "position unknown" if np.isnan(position).any() else "{:.2f}, {:.2f}".format(*position)
         )
         title = f"{rank}   distance {distance:.3f}"
-        notes = (f"score {score(distance):.3f}", where, database.index.names[row])
+        notes = (f"score {similarity(distance):.3f}", where, database.index.names[row])
         panels.append(Panel(database.pixels(row), title, notes))
     return sheet(Panel(asked.pixels(0), "photograph", (asked.index.names[0],)), panels)
 
@@ -208,6 +246,7 @@ def main(
     """Prints the database images most like a photograph, and where they are.
 
     The score is the cosine similarity of the descriptors, 1 − distance² / 2. A folder gives a CSV.
+    Where `calibrate` has run, the last line says whether the first result is to be believed.
     """
     if picture is not None and photo.is_dir():
         raise UserError(f"--picture shows one photograph, but {photo} is a folder: name one in it.")
@@ -216,8 +255,13 @@ def main(
     database = read_index(choice.index_path)
     folder, index = photographs(photo, p.runtime.workers)
     asked = ImageSource(index, folder, p.images)
-    found = find(asked, choice, len(database), count, p.runtime, p.precision)
-    rows = as_rows(index, database, found)
+    check(choice.descriptors_path, database)
+    calibration = choice.calibration()
+    depth = max(count, calibration.depth) if calibration else count
+    deep = find(asked, choice, len(database), depth, p.runtime, p.precision)
+    found = Neighbors(deep.rows[:, :count], deep.distances[:, :count])
+    told = sureness(deep, database, calibration)
+    rows = as_rows(index, database, found, told)
     if picture is not None:
         as_stored = ImageSettings(resize=None, exif_rotate=p.images.exif_rotate)
         shown = ImageSource(index, folder, as_stored)
@@ -228,6 +272,7 @@ def main(
     if not photo.is_dir():
         of = f"{len(database)} images of {choice.dataset} ({choice.variant}, {choice.code})"
         typer.echo(listing(f"{photo}: the nearest of {of}", database, found))
+        typer.echo(answer(deep, database, calibration, choice))
     elif out is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows([HEADER, *rows])
 

@@ -13,12 +13,12 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C five times faste
 # The names that may stand in params.yaml above the sections, so that a misspelt one is found
 # although each stage reads only its own part; '*' stands for any name.
 SKELETON = {
-    "": "train_on eval_on variants codes sets ready datasets recipes whitening code_defs recall"
-    " extraction interval compare runtime city",
+    "": "train_on eval_on calibrate_on variants codes sets ready datasets recipes whitening"
+    " code_defs recall interval compare audit failures confidence extraction runtime city",
     "extraction": "precision stored unreadable",
     "whitening": "descriptors dimensions seed",
     "city": "scene parts",
-    "datasets.*": "layout images radius_m protocol",
+    "datasets.*": "layout images radius_m protocol utm_zone",
     "recipes.*": "model sample kmeans train",
     "recipes.*.model": "backbone pool start start_whitening",
 }

@@ -94,17 +94,18 @@ class Result:
             for name, part in m.items()
             if isinstance(part, dict)
         )
-        chance = m["chance_recall@1"]
-        hardly_better = recall_at(self.right, [1])[1] <= NEAR_CHANCE * chance
-        doubt = "; hardly better: are names and features in step?" if hardly_better else ""
         left_out = "".join(
             f"; {m[name]} {words}" for name, words in LEFT_OUT.items() if m.get(name)
         )
         places = f" at {m['locations']} locations" if "locations" in m else ""
         return (
             f"{m['queries']} queries{places} ({m['queries_without_positive']} without a positive)"
-            f"{recalls}{precision}{parts}  chance {chance:.3f}{doubt}{left_out}"
+            f"{recalls}{precision}{parts}  chance {m['chance_recall@1']:.3f}{left_out}"
         )
+
+    @property
+    def is_near_chance(self) -> bool:
+        return recall_at(self.right, [1])[1] <= NEAR_CHANCE * self.metrics["chance_recall@1"]
 
 
 def evaluate(neighbors: np.ndarray, truth: Truth, settings: RecallSettings) -> Result:
