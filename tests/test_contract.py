@@ -128,13 +128,13 @@ def test_no_stage_reads_other_revisions(stage):
     )
 
 
-def test_other_intervals_run_recall_alone():
+def test_other_intervals_describe_no_image():
     """And other draws of `compare` run nothing."""
     reading = {
         section: {s for s in PIPELINE if section in " ".join(block(s).get("params", []))}
         for section in ("interval", "compare")
     }
-    assert reading == {"interval": {"recall"}, "compare": set()}
+    assert reading == {"interval": {"recall", "failures", "confidence"}, "compare": set()}
 
 
 def test_imports_have_no_cycle():
