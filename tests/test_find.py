@@ -171,7 +171,7 @@ def test_a_code_with_an_index_gives_what_the_index_found_and_no_more(here, find)
         whole = dict(zip(exact["indices"][3].tolist(), exact["distances"][3], strict=True))
     found = [row for row in indices.tolist() if row >= 0]
     assert 0 < len(found) < 12 and np.isinf(distances[len(found) :]).all()
-    assert len(said.splitlines()) == 2 + len(found)
+    assert len(said.splitlines()) == 2 + len(found) + 1  # and how sure it is
     assert distances[: len(found)].tolist() == [whole[row] for row in found]
     code, said = find(QUERIES, "-k", 12, "--code", "ivf")
     assert code == 0 and len(read(said)) < 6 * 12

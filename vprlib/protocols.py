@@ -182,7 +182,10 @@ def is_first(labels: np.ndarray) -> np.ndarray:
 
 
 def first(found: Neighbors, allowed: np.ndarray, columns: int) -> Neighbors:
-    """The first `columns` of those allowed [Q, K], in their order."""
+    """The first `columns` of those allowed [Q, K], in their order; -1 where there are fewer."""
+    missing = ((0, 0), (0, max(0, columns - found.rows.shape[1])))
+    found = Neighbors(np.pad(found.rows, missing), np.pad(found.distances, missing))
+    allowed = np.pad(allowed, missing)
     order = np.argsort(~allowed, axis=1, kind="stable")[:, :columns]
     is_left = np.take_along_axis(allowed, order, axis=1)
     return Neighbors(
