@@ -33,8 +33,8 @@ PITTSBURGH = (83_952, 8_280)  # pitts250k-test: database images and queries
 SMALL = (20_000, 2_000)
 # Faiss's string, descriptors to train on, how it is asked, and how much is measured again
 INDEXES = (
-    ("IVF4096,Flat", 160_000, "nprobe=16", 1),
-    ("IVF4096,SQ8", 160_000, "nprobe=16", 4),
+    ("IVF4096,PQ64x4fs", 160_000, "nprobe=32", 4),
+    ("IVF4096,SQ8", 160_000, "nprobe=32", 2),
 )
 CITY_INDEXES = (("PCA64,Flat", "", 0), ("PCA64,Flat", "", 1), ("IVF32,Flat", "nprobe=8", 0))
 CITY = Path("artifacts/descriptors/city_test/trained")
