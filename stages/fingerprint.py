@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from vprlib import command
+from vprlib.extraction_settings import Unreadable
 from vprlib.index import read_index
 from vprlib.params import At, StageParams
 from vprlib.prints import prints_of, write_prints
@@ -13,6 +14,7 @@ from vprlib.runtime import RuntimeSettings
 
 
 class Params(StageParams):
+    unreadable: Annotated[Unreadable, At("extraction.unreadable")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
@@ -24,11 +26,11 @@ def main(
     out: Path = typer.Option(),
 ) -> None:
     p = Params.load()
-    sides = [prints_of(read_index(side), images, p.runtime) for side in (db, queries)]
+    sides = [prints_of(read_index(side), images, p.runtime, p.unreadable) for side in (db, queries)]
     write_prints(out, *sides)
     plain = sum(int(side.looks.is_plain.sum()) for side in sides)
     count = sum(len(side) for side in sides)
-    typer.echo(f"{dataset}: looked at {count} images, {plain} of one colour all over")
+    typer.echo(f"{dataset}: looked at {count} images, {plain} of one colour all over or left out")
 
 
 if __name__ == "__main__":

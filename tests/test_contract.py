@@ -128,13 +128,20 @@ def test_no_stage_reads_other_revisions(stage):
     )
 
 
-def test_other_intervals_describe_no_image():
-    """And other draws of `compare` run nothing."""
-    reading = {
-        section: {s for s in PIPELINE if section in " ".join(block(s).get("params", []))}
-        for section in ("interval", "compare")
+def test_what_says_how_far_to_trust_a_number_describes_no_image():
+    """Other draws of `compare` run nothing at all."""
+    expected = {
+        "interval": {"recall", "failures", "confidence"},
+        "compare": set(),
+        "audit": {"audit"},
+        "failures": {"failures"},
+        "confidence": {"calibrate"},  # and what reads its thresholds
     }
-    assert reading == {"interval": {"recall", "failures", "confidence"}, "compare": set()}
+    reading = {
+        section: {s for s in PIPELINE if section in block(s).get("params", [])}
+        for section in expected
+    }
+    assert reading == expected
 
 
 def test_imports_have_no_cycle():

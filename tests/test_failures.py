@@ -76,6 +76,8 @@ def test_categories_equal_a_slow_loop(index_at, seed):
         first = found.rows[query, 0]
         if not any(metres(row) <= RADIUS for row in range(len(found.database))):
             expected = "unanswerable"
+        elif first < 0:
+            expected = "nothing_found"
         elif rights[:1] == [1]:
             expected = "correct"
         elif first >= 0 and metres(first) <= 2 * RADIUS:

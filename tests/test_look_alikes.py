@@ -9,6 +9,7 @@ from PIL import Image, ImageEnhance
 
 from vprlib.index import build_index
 from vprlib.look_alikes import GRID, WAVES, Looks, are_alike, joined, look, look_at
+from vprlib.params import UserError
 
 BITS = 40  # as in params.yaml
 
@@ -99,3 +100,15 @@ def test_images_of_one_colour_are_like_none():
     assert not are_alike(joined([plain]), Looks(np.zeros((0, 32), np.uint8), np.zeros(0, bool)), 9)[
         0
     ]
+
+
+def test_an_image_that_went_away_stops_or_is_left_out(pictures, tmp_path, runtime):
+    images = [Image.fromarray(pixels) for pixels in pictures[:3]]
+    whole = looks_of(tmp_path / "x", images, runtime)
+    index = build_index("x", ["0.x", "1.x", "2.x"], np.zeros((3, 2)), tmp_path / "x", {}, 1)
+    (tmp_path / "x/1.x").unlink()
+    with pytest.raises(UserError, match=r"1\.x is missing since the set was parsed"):
+        look_at(index, tmp_path / "x", runtime)
+    left = look_at(index, tmp_path / "x", runtime, "leave_out")
+    assert left.is_plain.tolist() == [False, True, False]
+    assert np.array_equal(left.bits[[0, 2]], whole.bits[[0, 2]])

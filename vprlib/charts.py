@@ -14,6 +14,7 @@ DOTS = {
     "near_miss": ("#e3b23c", 24),
     "far": ("#c2452d", 16),
     "unanswerable": ("#22252b", 9),
+    "nothing_found": ("#8a8f98", 9),
 }
 # from the first precision asked for to the last, the larger ones hollow: thresholds may coincide
 MARKERS = ("o", "s", "D", "^", "v")

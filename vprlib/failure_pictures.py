@@ -27,15 +27,15 @@ def misses(
         right, rank = right_answer(found, became, truth, query)
         rows.append(
             [
-                Panel(asked.pixels(query), "query", (asked.index.names[query],), INK),
+                Panel(_shown(asked, query), "query", (asked.index.names[query],), INK),
                 Panel(
-                    database.pixels(wrong),
+                    _shown(database, wrong),
                     f"answer   distance {found.distances[query, 0]:.3f}",
                     (_metres(found, query, wrong), database.index.names[wrong]),
                     ACCENT,
                 ),
                 Panel(
-                    database.pixels(right),
+                    _shown(database, right),
                     _rank(found, query, rank),
                     (_metres(found, query, right), database.index.names[right]),
                     GOOD,
@@ -43,6 +43,12 @@ def misses(
             ]
         )
     return rows_of(rows, f"{title}: the surest wrong answers{'' if rows else ': none'}")
+
+
+def _shown(source: ImageSource, row: int) -> np.ndarray:
+    """An image, or grey where it cannot be read: a picture is not worth stopping a run."""
+    found = source.tried(row)
+    return np.full((3, 4, 3), 160, np.uint8) if isinstance(found, str) else found
 
 
 def _rank(found: Predictions, query: int, rank: int) -> str:

@@ -15,7 +15,7 @@ from vprlib.slices import Known, SliceSettings, known_of, slices
 from vprlib.truth import Truth
 
 # in this order: the first that holds is what a query is called
-CATEGORIES = ("unanswerable", "correct", "near_miss", "lower_rank", "far")
+CATEGORIES = ("unanswerable", "nothing_found", "correct", "near_miss", "lower_rank", "far")
 HEADER = (
     "query",
     "category",
@@ -63,7 +63,7 @@ def outcomes(found: Predictions, truth: Truth, near_miss: float) -> Outcomes:
     metres = np.where(first >= 0, metres, np.nan)
     right_at = np.where(found.right.any(axis=1), found.right.argmax(axis=1) + 1, 0)
     limit = -1.0 if truth.radius_m is None else near_miss * truth.radius_m
-    holds = (truth.counts() == 0, right_at == 1, metres <= limit, right_at > 1)
+    holds = (truth.counts() == 0, first < 0, right_at == 1, metres <= limit, right_at > 1)
     category = np.select(holds, range(len(holds)), len(holds))
     return Outcomes(category, right_at, metres)
 
@@ -177,12 +177,14 @@ def on_map(found: Predictions, became: Outcomes, zone: Zone) -> tuple[dict[str, 
 
 
 def sentence(told: Mapping[str, float | None]) -> str:
+    nothing = {"nothing_found": "nothing found"} if told["nothing_found"] else {}
     words = {
         "correct": "correct",
         "near_miss": "near misses",
         "lower_rank": "right at a lower rank",
         "far": "far away",
         "unanswerable": "unanswerable",
+        **nothing,
     }
     return ", ".join(
         f"{words[name]} {'not known' if told[name] is None else f'{100 * told[name]:.1f} %'}"

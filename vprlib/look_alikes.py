@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from vprlib.batches import ImageSource, load_ahead
+from vprlib.extraction_settings import Unreadable
 from vprlib.images import ImageSettings
 from vprlib.index import ImageIndex
 from vprlib.progress import progress
@@ -25,7 +26,8 @@ class Looks:
     """What the images of one side show."""
 
     bits: np.ndarray  # uint8 [N, 32]
-    is_plain: np.ndarray  # [N] bool: one colour all over, and so like every other such image
+    # [N] bool: one colour all over, and so like every other such image, or left out
+    is_plain: np.ndarray
 
     def take(self, rows: np.ndarray) -> "Looks":
         return Looks(self.bits[rows], self.is_plain[rows])
@@ -39,11 +41,14 @@ def joined(parts: Iterable[Looks]) -> Looks:
     )
 
 
-def look_at(index: ImageIndex, folder: Path, runtime: RuntimeSettings) -> Looks:
-    """Opens every image of an index once, a few at a time."""
+def look_at(
+    index: ImageIndex, folder: Path, runtime: RuntimeSettings, unreadable: Unreadable = "stop"
+) -> Looks:
+    """Opens every image of an index once, a few at a time; one that is left out looks plain."""
     source = ImageSource(index, folder, ImageSettings(resize=(GRID, GRID), exif_rotate=True))
     rows = np.array_split(np.arange(len(index)), -(-len(index) // IMAGES_A_GROUP))
-    groups = ([partial(source.pixels, int(row)) for row in part] for part in rows)
+    opened = source.pixels if unreadable == "stop" else source.tried
+    groups = ([partial(opened, int(row)) for row in part] for part in rows)
     found = progress(load_ahead(groups, runtime.workers, 2), len(rows), "looking", "group")
     return joined(look(np.stack([_grey(pixels) for pixels in group])) for group in found)
 
@@ -65,7 +70,10 @@ def _cosines() -> np.ndarray:
     return np.cos(np.pi * places * np.arange(WAVES)[:, None] / GRID)
 
 
-def _grey(pixels: np.ndarray) -> np.ndarray:
+def _grey(pixels: np.ndarray | str) -> np.ndarray:
+    """Levels [GRID, GRID]; all the same where the image could not be read."""
+    if isinstance(pixels, str):
+        return np.zeros((GRID, GRID))
     return np.asarray(Image.fromarray(pixels).convert("L"), np.float64)
 
 

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from vprlib.artifacts import write_hdf5
+from vprlib.extraction_settings import Unreadable
 from vprlib.index import ImageIndex
 from vprlib.look_alikes import Looks, look_at
 from vprlib.runtime import RuntimeSettings
@@ -27,9 +28,11 @@ class Prints:
         return len(self.names)
 
 
-def prints_of(index: ImageIndex, folder: Path, runtime: RuntimeSettings) -> Prints:
+def prints_of(
+    index: ImageIndex, folder: Path, runtime: RuntimeSettings, unreadable: Unreadable
+) -> Prints:
     """Opens every image once."""
-    looks = look_at(index, folder, runtime)
+    looks = look_at(index, folder, runtime, unreadable)
     return Prints(index.set_name, index.names, index.digests, index.positions, looks)
 
 
