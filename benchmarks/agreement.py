@@ -1,11 +1,12 @@
 """Whether other ways to compute find as much in the city: `python -m benchmarks.agreement`."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,15 @@ import numpy as np
 import typer
 import yaml
 
+from vprlib.differences import CompareSettings, difference_interval
+from vprlib.intervals import IntervalSettings
+from vprlib.locations import locations
+
 ROOT = Path(__file__).parents[1]
-DRAWS = 10_000
-SAME_SPOT_M = 1.0
+NEEDED = (
+    *("check_switches", "make_city", "parse_mat", "sample_features", "kmeans_centroids"),
+    *("init_model", "train", "extract_db", "extract_queries", "encode", "recall"),
+)
 PREDICTIONS = "artifacts/predictions/city_test/trained-full.h5"
 
 
@@ -39,69 +46,50 @@ def main(
     queries: int = typer.Option(1200, help="of city_test"),
     places: int = typer.Option(300, help="panoramas of city_test"),
     only: str = typer.Option("", help="part of a way's name, beside the first"),
+    device: str = typer.Option("cpu", help="as runtime.device"),
+    threads: int | None = typer.Option(None, help="as runtime.threads"),
+    folder: Path | None = typer.Option(None, help="where to work, and to go on"),
     json_path: Path | None = typer.Option(None, "--json"),
 ) -> None:
     """Trains and evaluates each way; recall@1 against the first, paired, by location."""
     ways = [WAYS[0], *(way for way in WAYS[1:] if only in way.name)]
     part = {"places": places, "queries": queries}
-    with tempfile.TemporaryDirectory() as folder:
-        project = Path(folder) / "project"
-        _copy(project)
-        hits, positions = zip(*(_run(project, way, part) for way in ways), strict=True)
-    groups = locations(positions[0])
+    with tempfile.TemporaryDirectory() as temporary:
+        project = folder or Path(temporary) / "project"
+        found = [_run(project, way, part, device, threads) for way in ways]
+    hits, positions = zip(*found, strict=True)
+    settings = IntervalSettings()
+    place = locations(positions[0], settings.location_m)
+    spots = len(np.unique(place))
     rows = []
     for way, found in zip(ways, hits, strict=True):
-        low, high = paired_interval(found - hits[0], groups)
-        difference = float((found - hits[0]).mean())
+        d = difference_interval(hits[0], found, place, settings, CompareSettings())
         rows.append(
-            {"name": way.name, "queries": len(found), "locations": int(groups.max()) + 1}
-            | {"recall@1": float(found.mean()), "difference": difference, "low": low, "high": high}
+            {"name": way.name, "queries": len(found), "locations": spots}
+            | {"recall@1": float(found.mean()), "difference": d.value}
+            | {"low": d.low, "high": d.high, "p": d.p}
         )
         print(
             f"{way.name}: recall@1 {found.mean():.4f} on {len(found)} queries of"
-            f" {groups.max() + 1} locations, difference {difference:+.4f} [{low:+.4f}, {high:+.4f}]"
+            f" {spots} locations, difference {d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}],"
+            f" p {d.p:.3f}"
         )
     if json_path is not None:
         json_path.write_text(json.dumps({"cases": rows}, indent=2) + "\n")
 
 
-def locations(positions: np.ndarray) -> np.ndarray:
-    """The location of each query [Q]: of the first one within a metre, in order."""
-    leaders: list[np.ndarray] = []
-    found = []
-    for position in positions:
-        apart = [float(np.hypot(*(position - leader))) for leader in leaders]
-        near = [n for n, metres in enumerate(apart) if metres <= SAME_SPOT_M]
-        if not near:
-            leaders.append(position)
-        found.append(near[0] if near else len(leaders) - 1)
-    return np.array(found)
+def _run(
+    project: Path, way: Way, test_part: dict[str, object], device: str, threads: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the first found image is right [Q], and where the queries are [Q, 2].
 
-
-def paired_interval(differences: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
-    """95 % of the mean difference, whole locations drawn again."""
-    sums, counts = np.bincount(groups, differences), np.bincount(groups)
-    draw = np.random.default_rng(1).integers(0, len(sums), (DRAWS, len(sums)))
-    means = sums[draw].sum(axis=1) / counts[draw].sum(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _copy(project: Path) -> None:
-    """The project's code, values and paths, without data."""
-    project.mkdir()
-    for name in ("vprlib", "stages", ".dvc/config", "dvc.yaml", ".dvcignore", ".gitignore"):
-        source, target = ROOT / name, project / name
-        target.parent.mkdir(exist_ok=True)
-        copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, target)
-    subprocess.run(["git", "init", "-q", project], check=True)
-
-
-def _run(project: Path, way: Way, part: dict[str, object]) -> tuple[np.ndarray, np.ndarray]:
-    """Whether the first found image is right [Q], and where the queries are [Q, 2]."""
+    The stages' commands are those that dvc.lock has of the city; DVC itself is not needed.
+    """
+    for name in ("vprlib", "stages"):
+        shutil.copytree(ROOT / name, project / name, dirs_exist_ok=True)
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
-    tree["city"]["parts"]["test"].update(part)
+    tree["city"]["parts"]["test"].update(test_part)
+    tree["runtime"].update(device=device, threads=threads)
     for place, value in way.changes.items():
         *above, name = place.split(".")
         node = tree
@@ -109,18 +97,33 @@ def _run(project: Path, way: Way, part: dict[str, object]) -> tuple[np.ndarray, 
             node = node[key]
         node[name] = value
     (project / "params.yaml").write_text(yaml.safe_dump(tree))
-    _dvc(project, ["repro", "recall@city_test-trained-full"])
-    if "runtime" in str(way.changes):  # listed by no stage, so nothing is stale by it
-        _dvc(project, ["repro", "-f", "-s", "train"])
-        _dvc(project, ["repro", "recall@city_test-trained-full"])
+    done = project / "done.txt"
+    for command in _commands():
+        is_common = "trained" not in command  # with all ways the same: once is enough
+        if is_common and done.exists() and command in done.read_text():
+            continue
+        start = time.perf_counter()
+        arguments = [sys.executable, *shlex.split(command)[1:]]
+        subprocess.run(arguments, cwd=project, check=True, stdout=sys.stderr)
+        print(f"{way.name}: {time.perf_counter() - start:.1f} s  {command[:60]}", file=sys.stderr)
+        with done.open("a") as file:
+            file.write(command + "\n")
     with h5py.File(project / PREDICTIONS) as found:
-        hits = found["hits"][:, 0].astype(float)
+        hits = found["hits"][:, 0]
     with h5py.File(project / "data/index/city_test/queries.h5") as index:
         return hits, index["positions"][:]
 
 
-def _dvc(project: Path, arguments: Sequence[str]) -> None:
-    subprocess.run(["dvc", *arguments], cwd=project, check=True, stdout=sys.stderr)
+def _commands() -> list[str]:
+    """Of all stages that the trained network's recall needs, in their order."""
+    stages = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+    order = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+    wanted = [
+        (order.index(kind), stage["cmd"])
+        for name, stage in stages.items()
+        if (kind := name.split("@")[0]) in NEEDED and "off_the_shelf" not in name
+    ]
+    return [command for _, command in sorted(wanted)]
 
 
 if __name__ == "__main__":

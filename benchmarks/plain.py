@@ -117,7 +117,7 @@ class PlainTrainer:
         self.hardest = np.full((len(data.train.queries.index), kept), -1)
         self.folder = TemporaryDirectory()
         self.cache_path = Path(self.folder.name) / "features.hdf5"
-        self.clock = Stopwatch()
+        self.clock = Stopwatch.of(model.normalise.mean.device)
         self.asked = 0  # images shown to the network in steps
 
     def epoch(self, number: int) -> list[float]:
@@ -240,19 +240,23 @@ def together(images: Iterable[np.ndarray]) -> Tensor:
 def backbone_overhead(backbone: nn.Sequential, images: Tensor, repeats: int = 5) -> float:
     """Seconds of VGG16 up to conv5_3 as `backbone` has it, over those of torchvision's own.
 
-    Processor time of one thread: other work on the machine hardly changes it.
+    On a CPU processor time of one thread: other work on the machine hardly changes it.
     """
     with torch.device("meta"):
         bare = torchvision.models.vgg16().features[:29]
     bare = bare.to_empty(device=images.device).eval()
     bare.load_state_dict(backbone.state_dict())
     seconds = {network: [] for network in (backbone, bare)}
+    is_cuda = images.device.type == "cuda"
+    now = time.perf_counter if is_cuda else time.process_time
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for _ in range(repeats):
         for network, taken in seconds.items():
-            start = time.process_time()
+            start = now()
             network(images)
-            taken.append(time.process_time() - start)
+            if is_cuda:
+                torch.cuda.synchronize()
+            taken.append(now() - start)
     torch.set_num_threads(threads)
     return min(seconds[backbone]) / min(seconds[bare])

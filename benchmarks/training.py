@@ -186,7 +186,7 @@ class TimedTrainer(Trainer):
 
     def __init__(self, *args: object, **others: object) -> None:
         super().__init__(*args, **others)
-        self.clock, self.losses, self.steps = Stopwatch(), [], []
+        self.clock, self.losses, self.steps = Stopwatch.of(self.device), [], []
         self.on_epoch = lambda row: None
         self.optimizer.step = self.clock.timed("backward", self.optimizer.step)
 
@@ -221,21 +221,27 @@ def our_trainer(
     folder: Path,
     variant: Variant = OURS,
     store_folder: Path | None = None,
+    device: str = "cpu",
 ) -> TimedTrainer:
     if variant.change is not None:
         variant.change(model)
     settings = TrainSettings(**settings.model_dump() | variant.train)
-    runtime = RuntimeSettings(device="cpu", **variant.runtime)
+    runtime = RuntimeSettings(device=device, **variant.runtime)
     store = store_at(store_folder or folder / "store", runtime, lambda sentence: None)
     return TimedTrainer(model, data, settings, prepare(runtime), runtime, Scratch(folder), store)
 
 
 def our_epoch(
-    case: Case, data: TrainingData, start_path: Path, variant: Variant, store_folder: Path
+    case: Case,
+    data: TrainingData,
+    start_path: Path,
+    device: str,
+    variant: Variant,
+    store_folder: Path,
 ) -> Timing:
     with tempfile.TemporaryDirectory() as folder:
         model, settings = read_model(start_path), case.settings()
-        trainer = our_trainer(model, data, settings, Path(folder), variant, store_folder)
+        trainer = our_trainer(model, data, settings, Path(folder), variant, store_folder, device)
         trainer.start()
         start = time.perf_counter()
         trainer._run_epoch()
@@ -251,10 +257,10 @@ def our_epoch(
     )
 
 
-def plain_epoch(case: Case, data: TrainingData, start_path: Path) -> Timing:
-    trainer = PlainTrainer(read_model(start_path), data, case.settings())
-    pixels = [trainer.database.pixels(row) for row in range(4)]
-    overhead = backbone_overhead(trainer.network.backbone, torch.from_numpy(np.stack(pixels)))
+def plain_epoch(case: Case, data: TrainingData, start_path: Path, device: str) -> Timing:
+    trainer = PlainTrainer(read_model(start_path).to(device), data, case.settings())
+    pixels = np.stack([trainer.database.pixels(row) for row in range(4)])
+    overhead = backbone_overhead(trainer.network.backbone, torch.from_numpy(pixels).to(device))
     start = time.perf_counter()
     losses = trainer.epoch(1)
     seconds = time.perf_counter() - start
@@ -314,20 +320,21 @@ def _send(sender: Connection, epoch: Callable[[], Timing]) -> None:
     sender.send(epoch())
 
 
-def run_case(case: Case, variants: tuple[Variant, ...]) -> list[Timing]:
+def run_case(case: Case, variants: tuple[Variant, ...], device: str) -> list[Timing]:
     """The plain side first, then each variant of ours, all from the same weights and files."""
     with tempfile.TemporaryDirectory() as folder:
         data = drawn_data(Path(folder) / "images", case.size, case.settings())
         start_path = Path(folder) / "start.safetensors"
         write_model(start_path, starting_model(data), {})
-        plain = measured(partial(plain_epoch, case, data, start_path))
+        plain = measured(partial(plain_epoch, case, data, start_path, device))
         if plain.overhead > LARGEST_OVERHEAD:
             raise UserError(
                 f"the plain backbone takes {plain.overhead:.2f} times as long as torchvision's, so"
                 " it is no fair measure: let nothing else run and measure again."
             )
         store = Path(folder) / "store"
-        ours = [measured(partial(our_epoch, case, data, start_path, v, store)) for v in variants]
+        epoch = partial(our_epoch, case, data, start_path, device)
+        ours = [measured(partial(epoch, variant, store)) for variant in variants]
     return [timing.extrapolated(case) for timing in (plain, *ours)]
 
 
@@ -367,11 +374,12 @@ def row_of(case: str, side: str, timing: Timing, plain: Timing) -> str:
     return f"| {' | '.join((case, side, *figures, f'{timing.peak_mib:.0f}', ratio))} |"
 
 
-def machine() -> dict[str, object]:
+def machine(device: str) -> dict[str, object]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
         "cpu": models[0] if models else platform.processor(),
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "cores": len(os.sched_getaffinity(0)),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "python": platform.python_version(),
@@ -402,7 +410,8 @@ def main(
     json_path: Path | None = typer.Option(None, "--json", help="also write all figures there"),
     quick: bool = typer.Option(False, help="tiny cases that take seconds"),
     only: str = typer.Option("", help="only cases whose name contains this"),
-    ablations: bool = typer.Option(False, help="also ours with one thing at a time taken back"),
+    also: str = typer.Option("", help="also ours in ways whose name contains this; all: each"),
+    device: str = typer.Option("cpu", help="or cuda"),
     follow_steps: int = typer.Option(0, "--follow", help="compare the losses of so many steps"),
 ) -> None:
     """Prints a table: what an epoch takes, ours and the plain way, and where the time goes."""
@@ -410,21 +419,22 @@ def main(
         apart = follow(follow_steps)
         print(f"{follow_steps} steps: losses differ by {apart:.1e} at most")
         raise typer.Exit(int(apart > LARGEST_DIFFERENCE))
-    variants = (FIRST, OURS, *(ABLATIONS if ablations else ()))
+    others = [v for v in ABLATIONS if also == "all" or (also and also in v.name)]
+    variants = (FIRST, OURS, *others)
     print(HEADER + "\n" + "|---" * (HEADER.count("|") - 1) + "|")
     cases = []
     for case in QUICK if quick else CASES:
         if only not in case.name:
             continue
-        plain, *ours = run_case(case, variants)
+        plain, *ours = run_case(case, variants, device)
         print(row_of(case.name, "plain", plain, plain), flush=True)
         for variant, timing in zip(variants, ours, strict=True):
             print(row_of(case.name, variant.name, timing, plain), flush=True)
-        others = {v.name: found_of(case, plain, t) for v, t in zip(variants, ours, strict=True)}
-        first = others.pop(FIRST.name) | {"name": f"{case.name}, first epoch"}
-        cases += [others.pop(OURS.name) | {"ablations": list(others.values())}, first]
+        found = {v.name: found_of(case, plain, t) for v, t in zip(variants, ours, strict=True)}
+        first = found.pop(FIRST.name) | {"name": f"{case.name}, first epoch"}
+        cases += [found.pop(OURS.name) | {"ablations": found}, first]
         if json_path is not None:
-            write_json(json_path, {"machine": machine(), "cases": cases})
+            write_json(json_path, {"machine": machine(device), "cases": cases})
 
 
 if __name__ == "__main__":

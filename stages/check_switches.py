@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from vprlib import command, fitting
+from vprlib.approximate import check_indexes
 from vprlib.artifacts import write_text
 from vprlib.codes import CodeSettings, check_dimensions
 from vprlib.fitting import Count
@@ -17,6 +18,7 @@ from vprlib.variant_settings import Step, check_variants
 class Params(StageParams):
     train_on: Annotated[str, At("train_on")]
     eval_on: Annotated[list[str], At("eval_on")]
+    calibrate_on: Annotated[str, At("calibrate_on")]
     variants: Annotated[list[str], At("variants")]
     derived: Annotated[dict[str, str], At("derived")]
     variant_defs: Annotated[dict[str, list[Step]], At("variant_defs")]
@@ -31,9 +33,11 @@ def main(
     raw: Path = typer.Option(), out: Path = typer.Option(), codes_out: Path = typer.Option()
 ) -> None:
     p = Params.load()
-    check(p.train_on, p.eval_on, p.variants, p.codes, p.code_defs, p.sets, p.variant_defs)
+    used = (p.train_on, p.eval_on, p.calibrate_on, p.variants, p.codes)
+    check(*used, p.code_defs, p.sets, p.variant_defs)
     check_variants(p.variants, p.derived, p.variant_defs)
     check_dimensions(p.codes, p.code_defs, p.dimensions, p.descriptors)
+    check_indexes({name: p.code_defs[name] for name in p.codes})
     check_specifications(p.sets, raw)
     # never other words than these: nothing goes stale by this stage but at the first fitted code
     write_text(codes_out, fitting.words(any(p.code_defs[name].is_fitted for name in p.codes)))

@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from vprlib import command
-from vprlib.codes import CodeSettings, encode, read_code
+from vprlib.codes import CodeSettings, WhitenedOrAll, encode, read_code
 from vprlib.params import At, StageParams
 from vprlib.runtime import RuntimeSettings
 
 
 class Params(StageParams):
-    settings: Annotated[CodeSettings, At("code_defs.{code}")]
+    whiten: Annotated[WhitenedOrAll, At("code_defs.{code}.whiten")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
@@ -24,7 +24,7 @@ def main(
     out: Path = typer.Option(),
 ) -> None:
     p = Params.load(code=code)
-    kept = read_code(code, p.settings, whitening)
+    kept = read_code(code, CodeSettings(whiten=p.whiten), whitening)
     shapes = encode(out, kept, {"database": db, "queries": queries}, p.runtime)
     said = [f"{side} {count} × {dim}" for side, (count, dim) in shapes.items()]
     typer.echo(f"{code}: {', '.join(said) or 'keeps the descriptors as they are, without a copy'}")

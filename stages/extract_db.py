@@ -3,21 +3,30 @@
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
-from vprlib import command
+from vprlib import launch
+from vprlib.arithmetic import SLOW_BFLOAT16, has_bfloat16
 from vprlib.batches import open_source
 from vprlib.device import prepare
-from vprlib.extraction import extract
+from vprlib.extraction import Work, extract, machine
+from vprlib.extraction_settings import ExtractionSettings, Stored, Unreadable
+from vprlib.group import joined
 from vprlib.images import ImageSettings
 from vprlib.model import read_model
 from vprlib.params import At, StageParams
+from vprlib.precision import Precision
 from vprlib.runtime import RuntimeSettings
+from vprlib.scratch import scratch_for
 
 
 class Params(StageParams):
     images: Annotated[ImageSettings, At("datasets.{dataset}.images")]
     folder: Annotated[str, At("sets.{dataset}.folder")]
+    precision: Annotated[Precision, At("extraction.precision")]
+    stored: Annotated[Stored, At("extraction.stored")]
+    unreadable: Annotated[Unreadable, At("extraction.unreadable")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
@@ -26,13 +35,24 @@ def main(
     index: Path = typer.Option(),
     model: Path = typer.Option(),
     raw: Path = typer.Option(),
+    scratch: Path = typer.Option(),
+    reports: Path = typer.Option(),
     out: Path = typer.Option(),
 ) -> None:
     p = Params.load(dataset=dataset)
     source = open_source(index, raw / p.folder, p.images)
-    shape = extract(out, read_model(model), source, prepare(p.runtime), p.runtime)
-    typer.echo(f"{dataset} database: {shape[0]} descriptors of {shape[1]} dimensions")
+    settings = ExtractionSettings(p.precision, p.stored, p.unreadable)
+    report = reports / f"{dataset}_database_unreadable.txt"
+    work = Work(read_model(model), source, np.arange(len(source.index)), settings, report)
+    with joined(p.runtime) as group:
+        device = prepare(p.runtime)
+        if p.precision == "bfloat16" and not has_bfloat16(device):
+            typer.echo(SLOW_BFLOAT16)
+        values = p.model_dump(include={"images", "precision", "stored"}) | machine(device)
+        kept = scratch_for(scratch, "extract_db", values, (index, model))
+        outcome = extract(out, work, kept, device, p.runtime, group)
+    typer.echo(f"{dataset} database: {outcome.sentence()}")
 
 
 if __name__ == "__main__":
-    command.run(main)
+    launch.run(main)

@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
-from vprlib import command
+from vprlib import launch
 from vprlib.artifacts import write_bytes
 from vprlib.batches import open_source
+from vprlib.extraction_settings import ExtractionSettings, Stored, Unreadable
 from vprlib.fitting import Count, SampleSeed, choose_rows, is_needed
 from vprlib.images import ImageSettings
 from vprlib.params import At, StageParams
-from vprlib.runtime import RuntimeSettings
+from vprlib.precision import Precision
+from vprlib.runtime import RuntimeSettings, member
 
 
 class Params(StageParams):
@@ -19,6 +21,9 @@ class Params(StageParams):
     folder: Annotated[str, At("sets.{recipe}_train.folder")]
     descriptors: Annotated[Count, At("whitening.descriptors")]
     seed: Annotated[SampleSeed, At("whitening.seed")]
+    precision: Annotated[Precision, At("extraction.precision")]
+    stored: Annotated[Stored, At("extraction.stored")]
+    unreadable: Annotated[Unreadable, At("extraction.unreadable")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
@@ -29,28 +34,41 @@ def main(
     index: Path = typer.Option(),
     model: Path = typer.Option(),
     raw: Path = typer.Option(),
+    scratch: Path = typer.Option(),
+    reports: Path = typer.Option(),
     out: Path = typer.Option(),
 ) -> None:
     p = Params.load(recipe=recipe)
     if not is_needed(codes):
-        write_bytes(out, b"")
+        if member().rank == 0:
+            write_bytes(out, b"")
         typer.echo(f"{recipe}_train: no code in use is fitted, so no image is described")
         return
-    from vprlib.device import prepare  # these load torch
-    from vprlib.extraction import extract_rows
+    from vprlib.arithmetic import SLOW_BFLOAT16, has_bfloat16  # these load torch
+    from vprlib.device import prepare
+    from vprlib.extraction import Work, extract, machine
+    from vprlib.group import joined
     from vprlib.model import read_model
+    from vprlib.scratch import scratch_for
 
     source = open_source(index, raw / p.folder, p.images)
     rows = choose_rows(len(source.index), p.descriptors, p.seed)
+    settings = ExtractionSettings(p.precision, p.stored, p.unreadable)
+    report = reports / f"{recipe}_train_sample_unreadable.txt"
     origin = {"variant": variant, "seed": p.seed}
-    shape = extract_rows(
-        out, read_model(model), source, rows, prepare(p.runtime), p.runtime, origin
-    )
+    work = Work(read_model(model), source, rows, settings, report, {"image_rows": rows}, origin)
+    with joined(p.runtime) as group:
+        device = prepare(p.runtime)
+        if p.precision == "bfloat16" and not has_bfloat16(device):
+            typer.echo(SLOW_BFLOAT16)
+        values = p.model_dump(exclude={"runtime", "folder", "unreadable"}) | machine(device)
+        kept = scratch_for(scratch, "extract_train", values | origin, (index, model))
+        outcome = extract(out, work, kept, device, p.runtime, group)
     typer.echo(
-        f"{recipe}_train, {variant}: {shape[0]} of {len(source.index)} database images described,"
-        f" {shape[1]} dimensions"
+        f"{recipe}_train, {variant}: {len(rows)} of {len(source.index)} database images:"
+        f" {outcome.sentence()}"
     )
 
 
 if __name__ == "__main__":
-    command.run(main)
+    launch.run(main)

@@ -9,6 +9,7 @@ from vprlib import command
 from vprlib.artifacts import write_json
 from vprlib.dataset import build_indices, listed_of, summarise
 from vprlib.dialects import read_specification
+from vprlib.extraction_settings import Unreadable
 from vprlib.index import write_index
 from vprlib.layout import Layout
 from vprlib.params import At, StageParams
@@ -17,6 +18,7 @@ from vprlib.runtime import RuntimeSettings
 
 class Params(StageParams):
     layout: Annotated[Layout, At("datasets.{dataset}.layout")]
+    unreadable: Annotated[Unreadable, At("extraction.unreadable")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
@@ -34,7 +36,7 @@ def main(
     metadata = mat.with_suffix(".csv") if mat.suffix == ".mat" else None
     report = reports / f"{dataset}_missing.txt"
     parsed = build_indices(
-        dataset, specification, images, metadata, p.layout, report, p.runtime.workers
+        dataset, specification, images, metadata, p.layout, report, p.runtime.workers, p.unreadable
     )
     summary, findings = summarise(specification), parsed.findings
     radii = {
@@ -43,9 +45,11 @@ def main(
     }
     write_index(db_out, parsed.database)
     write_index(queries_out, parsed.queries, radii, listed_of(specification))
-    write_json(metrics_out, {**vars(summary), **vars(findings)})
+    unread = {"unreadable": parsed.unread} if parsed.unread else {}
+    write_json(metrics_out, {**vars(summary), **vars(findings), **unread})
+    left_out = f", {parsed.unread} images that cannot be read ({report})" if unread else ""
     warnings = summary.warning() + findings.warning()
-    typer.echo(f"{dataset}: {summary.sentence()}{findings.sentence()}{warnings}")
+    typer.echo(f"{dataset}: {summary.sentence()}{findings.sentence()}{left_out}{warnings}")
 
 
 if __name__ == "__main__":

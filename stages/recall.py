@@ -6,19 +6,27 @@ from typing import Annotated
 import typer
 
 from vprlib import command, plots
+from vprlib.approximate import searcher
 from vprlib.artifacts import write_bytes, write_csv, write_hdf5, write_json
-from vprlib.descriptors import opened_code
+from vprlib.bounds import query_locations, with_intervals
+from vprlib.descriptors import failed_rows, opened_code
+from vprlib.in_step import check
 from vprlib.index import read_index, read_truth
+from vprlib.index_settings import SearchSettings
+from vprlib.intervals import IntervalSettings
 from vprlib.params import At, StageParams
-from vprlib.protocols import judged, measure, rank
+from vprlib.protocols import LeftOut, judged, measure, rank
 from vprlib.recall import Protocol, RadiusOrOwn, RecallSettings
 from vprlib.runtime import RuntimeSettings
+from vprlib.sanity import doubted
 
 
 class Params(StageParams):
     recall: Annotated[RecallSettings, At("recall")]
+    interval: Annotated[IntervalSettings, At("interval")]
     radius_m: Annotated[RadiusOrOwn, At("datasets.{dataset}.radius_m")]
     protocol: Annotated[Protocol, At("datasets.{dataset}.protocol")]
+    search: Annotated[SearchSettings | None, At("code_defs.{code}.search")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
@@ -31,22 +39,32 @@ def main(
     db: Path = typer.Option(),
     queries: Path = typer.Option(),
     coded: Path = typer.Option(),
+    search_index: Path = typer.Option(),
+    verdict: Path = typer.Option(),
     predictions_out: Path = typer.Option(),
     metrics_out: Path = typer.Option(),
     curve_out: Path = typer.Option(),
     plot_out: Path = typer.Option(),
 ) -> None:
-    p = Params.load(dataset=dataset)
+    p = Params.load(dataset=dataset, code=code)
     database, asked = read_index(db_index), read_index(queries_index)
     truth = judged(
         p.protocol, read_truth(queries_index, asked, database, p.radius_m), database, asked
     )
+    check(db, database)
+    check(queries, asked)
+    left_out = LeftOut(failed_rows(queries), failed_rows(db))
     with (
         opened_code(coded, "database", db, len(database)) as stored,
         opened_code(coded, "queries", queries, len(asked)) as wanted,
     ):
-        ranking = rank(p.protocol, wanted, stored, truth, p.recall.columns, p.runtime)
-    result = measure(p.protocol, ranking, truth, p.recall)
+        columns, search = p.recall.columns, searcher(search_index, p.search)
+        ranking = rank(p.protocol, wanted, stored, truth, columns, p.runtime, left_out, search)
+        measured = measure(p.protocol, ranking, truth, p.recall, left_out)
+        doubts = doubted(measured, stored, wanted, truth, variant)
+    place = query_locations(asked.positions, truth, p.interval.location_m)
+    is_listed = truth.radius_m is None
+    result = with_intervals(measured, place, is_listed, p.interval)
     title = f"{dataset}, {variant}, {code}, {p.protocol}"
     radius = {} if truth.radius_m is None else {"radius_m": truth.radius_m}
     write_hdf5(
@@ -54,10 +72,12 @@ def main(
         {"indices": ranking.rows, "distances": ranking.distances, "hits": result.right},
         {"set": dataset, "variant": variant, "code": code, "protocol": p.protocol, **radius},
     )
-    write_csv(curve_out, ("n", "recall"), result.curve)
-    write_bytes(plot_out, plots.recall_curve(result.curve, title))
+    rows = [(*point, *ends) for point, ends in zip(result.curve, result.ends, strict=True)]
+    write_csv(curve_out, ("n", "recall", "low", "high"), rows)
+    write_bytes(plot_out, plots.recall_curve(result.curve, result.ends, title))
     write_json(metrics_out, result.metrics)
-    typer.echo(f"{title}: {result.sentence()}")
+    leak = verdict.read_text(encoding="utf-8").strip()
+    typer.echo("; ".join([f"{title}: {result.sentence()}", *doubts, *([leak] if leak else [])]))
 
 
 if __name__ == "__main__":

@@ -141,7 +141,12 @@ def test_a_spectrum_is_derived_once_while_a_network_only_looks(
         for _ in range(3):
             with how:
                 convolved(x, weight)
-    assert len(made) == 1
+        assert len(made) == 1
+        weight.mul_(2)
+        with how:
+            found = convolved(x, weight)
+    assert len(made) == 2
+    torch.testing.assert_close(found, F.conv2d(x, weight, padding=1), atol=1e-3, rtol=1e-3)
 
 
 def test_bfloat16_rounds_what_goes_in_and_out() -> None:

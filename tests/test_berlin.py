@@ -89,12 +89,17 @@ def runs():
     a_variant = [{"item": v} for v in variants]
     yield "check_switches", [{}]
     yield "parse_mat", [{"key": name, "item": place} for name, place in tree["sets"].items()]
+    yield "fingerprint", [{"key": name, "item": place} for name, place in tree["sets"].items()]
     for stage in ("sample_features", "kmeans_centroids", "init_model", "train"):
         yield stage, [{}]
     for stage in ("extract_train", "fit_whitening"):
         yield stage, a_variant
-    for stage in ("extract_db", "extract_queries", "encode", "recall"):
+    yield "audit", [{"item": "berlin"}]
+    described = ("extract_db", "extract_queries", "encode", "build_index")
+    for stage in (*described, "recall", "failures"):
         yield stage, evaluated
+    yield "calibrate", evaluated
+    yield "confidence", evaluated
 
 
 @pytest.fixture

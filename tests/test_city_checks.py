@@ -31,6 +31,7 @@ SEEDS = (1, 2, 3)
 def city(tmp_path_factory):
     """The project with its default parameters, drawn and evaluated before any training."""
     project = tiny.Project(tmp_path_factory.mktemp("city") / "project")
+    project.borrow_cache()
     project.write(yaml.safe_load((tiny.ROOT / "params.yaml").read_text()))
     project.dvc("repro", "recall@city_test-off_the_shelf-full")
     return project

@@ -1,4 +1,7 @@
-"""Each process of a group has a GPU of its own."""
+"""Each process of a group has a GPU of its own, and keeps the pages of what it freed."""
+
+import resource
+import sys
 
 import pytest
 import torch
@@ -46,3 +49,14 @@ def test_one_gpu_named_for_several_processes_is_refused(monkeypatch, two_gpus):
     join(monkeypatch, local_size=2)
     with pytest.raises(UserError, match=r"runtime\.device is 'cuda:1', but the 2 processes"):
         prepare(RuntimeSettings(device="cuda:1", threads=1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
+def test_large_arrays_that_come_and_go_use_the_same_pages():
+    prepare(RuntimeSettings(device="cpu", threads=1))
+    for _ in range(3):
+        torch.ones(2**24)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        torch.ones(2**24)  # 16,384 pages each
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 4000

@@ -16,7 +16,9 @@ import toy
 from PIL import Image
 
 from vprlib import fitting
-from vprlib.find import as_rows, listing, score
+from vprlib.artifacts import write_json
+from vprlib.confidence import Calibration
+from vprlib.find import as_rows, listing
 from vprlib.search import Neighbors
 
 INDEX = {side: Path(f"data/index/toy_val/{side}.h5") for side in ("db", "queries")}
@@ -25,8 +27,15 @@ VECTORS = {side: Path(f"artifacts/descriptors/toy_val/trained/{side}.h5") for si
 QUERIES = Path("data/raw/toy/queries_real")
 
 
-CODES = {"full": {"whiten": None}, "w4": {"whiten": 4}}
+CODES = {"full": toy.code(None), "w4": toy.code(4)}
+INDEXED = {
+    "whiten": None,
+    "index": {"factory": "IVF3,Flat", "train": 100, "seed": 1},
+    "search": {"parameters": "nprobe=1", "refine": 1},
+}
 WHITENING = Path("artifacts/whitening/trained.h5")
+VERDICT = Path("artifacts/audit/toy_val.txt")
+CALIBRATION = Path("artifacts/calibration/trained-full.json")
 
 
 def predictions(code):
@@ -41,7 +50,9 @@ def evaluate(code):
     """Encodes and searches the toy set by one code."""
     coded = Path(f"artifacts/codes/toy_val/trained/{code}.h5")
     sides = {side: VECTORS[side] for side in ("db", "queries")}
+    search_index = Path(f"artifacts/indexes/toy_val/trained/{code}")
     stage("encode", code=code, whitening=WHITENING, out=coded, **sides)
+    stage("build_index", code=code, db=sides["db"], coded=coded, out=search_index)
     stage(
         "recall",
         dataset="toy_val",
@@ -50,6 +61,8 @@ def evaluate(code):
         db_index=INDEX["db"],
         queries_index=INDEX["queries"],
         coded=coded,
+        search_index=search_index,
+        verdict=VERDICT,
         predictions_out=predictions(code),
         metrics_out=Path("m.json"),
         curve_out=Path("c.csv"),
@@ -65,7 +78,7 @@ def made(tmp_path_factory):
     before = Path.cwd()
     os.chdir(folder)
     raw, sample, words = Path("data/raw"), Path("sample.h5"), Path("words.h5")
-    toy.write_params(folder, toy.params() | {"code_defs": CODES})
+    toy.write_params(folder, toy.params() | {"code_defs": CODES | {"ivf": INDEXED}})
     toy.write_set(raw, "toy_val")
     stage(
         "parse_mat",
@@ -78,16 +91,19 @@ def made(tmp_path_factory):
         metrics_out=Path("m.json"),
     )
     weights, network = raw / "weights", {"raw": raw, "model": MODEL}
+    describing = network | {"scratch": Path("scratch"), "reports": Path("reports")}
     stage("sample_features", recipe="toy", db=INDEX["db"], raw=raw, weights=weights, out=sample)
     stage("kmeans_centroids", recipe="toy", sample=sample, weights=weights, out=words)
     stage("init_model", recipe="toy", weights=weights, out=MODEL, sample=sample, centroids=words)
     for side, name in (("db", "extract_db"), ("queries", "extract_queries")):
-        stage(name, dataset="toy_val", index=INDEX[side], out=VECTORS[side], **network)
+        stage(name, dataset="toy_val", index=INDEX[side], out=VECTORS[side], **describing)
     fit_on = {"codes": Path("codes.txt"), "index": INDEX["db"], "out": Path("fit_on.h5")}
     fit_on["codes"].write_text(fitting.words(True))
-    stage("extract_train", recipe="toy", variant="trained", **network, **fit_on)
+    stage("extract_train", recipe="toy", variant="trained", **describing, **fit_on)
     stage("fit_whitening", sample=fit_on["out"], out=WHITENING)
-    for code in CODES:
+    VERDICT.parent.mkdir()
+    VERDICT.write_text("\n")
+    for code in (*CODES, "ivf"):
         evaluate(code)
     os.chdir(before)
     return folder
@@ -148,23 +164,70 @@ def test_a_query_of_the_set_finds_what_the_pipeline_found_for_it(here, find, row
     assert [float(line["northing"]) for line in found] == places[indices, 1].tolist()
 
 
+def test_a_code_with_an_index_gives_what_the_index_found_and_no_more(here, find):
+    _, said = find(photo(3), "-k", 12, "--code", "ivf")
+    with h5py.File(predictions("ivf")) as file, h5py.File(predictions("full")) as exact:
+        indices, distances = file["indices"][3], file["distances"][3]
+        whole = dict(zip(exact["indices"][3].tolist(), exact["distances"][3], strict=True))
+    found = [row for row in indices.tolist() if row >= 0]
+    assert 0 < len(found) < 12 and np.isinf(distances[len(found) :]).all()
+    assert len(said.splitlines()) == 2 + len(found) + 1  # and how sure it is
+    assert distances[: len(found)].tolist() == [whole[row] for row in found]
+    code, said = find(QUERIES, "-k", 12, "--code", "ivf")
+    assert code == 0 and len(read(said)) < 6 * 12
+    shutil.rmtree("artifacts/indexes/toy_val/trained/ivf")
+    code, said = find(photo(3), "--code", "ivf")
+    assert code == 1 and "ivf/index.faiss is missing: run `dvc repro`" in said
+
+
 def test_what_is_printed_names_the_set_the_best_images_and_their_places(here, find):
     code, said = find(photo(2), "-k", 3)
     lines = said.splitlines()
-    assert code == 0 and len(lines) == 2 + 3
+    assert code == 0 and len(lines) == 2 + 3 + 1
+    assert lines[-1].startswith(f"not calibrated: {CALIBRATION} is missing")
     assert lines[0] == f"{photo(2)}: the nearest of 12 images of toy_val (trained, full)"
     assert lines[1].split() == ["rank", "distance", "score", "easting", "northing", "image"]
-    for rank, line in enumerate(lines[2:], 1):
+    for rank, line in enumerate(lines[2:-1], 1):
         first, distance, similar, easting, northing, name = line.split()
         assert int(first) == rank and name.endswith(".jpg")
         assert float(similar) == pytest.approx(1 - float(distance) ** 2 / 2, abs=1e-3)
         assert 500_000 <= float(easting) <= 500_154 and northing == "4400000.50"
 
 
-def test_score_is_the_cosine_of_the_angle_between_unit_vectors():
-    assert score(np.array([0.0, 2**0.5, 2.0])) == pytest.approx([1.0, 0.0, -1.0])
-    one, other = np.array([0.6, 0.8]), np.array([1.0, 0.0])
-    assert score(np.linalg.norm(one - other)) == pytest.approx(one @ other)
+def calibrated(thresholds, kind="ratio"):
+    made = Calibration("toy_train", kind, 25.0, 20, thresholds, [])
+    write_json(CALIBRATION, vars(made))
+    return made
+
+
+def test_the_last_line_says_whether_the_answer_is_to_be_believed(here, find):
+    made = calibrated({"100": 2.0, "95": -1.0})
+    said = find(photo(0), "-k", 1)[1].splitlines()
+    assert len(said) == 2 + 1 + 1
+    assert said[-1].startswith("sure: of answers with a score from -1.000 on, 95 % were right on")
+    with h5py.File(predictions("full")) as file, h5py.File(INDEX["db"]) as index:
+        found = (file["indices"][:], file["distances"][:])
+        scores = made.scores(*found, index["positions"][:])
+    assert said[-1].endswith(f"this one has {scores[0]:.3f}")  # as in the pipeline, at -k 1 too
+    calibrated({"100": 2.0, "95": 1.5})
+    assert find(photo(0))[1].splitlines()[-1] == (
+        f"I don't know: the score {scores[0]:.3f} is below 1.500, from which on 95 % were right on"
+        " toy_train"
+    )
+    middle = float(np.median(scores))
+    calibrated({"100": 2.0, "95": middle})
+    rows = read(find(QUERIES, "-k", 2)[1])
+    told = [(line["confidence"], line["sure"]) for line in rows[::2]]
+    assert [float(c) for c, _ in told] == pytest.approx(scores.tolist(), abs=2e-6)
+    expected = np.where(scores >= middle, "95", "no")
+    clear = np.abs(scores - middle) > 1e-5
+    assert [s for (_, s), c in zip(told, clear, strict=True) if c] == expected[clear].tolist()
+
+
+def test_descriptors_of_other_images_are_refused(here, refused):
+    with h5py.File(VECTORS["db"], "a") as file:
+        file.attrs["images"] = "of others"
+    assert "names and features are out of step" in refused(photo(0))
 
 
 def test_a_folder_gives_a_csv_with_every_photograph_and_loads_the_network_once(
@@ -191,7 +254,7 @@ def test_a_folder_gives_a_csv_with_every_photograph_and_loads_the_network_once(
 
 
 def test_all_of_a_small_database_is_found_and_no_more(here, find):
-    assert len(find(photo(0), "-k", 99)[1].splitlines()) == 2 + 12
+    assert len(find(photo(0), "-k", 99)[1].splitlines()) == 2 + 12 + 1
 
 
 def test_the_picture_shows_the_photograph_and_its_results(here, find):
@@ -290,9 +353,9 @@ def test_without_a_trained_network_the_last_of_the_switches_is_taken(here, refus
 def test_unknown_positions_are_left_empty(index_at):
     asked, database = index_at([(0, 0)]), index_at([(np.nan, np.nan), (1.5, 2.0)])
     found = Neighbors(np.array([[1, 0]]), np.array([[1.0, 2.0]], np.float32))
-    assert as_rows(asked, database, found) == [
-        ("000.jpg", 1, "001.jpg", "1.000000", "0.500000", 1.5, 2.0),
-        ("000.jpg", 2, "000.jpg", "2.000000", "-1.000000", "", ""),
+    assert as_rows(asked, database, found, [("0.5", "no")]) == [
+        ("000.jpg", 1, "001.jpg", "1.000000", "0.500000", 1.5, 2.0, "0.5", "no"),
+        ("000.jpg", 2, "000.jpg", "2.000000", "-1.000000", "", "", "0.5", "no"),
     ]
     assert listing("x", database, found).splitlines()[3].split() == [
         "2", "2.0000", "-1.000", "-", "-", "000.jpg",
@@ -306,3 +369,13 @@ def test_nothing_heavy_is_loaded_that_a_photograph_does_not_need():
         "sys.exit(bool({'sklearn', 'scipy', 'matplotlib', 'dvc'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=toy.ROOT).returncode == 0
+
+
+def test_an_image_that_could_not_be_read_is_never_found(here, find):
+    with h5py.File(VECTORS["db"], "r+") as file:
+        file["failed"][3], file["descriptors"][3] = True, 0
+    with h5py.File(INDEX["db"]) as index:
+        names = index["names"].asstr()[:]
+    code, _ = find(photo(1), "-k", 12, "--out", "found.csv")
+    found = [line["database"] for line in read(Path("found.csv").read_text())]
+    assert code == 0 and sorted(found) == sorted(set(names) - {names[3]})

@@ -39,7 +39,7 @@ def halves(first: str = "conv4", stored: str = "float32", precision: str = "floa
 
 
 def described(one: Halves, images: list[Loaded]) -> torch.Tensor:
-    with torch.no_grad(), one.arithmetic():
+    with torch.no_grad(), one.arithmetic:
         return one.describe(images)
 
 

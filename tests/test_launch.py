@@ -239,6 +239,6 @@ def test_when_the_machine_of_the_rendezvous_is_lost_the_other_says_so(folder, st
     pids = members(folder)
     first.kill()
     code, _, error = ended(second)
-    assert code == 1 and error.startswith("error: the training at localhost:")
+    assert code == 1 and error.startswith("error: the work at localhost:")
     assert error.endswith(f" has ended: see what it said there, and {GO_ON}\n")
     await_truth(lambda: not any(map(is_alive, pids)), 20)

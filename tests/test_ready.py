@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import toy
 import yaml
 from test_contract import PIPELINE
 
@@ -16,13 +17,13 @@ from vprlib.variant_settings import Step, check_variants
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "params.yaml").read_text()
-PARAMS = yaml.safe_load(TEXT)
+PARAMS = toy.whole_params()
 WANTED = "city pitts30k pitts250k tokyo247 tokyoTM berlin nordland own_folder own_csv checkpoint"
 WANTED += " city_variants"
 
 
 def switched(name: str) -> dict[str, object]:
-    return yaml.safe_load(with_switches(TEXT, ready_switches(PARAMS, name)))
+    return yaml.load(with_switches(TEXT, ready_switches(PARAMS, name)), toy.LOADER)
 
 
 def test_every_set_of_the_old_systems_is_ready():
@@ -37,7 +38,7 @@ def test_the_switches_as_committed_are_those_of_the_city():
 def test_the_switches_of_a_ready_set_agree(name):
     tree = switched(name)
     places = {key: SetPlace(**place) for key, place in tree["sets"].items()}
-    switches = (tree[key] for key in ("train_on", "eval_on", "variants", "codes"))
+    switches = (tree[key] for key in ("train_on", "eval_on", "calibrate_on", "variants", "codes"))
     check(*switches, tree["code_defs"], places, tree["variant_defs"])
     defs = {n: [Step(**step) for step in steps] for n, steps in tree["variant_defs"].items()}
     check_variants(tree["variants"], tree["derived"], defs)
@@ -47,6 +48,7 @@ def loadable_places(stage: str, tree: dict) -> list[dict[str, str]]:
     """The names with which dvc.yaml calls a stage, for these switches."""
     part = {"make_city": [{"part": p} for p in tree["city"]["parts"]]}
     dataset = {"parse_mat": [{"dataset": d} for d in tree["sets"]]}
+    audited = {"audit": [{"recipe": tree["train_on"], "dataset": d} for d in tree["eval_on"]]}
     evaluated = [
         {"dataset": d, "variant": v, "code": c}
         for d in tree["eval_on"]
@@ -54,17 +56,17 @@ def loadable_places(stage: str, tree: dict) -> list[dict[str, str]]:
         for c in tree["codes"]
     ]
     made = {"make_variant": [{"recipe": tree["train_on"], "variant": v} for v in tree["derived"]]}
-    if stage in part | dataset | made:
-        return (part | dataset | made)[stage]
+    if stage in part | dataset | audited | made:
+        return (part | dataset | audited | made)[stage]
     is_evaluation = "matrix" in PIPELINE[stage] and "dataset" in PIPELINE[stage]["matrix"]
     return evaluated if is_evaluation else [{"recipe": tree["train_on"], "variant": "trained"}]
 
 
 @pytest.mark.parametrize("name", WANTED.split())
-def test_every_stage_can_load_its_parameters(name, tmp_path, monkeypatch):
+def test_every_stage_can_load_its_parameters(name, monkeypatch):
     tree = switched(name)
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
-    monkeypatch.chdir(tmp_path)
+    written = yaml.load(yaml.dump(tree, Dumper=toy.DUMPER), toy.LOADER)  # read once
+    monkeypatch.setattr("vprlib.params.read_params_file", lambda path: written)
     for stage in PIPELINE:
         params: type[StageParams] = importlib.import_module(f"stages.{stage}").Params
         for names in loadable_places(stage, tree):
@@ -104,4 +106,5 @@ def test_a_dry_run_names_the_stages_that_would_run(name, tmp_path):
     for dataset in tree["eval_on"]:
         for variant in tree["variants"]:
             assert f"extract_db@{dataset}-{variant}" in planned
-            assert {f"recall@{dataset}-{variant}-{code}" for code in tree["codes"]} <= planned
+            for stage in ("recall", "failures", "confidence"):
+                assert {f"{stage}@{dataset}-{variant}-{code}" for code in tree["codes"]} <= planned

@@ -1,12 +1,16 @@
 """What an edit reruns: a row of the README's table each, on a tiny city."""
 
+import json
 import re
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import tiny
+import toy
 
 pytestmark = pytest.mark.slow
 
@@ -17,23 +21,38 @@ def described(dataset, *variants):
     return {f"{side}@{dataset}-{v}" for side in SIDES for v in variants}
 
 
-def evaluated(dataset, *variants, code="full"):
-    return {f"recall@{dataset}-{v}-{code}" for v in variants}
+BOTH = ("off_the_shelf", "trained")
+TEST, VAL = "city_test", "city_val"  # the latter calibrates
 
 
-def encoded(dataset, *variants, code="full"):
+def named(stage, *datasets, variants=BOTH, code="full"):
+    return {f"{stage}@{d}-{v}-{code}" for d in datasets for v in variants}
+
+
+def judged(*datasets, variants=BOTH, code="full"):
+    """What hangs on other predictions of these sets."""
+    found = {f"calibrate@{v}-{code}" for v in variants if VAL in datasets}
+    confident = (TEST, VAL) if found else datasets
+    for stage, where in (("failures", datasets), ("confidence", confident)):
+        found |= named(stage, *where, variants=variants, code=code)
+    return found
+
+
+def encoded(*datasets, variants=BOTH, code="full"):
     """Encoding and what hangs on it."""
-    own = {f"encode@{dataset}-{v}-{code}" for v in variants}
-    return own | evaluated(dataset, *variants, code=code)
+    own = named("encode", *datasets, variants=variants, code=code)
+    own |= named("build_index", *datasets, variants=variants, code=code)
+    own |= named("recall", *datasets, variants=variants, code=code)
+    return own | judged(*datasets, variants=variants, code=code)
 
 
 def below(*variants):
     """What another network brings about, where no code in use is fitted."""
     sampled = {f"extract_train@{v}" for v in variants}  # says that there is nothing to do
-    return sampled | described("city_test", *variants) | encoded("city_test", *variants)
+    sampled |= described(TEST, *variants) | described(VAL, *variants)
+    return sampled | encoded(TEST, VAL, variants=variants)
 
 
-BOTH = ("off_the_shelf", "trained")
 BELOW_INIT = below(*BOTH) | {"init_model", "train"}
 
 
@@ -83,17 +102,61 @@ def test_no_edit_runs_nothing_in_two_seconds(project):
 
 def test_other_ns_run_recall_alone(project):
     ran = edited(project, lambda tree: tree["recall"].update(ns=[1, 2, 3]))
-    assert ran == evaluated("city_test", *BOTH)
+    assert ran == named("recall", TEST, VAL)
 
 
-def test_another_radius_runs_recall_alone(project):
-    ran = edited(project, lambda tree: tree["datasets"]["city_test"].update(radius_m=10.0))
-    assert ran == evaluated("city_test", *BOTH)
+@pytest.mark.parametrize("change", [{"radius_m": 10.0}, {"protocol": "ranked"}])
+def test_another_way_of_counting_runs_recall_and_what_reads_its_predictions(project, change):
+    ran = edited(project, lambda tree: tree["datasets"][TEST].update(change))
+    assert ran == named("recall", TEST) | judged(TEST)
 
 
-def test_another_protocol_runs_recall_alone(project):
-    ran = edited(project, lambda tree: tree["datasets"]["city_test"].update(protocol="ranked"))
-    assert ran == evaluated("city_test", *BOTH)
+AUDITS = {f"audit@{name}" for name in (TEST, VAL)}
+CALIBRATION = {f"calibrate@{v}-full" for v in BOTH}
+FAILURES, CONFIDENCE = named("failures", TEST, VAL), named("confidence", TEST, VAL)
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "expected"),
+    [
+        ("audit", {"radius_m": 30.0}, AUDITS),  # the verdict is the same
+        ("audit", {"alike_bits": 10}, AUDITS),
+        ("audit", {"fatal": True}, AUDITS),
+        ("failures", {"near_miss": 3.0}, FAILURES),
+        ("failures", {"worst": 2, "heading_deg": [10.0]}, FAILURES),
+        ("confidence", {"score": "similarity"}, CALIBRATION | CONFIDENCE),
+        ("confidence", {"precisions": [0.9, 0.8]}, CALIBRATION | CONFIDENCE),
+        ("datasets.city_test", {"utm_zone": "17N"}, named("failures", TEST)),
+    ],
+)
+def test_what_says_how_far_to_trust_a_number_describes_no_image(project, section, change, expected):
+    def apply(tree):
+        for key in section.split("."):
+            tree = tree[key]
+        tree.update(change)
+
+    assert edited(project, apply) == expected
+
+
+def test_other_intervals_describe_no_image_and_other_draws_run_nothing(project):
+    ran = edited(project, lambda tree: tree["interval"].update(level=0.9, location_m=2.0))
+    assert ran == named("recall", TEST, VAL) | FAILURES | CONFIDENCE
+    project.write(tiny.params())
+    project.repro()
+    assert edited(project, lambda tree: tree["compare"].update(seed=2)) == set()
+
+
+def test_parts_of_the_city_leak_nothing(project):
+    for name in (TEST, VAL):
+        assert (project.folder / f"artifacts/audit/{name}.txt").read_text() == "\n"
+        found = json.loads((project.folder / f"metrics/audit/{name}.json").read_text())
+        assert found["leaks"] == 0 and found["with_train"]["nearest_m"] > 90_000
+
+
+def test_a_leak_reaches_recall_and_nothing_else(project):
+    """Places 100 km apart are near one another by a radius of 150 km."""
+    ran = edited(project, lambda tree: tree["audit"].update(radius_m=150_000.0))
+    assert AUDITS | named("recall", VAL) <= ran <= AUDITS | named("recall", TEST, VAL)
 
 
 @pytest.mark.parametrize("change", [{"seed": 2}, {"clusters": 5}])
@@ -114,9 +177,10 @@ def test_another_data_set_runs_its_own_stages(project):
     def change(tree):
         tree["sets"]["more_test"] = {"folder": "city", "file": "datasets/more_test.mat"}
         tree["datasets"]["more_test"] = tree["datasets"]["city_test"]
-        tree["eval_on"] = ["city_test", "more_test"]
+        tree["eval_on"] = [TEST, VAL, "more_test"]
 
-    own = described("more_test", *BOTH) | encoded("more_test", *BOTH) | {"parse_mat@more_test"}
+    own = described("more_test", *BOTH) | encoded("more_test")
+    own |= {f"{stage}@more_test" for stage in ("parse_mat", "fingerprint", "audit")}
     assert edited(project, change) == own | {"check_switches"}
 
 
@@ -128,7 +192,7 @@ def test_another_variant_runs_its_own_stages(tmp_path):
     assert "train" not in project.repro("recall")  # the untrained network needs no training
     project.repro()
     project.write(tree | {"variants": list(BOTH)})
-    own = below("trained") | {"fit_whitening@trained"}
+    own = below("trained") | {"fit_whitening@trained"} | AUDITS  # a trained network can leak
     assert project.repro() == own | {"check_switches"}
 
 
@@ -158,27 +222,32 @@ def test_changing_a_derived_variant_makes_that_one_alone(project):
 
 def test_another_code_runs_its_own_stages_and_reads_no_image(project):
     tree = tiny.params() | {"codes": ["full", "w4"]}
-    tree["code_defs"] |= {"w4": {"whiten": 4}, "w8": {"whiten": 8}}
+    tree["code_defs"] |= {"w4": toy.code(4), "w8": toy.code(8)}
     project.write(tree)
     fitted = {f"{stage}@{v}" for stage in ("extract_train", "fit_whitening") for v in BOTH}
-    marked = {f"encode@city_test-{v}-full" for v in BOTH}  # a marker, written again
-    own = encoded("city_test", *BOTH, code="w4")
+    marked = named("encode", TEST, VAL)  # a marker, written again
+    own = encoded(TEST, VAL, code="w4") | AUDITS  # of what whitening is fitted on
     assert project.repro() == own | marked | fitted | {"check_switches"}
     project.write(tree | {"codes": ["full", "w4", "w8"]})
-    assert project.repro() == encoded("city_test", *BOTH, code="w8") | {"check_switches"}
+    assert project.repro() == encoded(TEST, VAL, code="w8") | {"check_switches"}
 
 
 def test_other_light_describes_the_queries_again_and_not_the_database(project):
     night = {"day": 0.0, "dusk": 0.0, "night": 1.0}
     ran = edited(project, lambda t: t["city"]["parts"]["test"].update(query_light=night))
     queries = {f"extract_queries@city_test-{v}" for v in BOTH}
-    drawn = {"make_city@test", "parse_mat@city_test"}
-    assert ran == drawn | queries | encoded("city_test", *BOTH)
+    drawn = {"make_city@test", "parse_mat@city_test", "fingerprint@city_test", "audit@city_test"}
+    assert ran == drawn | queries | encoded(TEST)
 
 
 def test_the_runtime_block_runs_nothing(project):
     change = {"device": "auto", "workers": 3, "threads": 1, "memory_gib": 0.5}
     assert edited(project, lambda tree: tree["runtime"].update(change)) == set()
+    assert edited(project, lambda t: t["extraction"].update(unreadable="leave_out")) == set()
+
+
+def test_descriptors_in_other_numbers_are_made_and_searched_again(project):
+    assert edited(project, lambda t: t["extraction"].update(stored="float16")) == below(*BOTH)
 
 
 def test_the_old_value_is_restored_without_computing(project):
@@ -190,7 +259,15 @@ def test_the_old_value_is_restored_without_computing(project):
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("vprlib/search.py", {"train"} | evaluated("city_test", *BOTH)),
+        (
+            "vprlib/search.py",
+            {"check_switches", "train"}
+            | named("build_index", TEST, VAL)
+            | named("recall", TEST, VAL)
+            | judged(TEST, VAL),
+        ),
+        ("vprlib/leaks.py", AUDITS),
+        ("vprlib/confidence.py", CALIBRATION | CONFIDENCE),
         ("vprlib/assembly.py", {"init_model"}),
         ("vprlib/table.py", set()),
     ],
@@ -239,7 +316,7 @@ def test_plots_and_dag_know_the_pipeline(committed, project):
 
 def test_experiments_run_here_and_from_the_queue(committed, project):
     said = project.dvc("exp", "run", "-n", "here", "-S", "recall.ns=[1,3]")
-    assert set(re.findall(r"Running stage '(.+)'", said)) == evaluated("city_test", *BOTH)
+    assert set(re.findall(r"Running stage '(.+)'", said)) == named("recall", TEST, VAL)
     project.git("checkout", "-q", ".")
     project.dvc("exp", "run", "--queue", "-n", "queued", "-S", "recall.ns=[1,7]")
     project.dvc("queue", "start", "-j", "1")
@@ -250,3 +327,12 @@ def test_experiments_run_here_and_from_the_queue(committed, project):
         time.sleep(1)
     assert "Success" in status, status
     assert "recall@7" in project.dvc("metrics", "diff", "HEAD", "queued")
+    said = subprocess.run(
+        [sys.executable, "-m", "vprlib.compare", "HEAD:off_the_shelf", "here", "queued"],
+        cwd=project.folder,
+        capture_output=True,
+        text=True,
+    )
+    assert said.returncode == 0, said.stderr
+    assert "A  HEAD:off_the_shelf/full" in said.stdout and "C  queued:trained/full" in said.stdout
+    assert "params.yaml: recall.ns" in said.stdout

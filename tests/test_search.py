@@ -1,11 +1,14 @@
 """Exact search: equal to the sorted brute force whatever the blocks, ties by row."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import faiss
 import h5py
 import numpy as np
 import pytest
 
+from vprlib.params import UserError
 from vprlib.search import search
 
 SMALL, LARGE = 1, 2**28  # bytes; the small budget still takes blocks of 1024 rows
@@ -101,3 +104,91 @@ def test_threads_change_no_byte() -> None:
     one, two = (search(queries, database, 10, LARGE, threads) for threads in (1, 2))
     assert one.rows.tobytes() == two.rows.tobytes()
     assert one.distances.tobytes() == two.distances.tobytes()
+
+
+def long_vectors(count: int, dim: int, seed: int) -> np.ndarray:
+    """Close to one another and far from the origin, where |q|² + |d|² − 2 q·d loses digits."""
+    offsets = np.random.default_rng(seed).normal(size=(count, dim)) / np.sqrt(dim)
+    return (300 + 0.5 * offsets).astype(np.float32)
+
+
+@pytest.fixture
+def by_product() -> Iterator[None]:
+    """Faiss takes |q|² + |d|² − 2 q·d, as its older releases always do."""
+    before = faiss.cvar.distance_compute_blas_threshold
+    faiss.cvar.distance_compute_blas_threshold = 1
+    yield
+    faiss.cvar.distance_compute_blas_threshold = before
+
+
+@pytest.mark.parametrize("budget", [SMALL, LARGE])
+def test_neighbours_that_rounding_blurs_are_told_apart(budget: int, by_product: None) -> None:
+    queries, database = long_vectors(60, 64, 1), long_vectors(3000, 64, 2)
+    found = search(queries, database, 10, budget, 1)
+    rows, distances = brute(queries, database, 10)
+    np.testing.assert_array_equal(found.rows, rows)
+    np.testing.assert_allclose(found.distances, distances, atol=1e-5)
+    blurred = faiss.knn(queries, database, 10)[1]
+    assert (blurred != rows).any()  # or this would show nothing
+
+
+@pytest.mark.parametrize("budget", [SMALL, LARGE])
+def test_of_very_many_equal_rows_the_first_are_found(budget: int, by_product: None) -> None:
+    database = unit(2500, 16)
+    database[200:2400] = database[200]
+    found = search(database[190:210], database, 5, budget, 1)
+    assert (found.rows[10:] == np.arange(200, 205)).all()
+    np.testing.assert_array_equal(found.distances[10:], 0)
+
+
+def test_memory_changes_no_byte() -> None:
+    queries, database = unit(300, 24), unit(5000, 24, 2).astype(np.float16)
+    found = [search(queries, database, 10, budget, 1) for budget in (SMALL, 2**22, LARGE)]
+    assert len({f.rows.tobytes() + f.distances.tobytes() for f in found}) == 1
+
+
+@pytest.mark.parametrize("budget", [SMALL, LARGE])
+def test_excluded_rows_are_never_found_nor_read(budget: int) -> None:
+    queries, database = unit(30, 8), unit(2600, 8, 2)
+    excluded = np.unique(search(queries, database, 3, LARGE, 1).rows)
+    kept = np.setdiff1d(np.arange(2600), excluded)
+    broken = database.copy()
+    broken[excluded] = np.nan
+    found = search(queries, broken, 10, budget, 1, excluded)
+    np.testing.assert_array_equal(found.rows, kept[brute(queries, database[kept], 10)[0]])
+    assert search(queries, database, 200, budget, 1, kept[3:]).rows.shape[1] == len(excluded) + 3
+    assert search(queries, database, 10, budget, 1, np.arange(2600)).rows.shape == (30, 0)
+
+
+def test_descriptors_that_are_not_finite_are_one_sentence() -> None:
+    broken = unit(10, 4)
+    broken[3] = np.nan
+    for sides in ((unit(2, 4), broken), (broken, unit(2, 4))):
+        with pytest.raises(UserError, match="1 of 10 descriptors are not finite"):
+            search(*sides, 2, LARGE, 1)
+
+
+def test_distances_are_those_of_the_flat_index(tmp_path: Path) -> None:
+    queries, database = unit(100, 512), unit(4000, 512, 2)
+    index = faiss.IndexFlatL2(512)
+    index.add(database)
+    squared, rows = index.search(queries, 20)
+    found = search(queries, database, 20, LARGE, 1)
+    np.testing.assert_allclose(found.distances, np.sqrt(squared), atol=1e-5)
+    differ = found.rows != rows  # where the gap is smaller than that alone
+    assert (np.abs(found.distances - np.sqrt(squared))[differ] < 1e-5).all()
+
+
+def test_the_budget_bounds_what_is_read_at_once_and_how_often() -> None:
+    class Watched(np.ndarray):
+        sizes: list[int]
+
+        def __getitem__(self, rows: slice) -> np.ndarray:
+            self.sizes.append(rows.stop - rows.start)
+            return np.asarray(self)[rows]
+
+    database = unit(4000, 64, 2).astype(np.float16).view(Watched)
+    for budget, times in ((2**30, 1), (2**19, 5)):
+        database.sizes = []
+        search(unit(1000, 64), database, 5, budget, 1)
+        assert sum(database.sizes) == times * 4000, (budget, sum(database.sizes))

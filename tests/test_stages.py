@@ -74,6 +74,8 @@ EXTRACT = {
     "index": "data/index/toy_train/db.h5",
     "model": "artifacts/models/off_the_shelf.safetensors",
     "raw": "data/raw",
+    "scratch": "artifacts/.scratch",
+    "reports": "artifacts/reports",
     "out": "artifacts/descriptors/db.h5",
 }
 EXTRACT_TRAIN = {
@@ -83,6 +85,8 @@ EXTRACT_TRAIN = {
     "index": "data/index/toy_train/db.h5",
     "model": "artifacts/models/off_the_shelf.safetensors",
     "raw": "data/raw",
+    "scratch": "artifacts/.scratch",
+    "reports": "artifacts/reports",
     "out": "artifacts/descriptors/sample.h5",
 }
 WHITEN = {
@@ -105,6 +109,8 @@ RECALL = {
     "db": "artifacts/descriptors/db.h5",
     "queries": "artifacts/descriptors/queries.h5",
     "coded": "artifacts/codes/full.h5",
+    "search_index": "artifacts/indexes/full",
+    "verdict": "verdict.txt",
     "predictions_out": "artifacts/predictions/toy.h5",
     "metrics_out": "metrics/recall/toy.json",
     "curve_out": "metrics/recall/toy.csv",
@@ -118,6 +124,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     toy.write_params(tmp_path, toy.params())
     toy.write_set(tmp_path / "data/raw", "toy_train")
+    artifacts.write_text(tmp_path / RECALL["verdict"], "\n")  # nothing leaks
     return tmp_path
 
 
@@ -216,6 +223,11 @@ def test_ranges_of_n_reach_the_curve_and_twenty_neighbours_are_kept_whatever_n(h
     run("recall", RECALL)
     curve = (here / RECALL["curve_out"]).read_text().splitlines()
     assert [line.split(",")[0] for line in curve] == ["n", "1", "3", "5"]
+    assert curve[0] == "n,recall,low,high"
+    metrics = json.loads((here / RECALL["metrics_out"]).read_text())
+    ends = [metrics[f"recall@3{end}"] for end in ("", "_low", "_high")]
+    assert curve[2] == ",".join(["3", *map(str, ends)]) and ends[1] < ends[0] < ends[2]
+    assert (metrics["locations"], metrics["location_m"]) == (6, 1.0)
     with h5py.File(here / RECALL["predictions_out"]) as file:
         assert file["indices"].shape == (6, 12)  # all of the database
 
@@ -479,17 +491,6 @@ def test_a_read_only_output_is_said(here, refused, monkeypatch):
     assert "db.h5 could not be written: read-only file system" in said
 
 
-def test_a_disk_that_fills_up_while_describing_leaves_no_file(here, run, refused, monkeypatch):
-    to_model(run)
-
-    def full(target, *arguments):
-        target[0] = 1.0
-        raise OSError("Can't write data (file write failed: errno = 28, error message = 'full')")
-
-    monkeypatch.setattr("vprlib.extraction.describe_into", full)
-    assert "no space left on the disk" in refused("extract_db", EXTRACT)
-
-
 def test_queries_that_are_nowhere_near_the_database_are_refused(here, refused):
     write_struct(here / PARSE["mat"], utmQ=np.full((2, 6), 77.0))
     said = refused("parse_mat", PARSE)
@@ -655,7 +656,7 @@ def use_codes(here, run, codes, **whitening):
     toy.write_set(here / "data/raw", "toy_val")
     tree = toy.params() | {"codes": codes}
     tree["whitening"].update(whitening)
-    tree["code_defs"] |= {"w4": {"whiten": 4}, "w12": {"whiten": 12}}
+    tree["code_defs"] |= {"w4": toy.code(4), "w12": toy.code(12)}
     toy.write_params(here, tree)
     run("check_switches", SWITCHES)
 
@@ -670,7 +671,7 @@ def test_a_whitened_code_is_fitted_encoded_and_searched(here, run):
     to_model(run)
     describe_sides(run)
     said = run("extract_train", EXTRACT_TRAIN)
-    assert "toy_train, off_the_shelf: 12 of 12 database images described, 768 dimensions" in said
+    assert "toy_train, off_the_shelf: 12 of 12 database images: 12 descriptors of 768" in said
     said = run("fit_whitening", WHITEN)
     assert "11 of 768 dimensions hold 100.0% of the variance of 12 descriptors of toy_train" in said
     with h5py.File(here / WHITEN["out"]) as file:
@@ -752,7 +753,7 @@ def test_more_whitened_dimensions_than_are_kept_are_refused_at_once(here, refuse
 def test_a_code_that_code_defs_lacks_is_refused_at_once(here, refused):
     toy.write_params(here, toy.params() | {"codes": ["w513"]})
     said = refused("check_switches", SWITCHES)
-    assert "codes names 'w513'; there are full, w1024" in said
+    assert "codes names 'w513'; there are full, full_ivf, w1024" in said
 
 
 @pytest.mark.parametrize(
@@ -768,4 +769,75 @@ def test_a_code_that_code_defs_lacks_is_refused_at_once(here, refused):
 )
 def test_settings_of_codes_that_cannot_be_are_refused(here, refused, place, change, problem):
     edit_params(here, place, **change)
+    assert problem in refused("check_switches", SWITCHES)
+
+
+BUILD = {
+    "code": "full",
+    "db": RECALL["db"],
+    "coded": RECALL["coded"],
+    "out": RECALL["search_index"],
+}
+IVF = {"factory": "IVF2,Flat", "train": 100, "seed": 1}
+
+
+def use_index(here, factory="IVF2,Flat", parameters="nprobe=1", protocol="plain"):
+    tree = toy.params()
+    how = {"parameters": parameters, "refine": 1}
+    tree["code_defs"]["full"].update(index=IVF | {"factory": factory}, search=how)
+    tree["datasets"]["toy_train"]["protocol"] = protocol
+    toy.write_params(here, tree)
+
+
+def test_recall_asks_the_index_of_the_code(here, run):
+    run("parse_mat", PARSE)
+    describe_by_chance(here)
+    assert "full: no index, searched exactly" in run("build_index", BUILD)
+    run("recall", RECALL)
+    with h5py.File(here / RECALL["predictions_out"]) as file:
+        exact = file["indices"][:]
+    use_index(here)
+    said = run("build_index", BUILD)
+    assert "full: IVF2,Flat of 12 descriptors" in said
+    run("recall", RECALL)
+    with h5py.File(here / RECALL["predictions_out"]) as file:
+        found, distances = file["indices"][:], file["distances"][:]
+    assert (found < 0).any() and (np.isinf(distances) == (found < 0)).all()
+    use_index(here, parameters="nprobe=2")
+    run("recall", RECALL)
+    with h5py.File(here / RECALL["predictions_out"]) as file:
+        np.testing.assert_array_equal(file["indices"][:], exact)
+
+
+def test_a_whole_ranking_cannot_be_had_from_an_index(here, run, refused):
+    run("parse_mat", PARSE)
+    describe_by_chance(here)
+    use_index(here, protocol="ranked")
+    run("build_index", BUILD)
+    assert "protocol ranked judges the whole database in order" in refused("recall", RECALL)
+
+
+def test_an_index_built_twice_is_the_same_bytes(here, run):
+    describe_by_chance(here)
+    use_index(here)
+    outputs = []
+    for _ in range(2):
+        run("build_index", BUILD)
+        outputs.append([p.read_bytes() for p in sorted((here / BUILD["out"]).iterdir())])
+    assert outputs[0] == outputs[1] and len(outputs[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("factory", "parameters", "problem"),
+    [
+        ("IVX2", "", "code_defs.full.index.factory is 'IVX2', of which Faiss makes no index"),
+        ("IVF200,Flat", "nprobe=1", "IVF200,Flat has 200 lists, and needs as many"),
+        ("IVF2,Flat", "efSearch=1", "search.parameters is 'efSearch=1', which IVF2,Flat has no"),
+        ("IVF2,Flat", "nprobe", "search.parameters: 'nprobe' should be numbers by name"),
+    ],
+)
+def test_an_index_that_cannot_be_is_refused_before_anything_runs(
+    here, refused, factory, parameters, problem
+):
+    use_index(here, factory, parameters)
     assert problem in refused("check_switches", SWITCHES)

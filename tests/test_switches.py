@@ -8,6 +8,7 @@ from vprlib.switches import SetPlace, check
 GOOD = {
     "train_on": "city",
     "eval_on": ["city_test"],
+    "calibrate_on": "city_test",
     "variants": ["off_the_shelf", "trained"],
     "codes": ["full"],
     "code_defs": ["full", "w4"],
@@ -40,6 +41,10 @@ def test_a_folder_below_data_raw_passes(folder: str) -> None:
         ),
         ({"variants": ["trainde"]}, r"variants names 'trainde'; there are off_the_shelf, trained"),
         ({"codes": ["full", "pca"]}, r"codes names 'pca'; there are full, w4\."),
+        (
+            {"calibrate_on": "city_val"},
+            r"calibrate_on is 'city_val', but should be one of eval_on \(city_test\)",
+        ),
         ({"eval_on": []}, r"eval_on should name at least one, each once"),
         ({"eval_on": ["city_test"] * 2}, r"eval_on should name at least one, each once"),
         ({"variants": []}, r"variants should name at least one, each once"),

@@ -63,6 +63,15 @@ def test_map_has_a_column_where_a_set_is_ranked(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_recall_with_an_interval_shows_it_and_its_ends_are_no_columns(tmp_path):
+    ends = {"recall@1_low": 0.5104, "recall@1_high": 0.7}
+    write(tmp_path, "trained-full", ends, n1=0.625)
+    assert table(read_rows(tmp_path)) == (
+        "set  variant  code          recall@1\ntoy  trained  full  62.5 (51.0–70.0)"
+    )
+    assert markdown(read_rows(tmp_path)).endswith("| plain | 62.5 (51.0–70.0) |")
+
+
 def test_figures_of_two_protocols_are_not_subtracted(tmp_path):
     write(tmp_path, "off_the_shelf-full", {"protocol": "plain"}, n1=0.25)
     write(tmp_path, "trained-full", {"protocol": "tokyo247"}, n1=0.75)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,7 @@ _GRADIENT = torch.ops.aten.convolution_backward
 
 
 SLOW_BFLOAT16 = (
-    "training: this device has no bfloat16 of its own: numbers are rounded to it, which takes"
+    "this device has no bfloat16 of its own: numbers are rounded to it, which takes"
     " longer than float32"
 )
 
@@ -29,7 +30,7 @@ class Arithmetic:
 
     bfloat16 rounds what goes into convolutions, and what comes out. Where a CPU has no such
     arithmetic, the same rounding is done around float32 kernels. What it derives from weights that
-    are only looked at it keeps: after they have changed, another is to be made.
+    are only looked at it keeps until they change.
     """
 
     def __init__(self, device: torch.device, precision: Precision = "float32") -> None:
@@ -69,7 +70,7 @@ class FastConvolutions(TorchFunctionMode):
     def __init__(self, is_rounded: bool = False) -> None:
         super().__init__()
         self.round = _as_bfloat16 if is_rounded else _as_it_is
-        self.spectra: dict[int, tuple[Tensor, Tensor]] = {}  # by id of a weight that is kept alive
+        self.spectra: dict[int, _Derived] = {}  # by id of a weight that is kept alive
 
     def __torch_function__(
         self,
@@ -107,10 +108,19 @@ class FastConvolutions(TorchFunctionMode):
     def _spectrum(self, weight: Tensor, rounded: Tensor) -> Tensor | None:
         """Kept while a network only looks; one that learns changes its weights each step."""
         if torch.is_grad_enabled():
+            self.spectra.pop(id(weight), None)
             return None
-        if id(weight) not in self.spectra:
-            self.spectra[id(weight)] = weight, weight_spectrum(rounded)
-        return self.spectra[id(weight)][1]
+        kept = self.spectra.get(id(weight))
+        if kept is None or kept.version != weight._version:
+            kept = _Derived(weight, weight._version, weight_spectrum(rounded))
+            self.spectra[id(weight)] = kept
+        return kept.spectrum
+
+
+class _Derived(NamedTuple):
+    weight: Tensor
+    version: int  # of the weight's values: PyTorch counts up whenever they change
+    spectrum: Tensor
 
 
 class MixedLayout(torch.autograd.Function):

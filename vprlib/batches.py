@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from vprlib.images import ImageSettings, decode, target_size
+from vprlib.images import ImageSettings, check, decode, problem_of, target_size
 from vprlib.index import ImageIndex, read_index
 from vprlib.params import UserError
 from vprlib.runtime import RuntimeSettings
@@ -44,17 +44,33 @@ class ImageSource:
 
     def pixels(self, row: int) -> np.ndarray:
         """One image, uint8 [H, W, 3]; a changed or broken one stops the run with a sentence."""
-        name = self.index.names[row]
-        try:
-            return decode(self.folder / name, self.index.opened(row), self.settings)
-        except FileNotFoundError:
-            problem = "is missing"
-        except (OSError, ValueError) as error:
-            problem = str(error)
+        found = self.tried(row)
+        if isinstance(found, np.ndarray):
+            return found
+        again = f"run `dvc repro -f -s parse_mat@{self.index.set_name}`."
+        if self.index.digests[row] < 0:
+            raise UserError(f"{self._path(row)} {found}: put a whole one there, and {again}")
         raise UserError(
-            f"{self.folder / name} {problem} since the set was parsed:"
-            f" put it back, or run `dvc repro -f -s parse_mat@{self.index.set_name}`."
+            f"{self._path(row)} {found} since the set was parsed: put it back, or {again}"
         )
+
+    def tried(self, row: int) -> np.ndarray | str:
+        """As `pixels`, or else what is wrong with the image."""
+        try:
+            return decode(self._path(row), self.index.opened(row), self.settings)
+        except (OSError, ValueError) as error:
+            return problem_of(error)
+
+    def problem(self, row: int) -> str | None:
+        """What is wrong with a file that was whole when it was parsed; it is not decoded."""
+        try:
+            check(self._path(row).read_bytes(), self.index.opened(row))
+        except (OSError, ValueError) as error:
+            return problem_of(error)
+        return None
+
+    def _path(self, row: int) -> Path:
+        return self.folder / self.index.names[row]
 
 
 def open_source(index_path: Path, folder: Path, settings: ImageSettings) -> ImageSource:

@@ -3,24 +3,37 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Self
 
 import h5py
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 from threadpoolctl import threadpool_limits
 
 from vprlib.artifacts import writing_hdf5
-from vprlib.descriptors import Side
+from vprlib.descriptors import Side, failed_rows
+from vprlib.index_settings import IndexSettings, SearchSettings
 from vprlib.params import PARAMS_PATH, Section, UserError
 from vprlib.runtime import RuntimeSettings
 from vprlib.whitening import Rows, Whitening, blocks
+
+# the first so many whitened dimensions; null: the descriptor as it is
+WhitenedOrAll = Annotated[int, Field(ge=1)] | None
 
 
 class CodeSettings(Section):
     """An entry of `code_defs`."""
 
-    # the first so many whitened dimensions; null: the descriptor as it is
-    whiten: int | None = Field(None, ge=1)
+    whiten: WhitenedOrAll = None
+    index: IndexSettings | None = None  # null: every search is exact
+    search: SearchSettings | None = None  # how the index is asked; null where there is none
+
+    @model_validator(mode="after")
+    def _index_is_asked(self) -> Self:
+        if (self.index is None) != (self.search is None):
+            there, lacking = ("search", "index") if self.index is None else ("index", "search")
+            raise ValueError(f"it has `{there}`, which has no use while `{lacking}` is null")
+        return self
 
     @property
     def is_fitted(self) -> bool:
@@ -113,13 +126,18 @@ def encode(
                 _check_fit(code.whitening, descriptors, source)
                 shapes[side] = (len(descriptors), code.whitening.dim)
                 target = file.create_dataset(side, shapes[side], dtype=np.float32)
-                _apply_into(target, code, descriptors, runtime.memory_bytes)
+                _apply_into(target, code, descriptors, failed_rows(source), runtime.memory_bytes)
     return shapes
 
 
-def _apply_into(target: Rows, code: Code, descriptors: Rows, memory_bytes: int) -> None:
+def _apply_into(
+    target: Rows, code: Code, descriptors: Rows, failed: np.ndarray, memory_bytes: int
+) -> None:
+    """What has no descriptor stays zeros."""
     for part in blocks(len(descriptors), 16 * descriptors.shape[1], memory_bytes):
-        target[part] = code.apply(descriptors[part])
+        coded = code.apply(descriptors[part])
+        coded[np.isin(np.arange(part.start, part.stop), failed)] = 0
+        target[part] = coded
 
 
 def _check_fit(whitening: Whitening, descriptors: Rows, source: Path) -> None:

@@ -8,9 +8,11 @@ import numpy as np
 
 from vprlib.artifacts import write_text
 from vprlib.checks import Findings, look_over, refuse_degrees
-from vprlib.geo import chance_recall, locations, pairs_of
+from vprlib.extraction_settings import Unreadable
+from vprlib.geo import chance_recall, pairs_of
 from vprlib.index import ImageIndex, build_index
 from vprlib.layout import Layout
+from vprlib.locations import locations
 from vprlib.metadata import read_metadata
 from vprlib.params import UserError
 from vprlib.presence import Presence, find_images
@@ -25,6 +27,11 @@ class ParsedSet:
     database: ImageIndex
     queries: ImageIndex
     findings: Findings
+
+    @property
+    def unread(self) -> int:
+        """How many images could not be read, where that stops nothing."""
+        return len(self.database.unread) + len(self.queries.unread)
 
 
 @dataclass(frozen=True)
@@ -71,8 +78,12 @@ def build_indices(
     layout: Layout,
     report_path: Path,
     workers: int,
+    unreadable: Unreadable = "stop",
 ) -> ParsedSet:
-    """Every image is looked for and opened; names without a file are listed in the report."""
+    """Every image is looked for and opened; the report lists names without a file.
+
+    Or it lists what cannot be read, where that is left out.
+    """
     s = specification
     _check_positives(s, set_name)
     every_name = [*s.database_names, *s.query_names]
@@ -84,7 +95,7 @@ def build_indices(
             (s.query_names, layout.queries_dir),
         )
     ]
-    _check_present(*present, folder, report_path)
+    _check_present(*present, folder, report_path, unreadable)
     cut = len(s.database_names)
     sides = (
         (s.database_positions, s.database_times, s.database_extra, slice(cut)),
@@ -94,7 +105,11 @@ def build_indices(
     for side, (positions, times, own, part) in zip(present, sides, strict=True):
         extra = {**own, **{column: values[part] for column, values in metadata.items()}}
         extra |= {} if times is None else {"time": times}
-        indices.append(build_index(set_name, side.names, positions, folder, extra, workers))
+        files = (side.names, positions, folder)
+        indices.append(build_index(set_name, *files, extra, workers, unreadable))
+    unread = [f"{index.names[row]}\n" for index in indices for row in index.unread]
+    if unread:
+        write_text(report_path, "".join(unread))
     _check_boxes(indices[1])
     renamed = sum(side.renamed for side in present)
     return ParsedSet(*indices, look_over(*indices, s.positive_radius_m, renamed))
@@ -148,7 +163,7 @@ def _places(specification: Specification) -> dict[str, float | None]:
     return {
         "database_positions": len(np.unique(s.database_positions, axis=0)),
         "query_positions": len(np.unique(s.query_positions, axis=0)),
-        "query_locations_1m": int(locations(s.query_positions).max(initial=-1)) + 1,
+        "query_locations_1m": int(locations(s.query_positions, 1.0).max(initial=-1)) + 1,
         "positive_radius_m": s.positive_radius_m,
         "training_radius_m": s.training_radius_m,
     }
@@ -171,9 +186,12 @@ def _check_positives(specification: Specification, set_name: str) -> None:
     )
 
 
-def _check_present(database: Presence, queries: Presence, folder: Path, report_path: Path) -> None:
+def _check_present(
+    database: Presence, queries: Presence, folder: Path, report_path: Path, unreadable: Unreadable
+) -> None:
     missing = [*database.missing, *queries.missing]
-    if not missing:
+    is_some_there = all(len(side.missing) < len(side.names) for side in (database, queries))
+    if not missing or (unreadable == "leave_out" and is_some_there):
         with suppress(OSError):
             report_path.unlink()  # of an earlier run
         return
@@ -197,7 +215,7 @@ def _check_boxes(queries: ImageIndex) -> None:
     widths = np.where(queries.is_rotated, queries.heights, queries.widths)
     heights = np.where(queries.is_rotated, queries.widths, queries.heights)
     outside = (left >= widths) | (top >= heights) | (right <= 0) | (bottom <= 0)
-    for row in np.flatnonzero(outside)[:1]:
+    for row in np.setdiff1d(np.flatnonzero(outside), queries.unread)[:1]:
         raise UserError(
             f"the box of the query {queries.names[row]} is {queries.extra['box'][row].tolist()},"
             f" which is outside its {widths[row]}×{heights[row]} pixels: mend its query file."

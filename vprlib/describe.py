@@ -1,6 +1,6 @@
 """Describes images: a stream of descriptors, in memory bounded by one batch and those ahead."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from vprlib.arithmetic import Arithmetic
-from vprlib.batches import ImageSource, plan_batches, stream
+from vprlib.batches import Batch, ImageSource, plan_batches, stream
 from vprlib.params import UserError
+from vprlib.precision import Precision
 from vprlib.progress import progress
 from vprlib.runtime import RuntimeSettings
 
@@ -23,7 +24,6 @@ class Described:
     values: Tensor  # on the CPU, float32, one a row
 
 
-@torch.no_grad()
 def describe(
     network: nn.Module | Callable[[Tensor], Tensor],
     source: ImageSource,
@@ -31,11 +31,28 @@ def describe(
     device: torch.device,
     runtime: RuntimeSettings,
     label: str = "describing",
+    precision: Precision = "float32",
 ) -> Iterator[Described]:
     """What the network says of each of the rows; batches come in an order of the images' sizes."""
     batches = plan_batches(source.sizes(), rows)
-    arithmetic = Arithmetic(device, getattr(network, "precision", "float32"))
-    for batch in progress(stream(source, batches, runtime), len(batches), label, "batch"):
+    found = describe_batches(network, stream(source, batches, runtime), device, precision)
+    return progress(found, len(batches), label, "batch")
+
+
+@torch.no_grad()
+def describe_batches(
+    network: nn.Module | Callable[[Tensor], Tensor],
+    batches: Iterable[Batch],
+    device: torch.device,
+    precision: Precision = "float32",
+) -> Iterator[Described]:
+    """What the network says of each batch; what it derives from weights is derived once.
+
+    A network that is kept in another precision than float32 computes in that.
+    """
+    own = getattr(network, "precision", "float32")
+    arithmetic = Arithmetic(device, precision if own == "float32" else own)
+    for batch in batches:
         with arithmetic:
             values = network_output(network, torch.from_numpy(batch.pixels).to(device))
         yield Described(batch.rows, values.float().cpu())
@@ -65,8 +82,9 @@ def describe_into(
     device: torch.device,
     runtime: RuntimeSettings,
     label: str = "describing",
+    precision: Precision = "float32",
 ) -> None:
     """Writes the descriptor of each row to target[row]: an array, a memmap or an HDF5 dataset."""
-    for found in describe(network, source, rows, device, runtime, label):
+    for found in describe(network, source, rows, device, runtime, label, precision):
         order = np.argsort(found.rows)  # HDF5 wants rising rows
         target[found.rows[order]] = found.values.numpy()[order]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import h5py
+import numpy as np
 
 from vprlib.params import UserError
 
@@ -30,6 +31,12 @@ def opened_code(
         else:
             with opened(full_path, expected) as full:
                 yield full
+
+
+def failed_rows(path: Path) -> np.ndarray:
+    """Rising rows of images that could not be read: their descriptors are zeros, and no result."""
+    with h5py.File(path) as file:
+        return np.flatnonzero(file["failed"][:]) if "failed" in file else np.zeros(0, np.int64)
 
 
 def _checked(found: h5py.Dataset, path: Path, expected: int) -> h5py.Dataset:

@@ -1,50 +1,220 @@
-"""Describes every image of a set into a file, written as the descriptors come."""
+"""Describes the images of a set into a file, and goes on where an earlier run was stopped."""
 
-from collections.abc import Mapping
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
+import PIL
 import torch
 
-from vprlib.artifacts import writing_hdf5
-from vprlib.batches import ImageSource
-from vprlib.describe import describe, describe_into
+from vprlib.arithmetic import placed
+from vprlib.artifacts import Attribute, publish, write_text
+from vprlib.batches import ImageSource, plan_batches, stream
+from vprlib.describe import describe_batches
+from vprlib.extraction_settings import ExtractionSettings
+from vprlib.group import ALONE, Group
+from vprlib.in_step import ATTRIBUTE, signature
 from vprlib.model import PlaceModel
+from vprlib.params import UserError
+from vprlib.progress import counting, progress
 from vprlib.runtime import RuntimeSettings
+from vprlib.scratch import Scratch
+from vprlib.unfinished import Unfinished, prepare
+
+SHOWN = 3  # images that a sentence names
+
+
+@dataclass(frozen=True)
+class Work:
+    """Which images are described, by what, and how."""
+
+    model: PlaceModel
+    source: ImageSource
+    rows: np.ndarray  # rising; the file has one descriptor for each
+    settings: ExtractionSettings
+    report_path: Path  # lists the images that cannot be read
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)  # kept beside the descriptors
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.rows), self.model.dim
+
+
+@dataclass(frozen=True)
+class Outcome:
+    count: int
+    dim: int
+    before: int  # described by an earlier run
+    seconds: float  # that the others took
+    failed: int
+    report_path: Path
+
+    def sentence(self) -> str:
+        rest = self.count - self.before
+        earlier = f", {self.before} of them by an earlier run" if self.before else ""
+        rate = f", {rest / self.seconds:.1f} images a second" if rest else ""
+        left_out = (
+            f"; {self.failed} images could not be read and have none, see {self.report_path}"
+            if self.failed
+            else ""
+        )
+        return f"{self.count} descriptors of {self.dim} dimensions{earlier}{rate}{left_out}"
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """What the last bits of a descriptor depend on besides images, network and code."""
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    capability = torch.backends.cpu.get_cpu_capability()
+    versions = {"torch": torch.__version__, "numpy": np.__version__, "pillow": PIL.__version__}
+    return {"device": f"{device.type} {kind}", "cpu": capability, **versions}
+
+
+def _processor() -> str:
+    """Its model, where the system tells: what is fast on another may round otherwise."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def extract(
     path: Path,
-    model: PlaceModel,
-    source: ImageSource,
+    work: Work,
+    kept: Scratch,
     device: torch.device,
     runtime: RuntimeSettings,
-) -> tuple[int, int]:
-    """Describes every image of the source into an HDF5 file; gives the shape of what is in it."""
-    shape = (len(source.index), model.dim)
-    with writing_hdf5(path) as file:
-        file.attrs["set"] = source.index.set_name
-        target = file.create_dataset("descriptors", shape, dtype=np.float32)
-        describe_into(target, model.to(device), source, np.arange(shape[0]), device, runtime)
-    return shape
+    group: Group = ALONE,
+) -> Outcome:
+    """Describes the images into an HDF5 file; `failed` in it marks those that could not be read.
+
+    What one batch holds is planned for all rows at once, whoever describes it and when, so that the
+    file is the same however often it was begun, and by however many processes.
+    """
+    batches = plan_batches(work.source.sizes(), work.rows)
+    blocks = [np.searchsorted(work.rows, batch) for batch in batches]
+    index = work.source.index
+    attributes = {"set": index.set_name, ATTRIBUTE: signature(index), **work.attributes}
+    if group.is_first:
+        stored = np.dtype(work.settings.stored).type
+        prepare(kept.folder, len(blocks), work.shape, stored, work.arrays, attributes)
+    _see_the_same(kept.folder, group)
+    with Unfinished(kept.folder, blocks) as file:
+        mine = range(len(blocks))[group.share]
+        done = np.array([file.is_whole(block) for block in mine], bool)
+        done = group.interleave(done)
+        before = sum(len(blocks[block]) for block in np.flatnonzero(done))
+        start = time.perf_counter()
+        todo = np.flatnonzero(~done)[group.share].tolist()
+        problems = _describe(file, todo, batches, work, device, runtime, group)
+    problems = {row: what for part in group.gather(problems) for row, what in part.items()}
+    seconds = time.perf_counter() - start
+    if group.is_first:
+        publish(file.path, path)
+        kept.remove()
+        _report(work.report_path, work.source, problems)
+    return Outcome(*work.shape, before, seconds, len(problems), work.report_path)
 
 
-def extract_rows(
-    path: Path,
-    model: PlaceModel,
-    source: ImageSource,
-    rows: np.ndarray,
+def _describe(
+    file: Unfinished,
+    todo: Sequence[int],
+    batches: Sequence[np.ndarray],
+    work: Work,
     device: torch.device,
     runtime: RuntimeSettings,
-    attributes: Mapping[str, str | int],
-) -> tuple[int, int]:
-    """As `extract`, for some images alone, by rising row."""
-    shape = (len(rows), model.dim)
-    with writing_hdf5(path) as file:
-        file.attrs.update({"set": source.index.set_name, **attributes})
-        file.create_dataset("image_rows", data=rows)
-        target = file.create_dataset("descriptors", shape, dtype=np.float32)
-        for found in describe(model.to(device), source, rows, device, runtime):
-            order = np.argsort(found.rows)  # HDF5 wants rising places
-            target[np.searchsorted(rows, found.rows[order])] = found.values.numpy()[order]
-    return shape
+    group: Group,
+) -> dict[int, str]:
+    """Describes the blocks that are to be done here; gives the images that failed, and why."""
+    source = _Lenient(**vars(work.source))
+    model, wanted = placed(work.model, device), [batches[block] for block in todo]
+    total = sum(map(len, wanted))
+    label = "describing" if group.size == 1 else f"describing, process 1 of {group.size}"
+    with (
+        closing(stream(source, wanted, runtime)) as loaded,
+        counting(total, label) as count,
+    ):
+        found = describe_batches(model, loaded, device, work.settings.precision)
+        for block, part in zip(todo, found, strict=True):
+            failed = np.isin(part.rows, list(source.problems))
+            if failed.any() and work.settings.unreadable == "stop":
+                _refuse(work, source.problems, runtime, group)
+            file.put(block, part.values.numpy(), failed)
+            count(len(failed), len(source.problems))
+    return source.problems
+
+
+@dataclass(frozen=True)
+class _Lenient(ImageSource):
+    """Black in the place of an image that cannot be read, so that its batch stays as planned."""
+
+    problems: dict[int, str] = field(default_factory=dict)
+
+    def pixels(self, row: int) -> np.ndarray:
+        found = self.tried(row)
+        if isinstance(found, np.ndarray):
+            return found
+        self.problems[row] = found
+        width, height = self.take(np.array([row])).sizes()[0]
+        return np.zeros((height, width, 3), np.uint8)
+
+
+def _refuse(work: Work, known: Mapping[int, str], runtime: RuntimeSettings, group: Group) -> None:
+    """Looks at all files, so that a person hears of every one at once."""
+    source, problems = work.source, dict(known)
+    with ThreadPoolExecutor(runtime.workers) as pool:
+        looked = pool.map(source.problem, work.rows.tolist())
+        looked = progress(looked, len(work.rows), "looking for others")
+        for row, problem in zip(work.rows.tolist(), looked, strict=True):
+            if problem is not None:
+                problems.setdefault(row, problem)
+    path = work.report_path
+    if group.rank:  # each of several may come here
+        path = path.with_stem(f"{path.stem}_{group.rank + 1}")
+    _report(path, source, problems)
+    lines = [f"{source.index.names[row]} {problems[row]}" for row in sorted(problems)]
+    more = f"; …; {path} lists them all" if len(lines) > SHOWN else ""
+    name = source.index.set_name
+    raise UserError(
+        f"{len(lines)} of {len(work.rows)} images below {source.folder} cannot be read as they were"
+        f" when {name} was parsed: {'; '.join(lines[:SHOWN])}{more}: put them back, or run"
+        f" `dvc repro -f -s parse_mat@{name}` for what they are now, or set extraction.unreadable"
+        " to leave_out; what was described is kept."
+    )
+
+
+def _report(path: Path, source: ImageSource, problems: Mapping[int, str]) -> None:
+    if problems:
+        names = source.index.names
+        write_text(path, "".join(f"{names[row]} {problems[row]}\n" for row in sorted(problems)))
+    else:
+        with suppress(OSError):
+            path.unlink()  # of an earlier run
+
+
+def _see_the_same(folder: Path, group: Group) -> None:
+    """All processes have the same work, and one folder for it."""
+    if group.size == 1:
+        return
+    token = folder / "token"
+    if group.is_first:
+        write_text(token, uuid4().hex)
+    names = group.gather(folder.name)
+    if len(set(names)) > 1:
+        raise UserError(
+            "the processes that describe together have different images, networks, parameters,"
+            " code, versions of PyTorch, NumPy or Pillow, or processors: what they would write is"
+            " not the same; make all machines alike, or use one."
+        )
+    seen = group.gather(token.read_text() if token.exists() else "")
+    if len(set(seen)) > 1:
+        raise UserError(
+            f"not all machines see the same {folder}: put the project's folder artifacts on storage"
+            " that they share."
+        )

@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +12,27 @@ import numpy as np
 import typer
 
 from vprlib import command
+from vprlib.approximate import searcher
 from vprlib.artifacts import write_bytes, write_csv
 from vprlib.batches import ImageSource
 from vprlib.codes import CodeSettings, read_code
-from vprlib.descriptors import opened_code
+from vprlib.confidence import Calibration, read_calibration, similarity
+from vprlib.descriptors import failed_rows, opened_code
 from vprlib.gallery import Panel, sheet
 from vprlib.images import ImageSettings
+from vprlib.in_step import check
 from vprlib.index import ImageIndex, build_index, read_index
 from vprlib.outputs import existing
 from vprlib.params import At, StageParams, UserError
+from vprlib.precision import Precision
+from vprlib.rows import Rows
 from vprlib.runtime import RuntimeSettings
-from vprlib.search import Neighbors, Rows, search
+from vprlib.search import Neighbors, SearchParts, collected
 
-HEADER = ("photograph", "rank", "database", "distance", "score", "easting", "northing")
+HEADER = (
+    *("photograph", "rank", "database", "distance", "score", "easting", "northing"),
+    *("confidence", "sure"),  # of the first result; per cent, no, or empty where not calibrated
+)
 
 
 class Switches(StageParams):
@@ -36,6 +44,7 @@ class Switches(StageParams):
 class Params(StageParams):
     images: Annotated[ImageSettings, At("datasets.{dataset}.images")]
     folder: Annotated[str, At("sets.{dataset}.folder")]
+    precision: Annotated[Precision, At("extraction.precision")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
@@ -68,6 +77,19 @@ class Choice:
         return existing(Path(f"artifacts/codes/{self.dataset}/{self.variant}/{self.code}.h5"))
 
     @property
+    def search_index_path(self) -> Path:
+        return Path(f"artifacts/indexes/{self.dataset}/{self.variant}/{self.code}")
+
+    @property
+    def calibration_path(self) -> Path:
+        return Path(f"artifacts/calibration/{self.variant}-{self.code}.json")
+
+    def calibration(self) -> Calibration | None:
+        """What tells a sure answer from another; None where nothing was calibrated."""
+        path = self.calibration_path
+        return read_calibration(path) if path.exists() else None
+
+    @property
     def whitening_path(self) -> Path:
         return existing(Path(f"artifacts/whitening/{self.variant}.h5"))
 
@@ -82,12 +104,13 @@ def choose(dataset: str | None, variant: str | None, code: str | None) -> Choice
 @contextmanager
 def searched(
     choice: Choice, images: int
-) -> Iterator[tuple[Rows, Callable[[np.ndarray], np.ndarray]]]:
-    """The database to search, and what makes of a network's output [Q, D] a query to it."""
+) -> Iterator[tuple[Rows, SearchParts, Callable[[np.ndarray], np.ndarray]]]:
+    """The database, how it is searched, and what makes of a network's output [Q, D] a query."""
     settings = Kept.load(code=choice.code).settings
     full = choice.descriptors_path
     with opened_code(choice.coded_path, "database", full, images) as stored:
-        yield stored, read_code(choice.code, settings, choice.whitening_path).apply
+        code = read_code(choice.code, settings, choice.whitening_path)
+        yield stored, searcher(choice.search_index_path, settings.search), code.apply
 
 
 def photographs(path: Path, workers: int) -> tuple[Path, ImageIndex]:
@@ -107,35 +130,55 @@ def photographs(path: Path, workers: int) -> tuple[Path, ImageIndex]:
 
 
 def find(
-    asked: ImageSource, choice: Choice, images: int, count: int, runtime: RuntimeSettings
+    asked: ImageSource,
+    choice: Choice,
+    images: int,
+    count: int,
+    runtime: RuntimeSettings,
+    precision: Precision,
 ) -> Neighbors:
     """The nearest database images of each photograph; the network is loaded once."""
+    from vprlib.arithmetic import placed
     from vprlib.describe import describe_into
     from vprlib.device import prepare
     from vprlib.model import read_model
 
-    with searched(choice, images) as (database, as_query):
+    with searched(choice, images) as (database, search, as_query):
         device = prepare(runtime)
-        model = read_model(choice.model_path).to(device)
+        model = placed(read_model(choice.model_path), device)
         vectors = np.empty((len(asked.index), model.dim), np.float32)
-        describe_into(vectors, model, asked, np.arange(len(vectors)), device, runtime)
+        rows = np.arange(len(vectors))
+        describe_into(vectors, model, asked, rows, device, runtime, precision=precision)
         queries = as_query(vectors)
         if queries.shape[1] != database.shape[1]:
             raise UserError(
                 f"{choice.model_path} gives {queries.shape[1]} dimensions, but the database was"
                 f" described in {database.shape[1]}: run `dvc repro` so that one network made both."
             )
-        return search(queries, database, count, runtime.memory_bytes, runtime.cores)
+        absent = failed_rows(choice.descriptors_path)
+        budget = runtime.memory_bytes, runtime.cores
+        parts = search(queries, database, count, *budget, absent)
+        return collected((found for _, found in parts), min(count, images))
 
 
-def score(distances: np.ndarray) -> np.ndarray:
-    """Cosine similarity of unit vectors: one where they are equal."""
-    return 1 - distances**2 / 2
+def sureness(
+    found: Neighbors, database: ImageIndex, calibration: Calibration | None
+) -> list[tuple[str, str]]:
+    """Of each photograph its confidence and the precision in per cent that it stands for."""
+    if calibration is None:
+        return [("", "")] * len(found.rows)
+    scores = calibration.scores(found.rows, found.distances, database.positions)
+    return [(f"{s:.6f}", calibration.level(s) or "no") for s in scores.tolist()]
 
 
-def as_rows(asked: ImageIndex, database: ImageIndex, found: Neighbors) -> list[tuple[object, ...]]:
+def as_rows(
+    asked: ImageIndex,
+    database: ImageIndex,
+    found: Neighbors,
+    told: Sequence[tuple[str, str]],
+) -> list[tuple[object, ...]]:
     """A row a database image found; positions are empty where they are unknown."""
-    similar = score(found.distances)
+    similar = similarity(found.distances)
     return [
         (
             asked.names[query],
@@ -144,34 +187,49 @@ def as_rows(asked: ImageIndex, database: ImageIndex, found: Neighbors) -> list[t
             f"{found.distances[query, rank]:.6f}",
             f"{similar[query, rank]:.6f}",
             *("" if np.isnan(value) else float(value) for value in database.positions[row]),
+            *told[query],
         )
         for (query, rank), row in np.ndenumerate(found.rows)
+        if row >= 0
     ]
 
 
 def listing(title: str, database: ImageIndex, found: Neighbors) -> str:
     """What was found for one photograph, as aligned text."""
     lines = [title, "rank  distance  score      easting     northing  image"]
-    for rank, (row, distance) in enumerate(zip(found.rows[0], found.distances[0], strict=True), 1):
+    for rank, (row, distance) in enumerate(found.of(0), 1):
         place = ("-" if np.isnan(value) else f"{value:.2f}" for value in database.positions[row])
         cells = (f"{cell:>11}" for cell in place)
         lines.append(
-            f"{rank:4}  {distance:8.4f}  {score(distance):5.3f}  {'  '.join(cells)}"
+            f"{rank:4}  {distance:8.4f}  {similarity(distance):5.3f}  {'  '.join(cells)}"
             f"  {database.names[row]}"
         )
     return "\n".join(lines)
 
 
+def answer(
+    found: Neighbors, database: ImageIndex, calibration: Calibration | None, choice: Choice
+) -> str:
+    """Whether the first result of one photograph is to be believed."""
+    if calibration is None:
+        return (
+            f"not calibrated: {choice.calibration_path} is missing, so nothing is known of how"
+            " sure this is; `dvc repro` makes it"
+        )
+    scores = calibration.scores(found.rows, found.distances, database.positions)
+    return calibration.verdict(float(scores[0]))
+
+
 def gallery(asked: ImageSource, database: ImageSource, found: Neighbors) -> bytes:
     """The photograph and the images found for it, as they would hang on a wall."""
     panels = []
-    for rank, (row, distance) in enumerate(zip(found.rows[0], found.distances[0], strict=True), 1):
+    for rank, (row, distance) in enumerate(found.of(0), 1):
         position = database.index.positions[row]
         where = (
             "position unknown" if np.isnan(position).any() else "{:.2f}, {:.2f}".format(*position)
         )
         title = f"{rank}   distance {distance:.3f}"
-        notes = (f"score {score(distance):.3f}", where, database.index.names[row])
+        notes = (f"score {similarity(distance):.3f}", where, database.index.names[row])
         panels.append(Panel(database.pixels(row), title, notes))
     return sheet(Panel(asked.pixels(0), "photograph", (asked.index.names[0],)), panels)
 
@@ -188,6 +246,7 @@ def main(
     """Prints the database images most like a photograph, and where they are.
 
     The score is the cosine similarity of the descriptors, 1 − distance² / 2. A folder gives a CSV.
+    Where `calibrate` has run, the last line says whether the first result is to be believed.
     """
     if picture is not None and photo.is_dir():
         raise UserError(f"--picture shows one photograph, but {photo} is a folder: name one in it.")
@@ -196,8 +255,13 @@ def main(
     database = read_index(choice.index_path)
     folder, index = photographs(photo, p.runtime.workers)
     asked = ImageSource(index, folder, p.images)
-    found = find(asked, choice, len(database), count, p.runtime)
-    rows = as_rows(index, database, found)
+    check(choice.descriptors_path, database)
+    calibration = choice.calibration()
+    depth = max(count, calibration.depth) if calibration else count
+    deep = find(asked, choice, len(database), depth, p.runtime, p.precision)
+    found = Neighbors(deep.rows[:, :count], deep.distances[:, :count])
+    told = sureness(deep, database, calibration)
+    rows = as_rows(index, database, found, told)
     if picture is not None:
         as_stored = ImageSettings(resize=None, exif_rotate=p.images.exif_rotate)
         shown = ImageSource(index, folder, as_stored)
@@ -208,6 +272,7 @@ def main(
     if not photo.is_dir():
         of = f"{len(database)} images of {choice.dataset} ({choice.variant}, {choice.code})"
         typer.echo(listing(f"{photo}: the nearest of {of}", database, found))
+        typer.echo(answer(deep, database, calibration, choice))
     elif out is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows([HEADER, *rows])
 

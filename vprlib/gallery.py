@@ -12,6 +12,7 @@ TILE = (300, 225)  # pixels of a result
 ASKED = (400, 300)  # of the photograph
 GAP, LINE = 26, 22
 PAPER, INK, PALE, ACCENT = "#fbfaf7", "#22252b", "#80858f", "#c2452d"
+GOOD = "#2f7d4f"  # the title of a right answer
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Panel:
     pixels: np.ndarray  # uint8 [H, W, 3]
     title: str
     notes: Sequence[str]
+    colour: str = INK  # of the title, in rows
 
 
 def sheet(asked: Panel, found: Sequence[Panel]) -> bytes:
@@ -36,6 +38,24 @@ def sheet(asked: Panel, found: Sequence[Panel]) -> bytes:
     for place, panel in enumerate(found):
         at = (left + place % A_ROW * across, GAP + place // A_ROW * down)
         _draw(page, panel, at, TILE, INK)
+    return _png(page)
+
+
+def rows_of(rows: Sequence[Sequence[Panel]], title: str) -> bytes:
+    """Panels of one size in rows below a title, as PNG; a title alone where there are no rows."""
+    columns = max((len(row) for row in rows), default=2)
+    top = 2 * GAP + LINE
+    down = TILE[1] + GAP + max((_caption(panel) for row in rows for panel in row), default=0)
+    page = Image.new("RGB", (GAP + columns * (TILE[0] + GAP), top + len(rows) * down), PAPER)
+    ImageDraw.Draw(page).text((GAP, GAP), title, INK, ImageFont.load_default(20))
+    for number, row in enumerate(rows):
+        for place, panel in enumerate(row):
+            at = (GAP + place * (TILE[0] + GAP), top + number * down)
+            _draw(page, panel, at, TILE, panel.colour)
+    return _png(page)
+
+
+def _png(page: Image.Image) -> bytes:
     buffer = io.BytesIO()
     page.save(buffer, format="PNG")
     return buffer.getvalue()

@@ -1,9 +1,8 @@
 """A network in two halves: layers that stay as they are, and those that learn."""
 
 import copy
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -54,11 +53,8 @@ class Halves:
         self.frozen = nn.Sequential(model.normalise, before).eval() if len(before) else None
         self.learning = _Learning(after, model) if len(before) else model
         self.device = model.normalise.mean.device
+        self.arithmetic = Arithmetic(self.device, precision)  # how it is to compute
         self._shapes: dict[tuple[int, int], tuple[int, ...]] = {}
-
-    def arithmetic(self) -> Arithmetic:
-        """How it is to compute; a fresh one after weights have changed."""
-        return Arithmetic(self.device, self.precision)
 
     def describe(self, images: Sequence[Loaded]) -> Tensor:
         """Descriptors [B, dim] of images that may differ in size, in their order."""
@@ -109,7 +105,7 @@ class Halves:
         if self.stored == "bfloat16":
             return maps.bfloat16().contiguous().view(torch.uint16)
         maps = maps.to(getattr(torch, self.stored))
-        if not torch.isfinite(maps).all():
+        if self.stored == "float16" and not torch.isfinite(maps).all():
             raise UserError(
                 "a feature before train.first_layer is beyond what float16 holds: set"
                 " train.stored to bfloat16 or float32."
@@ -176,13 +172,13 @@ def _wish(source: ImageSource, halves: Halves, sizes: np.ndarray) -> Wish:
         return Wish(f"{len(sizes)} decoded images of {index.set_name}", key, shapes, np.dtype("u1"))
     shapes = np.array([halves.map_shape(*size) for size in sizes.tolist()], int).reshape(-1, 3)
     frozen = halves.frozen[1]
-    architecture = json.loads(json.dumps(asdict(halves.model.architecture), default=str))
+    a = halves.model.architecture
     key = digest(
         "maps",
         *images,
         *code,
         [name for name, _ in frozen.named_children()],
-        {name: architecture[name] for name in ("backbone", "cut", "mean", "std")},
+        [a.backbone, a.cut, a.mean, a.std],
         fingerprint(frozen),
         *(values.cpu().numpy() for values in statistics(frozen).values()),
         [halves.precision, halves.stored, halves.device.type],

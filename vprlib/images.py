@@ -70,6 +70,21 @@ def target_size(
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
+def check(content: bytes, expected: Opened) -> None:
+    """Raises ValueError where these are not the bytes that were looked at before."""
+    if expected.digest < 0:
+        raise ValueError("could not be read when the set was parsed")
+    if not content:
+        raise ValueError("is empty (zero bytes)")
+    if digest_of(content) != expected.digest:
+        raise ValueError(f"has other content ({len(content)} bytes, {expected.byte_size} then)")
+
+
+def problem_of(error: Exception) -> str:
+    """What is wrong with an image that could not be read, to follow its name."""
+    return "is missing" if isinstance(error, FileNotFoundError) else str(error)
+
+
 def crop_of(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
     """The box in whole pixels inside the image, at least one wide and high."""
     left, top, right, bottom = (round(edge) for edge in box)
@@ -80,12 +95,13 @@ def crop_of(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
 def decode(path: Path, expected: Opened, settings: ImageSettings) -> np.ndarray:
     """RGB pixels, uint8 [H, W, 3], of the very file that was looked at before."""
     content = path.read_bytes()
+    if expected.digest < 0:
+        check(content, expected)
     with _open(content) as image:
         if image.size != (expected.width, expected.height):
             now = f"{image.size[0]}×{image.size[1]}"
             raise ValueError(f"is {now}, but was {expected.width}×{expected.height}")
-        if digest_of(content) != expected.digest:
-            raise ValueError(f"has other content ({len(content)} bytes, {expected.byte_size} then)")
+        check(content, expected)
         _load(image)
         rgb = _as_rgb(ImageOps.exif_transpose(image) if settings.exif_rotate else image)
     if expected.box is not None:

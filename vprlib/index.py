@@ -9,8 +9,9 @@ import h5py
 import numpy as np
 
 from vprlib.artifacts import write_hdf5
+from vprlib.extraction_settings import Unreadable
 from vprlib.geo import Pairs
-from vprlib.images import Opened, inspect
+from vprlib.images import Opened, digest_of, inspect, problem_of
 from vprlib.params import UserError
 from vprlib.progress import progress
 from vprlib.truth import Listed, Near, Truth
@@ -31,11 +32,16 @@ class ImageIndex:
     widths: np.ndarray  # as stored
     heights: np.ndarray
     is_rotated: np.ndarray  # EXIF says that width and height are to be swapped
-    digests: np.ndarray  # of the bytes, so that changed content changes the index
+    digests: np.ndarray  # of the bytes; negative where the image could not be read
     extra: Mapping[str, np.ndarray]  # 'time', 'heading', 'light', 'box' where known
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def unread(self) -> np.ndarray:
+        """Rows of images that could not be read, and are in the index all the same."""
+        return np.flatnonzero(self.digests < 0)
 
     def take(self, rows: np.ndarray) -> "ImageIndex":
         """These images alone, in this order."""
@@ -66,15 +72,22 @@ def build_index(
     folder: Path,
     extra: Mapping[str, np.ndarray],
     workers: int,
+    unreadable: Unreadable = "stop",
 ) -> ImageIndex:
-    """Opens every image, all of which are there; a sentence says which cannot be used."""
-    opened, damaged = _inspect_all(folder, names, workers)
-    if damaged:
+    """Opens every image; what cannot be used is a sentence, or else `unread` in the index."""
+    looked = _inspect_all(folder, names, workers)
+    damaged = [f"{n} {o}" for n, o in zip(names, looked, strict=True) if isinstance(o, str)]
+    whole = [found for found in looked if isinstance(found, Opened)]
+    if damaged and (unreadable == "stop" or not whole):
         raise UserError(
             f"{len(damaged)} of {len(names)} images below {folder} cannot be used:"
             f" {'; '.join(damaged[:3])}{'; …' if len(damaged) > 3 else ''};"
             " replace them and run again."
         )
+    opened = [
+        _in_place_of(name, whole[0]) if isinstance(found, str) else found
+        for name, found in zip(names, looked, strict=True)
+    ]
     return ImageIndex(
         set_name,
         list(names),
@@ -88,18 +101,22 @@ def build_index(
     )
 
 
-def _inspect_all(
-    folder: Path, names: Sequence[str], workers: int
-) -> tuple[list[Opened], list[str]]:
+def _inspect_all(folder: Path, names: Sequence[str], workers: int) -> list[Opened | str]:
+    """What each image is, or what is wrong with it."""
+
     def look(name: str) -> Opened | str:
         try:
             return inspect(folder / name)
         except (OSError, ValueError) as error:
-            return f"{name} {error}"
+            return problem_of(error)
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        found = list(progress(pool.map(look, names), len(names), "checking images"))
-    return [f for f in found if isinstance(f, Opened)], [f for f in found if isinstance(f, str)]
+        return list(progress(pool.map(look, names), len(names), "checking images"))
+
+
+def _in_place_of(name: str, other: Opened) -> Opened:
+    """Of an image that cannot be read: the size of another, and a digest that no content has."""
+    return Opened(0, other.width, other.height, other.is_rotated, -1 - digest_of(name.encode()))
 
 
 def write_index(

@@ -164,4 +164,4 @@ def _unmet(runtime: RuntimeSettings, error: Exception) -> str:
 
 
 def _host_ended(runtime: RuntimeSettings) -> str:
-    return f"the training at {runtime.rendezvous} has ended: see what it said there, and {GO_ON}"
+    return f"the work at {runtime.rendezvous} has ended: see what it said there, and {GO_ON}"

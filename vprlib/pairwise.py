@@ -1,10 +1,10 @@
 """Squared distances of all pairs as matrix products, reading the database block by block."""
 
-import mmap
-
 import numpy as np
 import torch
 from torch import Tensor
+
+from vprlib.rows import forget
 
 STRETCH = 2**18  # numbers squared at once
 
@@ -31,14 +31,6 @@ def squared_distances(
         found[:, start : start + size] = block.cpu().numpy()
         forget(database)
     return found
-
-
-def forget(array: np.ndarray) -> None:
-    """Lets go of the pages of a mapped file: they stay in the system's cache, and count there."""
-    mapped = getattr(array, "_mmap", None)
-    # what was written to a copy on write would be lost; not every system takes the advice
-    if mapped is not None and array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
-        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _read(database: np.ndarray, rows: np.ndarray) -> Tensor:

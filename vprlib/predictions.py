@@ -42,17 +42,21 @@ class Predictions:
 
 def read_predictions(path: Path, index_dir: Path) -> Predictions:
     """The predictions and both sides of the set that they were made on."""
-    sides = {name: index_dir / f"{name}.h5" for name in ("queries", "db")}
-    for needed in (path, *sides.values()):
+    return as_predictions(path, index_dir / "queries.h5", index_dir / "db.h5")
+
+
+def as_predictions(path: Path, queries_index: Path, db_index: Path) -> Predictions:
+    """As `read_predictions`, from the three files."""
+    for needed in (path, queries_index, db_index):
         existing(needed)
-    queries, database = (read_index(side) for side in sides.values())
+    queries, database = read_index(queries_index), read_index(db_index)
     with h5py.File(path) as file:
         rows, distances, right = (file[name][:] for name in ("indices", "distances", "hits"))
     if len(rows) != len(queries) or rows.max(initial=-1) >= len(database):
         raise UserError(
             f"{path} has {len(rows)} queries and database rows up to {rows.max(initial=-1)}, but"
-            f" {index_dir} holds {len(queries)} queries and {len(database)} database images:"
-            " run `dvc repro` so that both are of the same set."
+            f" {queries_index.parent} holds {len(queries)} queries and {len(database)} database"
+            " images: run `dvc repro` so that both are of the same set."
         )
     return Predictions(rows, distances, right, queries, database)
 

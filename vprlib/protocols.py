@@ -9,8 +9,9 @@ from vprlib.geo import Pairs
 from vprlib.index import ImageIndex
 from vprlib.params import UserError
 from vprlib.recall import Protocol, RecallSettings, Result, evaluate, is_right, named, recall_at
+from vprlib.rows import Rows
 from vprlib.runtime import RuntimeSettings
-from vprlib.search import Neighbors, Rows, search_parts
+from vprlib.search import Neighbors, SearchParts, search_parts
 from vprlib.truth import Near, Truth
 
 TILES = 12  # consecutive database images of Tokyo 24/7 are one panorama
@@ -59,6 +60,22 @@ class AnotherTime:
     @property
     def radius_m(self) -> float:
         return self.near.radius_m
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Rows of images that could not be read: such a query finds nothing, and nobody the others."""
+
+    queries: np.ndarray
+    database: np.ndarray
+
+    def counts(self) -> dict[str, int]:
+        """For metrics; nothing where all were read."""
+        counts = {"queries_left_out": len(self.queries), "database_left_out": len(self.database)}
+        return counts if any(counts.values()) else {}
+
+
+NONE_LEFT_OUT = LeftOut(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)
@@ -120,14 +137,26 @@ def rank(
     truth: Truth,
     columns: int,
     runtime: RuntimeSettings,
+    left_out: LeftOut = NONE_LEFT_OUT,
+    search: SearchParts = search_parts,
 ) -> Ranking:
-    """Searches, takes out what the protocol does not count, and keeps the first `columns`."""
+    """Searches, takes out what the protocol does not count, and keeps the first `columns`.
+
+    What was left out is never retrieved; `search` may be approximate.
+    """
+    if protocol == "ranked" and search is not search_parts:
+        raise UserError(
+            "protocol ranked judges the whole database in order, but an approximate index gives"
+            " the nearest alone: take a code without an index."
+        )
     columns = min(columns, database.shape[0] // (TILES if protocol == "tokyo247" else 1))
     count = depth(protocol, columns, truth)
     kept, precisions = [], []
-    for part, found in search_parts(queries, database, count, runtime.memory_bytes, runtime.cores):
+    budget = runtime.memory_bytes, runtime.cores
+    for part, found in search(queries, database, count, *budget, left_out.database):
         here = truth.take(part)
-        allowed = ~here.is_doubtful(found.rows)
+        allowed = (found.rows >= 0) & ~here.is_doubtful(np.maximum(found.rows, 0))
+        allowed[np.isin(np.arange(part.start, part.stop), left_out.queries)] = False
         if protocol == "tokyo247":
             allowed &= is_first(found.rows // TILES)
         if protocol == "ranked":
@@ -153,7 +182,10 @@ def is_first(labels: np.ndarray) -> np.ndarray:
 
 
 def first(found: Neighbors, allowed: np.ndarray, columns: int) -> Neighbors:
-    """The first `columns` of those allowed [Q, K], in their order."""
+    """The first `columns` of those allowed [Q, K], in their order; -1 where there are fewer."""
+    missing = ((0, 0), (0, max(0, columns - found.rows.shape[1])))
+    found = Neighbors(np.pad(found.rows, missing), np.pad(found.distances, missing))
+    allowed = np.pad(allowed, missing)
     order = np.argsort(~allowed, axis=1, kind="stable")[:, :columns]
     is_left = np.take_along_axis(allowed, order, axis=1)
     return Neighbors(
@@ -175,15 +207,23 @@ def average_precision(right: np.ndarray, positives: np.ndarray) -> np.ndarray:
     return height / np.maximum(positives, 1)
 
 
-def measure(protocol: Protocol, ranking: Ranking, truth: Truth, settings: RecallSettings) -> Result:
+def measure(
+    protocol: Protocol,
+    ranking: Ranking,
+    truth: Truth,
+    settings: RecallSettings,
+    left_out: LeftOut = NONE_LEFT_OUT,
+) -> Result:
     """Recall, with the protocol's name, and what it has besides: mAP, or recall by light."""
     result = evaluate(ranking.rows, truth, settings)
     radius = {} if truth.radius_m is None else {"radius_m": truth.radius_m}
-    metrics = {**result.metrics, **radius, "protocol": protocol}
+    metrics = {**result.metrics, **radius, "protocol": protocol, **left_out.counts()}
     if ranking.precisions is not None:
         metrics["map"] = float(ranking.precisions[result.counted].mean())
+    parts = {}
     if protocol == "tokyo247":
         for start, light in enumerate(LIGHTS):
-            part = result.right[start :: len(LIGHTS)][result.counted[start :: len(LIGHTS)]]
-            metrics[light] = named(recall_at(part, settings.ns))
-    return replace(result, metrics=metrics)
+            is_of_it = np.arange(len(result.counted)) % len(LIGHTS) == start
+            parts[light] = result.counted & is_of_it
+            metrics[light] = named(recall_at(result.right[parts[light]], settings.ns))
+    return replace(result, metrics=metrics, parts=parts)

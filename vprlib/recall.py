@@ -1,8 +1,8 @@
 """Recall@N: how often one of the N nearest images shows the place of the query."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import numpy as np
@@ -20,6 +20,10 @@ RadiusOrOwn = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None  # null:
 NEAR_CHANCE = 1.5  # times the blind guess: hardly a result
 KEPT = 20  # predictions hold at least so many, as a submission wants them
 LONGEST_RANGE = 1000
+LEFT_OUT = {
+    "queries_left_out": "queries could not be read and count as wrong",
+    "database_left_out": "database images could not be read and are never found",
+}
 _RANGE = re.compile(r"\s*(\d+)\s*:\s*(?:(\d+)\s*:\s*)?(\d+)\s*")
 
 
@@ -74,23 +78,34 @@ class Result:
     counted: np.ndarray  # [Q] whether the query is in the denominator
     metrics: dict[str, object]  # a mapping inside holds the recalls of a part of the queries
     curve: list[tuple[int, float]]  # N and recall@N
+    ends: Sequence[tuple[float, float]] = ()  # of the interval of each recall in the curve
+    parts: Mapping[str, np.ndarray] = field(default_factory=dict)  # name → [Q] counted in it
 
     def sentence(self) -> str:
         m = self.metrics
-        recalls = "".join(f"  recall@{n} {value:.3f}" for n, value in self.curve)
+        ends = [f" [{low:.3f}, {high:.3f}]" for low, high in self.ends] or [""] * len(self.curve)
+        recalls = "".join(
+            f"  recall@{n} {value:.3f}{between}"
+            for (n, value), between in zip(self.curve, ends, strict=True)
+        )
         precision = f"  map {m['map']:.3f}" if "map" in m else ""
         parts = "".join(
-            f"  {name} {'/'.join(f'{value:.3f}' for value in part.values())}"
+            f"  {name} {'/'.join(f'{part[recall]:.3f}' for recall in named(dict(self.curve)))}"
             for name, part in m.items()
             if isinstance(part, dict)
         )
-        chance = m["chance_recall@1"]
-        hardly_better = recall_at(self.right, [1])[1] <= NEAR_CHANCE * chance
-        doubt = "; hardly better: are names and features in step?" if hardly_better else ""
-        return (
-            f"{m['queries']} queries ({m['queries_without_positive']} without a positive)"
-            f"{recalls}{precision}{parts}  chance {chance:.3f}{doubt}"
+        left_out = "".join(
+            f"; {m[name]} {words}" for name, words in LEFT_OUT.items() if m.get(name)
         )
+        places = f" at {m['locations']} locations" if "locations" in m else ""
+        return (
+            f"{m['queries']} queries{places} ({m['queries_without_positive']} without a positive)"
+            f"{recalls}{precision}{parts}  chance {m['chance_recall@1']:.3f}{left_out}"
+        )
+
+    @property
+    def is_near_chance(self) -> bool:
+        return recall_at(self.right, [1])[1] <= NEAR_CHANCE * self.metrics["chance_recall@1"]
 
 
 def evaluate(neighbors: np.ndarray, truth: Truth, settings: RecallSettings) -> Result:

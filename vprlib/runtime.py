@@ -40,8 +40,8 @@ class RuntimeSettings(Section):
     store_gib: float = Field(40.0, ge=0)  # of disk for what training keeps of images; 0: nothing
     store_dir: str | None = None  # where; null: artifacts/.store
     tensorboard: bool = False  # also write training's scalars below artifacts/tensorboard
-    processes: int = Field(1, ge=1)  # of training on this machine; on GPUs one each
-    nodes: int = Field(1, ge=1)  # machines that train together
+    processes: int = Field(1, ge=1)  # that train or describe on this machine; on GPUs one each
+    nodes: int = Field(1, ge=1)  # machines that work together
     # host:port of one of them, needed for several machines
     rendezvous: str | None = Field(None, pattern=r"^\S+:\d+$")
 

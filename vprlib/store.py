@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -101,9 +101,11 @@ class Store:
 
     def _has_room(self, wish: Wish) -> bool:
         """Whether it fits the limit and the disk, once what is not in use has gone."""
-        kept = sorted(entries(self.folder), key=lambda entry: entry.stat().st_mtime)
-        while (reason := self._obstacle(wish, kept)) and kept:
-            _removed(kept.pop(0))
+        reason = self._beyond_limit(wish)
+        if not reason:
+            kept = sorted(entries(self.folder), key=lambda entry: entry.stat().st_mtime)
+            while (reason := self._obstacle(wish)) and kept:
+                _removed(kept.pop(0))
         if reason:
             self.say(
                 f"store: {wish.what} would take {_gib(wish.bytes)}, but {reason}:"
@@ -111,10 +113,12 @@ class Store:
             )
         return not reason
 
-    def _obstacle(self, wish: Wish, kept: Sequence[Path]) -> str:
+    def _beyond_limit(self, wish: Wish) -> str:
+        too_large = wish.bytes > self.limit_bytes
+        return f"runtime.store_gib allows {_gib(self.limit_bytes)}" if too_large else ""
+
+    def _obstacle(self, wish: Wish) -> str:
         used = sum(size_of(entry) for entry in entries(self.folder))
-        if wish.bytes > self.limit_bytes:
-            return f"runtime.store_gib allows {_gib(self.limit_bytes)}"
         if used + wish.bytes > self.limit_bytes:
             return f"what is in use takes {_gib(used)} of the {_gib(self.limit_bytes)} allowed"
         self.folder.mkdir(parents=True, exist_ok=True)

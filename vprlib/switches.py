@@ -20,13 +20,14 @@ class SetPlace(Section):
 def check(
     train_on: str,
     eval_on: Sequence[str],
+    calibrate_on: str,
     variants: Sequence[str],
     codes: Sequence[str],
     code_defs: Collection[str],
     sets: Mapping[str, SetPlace],
     variant_defs: Collection[str] = (),
 ) -> None:
-    """Every set that is trained or evaluated on stands in `sets`; every variant and code exists."""
+    """Every set in use stands in `sets`, one that is evaluated calibrates, and names exist."""
     known_variants = (*GIVEN, *variant_defs)
     for name in (f"{train_on}_train", f"{train_on}_val", *eval_on):
         if name not in sets:
@@ -47,6 +48,11 @@ def check(
     for switch, names in (("eval_on", eval_on), ("variants", variants), ("codes", codes)):
         if not names or len(set(names)) < len(names):
             raise UserError(f"{PARAMS_PATH}: {switch} should name at least one, each once.")
+    if calibrate_on not in eval_on:
+        raise UserError(
+            f"{PARAMS_PATH}: calibrate_on is '{calibrate_on}', but should be one of eval_on"
+            f" ({', '.join(eval_on)}): add it there, or name one of these."
+        )
     for name in code_defs:
         if not re.fullmatch(r"\w+", name):
             raise UserError(

@@ -1,6 +1,7 @@
 """Prints recall of every variant, and what training gained: `python -m vprlib.table`."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def _lines(rows: Sequence[Row], names: Sequence[str]) -> list[tuple[list[str], l
     """What a line is of (set, variant, code, protocol), and its figures; the gains come last."""
     lines = []
     for *key, metrics in rows:
-        figures = [f"{100 * metrics[n]:.1f}" if n in metrics else "-" for n in names]
+        figures = [_figure(metrics, n) for n in names]
         lines.append(([*key, _protocol(metrics)], figures))
     for dataset, code, start, trained in _pairs(rows):
         gains = [
@@ -73,6 +74,16 @@ def _lines(rows: Sequence[Row], names: Sequence[str]) -> list[tuple[list[str], l
         ]
         lines.append(([dataset, "gained by training", code, _protocol(trained)], gains))
     return lines
+
+
+def _figure(metrics: Metrics, name: str) -> str:
+    """In per cent, with its interval where there is one."""
+    if name not in metrics:
+        return "-"
+    if f"{name}_low" not in metrics:
+        return f"{100 * metrics[name]:.1f}"
+    low, high = metrics[f"{name}_low"], metrics[f"{name}_high"]
+    return f"{100 * metrics[name]:.1f} ({100 * low:.1f}–{100 * high:.1f})"
 
 
 def _measures(rows: Sequence[Row]) -> list[str]:
@@ -103,7 +114,7 @@ def _pairs(
 
 
 def _is_recall(name: str) -> bool:
-    return name.startswith("recall@")
+    return re.fullmatch(r"recall@\d+", name) is not None
 
 
 def _number(name: str) -> int:

@@ -232,7 +232,7 @@ class Trainer:
         """Gives the sum of the losses of the part's triplets."""
         settings = self.settings
         query, positive, negative = triplet_places(part)
-        with self.halves.arithmetic():
+        with self.halves.arithmetic:
             vectors = self.halves.describe(images)
             loss = triplet_loss(
                 vectors[query],
@@ -263,7 +263,7 @@ class Trainer:
     @torch.no_grad()
     def _describe(self, name: str, source: ImageSource, rows: np.ndarray | None) -> np.ndarray:
         """Descriptors by row, on disk below the scratch folder: a set need not fit into memory."""
-        feed, arithmetic = self.feeds[name], self.halves.arithmetic()
+        feed = self.feeds[name]
         path, shape = self.scratch.folder / f"{name}.f32", (len(source.index), self.model.dim)
         if self.group.is_first:
             scratch_array(path, shape)
@@ -276,7 +276,7 @@ class Trainer:
         label = f"epoch {self.state.epoch}: describing {name}"
         with closing(load_ahead(wanted, self.runtime.workers, ahead)) as loaded:
             for batch in progress(batches, len(batches), label, "batch"):
-                with arithmetic:
+                with self.halves.arithmetic:
                     target[batch] = self.halves.describe(next(loaded)).cpu().numpy()
         forget(target)
         if self.group.size == 1:

@@ -52,7 +52,7 @@ def _on_one_line(entry: object) -> str:
 def main(
     name: str = typer.Argument(help="one of the entries below `ready` in params.yaml"),
 ) -> None:
-    """Sets train_on, eval_on, variants and sets, and says which link is still to be made."""
+    """Sets the switches on top, and says which link is still to be made."""
     params = read_params_file(PARAMS_PATH)
     switches = ready_switches(params, name)
     text = with_switches(PARAMS_PATH.read_text(encoding="utf-8"), switches)

@@ -1,0 +1,37 @@
+"""Looks at every image of a set once, so that its copies in other sets can be told."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vprlib import command
+from vprlib.extraction_settings import Unreadable
+from vprlib.index import read_index
+from vprlib.params import At, StageParams
+from vprlib.prints import prints_of, write_prints
+from vprlib.runtime import RuntimeSettings
+
+
+class Params(StageParams):
+    unreadable: Annotated[Unreadable, At("extraction.unreadable")]
+    runtime: Annotated[RuntimeSettings, At("runtime")]
+
+
+def main(
+    dataset: str = typer.Option(),
+    db: Path = typer.Option(),
+    queries: Path = typer.Option(),
+    images: Path = typer.Option(),
+    out: Path = typer.Option(),
+) -> None:
+    p = Params.load()
+    sides = [prints_of(read_index(side), images, p.runtime, p.unreadable) for side in (db, queries)]
+    write_prints(out, *sides)
+    plain = sum(int(side.looks.is_plain.sum()) for side in sides)
+    count = sum(len(side) for side in sides)
+    typer.echo(f"{dataset}: looked at {count} images, {plain} of one colour all over or left out")
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,19 @@
+"""How the images of a set are described, and in what numbers that is kept."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vprlib.precision import Precision
+
+Stored = Literal["float32", "float16"]
+# stop: say which images cannot be read; leave_out: describe the others, and keep which were not
+Unreadable = Literal["stop", "leave_out"]
+
+
+@dataclass(frozen=True)
+class ExtractionSettings:
+    """The `extraction` section of params.yaml, as the stages read it."""
+
+    precision: Precision = "float32"  # of convolutions
+    stored: Stored = "float32"
+    unreadable: Unreadable = "stop"

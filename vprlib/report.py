@@ -1,0 +1,113 @@
+"""What `compare` found, as text for one screen."""
+
+from collections.abc import Mapping, Sequence
+
+Answer = Mapping[str, object]
+SHOWN = 6  # parameters that differ
+
+
+def pairs_screen(answer: Answer, with_names: bool) -> str:
+    """Recall of each run, and each of the others against the first."""
+    runs = answer["runs"]
+    letters = [chr(ord("A") + at) if at < 26 else str(at) for at in range(len(runs))]
+    rows = [
+        ["", *(name for name in runs[0] if name != "name")],
+        *(
+            [f"{letter}  {run['name']}", *(_share(v) for k, v in run.items() if k != "name")]
+            for letter, run in zip(letters, runs, strict=True)
+        ),
+    ]
+    lines = [_title(answer), "", *_aligned(rows)]
+    for letter, pair in zip(letters[1:], answer["pairs"], strict=True):
+        lines += ["", *_pair(letter, pair)]
+        if with_names:
+            lines += [f"  {kind} {q['name']}" for kind in ("gained", "lost") for q in pair[kind]]
+    return "\n".join(lines)
+
+
+def seeds_screen(answer: Answer) -> str:
+    """Mean, spread and both intervals of each recall."""
+    rows = [["", "mean", "spread", "of other seeds", "of other places", *answer["runs"]]]
+    for name, found in answer["recalls"].items():
+        rows.append(
+            [
+                name,
+                _percent(found["mean"]),
+                f"{100 * found['spread']:.2f}",
+                _ends(found["seeds_low"], found["seeds_high"]),
+                _ends(found["places_low"], found["places_high"]),
+                *map(_percent, found["values"]),
+            ]
+        )
+    seeds = [f"{place}: {', '.join(map(str, v))}" for place, v in answer["seeds"].items()]
+    return "\n".join([_title(answer), *seeds, "", *_aligned(rows)])
+
+
+def _title(answer: Answer) -> str:
+    radius = "" if answer["radius_m"] is None else f", {answer['radius_m']:g} m"
+    is_part = answer["denominator"] != "all"
+    counted = f", {answer['counted']} of them answerable," if is_part else ""
+    return (
+        f"{answer['set']}, {answer['protocol']}{radius}: {answer['queries']} queries{counted} at"
+        f" {answer['locations']} locations, {100 * answer['interval_level']:g} % intervals"
+    )
+
+
+def _pair(letter: str, pair: Answer) -> list[str]:
+    differences = pair["differences"]
+    rows = [
+        ["", f"{letter} − A", "interval", "p", "gained", "lost", "both right", "both wrong"],
+        *(
+            [
+                name,
+                f"{100 * d['value']:+.1f}",
+                f"[{100 * d['low']:+.1f}, {100 * d['high']:+.1f}]",
+                f"{d['p']:.4f}",
+                *(str(d[kind]) for kind in ("gained", "lost", "both_right", "both_wrong")),
+            ]
+            for name, d in differences.items()
+        ),
+    ]
+    notes = [_ranks(pair["ranks"])]
+    if pair["same_predictions"]:
+        notes.append("every query has the same results in the same order")
+    if pair["database"] is not None:
+        notes.append(f"the databases differ: {pair['database']}")
+    changed = [f"{key} {old} → {new}" for key, (old, new) in pair["params"].items()]
+    more = [f"and {len(changed) - SHOWN} more"] if len(changed) > SHOWN else []
+    if changed:
+        notes.append(f"params.yaml: {'; '.join([*changed[:SHOWN], *more])}")
+    return [*_aligned(rows), *notes]
+
+
+def _ranks(ranks: Answer) -> str:
+    median = "" if ranks["median"] is None else f"; median change {ranks['median']:+g}"
+    return (
+        f"first right image among {ranks['kept']}: nearer for {ranks['up']} queries"
+        f" ({ranks['found']} had none), farther for {ranks['down']} ({ranks['lost']} have none"
+        f" now), as before for {ranks['same']}{median}"
+    )
+
+
+def _share(found: Answer) -> str:
+    return f"{_percent(found['value'])} {_ends(found['low'], found['high'])}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _ends(low: float, high: float) -> str:
+    return f"[{_percent(low)}, {_percent(high)}]"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if at else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
