@@ -7,7 +7,7 @@ import typer
 
 from vprlib import command, fitting
 from vprlib.artifacts import write_text
-from vprlib.codes import CodeSettings, check_dimensions
+from vprlib.codes import CodeSettings, check_codes
 from vprlib.fitting import Count
 from vprlib.params import At, StageParams
 from vprlib.switches import SetPlace, check, check_specifications
@@ -29,7 +29,7 @@ def main(
 ) -> None:
     p = Params.load()
     check(p.train_on, p.eval_on, p.variants, p.codes, p.code_defs, p.sets)
-    check_dimensions(p.codes, p.code_defs, p.dimensions, p.descriptors)
+    check_codes(p.codes, p.code_defs, p.dimensions, p.descriptors)
     check_specifications(p.sets, raw)
     # never other words than these: nothing goes stale by this stage but at the first fitted code
     write_text(codes_out, fitting.words(any(p.code_defs[name].is_fitted for name in p.codes)))

@@ -93,7 +93,7 @@ def test_every_path_in_the_command_is_a_dependency_or_an_output(stage):
 def test_stages_stand_in_the_order_in_which_data_flows():
     expected = (
         "check_switches make_city parse_mat sample_features kmeans_centroids init_model train"
-        " extract_train fit_whitening extract_db extract_queries encode recall"
+        " extract_train fit_whitening fit_code extract_db extract_queries encode recall"
     )
     assert list(PIPELINE) == expected.split()
 
@@ -138,12 +138,20 @@ def test_only_the_artifacts_module_writes_files():
 
 
 # extract_train loads it only where a code in use is fitted
-WITHOUT_TORCH = (
-    "check_switches make_city parse_mat kmeans_centroids extract_train fit_whitening encode recall"
-)
+WITHOUT_TORCH = [
+    "check_switches",
+    "make_city",
+    "parse_mat",
+    "kmeans_centroids",
+    "extract_train",
+    "fit_whitening",
+    "fit_code",
+    "encode",
+    "recall",
+]
 
 
-@pytest.mark.parametrize("stage", WITHOUT_TORCH.split())
+@pytest.mark.parametrize("stage", WITHOUT_TORCH)
 def test_stages_without_a_network_do_not_load_torch(stage):
     import subprocess
     import sys

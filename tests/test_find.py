@@ -25,7 +25,12 @@ VECTORS = {side: Path(f"artifacts/descriptors/toy_val/trained/{side}.h5") for si
 QUERIES = Path("data/raw/toy/queries_real")
 
 
-CODES = {"full": {"whiten": None}, "w4": {"whiten": 4}}
+CODES = {
+    "full": {"whiten": None},
+    "w4": {"whiten": 4},
+    "w8_int8": {"whiten": 8, "precision": "int8"},
+    "w8_binary": {"whiten": 8, "precision": "binary", "query": "coded"},
+}
 WHITENING = Path("artifacts/whitening/trained.h5")
 
 
@@ -41,7 +46,9 @@ def evaluate(code):
     """Encodes and searches the toy set by one code."""
     coded = Path(f"artifacts/codes/toy_val/trained/{code}.h5")
     sides = {side: VECTORS[side] for side in ("db", "queries")}
-    stage("encode", code=code, whitening=WHITENING, out=coded, **sides)
+    coder = Path(f"artifacts/coders/trained/{code}.h5")
+    stage("fit_code", code=code, sample=Path("fit_on.h5"), whitening=WHITENING, out=coder)
+    stage("encode", code=code, coder=coder, out=coded, **sides)
     stage(
         "recall",
         dataset="toy_val",

@@ -27,6 +27,11 @@ def encoded(dataset, *variants, code="full"):
     return own | evaluated(dataset, *variants, code=code)
 
 
+def fitted(*variants, code="full"):
+    """What is learnt for a code, once for all sets."""
+    return {f"fit_code@{v}-{code}" for v in variants}
+
+
 def below(*variants):
     """What another network brings about, where no code in use is fitted."""
     sampled = {f"extract_train@{v}" for v in variants}  # says that there is nothing to do
@@ -128,20 +133,28 @@ def test_another_variant_runs_its_own_stages(tmp_path):
     assert "train" not in project.repro("recall")  # the untrained network needs no training
     project.repro()
     project.write(tree | {"variants": list(BOTH)})
-    own = below("trained") | {"fit_whitening@trained"}
+    own = below("trained") | {"fit_whitening@trained"} | fitted("trained")
     assert project.repro() == own | {"check_switches"}
 
 
 def test_another_code_runs_its_own_stages_and_reads_no_image(project):
     tree = tiny.params() | {"codes": ["full", "w4"]}
-    tree["code_defs"] |= {"w4": {"whiten": 4}, "w8": {"whiten": 8}}
+    tree["code_defs"] |= {
+        "w4": {"whiten": 4},
+        "w8": {"whiten": 8},
+        "w8_int8": {"whiten": 8, "precision": "int8"},
+        "w8_binary": {"whiten": 8, "precision": "binary", "query": "coded"},
+    }
     project.write(tree)
-    fitted = {f"{stage}@{v}" for stage in ("extract_train", "fit_whitening") for v in BOTH}
-    marked = {f"encode@city_test-{v}-full" for v in BOTH}  # a marker, written again
-    own = encoded("city_test", *BOTH, code="w4")
-    assert project.repro() == own | marked | fitted | {"check_switches"}
-    project.write(tree | {"codes": ["full", "w4", "w8"]})
-    assert project.repro() == encoded("city_test", *BOTH, code="w8") | {"check_switches"}
+    first = {f"{stage}@{v}" for stage in ("extract_train", "fit_whitening") for v in BOTH}
+    marked = fitted(*BOTH)  # a marker, written again
+    own = encoded("city_test", *BOTH, code="w4") | fitted(*BOTH, code="w4")
+    assert project.repro() == own | marked | first | {"check_switches"}
+    for code in ("w8", "w8_int8", "w8_binary"):
+        tree["codes"] = [*tree["codes"], code]
+        project.write(tree)
+        own = encoded("city_test", *BOTH, code=code) | fitted(*BOTH, code=code)
+        assert project.repro() == own | {"check_switches"}
 
 
 def test_other_light_describes_the_queries_again_and_not_the_database(project):

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 import h5py
+import numpy as np
 
 from vprlib.params import UserError
+from vprlib.quantisers import Coded, Quantiser
 
 Side = Literal["database", "queries"]
 
@@ -19,17 +21,35 @@ def opened(path: Path, expected: int) -> Iterator[h5py.Dataset]:
         yield _checked(file["descriptors"], path, expected)
 
 
+def create_code(file: h5py.File, side: Side, count: int, quantiser: Quantiser) -> h5py.Dataset:
+    """An empty data set for so many codes, which says how it is to be read."""
+    empty = quantiser.encode(np.zeros((1, quantiser.dim), np.float32))
+    codes = file.create_dataset(side, (count, empty.shape[1]), dtype=empty.dtype)
+    codes.attrs["dim"] = quantiser.dim
+    codes.attrs["precision"] = quantiser.precision
+    for name, values in quantiser.learnt.items():
+        file.create_dataset(f"learnt/{side}/{name}", data=values)
+    return codes
+
+
 @contextmanager
 def opened_code(
     code_path: Path, side: Side, full_path: Path, expected: int
-) -> Iterator[h5py.Dataset]:
-    """What a code keeps of one side [N, d]; a code that keeps all has no copy of `full_path`."""
+) -> Iterator[h5py.Dataset | Coded]:
+    """What a code keeps of one side, as vectors [N, d]; one that keeps all has no copy."""
     with h5py.File(code_path) as file:
         if side in file:
-            yield _checked(file[side], code_path, expected)
+            codes = _checked(file[side], code_path, expected)
+            yield codes if codes.dtype.kind == "f" else Coded(codes, _quantiser(file, side))
         else:
             with opened(full_path, expected) as full:
                 yield full
+
+
+def _quantiser(file: h5py.File, side: Side) -> Quantiser:
+    attributes = file[side].attrs
+    learnt = {name: data[...] for name, data in file.get(f"learnt/{side}", {}).items()}
+    return Quantiser(str(attributes["precision"]), int(attributes["dim"]), learnt)
 
 
 def _checked(found: h5py.Dataset, path: Path, expected: int) -> h5py.Dataset:

@@ -14,15 +14,17 @@ import typer
 from vprlib import command
 from vprlib.artifacts import write_bytes, write_csv
 from vprlib.batches import ImageSource
-from vprlib.codes import CodeSettings, read_code
+from vprlib.coded_search import search
+from vprlib.codes import read_code
 from vprlib.descriptors import opened_code
 from vprlib.gallery import Panel, sheet
 from vprlib.images import ImageSettings
 from vprlib.index import ImageIndex, build_index, read_index
 from vprlib.outputs import existing
 from vprlib.params import At, StageParams, UserError
+from vprlib.quantisers import Coded
 from vprlib.runtime import RuntimeSettings
-from vprlib.search import Neighbors, Rows, search
+from vprlib.search import Neighbors, Rows
 
 HEADER = ("photograph", "rank", "database", "distance", "score", "easting", "northing")
 
@@ -37,10 +39,6 @@ class Params(StageParams):
     images: Annotated[ImageSettings, At("datasets.{dataset}.images")]
     folder: Annotated[str, At("sets.{dataset}.folder")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
-
-
-class Kept(StageParams):
-    settings: Annotated[CodeSettings, At("code_defs.{code}")]
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,8 @@ class Choice:
         return existing(Path(f"artifacts/codes/{self.dataset}/{self.variant}/{self.code}.h5"))
 
     @property
-    def whitening_path(self) -> Path:
-        return existing(Path(f"artifacts/whitening/{self.variant}.h5"))
+    def coder_path(self) -> Path:
+        return existing(Path(f"artifacts/coders/{self.variant}/{self.code}.h5"))
 
 
 def choose(dataset: str | None, variant: str | None, code: str | None) -> Choice:
@@ -80,14 +78,16 @@ def choose(dataset: str | None, variant: str | None, code: str | None) -> Choice
 
 
 @contextmanager
-def searched(
-    choice: Choice, images: int
-) -> Iterator[tuple[Rows, Callable[[np.ndarray], np.ndarray]]]:
+def searched(choice: Choice, images: int) -> Iterator[tuple[Rows, Callable[[np.ndarray], Rows]]]:
     """The database to search, and what makes of a network's output [Q, D] a query to it."""
-    settings = Kept.load(code=choice.code).settings
-    full = choice.descriptors_path
+    full, code = choice.descriptors_path, read_code(choice.coder_path)
+
+    def as_query(vectors: np.ndarray) -> Rows:
+        quantiser = code.quantiser("queries", vectors.shape[1])
+        return Coded(quantiser.encode(code.apply(vectors)), quantiser)
+
     with opened_code(choice.coded_path, "database", full, images) as stored:
-        yield stored, read_code(choice.code, settings, choice.whitening_path).apply
+        yield stored, as_query
 
 
 def photographs(path: Path, workers: int) -> tuple[Path, ImageIndex]:

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Self, get_args, get_type_hints
+from typing import Annotated, ClassVar, Self, get_args, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -33,6 +33,8 @@ class Section(BaseModel):
     """One mapping of params.yaml; unknown keys are refused, and nothing can be changed later."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # what an entry need not name: a stage that depends on the whole of it sees one added
+    MAY_LACK: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
     @classmethod
@@ -133,7 +135,8 @@ def _absent(loaded: object, value: object, place: str) -> Iterator[tuple[str, st
             yield from _absent(section, value[name], f"{place}.{name}")
     for key in type(loaded).model_fields if isinstance(loaded, Section) else ():
         if key not in value:
-            yield place, key
+            if key not in loaded.MAY_LACK:
+                yield place, key
         else:
             yield from _absent(getattr(loaded, key), value[key], f"{place}.{key}")
 
