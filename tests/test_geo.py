@@ -7,7 +7,6 @@ from vprlib.geo import (
     Pairs,
     chance_recall,
     count_within,
-    locations,
     pair_distances,
     pairs_of,
     pairs_within,
@@ -75,22 +74,6 @@ def test_an_empty_side_has_no_pairs(queries: int, database: int) -> None:
     assert count_within(*sides, 5.0).tolist() == [0] * queries
 
 
-def test_locations_do_not_chain_a_street() -> None:
-    street = np.array([[0.0, 0], [0.8, 0], [1.6, 0], [2.4, 0], [0.8, 0.1]])
-    assert locations(street).tolist() == [0, 0, 1, 1, 0]
-
-
-def test_locations_equal_the_loop_over_leaders() -> None:
-    positions = np.random.default_rng(5).uniform(0, 6, (80, 2))
-    leaders, labels = [], []
-    for position in positions:
-        near = [n for n, leader in enumerate(leaders) if np.hypot(*(leader - position)) <= 1.0]
-        if not near:
-            leaders.append(position)
-        labels.append(near[0] if near else len(leaders) - 1)
-    assert locations(positions).tolist() == labels
-
-
 def test_chance_is_the_mean_share_of_right_images() -> None:
     assert chance_recall(np.array([1, 0, 3]), 4) == pytest.approx((0.25 + 0 + 0.75) / 3)
     assert chance_recall(np.zeros(0), 4) == 0.0
@@ -123,13 +106,6 @@ def test_pairs_of_lists_and_their_union_by_hand() -> None:
 def test_no_lists_are_no_pairs() -> None:
     assert pairs_of([]).starts.tolist() == [0]
     assert pairs_of([]).joined(pairs_of([])).rows.tolist() == []
-
-
-def test_unknown_positions_are_locations_of_their_own() -> None:
-    nan = [np.nan, np.nan]
-    found = locations(np.array([nan, [5.0, 5.0], nan, [5.0, 5.5], [9.0, 9.0]]))
-    assert found.tolist() == [0, 1, 2, 1, 3]
-    assert locations(np.array([nan, nan])).tolist() == [0, 1]
 
 
 def ragged(rows: list[list[int]]) -> Pairs:

@@ -8,9 +8,10 @@ import numpy as np
 
 from vprlib.artifacts import write_text
 from vprlib.checks import Findings, look_over, refuse_degrees
-from vprlib.geo import chance_recall, locations, pairs_of
+from vprlib.geo import chance_recall, pairs_of
 from vprlib.index import ImageIndex, build_index
 from vprlib.layout import Layout
+from vprlib.locations import locations
 from vprlib.metadata import read_metadata
 from vprlib.params import UserError
 from vprlib.presence import Presence, find_images
@@ -148,7 +149,7 @@ def _places(specification: Specification) -> dict[str, float | None]:
     return {
         "database_positions": len(np.unique(s.database_positions, axis=0)),
         "query_positions": len(np.unique(s.query_positions, axis=0)),
-        "query_locations_1m": int(locations(s.query_positions).max(initial=-1)) + 1,
+        "query_locations_1m": int(locations(s.query_positions, 1.0).max(initial=-1)) + 1,
         "positive_radius_m": s.positive_radius_m,
         "training_radius_m": s.training_radius_m,
     }

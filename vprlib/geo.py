@@ -1,4 +1,4 @@
-"""Positions on the plane in metres, float64: who is near whom, and how many places there are."""
+"""Positions on the plane in metres, float64: who is near whom."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,29 +88,6 @@ def pairs_within(queries: np.ndarray, database: np.ndarray, radius_m: float) -> 
 def pair_distances(pairs: Pairs, queries: np.ndarray, database: np.ndarray) -> np.ndarray:
     """Metres between the query and the database image of each pair."""
     return np.linalg.norm(queries[pairs.queries()] - database[pairs.rows], axis=1)
-
-
-def locations(positions: np.ndarray, distance_m: float = 1.0) -> np.ndarray:
-    """A label a position by greedy leader clustering: the first leader within the distance.
-
-    Single linkage would chain a whole street into one location; leaders do not. An image whose
-    position is not known (NaN) is a location of its own.
-    """
-    labels = np.full(len(positions), -1, dtype=np.int64)
-    known = np.flatnonzero(np.isfinite(positions).all(axis=1))
-    tree = _tree(positions[known]) if len(known) else None
-    is_known = np.isin(np.arange(len(positions)), known)
-    leaders = 0
-    for row in range(len(positions)):
-        if labels[row] >= 0:
-            continue
-        if is_known[row]:
-            near = known[tree.query_radius(positions[row : row + 1], distance_m)[0]]
-        else:
-            near = np.array([row])
-        labels[near[labels[near] < 0]] = leaders
-        leaders += 1
-    return labels
 
 
 def chance_recall(positives: np.ndarray, database_size: int) -> float:
