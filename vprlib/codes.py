@@ -201,13 +201,19 @@ def _too_many(name: str, wanted: int, path: Path, file: h5py.File) -> str:
     )
 
 
-def read_code(path: Path) -> Code:
-    """The code that `fit_code` wrote."""
+def read_code(path: Path, whitens: bool = True) -> Code:
+    """The code that `fit_code` wrote; without its whitening where that has been done already."""
     with h5py.File(path) as file:
-        arrays = {name: data[...] for name, data in file.items() if name != "quantiser"}
         learnt = {name: data[...] for name, data in file.get("quantiser", {}).items()}
         precision, query = str(file.attrs["precision"]), str(file.attrs["query"])
-    return Code(precision, *_transform(arrays), learnt, query == "coded")
+    transform = _transform(read_arrays(path)) if whitens else (None, None)
+    return Code(precision, *transform, learnt, query == "coded")
+
+
+def read_arrays(path: Path) -> compact.Arrays:
+    """The whitening of a code as it is stored; nothing where it does not whiten."""
+    with h5py.File(path) as file:
+        return {name: data[:] for name, data in file.items() if name != "quantiser"}
 
 
 def encode(

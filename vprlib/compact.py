@@ -118,6 +118,6 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> Matrix:
 def _as_float(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
     if name not in arrays:
         return None
-    floats = np.asarray(arrays[name][:], np.float32)
+    floats = np.asarray(arrays[name], np.float32)
     scales = f"{name}_scales"
-    return floats * arrays[scales][:][:, None] if scales in arrays else floats
+    return floats * arrays[scales][:, None] if scales in arrays else floats

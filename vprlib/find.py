@@ -2,11 +2,9 @@
 
 import csv
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import numpy as np
 import typer
@@ -17,6 +15,7 @@ from vprlib.batches import ImageSource
 from vprlib.coded_search import search
 from vprlib.codes import read_code
 from vprlib.descriptors import opened_code
+from vprlib.exported import Exported, identity
 from vprlib.gallery import Panel, sheet
 from vprlib.images import ImageSettings
 from vprlib.index import ImageIndex, build_index, read_index
@@ -24,7 +23,7 @@ from vprlib.outputs import existing
 from vprlib.params import At, StageParams, UserError
 from vprlib.quantisers import Coded
 from vprlib.runtime import RuntimeSettings
-from vprlib.search import Neighbors, Rows
+from vprlib.search import Neighbors
 
 HEADER = ("photograph", "rank", "database", "distance", "score", "easting", "northing")
 
@@ -66,6 +65,10 @@ class Choice:
         return existing(Path(f"artifacts/codes/{self.dataset}/{self.variant}/{self.code}.h5"))
 
     @property
+    def onnx_path(self) -> Path:
+        return Path(f"artifacts/onnx/{self.variant}-{self.code}.onnx")
+
+    @property
     def coder_path(self) -> Path:
         return existing(Path(f"artifacts/coders/{self.variant}/{self.code}.h5"))
 
@@ -75,19 +78,6 @@ def choose(dataset: str | None, variant: str | None, code: str | None) -> Choice
     switches = Switches.load()
     best = "trained" if "trained" in switches.variants else switches.variants[-1]
     return Choice(dataset or switches.eval_on[0], variant or best, code or switches.codes[0])
-
-
-@contextmanager
-def searched(choice: Choice, images: int) -> Iterator[tuple[Rows, Callable[[np.ndarray], Rows]]]:
-    """The database to search, and what makes of a network's output [Q, D] a query to it."""
-    full, code = choice.descriptors_path, read_code(choice.coder_path)
-
-    def as_query(vectors: np.ndarray) -> Rows:
-        quantiser = code.quantiser("queries", vectors.shape[1])
-        return Coded(quantiser.encode(code.apply(vectors)), quantiser)
-
-    with opened_code(choice.coded_path, "database", full, images) as stored:
-        yield stored, as_query
 
 
 def photographs(path: Path, workers: int) -> tuple[Path, ImageIndex]:
@@ -106,25 +96,89 @@ def photographs(path: Path, workers: int) -> tuple[Path, ImageIndex]:
     return folder, build_index("photographs", names, positions, folder, {}, workers)
 
 
-def find(
-    asked: ImageSource, choice: Choice, images: int, count: int, runtime: RuntimeSettings
-) -> Neighbors:
-    """The nearest database images of each photograph; the network is loaded once."""
-    from vprlib.describe import describe_into
-    from vprlib.device import prepare
-    from vprlib.model import read_model
+class Describer(Protocol):
+    """Makes of photographs what their code keeps, before any rounding."""
 
-    with searched(choice, images) as (database, as_query):
+    @property
+    def name(self) -> Path: ...
+
+    def __call__(self, asked: ImageSource, runtime: RuntimeSettings) -> np.ndarray: ...
+
+
+class Network:
+    """The network itself, by PyTorch, which takes seconds to load."""
+
+    def __init__(self, choice: Choice) -> None:
+        self.choice = choice
+
+    @property
+    def name(self) -> Path:
+        return self.choice.model_path
+
+    def __call__(self, asked: ImageSource, runtime: RuntimeSettings) -> np.ndarray:
+        from vprlib.describe import describe_into
+        from vprlib.device import prepare
+        from vprlib.model import read_model
+
         device = prepare(runtime)
-        model = read_model(choice.model_path).to(device)
+        model = read_model(self.name).to(device)
         vectors = np.empty((len(asked.index), model.dim), np.float32)
         describe_into(vectors, model, asked, np.arange(len(vectors)), device, runtime)
-        queries = as_query(vectors)
-        if queries.shape[1] != database.shape[1]:
+        return read_code(self.choice.coder_path).apply(vectors)
+
+
+class Export:
+    """A network that `vprlib.export` has written, where it is of what is searched."""
+
+    def __init__(self, path: Path, choice: Choice, images: ImageSettings, threads: int) -> None:
+        if not path.exists():
+            raise UserError(f"{path} is missing: write it by `python -m vprlib.export`.")
+        self.name, self.network = path, Exported(path, threads)
+        wanted = identity(choice.variant, choice.model_path, choice.code, choice.coder_path, images)
+        differences = self.network.identity.differences(wanted)
+        if differences:
             raise UserError(
-                f"{choice.model_path} gives {queries.shape[1]} dimensions, but the database was"
+                f"{path} {'; it '.join(differences)}: export it again by `python -m vprlib.export`,"
+                " or leave it out."
+            )
+
+    def __call__(self, asked: ImageSource, runtime: RuntimeSettings) -> np.ndarray:
+        return self.network.describe(asked, runtime)
+
+
+def describer(
+    onnx: Path | None, choice: Choice, images: ImageSettings, is_one: bool, threads: int
+) -> Describer:
+    """The export asked for; for one photograph one that is there; or else the network itself."""
+    if onnx is not None:
+        return Export(onnx, choice, images, threads)
+    if is_one and choice.onnx_path.exists():
+        try:
+            return Export(choice.onnx_path, choice, images, threads)
+        except UserError as error:
+            typer.echo(f"without the export: {error}", err=True)
+    return Network(choice)
+
+
+def find(
+    asked: ImageSource,
+    describe: Describer,
+    choice: Choice,
+    images: int,
+    count: int,
+    runtime: RuntimeSettings,
+) -> Neighbors:
+    """The nearest database images of each photograph; the network is loaded once."""
+    full, code = choice.descriptors_path, read_code(choice.coder_path, whitens=False)
+    with opened_code(choice.coded_path, "database", full, images) as database:
+        vectors = describe(asked, runtime)
+        if vectors.shape[1] != database.shape[1]:
+            raise UserError(
+                f"{describe.name} gives {vectors.shape[1]} dimensions, but the database was"
                 f" described in {database.shape[1]}: run `dvc repro` so that one network made both."
             )
+        quantiser = code.quantiser("queries", vectors.shape[1])
+        queries = Coded(quantiser.encode(vectors), quantiser)
         return search(queries, database, count, runtime.memory_bytes, runtime.cores)
 
 
@@ -182,6 +236,7 @@ def main(
     variant: str | None = typer.Option(None, help="default: trained, where it is evaluated"),
     code: str | None = typer.Option(None, help="default: the first of codes"),
     count: int = typer.Option(5, "-k", min=1, help="how many database images to give"),
+    onnx: Path | None = typer.Option(None, help="a file of vprlib.export in place of PyTorch"),
     picture: Path | None = typer.Option(None, help="one photograph: a PNG of it and the results"),
     out: Path | None = typer.Option(None, help="a CSV of what is printed"),
 ) -> None:
@@ -196,7 +251,8 @@ def main(
     database = read_index(choice.index_path)
     folder, index = photographs(photo, p.runtime.workers)
     asked = ImageSource(index, folder, p.images)
-    found = find(asked, choice, len(database), count, p.runtime)
+    describe = describer(onnx, choice, p.images, not photo.is_dir(), p.runtime.cores)
+    found = find(asked, describe, choice, len(database), count, p.runtime)
     rows = as_rows(index, database, found)
     if picture is not None:
         as_stored = ImageSettings(resize=None, exif_rotate=p.images.exif_rotate)

@@ -13,7 +13,7 @@ PARAMS_PATH = Path("params.yaml")
 # although each stage reads only its own part; '*' stands for any name.
 SKELETON = {
     "": "train_on eval_on variants codes sets ready datasets recipes whitening code_defs recall"
-    " interval runtime city",
+    " interval compare runtime city",
     "whitening": "descriptors dimensions seed",
     "city": "scene parts",
     "datasets.*": "layout images radius_m protocol",
