@@ -58,7 +58,8 @@ def test_another_model_code_or_way_to_take_images_is_told(tmp_path: Path) -> Non
     paths = {f"{name}_path": tmp_path / name for name in ("model", "coder")}
     told = identity(**files, **paths)
     assert told.differences(identity(**files, **paths)) == []
-    other = identity(**files | {"variant": "slim", "code": "full"}, **paths)
+    swapped = {"model_path": tmp_path / "coder", "coder_path": tmp_path / "model"}
+    other = identity(**files | {"variant": "slim", "code": "full"}, **swapped)
     assert told.differences(other) == ["is of variant trained, not slim", "gives code w8, not full"]
     other = identity(**files | {"images": ImageSettings(resize=(64, 48))}, **paths)
     assert "as {'exif_rotate': True, 'resize': 480}, but the" in told.differences(other)[0]

@@ -43,13 +43,13 @@ class Identity:
         said = {
             "variant": f"is of variant {self.variant}, not {other.variant}",
             "code": f"gives code {self.code}, not {other.code}",
-            "model": f"was made of another {other.variant} network than is there now",
-            "coder": f"was made with another code {other.code} than is there now",
             "images": f"takes images as {self.images}, but the set's are {other.images}",
         }
-        return [
-            words for name, words in said.items() if getattr(self, name) != getattr(other, name)
-        ]
+        if self.variant == other.variant:
+            said["model"] = f"was made of another {other.variant} network than is there now"
+        if self.code == other.code:
+            said["coder"] = f"was made with another code {other.code} than is there now"
+        return [text for name, text in said.items() if getattr(self, name) != getattr(other, name)]
 
 
 def identity(
