@@ -8,10 +8,11 @@ import typer
 
 from vprlib import command
 from vprlib.approximate import build, write_no_index
-from vprlib.descriptors import failed_rows, opened_code
+from vprlib.descriptors import failed_rows
 from vprlib.index_settings import IndexSettings
 from vprlib.params import At, StageParams
 from vprlib.runtime import RuntimeSettings
+from vprlib.stored_codes import opened_code
 
 
 class Params(StageParams):

@@ -8,7 +8,7 @@ import typer
 from vprlib import command, fitting
 from vprlib.approximate import check_indexes
 from vprlib.artifacts import write_text
-from vprlib.codes import CodeSettings, check_dimensions
+from vprlib.codes import CodeSettings, check_codes
 from vprlib.fitting import Count
 from vprlib.params import At, StageParams
 from vprlib.switches import SetPlace, check, check_specifications
@@ -36,7 +36,7 @@ def main(
     used = (p.train_on, p.eval_on, p.calibrate_on, p.variants, p.codes)
     check(*used, p.code_defs, p.sets, p.variant_defs)
     check_variants(p.variants, p.derived, p.variant_defs)
-    check_dimensions(p.codes, p.code_defs, p.dimensions, p.descriptors)
+    check_codes(p.codes, p.code_defs, p.dimensions, p.descriptors)
     check_indexes({name: p.code_defs[name] for name in p.codes})
     check_specifications(p.sets, raw)
     # never other words than these: nothing goes stale by this stage but at the first fitted code

@@ -9,7 +9,7 @@ from vprlib import command, plots
 from vprlib.approximate import searcher
 from vprlib.artifacts import write_bytes, write_csv, write_hdf5, write_json
 from vprlib.bounds import query_locations, with_intervals
-from vprlib.descriptors import failed_rows, opened_code
+from vprlib.descriptors import failed_rows
 from vprlib.in_step import check
 from vprlib.index import read_index, read_truth
 from vprlib.index_settings import SearchSettings
@@ -19,6 +19,7 @@ from vprlib.protocols import LeftOut, judged, measure, rank
 from vprlib.recall import Protocol, RadiusOrOwn, RecallSettings
 from vprlib.runtime import RuntimeSettings
 from vprlib.sanity import doubted
+from vprlib.stored_codes import opened_code
 
 
 class Params(StageParams):

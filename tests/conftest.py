@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import evaluated
 import numpy as np
 import pytest
 import torch
@@ -34,6 +35,14 @@ def real_spec() -> Callable[[str], Path]:
         return SPECS / name
 
     return find
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy set that has been evaluated; nobody may change it."""
+    folder = tmp_path_factory.mktemp("made")
+    evaluated.make(folder)
+    return folder
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ import pytest
 
 from vprlib import approximate
 from vprlib.approximate import Approximate, build, check_indexes, searcher
+from vprlib.coded_search import search_parts
 from vprlib.codes import CodeSettings
 from vprlib.index_settings import IndexSettings, SearchSettings
 from vprlib.lists import INDEX, LISTS, open_lists, open_trained
 from vprlib.params import UserError
-from vprlib.search import collected, search, search_parts
+from vprlib.search import collected, search
 
 MEMORY = 2**30
 # on the disk, and in memory

@@ -94,6 +94,7 @@ def runs():
         yield stage, [{}]
     for stage in ("extract_train", "fit_whitening"):
         yield stage, a_variant
+    yield "fit_code", [{"item": {"variant": v, "code": "full"}} for v in variants]
     yield "audit", [{"item": "berlin"}]
     described = ("extract_db", "extract_queries", "encode", "build_index")
     for stage in (*described, "recall", "failures"):

@@ -95,9 +95,8 @@ def test_every_path_in_the_command_is_a_dependency_or_an_output(stage):
 def test_stages_stand_in_the_order_in_which_data_flows():
     expected = (
         "check_switches make_city parse_mat fingerprint sample_features audit kmeans_centroids"
-        " init_model train make_variant"
-        " extract_train fit_whitening extract_db extract_queries encode build_index recall"
-        " failures calibrate confidence"
+        " init_model train make_variant extract_train fit_whitening fit_code"
+        " extract_db extract_queries encode build_index recall failures calibrate confidence"
     )
     assert list(PIPELINE) == expected.split()
 
@@ -173,7 +172,7 @@ def test_only_the_artifacts_module_writes_files():
 # extract_train loads it only where a code in use is fitted
 WITHOUT_TORCH = (
     "check_switches make_city parse_mat fingerprint audit kmeans_centroids extract_train"
-    " fit_whitening encode build_index recall failures calibrate confidence"
+    " fit_whitening fit_code encode build_index recall failures calibrate confidence"
 )
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from vprlib.artifacts import write_hdf5
-from vprlib.descriptors import opened, opened_code
+from vprlib.descriptors import opened
 from vprlib.params import UserError
+from vprlib.stored_codes import opened_code
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """One photograph: the same answer as the pipeline's, printed, in a CSV, and as a picture."""
 
 import csv
-import importlib
 import io
-import os
 import shutil
 import subprocess
 import sys
@@ -13,100 +11,16 @@ import h5py
 import numpy as np
 import pytest
 import toy
+from evaluated import CODES, INDEX, INDEXED, MODEL, QUERIES, VECTORS, photo, predictions
 from PIL import Image
 
-from vprlib import fitting
 from vprlib.artifacts import write_json
 from vprlib.confidence import Calibration
 from vprlib.find import as_rows, listing
 from vprlib.search import Neighbors
+from vprlib.stored_codes import opened_code
 
-INDEX = {side: Path(f"data/index/toy_val/{side}.h5") for side in ("db", "queries")}
-MODEL = Path("artifacts/models/trained.safetensors")
-VECTORS = {side: Path(f"artifacts/descriptors/toy_val/trained/{side}.h5") for side in INDEX}
-QUERIES = Path("data/raw/toy/queries_real")
-
-
-CODES = {"full": toy.code(None), "w4": toy.code(4)}
-INDEXED = {
-    "whiten": None,
-    "index": {"factory": "IVF3,Flat", "train": 100, "seed": 1},
-    "search": {"parameters": "nprobe=1", "refine": 1},
-}
-WHITENING = Path("artifacts/whitening/trained.h5")
-VERDICT = Path("artifacts/audit/toy_val.txt")
 CALIBRATION = Path("artifacts/calibration/trained-full.json")
-
-
-def predictions(code):
-    return Path(f"artifacts/predictions/toy_val/trained-{code}.h5")
-
-
-def stage(name, **options):
-    importlib.import_module(f"stages.{name}").main(**options)
-
-
-def evaluate(code):
-    """Encodes and searches the toy set by one code."""
-    coded = Path(f"artifacts/codes/toy_val/trained/{code}.h5")
-    sides = {side: VECTORS[side] for side in ("db", "queries")}
-    search_index = Path(f"artifacts/indexes/toy_val/trained/{code}")
-    stage("encode", code=code, whitening=WHITENING, out=coded, **sides)
-    stage("build_index", code=code, db=sides["db"], coded=coded, out=search_index)
-    stage(
-        "recall",
-        dataset="toy_val",
-        variant="trained",
-        code=code,
-        db_index=INDEX["db"],
-        queries_index=INDEX["queries"],
-        coded=coded,
-        search_index=search_index,
-        verdict=VERDICT,
-        predictions_out=predictions(code),
-        metrics_out=Path("m.json"),
-        curve_out=Path("c.csv"),
-        plot_out=Path("p.png"),
-        **sides,
-    )
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """The toy set, parsed, described and searched, with paths as dvc.yaml has them."""
-    folder = tmp_path_factory.mktemp("made")
-    before = Path.cwd()
-    os.chdir(folder)
-    raw, sample, words = Path("data/raw"), Path("sample.h5"), Path("words.h5")
-    toy.write_params(folder, toy.params() | {"code_defs": CODES | {"ivf": INDEXED}})
-    toy.write_set(raw, "toy_val")
-    stage(
-        "parse_mat",
-        dataset="toy_val",
-        mat=raw / "toy/datasets/toy_val.mat",
-        images=raw / "toy",
-        reports=Path("reports"),
-        db_out=INDEX["db"],
-        queries_out=INDEX["queries"],
-        metrics_out=Path("m.json"),
-    )
-    weights, network = raw / "weights", {"raw": raw, "model": MODEL}
-    describing = network | {"scratch": Path("scratch"), "reports": Path("reports")}
-    stage("sample_features", recipe="toy", db=INDEX["db"], raw=raw, weights=weights, out=sample)
-    stage("kmeans_centroids", recipe="toy", sample=sample, weights=weights, out=words)
-    stage("init_model", recipe="toy", weights=weights, out=MODEL, sample=sample, centroids=words)
-    for side, name in (("db", "extract_db"), ("queries", "extract_queries")):
-        stage(name, dataset="toy_val", index=INDEX[side], out=VECTORS[side], **describing)
-    fit_on = {"codes": Path("codes.txt"), "index": INDEX["db"], "out": Path("fit_on.h5")}
-    fit_on["codes"].write_text(fitting.words(True))
-    stage("extract_train", recipe="toy", variant="trained", **describing, **fit_on)
-    stage("fit_whitening", sample=fit_on["out"], out=WHITENING)
-    VERDICT.parent.mkdir()
-    VERDICT.write_text("\n")
-    for code in (*CODES, "ivf"):
-        evaluate(code)
-    os.chdir(before)
-    return folder
 
 
 @pytest.fixture
@@ -137,10 +51,6 @@ def refused(here, find):
         return said
 
     return run
-
-
-def photo(row):
-    return QUERIES / f"{row:03d}/toy_val_q{row:03d}.jpg"
 
 
 def read(text):
@@ -178,6 +88,26 @@ def test_a_code_with_an_index_gives_what_the_index_found_and_no_more(here, find)
     shutil.rmtree("artifacts/indexes/toy_val/trained/ivf")
     code, said = find(photo(3), "--code", "ivf")
     assert code == 1 and "ivf/index.faiss is missing: run `dvc repro`" in said
+
+
+def test_an_index_over_rounded_codes_finds_by_what_they_stand_for(here, find):
+    code, _ = find(photo(3), "-k", 12, "--code", "w8_int8_ivf", "--out", "found.csv")
+    found = read(Path("found.csv").read_text())
+    with h5py.File(predictions("w8_int8_ivf")) as file, h5py.File(INDEX["db"]) as index:
+        is_found = file["indices"][3] >= 0
+        rows = file["indices"][3][is_found]
+        names = index["names"].asstr()[:][rows]
+        distances = file["distances"][3][is_found]
+    assert code == 0 and 0 < len(found) < 12 and set(INDEXED) == {"ivf", "w8_int8_ivf"}
+    assert [line["database"] for line in found] == names.tolist()
+    printed = [float(line["distance"]) for line in found]
+    assert printed == pytest.approx(distances.tolist(), abs=2e-6)
+    coded = "artifacts/codes/toy_val/trained/w8_int8_ivf.h5"
+    with opened_code(coded, "database", "", 12) as stored, h5py.File(coded) as file:
+        assert file["database"].dtype == np.int8
+        with opened_code(coded, "queries", "", 6) as asked:
+            expected = np.linalg.norm(stored[:] - asked[3:4], axis=1)
+    np.testing.assert_allclose(distances, expected[rows], atol=1e-6)
 
 
 def test_what_is_printed_names_the_set_the_best_images_and_their_places(here, find):

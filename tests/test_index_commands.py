@@ -13,7 +13,7 @@ SIDES = {"db": 12, "queries": 6}
 IVF = {"factory": "IVF2,Flat", "train": 100, "seed": 1}
 CODES = {
     "full": toy.code(None),
-    "ivf": {"whiten": None, "index": IVF, "search": {"parameters": "nprobe=2", "refine": 1}},
+    "ivf": toy.code(None, index=IVF, search={"parameters": "nprobe=2", "refine": 1}),
 }
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import toy
 from test_stages import (
-    ENCODE,
     EXTRACT,
     EXTRACT_TRAIN,
     PARSE,
@@ -17,6 +16,7 @@ from test_stages import (
     WHITEN,
     describe_sides,
     edit_params,
+    fit_and_encode,
     here,  # noqa: F401
     refused,  # noqa: F401
     run,  # noqa: F401
@@ -25,7 +25,7 @@ from test_stages import (
 )
 
 from vprlib.artifacts import write_hdf5
-from vprlib.codes import CodeSettings, encode, read_code
+from vprlib.codes import CodeSettings, encode, fit_code, read_code
 from vprlib.descriptors import failed_rows
 from vprlib.fitting import Some, opened_sample
 from vprlib.params import UserError
@@ -91,10 +91,13 @@ def test_an_unread_query_counts_as_wrong_and_both_sides_are_said(holed, runtime)
 
 def test_what_has_no_descriptor_has_no_code_and_float16_is_read(tmp_path, runtime):
     sample = unit(50, 16)
-    fitted = fit(sample, 6, 2**20, 1)
-    origin = {"set": "a", "variant": "b", "descriptors": 50, "dimensions": 6}
-    write_hdf5(tmp_path / "w.h5", vars(fitted), origin)
-    code = read_code("w6", CodeSettings(whiten=6), tmp_path / "w.h5")
+    paths = [tmp_path / f"{name}.h5" for name in ("sample", "w", "w6")]
+    origin = {"set": "a", "variant": "b"}
+    write_hdf5(paths[0], {"descriptors": sample}, origin)
+    whitening = vars(fit(sample, 6, 2**20, 1))
+    write_hdf5(paths[1], whitening, {**origin, "descriptors": 50, "dimensions": 6})
+    fit_code(paths[2], "w6", CodeSettings(whiten=6), *paths[:2], 1, runtime)
+    code = read_code(paths[2])
     vectors = unit(30, 16, seed=2).astype(np.float16)
     failed = np.arange(30) == 7
     vectors[failed] = 0
@@ -106,6 +109,31 @@ def test_what_has_no_descriptor_has_no_code_and_float16_is_read(tmp_path, runtim
     expected[7] = 0
     with h5py.File(tmp_path / "c.h5") as file:
         np.testing.assert_allclose(file["database"][:], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["int8", "pq", "binary"])
+def test_rounded_codes_are_learnt_from_what_has_a_descriptor_and_are_zeros_elsewhere(
+    tmp_path, runtime, precision
+):
+    """A failed image of a real file would be zeros; here it would show in whatever it touches."""
+    sample, failed = unit(300, 16), np.arange(300) == 299
+    spoilt, origin = np.where(failed[:, None], 100, sample), {"set": "a", "variant": "b"}
+    settings = CodeSettings(whiten=8, precision=precision, bytes=4 if precision == "pq" else None)
+    write_hdf5(tmp_path / "whole.h5", {"descriptors": sample[:299]}, origin)
+    write_hdf5(tmp_path / "spoilt.h5", {"descriptors": spoilt, "failed": failed}, origin)
+    whitening = vars(fit(sample[:299], 8, 2**20, 1))
+    write_hdf5(tmp_path / "w.h5", whitening, {**origin, "descriptors": 299, "dimensions": 8})
+    for name in ("whole", "spoilt"):
+        given = (tmp_path / f"{name}.h5", tmp_path / "w.h5", 1, runtime)
+        fit_code(tmp_path / f"{name}_code.h5", "c", settings, *given)
+    learnt = [(tmp_path / f"{name}_code.h5").read_bytes() for name in ("whole", "spoilt")]
+    assert learnt[0] == learnt[1]
+    code = read_code(tmp_path / "spoilt_code.h5")
+    encode(tmp_path / "c.h5", code, {"database": tmp_path / "spoilt.h5"}, runtime)
+    with h5py.File(tmp_path / "c.h5") as file:
+        codes = file["database"][:]
+    expected = code.quantiser("database", 16).encode(code.apply(sample[:299]))
+    np.testing.assert_array_equal(codes, np.concatenate([expected, np.zeros_like(expected[:1])]))
 
 
 def test_some_rows_of_a_file_are_as_the_array_of_them(tmp_path):
@@ -147,9 +175,9 @@ def test_a_set_with_unread_images_goes_through_all_stages(here, run, refused):  
     describe_sides(run)
     assert "12 of 12 database images: 12 descriptors" in run("extract_train", EXTRACT_TRAIN)
     assert "of 11 descriptors of toy_train" in run("fit_whitening", WHITEN)
-    run("encode", {**ENCODE, "code": "w4"})
+    fit_and_encode(here, run, "w4")
     (here / "data/raw/toy").rename(here / "away")  # from here on no image is needed
-    said = run("recall", {**RECALL, "code": "w4"})
+    said = run("recall", {**RECALL, "code": "w4", "coded": "artifacts/codes/w4.h5"})
     assert "1 queries could not be read and count as wrong" in said
     metrics = json.loads((here / RECALL["metrics_out"]).read_text())
     assert (metrics["queries_left_out"], metrics["database_left_out"]) == (1, 1)
@@ -179,7 +207,7 @@ def test_images_that_never_could_be_read_are_left_out_from_the_beginning(
     said = refused("train", TRAIN)
     assert ": put a whole one there, and run `dvc repro -f -s parse_mat@toy_train`" in said
     describe_sides(run)
-    run("encode", ENCODE)
+    fit_and_encode(here, run)
     assert "1 queries could not be read and count as wrong" in run("recall", RECALL)
     folder.rename(here / "away")
     edit_params(here, "datasets.toy_train", radius_m=31.0)  # judged anew without an image

@@ -56,8 +56,10 @@ def loadable_places(stage: str, tree: dict) -> list[dict[str, str]]:
         for c in tree["codes"]
     ]
     made = {"make_variant": [{"recipe": tree["train_on"], "variant": v} for v in tree["derived"]]}
-    if stage in part | dataset | audited | made:
-        return (part | dataset | audited | made)[stage]
+    coded = {"fit_code": [{"code": c} for c in tree["codes"]]}
+    named = part | dataset | audited | made | coded
+    if stage in named:
+        return named[stage]
     is_evaluation = "matrix" in PIPELINE[stage] and "dataset" in PIPELINE[stage]["matrix"]
     return evaluated if is_evaluation else [{"recipe": tree["train_on"], "variant": "trained"}]
 

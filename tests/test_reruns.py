@@ -46,6 +46,11 @@ def encoded(*datasets, variants=BOTH, code="full"):
     return own | judged(*datasets, variants=variants, code=code)
 
 
+def fitted(*variants, code="full"):
+    """What is learnt for a code, once for all sets."""
+    return {f"fit_code@{v}-{code}" for v in variants}
+
+
 def below(*variants):
     """What another network brings about, where no code in use is fitted."""
     sampled = {f"extract_train@{v}" for v in variants}  # says that there is nothing to do
@@ -193,6 +198,7 @@ def test_another_variant_runs_its_own_stages(tmp_path):
     project.repro()
     project.write(tree | {"variants": list(BOTH)})
     own = below("trained") | {"fit_whitening@trained"} | AUDITS  # a trained network can leak
+    own |= fitted("trained")
     assert project.repro() == own | {"check_switches"}
 
 
@@ -222,14 +228,22 @@ def test_changing_a_derived_variant_makes_that_one_alone(project):
 
 def test_another_code_runs_its_own_stages_and_reads_no_image(project):
     tree = tiny.params() | {"codes": ["full", "w4"]}
-    tree["code_defs"] |= {"w4": toy.code(4), "w8": toy.code(8)}
+    whitened = {name: toy.code(d) for name, d in (("w4", 4), ("w8", 8))}
+    tree["code_defs"] |= whitened | {
+        "w8_int8": toy.code(8, precision="int8"),
+        "w8_binary": toy.code(8, precision="binary", query="coded"),
+    }
     project.write(tree)
-    fitted = {f"{stage}@{v}" for stage in ("extract_train", "fit_whitening") for v in BOTH}
-    marked = named("encode", TEST, VAL)  # a marker, written again
-    own = encoded(TEST, VAL, code="w4") | AUDITS  # of what whitening is fitted on
-    assert project.repro() == own | marked | fitted | {"check_switches"}
-    project.write(tree | {"codes": ["full", "w4", "w8"]})
-    assert project.repro() == encoded(TEST, VAL, code="w8") | {"check_switches"}
+    first = {f"{stage}@{v}" for stage in ("extract_train", "fit_whitening") for v in BOTH}
+    first |= AUDITS  # of what codes are fitted on
+    marked = fitted(*BOTH)  # a marker, written again
+    own = encoded(TEST, VAL, code="w4") | fitted(*BOTH, code="w4")
+    assert project.repro() == own | marked | first | {"check_switches"}
+    for code in ("w8", "w8_int8", "w8_binary"):
+        tree["codes"] = [*tree["codes"], code]
+        project.write(tree)
+        own = encoded(TEST, VAL, code=code) | fitted(*BOTH, code=code)
+        assert project.repro() == own | {"check_switches"}
 
 
 def test_other_light_describes_the_queries_again_and_not_the_database(project):

@@ -93,11 +93,17 @@ WHITEN = {
     "sample": "artifacts/descriptors/sample.h5",
     "out": "artifacts/whitening/off_the_shelf.h5",
 }
+FIT_CODE = {
+    "code": "full",
+    "sample": "artifacts/descriptors/sample.h5",
+    "whitening": "artifacts/whitening/off_the_shelf.h5",
+    "out": "artifacts/coders/off_the_shelf/full.h5",
+}
 ENCODE = {
     "code": "full",
     "db": "artifacts/descriptors/db.h5",
     "queries": "artifacts/descriptors/queries.h5",
-    "whitening": "artifacts/whitening/off_the_shelf.h5",
+    "coder": "artifacts/coders/off_the_shelf/full.h5",
     "out": "artifacts/codes/full.h5",
 }
 RECALL = {
@@ -177,13 +183,25 @@ def to_model(run):
         run(stage, options)
 
 
+def fit_and_encode(here, run, code="full"):
+    """By a code of `code_defs`; gives what encoding said."""
+    for name in ("sample", "whitening"):  # what no code in use needs is an empty file
+        path = here / FIT_CODE[name]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    coder = f"artifacts/coders/off_the_shelf/{code}.h5"
+    run("fit_code", {**FIT_CODE, "code": code, "out": coder})
+    coded = {"code": code, "coder": coder, "out": f"artifacts/codes/{code}.h5"}
+    return run("encode", {**ENCODE, **coded})
+
+
 def test_the_stages_one_after_the_other_end_in_recall(here, run):
     to_model(run)
     run("train", TRAIN)
     run("extract_db", EXTRACT)
     queries = {"index": RECALL["queries_index"], "out": RECALL["queries"]}
     run("extract_queries", {**EXTRACT, **queries})
-    run("encode", ENCODE)
+    fit_and_encode(here, run)
     said = run("recall", RECALL)
     metrics = json.loads((here / RECALL["metrics_out"]).read_text())
     assert metrics["queries"] == 6 and metrics["queries_without_positive"] == 0
@@ -677,7 +695,8 @@ def test_a_whitened_code_is_fitted_encoded_and_searched(here, run):
     with h5py.File(here / WHITEN["out"]) as file:
         assert (file.attrs["set"], file.attrs["variant"]) == ("toy_train", "off_the_shelf")
     coded = {"code": "w4", "out": "artifacts/codes/w4.h5"}
-    assert "w4: database 12 × 4, queries 6 × 4" in run("encode", {**ENCODE, **coded})
+    said = fit_and_encode(here, run, "w4")
+    assert "w4: database 12 × 16 bytes, queries 6 × 16 bytes" in said
     run("recall", {**RECALL, "code": "w4", "coded": coded["out"]})
     with (
         h5py.File(here / RECALL["predictions_out"]) as file,
@@ -709,8 +728,9 @@ def test_the_new_stages_run_twice_write_the_same_bytes(here, run):
     for _ in range(2):
         run("extract_train", EXTRACT_TRAIN)
         run("fit_whitening", WHITEN)
-        run("encode", {**ENCODE, "code": "w4"})
-        paths = (EXTRACT_TRAIN["out"], WHITEN["out"], ENCODE["out"])
+        fit_and_encode(here, run, "w4")
+        coded = ("artifacts/coders/off_the_shelf/w4.h5", "artifacts/codes/w4.h5")
+        paths = (EXTRACT_TRAIN["out"], WHITEN["out"], *coded)
         outputs.setdefault("first", [(here / path).read_bytes() for path in paths])
     assert [(here / path).read_bytes() for path in paths] == outputs["first"]
 
@@ -719,7 +739,7 @@ def test_without_a_fitted_code_no_image_is_opened_and_nothing_is_fitted(here, ru
     use_codes(here, run, ["full"])  # and there is no index, no network, no descriptor
     assert "no image is described" in run("extract_train", EXTRACT_TRAIN)
     assert "no code in use is fitted" in run("fit_whitening", WHITEN)
-    assert "keeps the descriptors as they are" in run("encode", ENCODE)
+    assert "keeps the descriptors as they are" in fit_and_encode(here, run)
     assert (here / WHITEN["sample"]).stat().st_size == (here / WHITEN["out"]).stat().st_size == 0
 
 
@@ -736,7 +756,7 @@ def test_more_whitened_dimensions_than_the_training_set_gives_are_refused(here, 
     to_model(run)
     run("extract_train", EXTRACT_TRAIN)
     run("fit_whitening", WHITEN)
-    said = refused("encode", {**ENCODE, "code": "w12"})
+    said = refused("fit_code", {**FIT_CODE, "code": "w12"})
     assert "w12 wants 12 dimensions, but artifacts/whitening/off_the_shelf.h5 was fitted on" in said
     assert "12 descriptors of 768 dimensions, which gives at most 11: lower code_defs.w12" in said
 
@@ -753,7 +773,7 @@ def test_more_whitened_dimensions_than_are_kept_are_refused_at_once(here, refuse
 def test_a_code_that_code_defs_lacks_is_refused_at_once(here, refused):
     toy.write_params(here, toy.params() | {"codes": ["w513"]})
     said = refused("check_switches", SWITCHES)
-    assert "codes names 'w513'; there are full, full_ivf, w1024" in said
+    assert "codes names 'w513'; there are full, full_int8, full_ivf, w1024" in said
 
 
 @pytest.mark.parametrize(
@@ -765,6 +785,25 @@ def test_a_code_that_code_defs_lacks_is_refused_at_once(here, refused):
         ("code_defs.w512", {"whiten": 0}, "code_defs.w512.whiten is 0"),
         ("code_defs.w512", {"whitens": 4}, "code_defs.w512 has no 'whitens'"),
         ("code_defs", {"w9": {}}, "code_defs.w9 lacks 'whiten'"),
+        ("code_defs.w512", {"precision": "int4"}, "code_defs.w512.precision is 'int4': input"),
+        ("code_defs.w512", {"precision": "pq"}, "code_defs.w512: bytes are an image's in"),
+        ("code_defs.w512", {"bytes": 64}, "code_defs.w512: bytes are an image's in precision pq"),
+        (
+            "code_defs.w512",
+            {"precision": "pq", "bytes": 100},
+            "code_defs.w512: whiten is 512, which 100 bytes do not divide: take a multiple of 100.",
+        ),
+        (
+            "code_defs.w512",
+            {"whiten": 12, "precision": "binary"},
+            "code_defs.w512: whiten is 12, which 8 bits a byte do not divide",
+        ),
+        ("code_defs.full", {"precision": "binary"}, "code_defs.full: precision binary needs"),
+        ("code_defs.full", {"matrix": {"numbers": "int8"}}, "code_defs.full: matrix is how"),
+        ("code_defs.w512", {"query": "coded"}, "but precision float32 codes nothing"),
+        ("code_defs.w512", {"matrix": {"rank": 8}}, "matrix.rank and matrix.of need one another"),
+        ("code_defs.w512", {"matrix": {"rank": 8, "of": 8}}, "matrix.rank is 8 of 8 channels"),
+        ("code_defs.w512", {"matrix": {"ranks": 8}}, "matrix has no 'ranks'; did you mean"),
     ],
 )
 def test_settings_of_codes_that_cannot_be_are_refused(here, refused, place, change, problem):

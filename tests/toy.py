@@ -98,9 +98,10 @@ def params() -> dict:
     return tree
 
 
-def code(whiten: int | None) -> dict:
-    """An entry of `code_defs` that is searched exactly."""
-    return {"whiten": whiten, "index": None, "search": None}
+def code(whiten: int | None, **others: object) -> dict:
+    """An entry of `code_defs`: floats, searched exactly, unless others say otherwise."""
+    plain = {"precision": "float32", "bytes": None, "query": "float32", "matrix": None}
+    return {"whiten": whiten, **plain, "index": None, "search": None, **others}
 
 
 def write_params(folder: Path, tree: dict) -> None:

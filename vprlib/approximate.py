@@ -11,6 +11,7 @@ import faiss
 import numpy as np
 
 from vprlib.artifacts import write_json, writing_folder
+from vprlib.coded_search import search_parts
 from vprlib.codes import CodeSettings
 from vprlib.fitting import choose_rows
 from vprlib.index_settings import IndexSettings, SearchSettings
@@ -36,7 +37,6 @@ from vprlib.search import (
     at_once,
     nearest_first,
     room,
-    search_parts,
 )
 
 FACTS = "index.json"
@@ -339,7 +339,7 @@ def write_no_index(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Approximate:
-    """Searches through an index on disk; called as `search_parts` is."""
+    """Searches through an index on disk; called as `search.search_parts` is."""
 
     path: Path
     settings: SearchSettings

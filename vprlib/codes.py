@@ -1,30 +1,42 @@
-"""What is kept of a descriptor: all of it, or its first whitened dimensions."""
+"""What is kept of a descriptor: how many whitened dimensions, and how many bits of each."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import h5py
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 from threadpoolctl import threadpool_limits
 
-from vprlib.artifacts import writing_hdf5
+from vprlib import compact, quantisers
+from vprlib.artifacts import write_hdf5, writing_hdf5
+from vprlib.compact import Matrix, MatrixSettings
 from vprlib.descriptors import Side, failed_rows
+from vprlib.fitting import opened_sample
 from vprlib.index_settings import IndexSettings, SearchSettings
 from vprlib.params import PARAMS_PATH, Section, UserError
+from vprlib.quantisers import WORDS, Precision, Quantiser, stored_bytes
 from vprlib.runtime import RuntimeSettings
-from vprlib.whitening import Rows, Whitening, blocks
+from vprlib.stored_codes import create_code
+from vprlib.whitening import Rows, blocks, to_unit_length
 
 # the first so many whitened dimensions; null: the descriptor as it is
 WhitenedOrAll = Annotated[int, Field(ge=1)] | None
+BytesOrNone = Annotated[int, Field(ge=1)] | None  # an image, of pq
+# coded: a query is rounded like a database image; binary then counts bits that differ
+QueryForm = Literal["float32", "coded"]
 
 
 class CodeSettings(Section):
     """An entry of `code_defs`."""
 
     whiten: WhitenedOrAll = None
+    precision: Precision = "float32"  # of what is stored of a database image
+    bytes: BytesOrNone = None
+    query: QueryForm = "float32"
+    matrix: MatrixSettings | None = None  # how the whitening itself is kept; null: as float32
     index: IndexSettings | None = None  # null: every search is exact
     search: SearchSettings | None = None  # how the index is asked; null where there is none
 
@@ -35,30 +47,90 @@ class CodeSettings(Section):
             raise ValueError(f"it has `{there}`, which has no use while `{lacking}` is null")
         return self
 
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.precision in ("pq", "binary") and self.whiten is None:
+            raise ValueError(
+                f"precision {self.precision} needs dimensions that weigh alike: set whiten"
+            )
+        if (self.precision == "pq") != (self.bytes is not None):
+            raise ValueError("bytes are an image's in precision pq, and belong to it alone")
+        parts = 8 if self.precision == "binary" else self.bytes or 1
+        if (self.whiten or 0) % parts:
+            what = "8 bits a byte" if self.precision == "binary" else f"{parts} bytes"
+            raise ValueError(
+                f"whiten is {self.whiten}, which {what} do not divide: take a multiple of {parts}"
+            )
+        if self.query == "coded" and self.precision == "float32":
+            raise ValueError("query is coded, but precision float32 codes nothing")
+        if self.matrix is not None and self.whiten is None:
+            raise ValueError("matrix is how whitening is kept, but whiten is null")
+        return self
+
     @property
     def is_fitted(self) -> bool:
-        return self.whiten is not None
+        return self.whiten is not None or self.precision == "int8"
+
+    @property
+    def keeps_all(self) -> bool:
+        return self.whiten is None and self.precision == "float32"
+
+    def sentence(self) -> str:
+        """What is kept, to be said."""
+        dims = "all dimensions" if self.whiten is None else f"{self.whiten} whitened dimensions"
+        size = "" if self.bytes is None else f" in {self.bytes} bytes"
+        return f"{dims}, {self.precision}{size}"
+
+    def bytes_an_image(self, full_dim: int) -> int:
+        """What is stored of a database image whose descriptor has so many dimensions."""
+        return stored_bytes(self.precision, self.whiten or full_dim, self.bytes)
 
 
 @dataclass(frozen=True)
 class Code:
     """Makes of a descriptor what is kept of it."""
 
-    whitening: Whitening | None = None
+    precision: Precision = "float32"
+    mean: np.ndarray | None = None  # [D] float32, where it whitens
+    matrix: Matrix | None = None
+    learnt: Mapping[str, np.ndarray] = field(default_factory=dict)  # by the quantiser
+    codes_queries: bool = False
 
     @property
     def keeps_all(self) -> bool:
-        return self.whitening is None
+        return self.matrix is None and self.precision == "float32"
 
     def apply(self, vectors: np.ndarray) -> np.ndarray:
-        """Unit vectors [n, d] of descriptors [n, D]."""
-        return vectors if self.whitening is None else self.whitening.apply(vectors)
+        """Unit vectors [n, d] of descriptors [n, D], not rounded yet."""
+        if self.matrix is None:
+            return vectors
+        return to_unit_length(self.matrix.apply(np.asarray(vectors, np.float32) - self.mean))
+
+    def dim(self, full: int) -> int:
+        """The dimensions that are left of so many."""
+        return full if self.matrix is None else len(self.matrix.projection)
+
+    def quantiser(self, side: Side, full: int) -> Quantiser:
+        """What rounds that side; queries stay as they are, unless the code says otherwise."""
+        is_coded = side == "database" or self.codes_queries
+        if not is_coded:
+            return Quantiser("float32", self.dim(full))
+        return Quantiser(self.precision, self.dim(full), self.learnt)
 
 
-def check_dimensions(
+def as_settings(name: str, **parts: object) -> CodeSettings:
+    """An entry of `code_defs` that a stage has read in parts, without its search."""
+    try:
+        return CodeSettings(**parts)
+    except ValidationError as error:
+        reason = error.errors(include_url=False)[0]["ctx"]["error"]
+        raise UserError(f"{PARAMS_PATH}: code_defs.{name}: {reason}.") from None
+
+
+def check_codes(
     codes: Sequence[str], defs: Mapping[str, CodeSettings], dimensions: int, descriptors: int
 ) -> None:
-    """No code in use wants more dimensions than whitening keeps or can find."""
+    """No code in use wants more than whitening keeps, or than so many descriptors can give."""
     limits = {
         dimensions: f"whitening.dimensions keeps {dimensions}",
         descriptors - 1: f"the {descriptors} of whitening.descriptors give {descriptors - 1}",
@@ -70,25 +142,66 @@ def check_dimensions(
                 f"{PARAMS_PATH}: code_defs.{name}.whiten is {wanted}, but {limits[min(limits)]}"
                 " at most: lower the one, or raise the other."
             )
+        if defs[name].precision == "pq" and descriptors < WORDS:
+            raise UserError(
+                f"{PARAMS_PATH}: code_defs.{name} is pq, which learns {WORDS} words, but"
+                f" whitening.descriptors is {descriptors}: raise it, or take int8."
+            )
 
 
-def read_code(name: str, settings: CodeSettings, whitening_path: Path) -> Code:
-    """The code of that name; as much of the whitening is read as it keeps."""
-    wanted = settings.whiten
-    if wanted is None:
-        return Code()
-    if not whitening_path.stat().st_size:
-        raise UserError(
-            f"{whitening_path} is empty, but the code {name} whitens: name it in `codes`"
-            f" of {PARAMS_PATH} and run `dvc repro`."
-        )
-    with h5py.File(whitening_path) as file:
+def fit_code(
+    path: Path,
+    name: str,
+    settings: CodeSettings,
+    sample_path: Path,
+    whitening_path: Path,
+    seed: int,
+    runtime: RuntimeSettings,
+) -> None:
+    """Writes all that makes the code of a descriptor, learnt from the training sample alone."""
+    arrays = {}
+    if settings.is_fitted:
+        if not whitening_path.stat().st_size:
+            raise UserError(
+                f"{whitening_path} is empty, but the code {name} is fitted: name it in `codes`"
+                f" of {PARAMS_PATH} and run `dvc repro`."
+            )
+        with threadpool_limits(runtime.cores), opened_sample(sample_path) as (sample, _):
+            memory = runtime.memory_bytes
+            if settings.whiten is not None:
+                arrays = _whitening(name, settings, whitening_path, sample, memory)
+            code = Code("float32", *_transform(arrays))
+            parts = (code.apply(sample[rows]) for rows in _rows(sample, memory))
+            learnt = quantisers.learn(
+                settings.precision, parts, settings.bytes, seed, runtime.cores
+            )
+            arrays |= {f"quantiser/{key}": np.asarray(values) for key, values in learnt.items()}
+    write_hdf5(path, arrays, {"precision": settings.precision, "query": settings.query})
+
+
+def _whitening(
+    name: str, settings: CodeSettings, path: Path, sample: Rows, memory_bytes: int
+) -> compact.Arrays:
+    """The mean, and as much of the projection as the code keeps, in the form it is kept in."""
+    wanted, form = settings.whiten, settings.matrix or MatrixSettings()
+    with h5py.File(path) as file:
         if wanted > len(file["projection"]):
-            raise UserError(_too_many(name, wanted, whitening_path, file))
-        shortened = (
-            file[part][:wanted] for part in ("projection", "eigenvalues", "variance_ratio")
-        )
-        return Code(Whitening(file["mean"][:], *shortened))
+            raise UserError(_too_many(name, wanted, path, file))
+        mean, projection = file["mean"][:], file["projection"][:wanted]
+    matrix = Matrix(projection)
+    if form.rank is not None:
+        if projection.shape[1] % form.of:
+            raise UserError(
+                f"{PARAMS_PATH}: code_defs.{name}.matrix.of is {form.of}, which does not divide the"
+                f" {projection.shape[1]} dimensions of a descriptor: give the channels of a word."
+            )
+        given = (sample, mean, form.rank, form.of, memory_bytes)
+        matrix = compact.of_lower_rank(projection, *given)
+    return {"mean": mean.astype(np.float32)} | compact.to_arrays(matrix, form.numbers)
+
+
+def _transform(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Matrix] | tuple[None, None]:
+    return (arrays["mean"], compact.from_arrays(arrays)) if "mean" in arrays else (None, None)
 
 
 def _too_many(name: str, wanted: int, path: Path, file: h5py.File) -> str:
@@ -111,38 +224,54 @@ def _too_many(name: str, wanted: int, path: Path, file: h5py.File) -> str:
     )
 
 
+def read_code(path: Path, whitens: bool = True) -> Code:
+    """The code that `fit_code` wrote; without its whitening where that has been done already."""
+    with h5py.File(path) as file:
+        learnt = {name: data[...] for name, data in file.get("quantiser", {}).items()}
+        precision, query = str(file.attrs["precision"]), str(file.attrs["query"])
+    transform = _transform(read_arrays(path)) if whitens else (None, None)
+    return Code(precision, *transform, learnt, query == "coded")
+
+
+def read_arrays(path: Path) -> compact.Arrays:
+    """The whitening of a code as it is stored; nothing where it does not whiten."""
+    with h5py.File(path) as file:
+        return {name: data[:] for name, data in file.items() if name != "quantiser"}
+
+
 def encode(
     path: Path, code: Code, sides: Mapping[Side, Path], runtime: RuntimeSettings
-) -> dict[str, tuple[int, int]]:
+) -> dict[Side, tuple[int, int]]:
     """Writes what the code keeps of each side's descriptors; nothing where it keeps all.
 
-    Gives the shape of what was written by side.
+    Gives by side how many there are, and the bytes of each.
     """
-    shapes = {}
+    written = {}
     with writing_hdf5(path) as file, threadpool_limits(runtime.cores):
         for side, source in sides.items() if not code.keeps_all else ():
             with h5py.File(source) as stored:
                 descriptors = stored["descriptors"]
-                _check_fit(code.whitening, descriptors, source)
-                shapes[side] = (len(descriptors), code.whitening.dim)
-                target = file.create_dataset(side, shapes[side], dtype=np.float32)
-                _apply_into(target, code, descriptors, failed_rows(source), runtime.memory_bytes)
-    return shapes
+                _check_fit(code, descriptors, source)
+                quantiser = code.quantiser(side, descriptors.shape[1])
+                target = create_code(file, side, len(descriptors), quantiser)
+                failed = failed_rows(source)
+                for rows in _rows(descriptors, runtime.memory_bytes):
+                    coded = quantiser.encode(code.apply(descriptors[rows]))
+                    # what has no descriptor stays zeros
+                    coded[np.isin(np.arange(rows.start, rows.stop), failed)] = 0
+                    target[rows] = coded
+                written[side] = (len(target), target.shape[1] * target.dtype.itemsize)
+    return written
 
 
-def _apply_into(
-    target: Rows, code: Code, descriptors: Rows, failed: np.ndarray, memory_bytes: int
-) -> None:
-    """What has no descriptor stays zeros."""
-    for part in blocks(len(descriptors), 16 * descriptors.shape[1], memory_bytes):
-        coded = code.apply(descriptors[part])
-        coded[np.isin(np.arange(part.start, part.stop), failed)] = 0
-        target[part] = coded
+def _rows(descriptors: Rows, memory_bytes: int) -> Iterator[slice]:
+    return blocks(descriptors.shape[0], 16 * descriptors.shape[1], memory_bytes)
 
 
-def _check_fit(whitening: Whitening, descriptors: Rows, source: Path) -> None:
-    if descriptors.shape[1] != len(whitening.mean):
+def _check_fit(code: Code, descriptors: Rows, source: Path) -> None:
+    fitted = descriptors.shape[1] if code.matrix is None else code.matrix.width
+    if descriptors.shape[1] != fitted:
         raise UserError(
             f"{source} has descriptors of {descriptors.shape[1]} dimensions, but whitening was"
-            f" fitted on {len(whitening.mean)}: run `dvc repro` so that one network made both."
+            f" fitted on {fitted}: run `dvc repro` so that one network made both."
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import numpy as np
 import typer
@@ -15,19 +15,23 @@ from vprlib import command
 from vprlib.approximate import searcher
 from vprlib.artifacts import write_bytes, write_csv
 from vprlib.batches import ImageSource
-from vprlib.codes import CodeSettings, read_code
+from vprlib.codes import read_code
 from vprlib.confidence import Calibration, read_calibration, similarity
-from vprlib.descriptors import failed_rows, opened_code
+from vprlib.descriptors import failed_rows
+from vprlib.exported import Exported, identity
 from vprlib.gallery import Panel, sheet
 from vprlib.images import ImageSettings
 from vprlib.in_step import check
 from vprlib.index import ImageIndex, build_index, read_index
+from vprlib.index_settings import SearchSettings
 from vprlib.outputs import existing
 from vprlib.params import At, StageParams, UserError
 from vprlib.precision import Precision
+from vprlib.quantisers import Coded
 from vprlib.rows import Rows
 from vprlib.runtime import RuntimeSettings
 from vprlib.search import Neighbors, SearchParts, collected
+from vprlib.stored_codes import opened_code
 
 HEADER = (
     *("photograph", "rank", "database", "distance", "score", "easting", "northing"),
@@ -48,8 +52,8 @@ class Params(StageParams):
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
-class Kept(StageParams):
-    settings: Annotated[CodeSettings, At("code_defs.{code}")]
+class Asked(StageParams):
+    search: Annotated[SearchSettings | None, At("code_defs.{code}.search")]
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,12 @@ class Choice:
         return read_calibration(path) if path.exists() else None
 
     @property
-    def whitening_path(self) -> Path:
-        return existing(Path(f"artifacts/whitening/{self.variant}.h5"))
+    def onnx_path(self) -> Path:
+        return Path(f"artifacts/onnx/{self.variant}-{self.code}.onnx")
+
+    @property
+    def coder_path(self) -> Path:
+        return existing(Path(f"artifacts/coders/{self.variant}/{self.code}.h5"))
 
 
 def choose(dataset: str | None, variant: str | None, code: str | None) -> Choice:
@@ -104,13 +112,18 @@ def choose(dataset: str | None, variant: str | None, code: str | None) -> Choice
 @contextmanager
 def searched(
     choice: Choice, images: int
-) -> Iterator[tuple[Rows, SearchParts, Callable[[np.ndarray], np.ndarray]]]:
-    """The database, how it is searched, and what makes of a network's output [Q, D] a query."""
-    settings = Kept.load(code=choice.code).settings
-    full = choice.descriptors_path
-    with opened_code(choice.coded_path, "database", full, images) as stored:
-        code = read_code(choice.code, settings, choice.whitening_path)
-        yield stored, searcher(choice.search_index_path, settings.search), code.apply
+) -> Iterator[tuple[Rows, SearchParts, Callable[[np.ndarray], Rows]]]:
+    """The database, how it is searched, and what makes of unrounded vectors [Q, d] queries."""
+    settings = Asked.load(code=choice.code).search
+    code = read_code(choice.coder_path, whitens=False)
+
+    def as_queries(vectors: np.ndarray) -> Rows:
+        quantiser = code.quantiser("queries", vectors.shape[1])
+        coded = quantiser.encode(vectors)
+        return Coded(coded, quantiser) if code.codes_queries else coded
+
+    with opened_code(choice.coded_path, "database", choice.descriptors_path, images) as stored:
+        yield stored, searcher(choice.search_index_path, settings), as_queries
 
 
 def photographs(path: Path, workers: int) -> tuple[Path, ImageIndex]:
@@ -129,35 +142,90 @@ def photographs(path: Path, workers: int) -> tuple[Path, ImageIndex]:
     return folder, build_index("photographs", names, positions, folder, {}, workers)
 
 
+class Describer(Protocol):
+    """Makes of photographs what their code keeps, before any rounding."""
+
+    @property
+    def name(self) -> Path: ...
+
+    def __call__(self, asked: ImageSource, runtime: RuntimeSettings) -> np.ndarray: ...
+
+
+class Network:
+    """The network itself, by PyTorch, which takes seconds to load."""
+
+    def __init__(self, choice: Choice, precision: Precision) -> None:
+        self.choice, self.precision = choice, precision
+
+    @property
+    def name(self) -> Path:
+        return self.choice.model_path
+
+    def __call__(self, asked: ImageSource, runtime: RuntimeSettings) -> np.ndarray:
+        from vprlib.arithmetic import placed
+        from vprlib.describe import describe_into
+        from vprlib.device import prepare
+        from vprlib.model import read_model
+
+        device = prepare(runtime)
+        model = placed(read_model(self.name), device)
+        vectors = np.empty((len(asked.index), model.dim), np.float32)
+        rows = np.arange(len(vectors))
+        describe_into(vectors, model, asked, rows, device, runtime, precision=self.precision)
+        return read_code(self.choice.coder_path).apply(vectors)
+
+
+class Export:
+    """A network that `vprlib.export` has written, where it is of what is searched."""
+
+    def __init__(self, path: Path, choice: Choice, images: ImageSettings, threads: int) -> None:
+        if not path.exists():
+            raise UserError(f"{path} is missing: write it by `python -m vprlib.export`.")
+        self.name, self.network = path, Exported(path, threads)
+        wanted = identity(choice.variant, choice.model_path, choice.code, choice.coder_path, images)
+        differences = self.network.identity.differences(wanted)
+        if differences:
+            raise UserError(
+                f"{path} {'; it '.join(differences)}: export it again by `python -m vprlib.export`,"
+                " or leave it out."
+            )
+
+    def __call__(self, asked: ImageSource, runtime: RuntimeSettings) -> np.ndarray:
+        return self.network.describe(asked, runtime)
+
+
+def describer(onnx: Path | None, choice: Choice, p: Params, is_one: bool) -> Describer:
+    """The export asked for; for one photograph one that is there; or else the network itself."""
+    given = (choice, p.images, p.runtime.cores)
+    if onnx is not None:
+        return Export(onnx, *given)
+    if is_one and choice.onnx_path.exists():
+        try:
+            return Export(choice.onnx_path, *given)
+        except UserError as error:
+            typer.echo(f"without the export: {error}", err=True)
+    return Network(choice, p.precision)
+
+
 def find(
     asked: ImageSource,
+    describe: Describer,
     choice: Choice,
     images: int,
     count: int,
     runtime: RuntimeSettings,
-    precision: Precision,
 ) -> Neighbors:
     """The nearest database images of each photograph; the network is loaded once."""
-    from vprlib.arithmetic import placed
-    from vprlib.describe import describe_into
-    from vprlib.device import prepare
-    from vprlib.model import read_model
-
-    with searched(choice, images) as (database, search, as_query):
-        device = prepare(runtime)
-        model = placed(read_model(choice.model_path), device)
-        vectors = np.empty((len(asked.index), model.dim), np.float32)
-        rows = np.arange(len(vectors))
-        describe_into(vectors, model, asked, rows, device, runtime, precision=precision)
-        queries = as_query(vectors)
-        if queries.shape[1] != database.shape[1]:
+    with searched(choice, images) as (database, search, as_queries):
+        vectors = describe(asked, runtime)
+        if vectors.shape[1] != database.shape[1]:
             raise UserError(
-                f"{choice.model_path} gives {queries.shape[1]} dimensions, but the database was"
+                f"{describe.name} gives {vectors.shape[1]} dimensions, but the database was"
                 f" described in {database.shape[1]}: run `dvc repro` so that one network made both."
             )
         absent = failed_rows(choice.descriptors_path)
         budget = runtime.memory_bytes, runtime.cores
-        parts = search(queries, database, count, *budget, absent)
+        parts = search(as_queries(vectors), database, count, *budget, absent)
         return collected((found for _, found in parts), min(count, images))
 
 
@@ -240,6 +308,7 @@ def main(
     variant: str | None = typer.Option(None, help="default: trained, where it is evaluated"),
     code: str | None = typer.Option(None, help="default: the first of codes"),
     count: int = typer.Option(5, "-k", min=1, help="how many database images to give"),
+    onnx: Path | None = typer.Option(None, help="a file of vprlib.export in place of PyTorch"),
     picture: Path | None = typer.Option(None, help="one photograph: a PNG of it and the results"),
     out: Path | None = typer.Option(None, help="a CSV of what is printed"),
 ) -> None:
@@ -256,9 +325,10 @@ def main(
     folder, index = photographs(photo, p.runtime.workers)
     asked = ImageSource(index, folder, p.images)
     check(choice.descriptors_path, database)
+    describe = describer(onnx, choice, p, is_one=not photo.is_dir())
     calibration = choice.calibration()
     depth = max(count, calibration.depth) if calibration else count
-    deep = find(asked, choice, len(database), depth, p.runtime, p.precision)
+    deep = find(asked, describe, choice, len(database), depth, p.runtime)
     found = Neighbors(deep.rows[:, :count], deep.distances[:, :count])
     told = sureness(deep, database, calibration)
     rows = as_rows(index, database, found, told)

@@ -8,13 +8,14 @@ import typer
 
 from vprlib import command
 from vprlib.approximate import add, train
-from vprlib.descriptors import failed_rows, opened_code
+from vprlib.descriptors import failed_rows
 from vprlib.find import Choice, choose
 from vprlib.index import read_index
 from vprlib.index_settings import IndexSettings
 from vprlib.lists import open_trained
 from vprlib.params import PARAMS_PATH, At, StageParams, UserError
 from vprlib.runtime import RuntimeSettings
+from vprlib.stored_codes import opened_code
 
 
 class Params(StageParams):

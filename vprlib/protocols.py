@@ -5,13 +5,14 @@ from typing import Self
 
 import numpy as np
 
+from vprlib.coded_search import search_parts
 from vprlib.geo import Pairs
 from vprlib.index import ImageIndex
 from vprlib.params import UserError
 from vprlib.recall import Protocol, RecallSettings, Result, evaluate, is_right, named, recall_at
 from vprlib.rows import Rows
 from vprlib.runtime import RuntimeSettings
-from vprlib.search import Neighbors, SearchParts, search_parts
+from vprlib.search import Neighbors, SearchParts
 from vprlib.truth import Near, Truth
 
 TILES = 12  # consecutive database images of Tokyo 24/7 are one panorama

@@ -87,7 +87,7 @@ def _is_at_hand(rows: Rows) -> bool:
 
 def gather(rows: Rows, numbers: np.ndarray) -> np.ndarray:
     """These rows [n, D], rising, as float32; HDF5 itself would take long over many."""
-    source = _mapped(rows)
+    source = mapped(rows)
     found = np.empty((len(numbers), rows.shape[1]), np.float32)
     few = max(1, PIECE // (4 * max(1, rows.shape[1])))
     for at in range(0, len(numbers), few):
@@ -101,7 +101,7 @@ def gather(rows: Rows, numbers: np.ndarray) -> np.ndarray:
     return found
 
 
-def _mapped(rows: Rows) -> np.ndarray | None:
+def mapped(rows: Rows) -> np.ndarray | None:
     """The same as an array that lies on the disk; none where it is stored in chunks."""
     if not isinstance(rows, h5py.Dataset):
         return rows

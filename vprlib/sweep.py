@@ -14,16 +14,19 @@ import typer
 from vprlib import command, plots
 from vprlib.approximate import Approximate, build, check_index
 from vprlib.artifacts import write_bytes, write_json
-from vprlib.descriptors import failed_rows, opened_code
+from vprlib.coded_search import search_parts
+from vprlib.descriptors import failed_rows
 from vprlib.find import Choice, choose
 from vprlib.index import read_index, read_truth
 from vprlib.index_settings import IndexSettings, SearchSettings
 from vprlib.outputs import existing
 from vprlib.params import At, StageParams, UserError
+from vprlib.quantisers import bytes_a_row
 from vprlib.recall import RadiusOrOwn, is_right, recall_at
 from vprlib.rows import Rows
 from vprlib.runtime import RuntimeSettings
-from vprlib.search import Neighbors, SearchParts, collected, search_parts
+from vprlib.search import Neighbors, SearchParts, collected
+from vprlib.stored_codes import opened_code
 from vprlib.truth import Truth
 
 COUNT = 20  # neighbours of a query
@@ -104,8 +107,7 @@ def trials(
         return Trial(built[0], *way, right, same, overlap, ms, *built[1:])
 
     exact, ms = asked(search_parts)
-    size = database.shape[1] * database.dtype.itemsize
-    yield trial(exact, ms, ("", 0.0, size), ("", 0))
+    yield trial(exact, ms, ("", 0.0, bytes_a_row(database)), ("", 0))
     for settings, searches in factories:
         with tempfile.TemporaryDirectory(dir=folder) as name:
             path, budget = Path(name) / "index", (runtime.memory_bytes, runtime.cores)

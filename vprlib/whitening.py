@@ -38,9 +38,13 @@ class Whitening:
     def apply(self, vectors: np.ndarray) -> np.ndarray:
         """Whitened unit vectors [n, d] of descriptors [n, D], float32."""
         centred = np.asarray(vectors, np.float32) - self.mean.astype(np.float32)
-        whitened = centred @ self.projection.T
-        lengths = np.linalg.norm(whitened, axis=1, keepdims=True)
-        return whitened / np.maximum(lengths, np.finfo(np.float32).tiny)
+        return to_unit_length(centred @ self.projection.T)
+
+
+def to_unit_length(vectors: np.ndarray) -> np.ndarray:
+    """Float32 vectors [n, d] of length one; zeros stay zeros."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
 def fit(sample: Rows, dimensions: int, memory_bytes: int, threads: int) -> Whitening:

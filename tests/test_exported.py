@@ -1,0 +1,100 @@
+"""What an exported file says of itself, and when it is refused; the plain layers behind it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vprlib import compact
+from vprlib.codes import Code
+from vprlib.exportable import Plain, PlainNetVLAD
+from vprlib.exported import Exported, digest, identity
+from vprlib.images import ImageSettings
+from vprlib.model import Architecture, PlaceModel
+from vprlib.netvlad import NetVLAD, initialise
+from vprlib.onnx_writing import check
+from vprlib.params import UserError
+from vprlib.pool_settings import PoolSettings
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("normalised", [True, False])
+def test_the_plain_layer_is_the_layer(version: str, normalised: bool) -> None:
+    layer = NetVLAD(5, 8, version, normalised, normalised)
+    generator = torch.Generator().manual_seed(3)
+    initialise(layer, *(torch.randn(n, 8, generator=generator) for n in (5, 40)))
+    features = torch.randn(3, 8, 4, 6, generator=generator)
+    torch.testing.assert_close(PlainNetVLAD(layer)(features), layer(features), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("numbers", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("rank", [None, 3])
+@pytest.mark.parametrize("own", [None, 24])
+def test_the_plain_network_gives_what_network_and_code_give(
+    slim: str, numbers: str, rank: int | None, own: int | None
+) -> None:
+    model = PlaceModel(Architecture(slim, "conv5", PoolSettings(), 3, whitening=own))
+    draw = np.random.default_rng(1)
+    dim = model.dim if rank is None else model.dim // 8 * rank
+    channels = None if rank is None else draw.normal(size=(rank, 8)).astype(np.float32)
+    matrix = compact.Matrix(draw.normal(size=(7, dim)).astype(np.float32), channels)
+    mean = 0.1 * draw.normal(size=model.dim).astype(np.float32)
+    arrays = {"mean": mean} | compact.to_arrays(matrix, numbers)
+    pixels = torch.from_numpy(draw.integers(0, 256, (2, 64, 80, 3), dtype=np.uint8))
+    with torch.no_grad():
+        found, described = Plain(model, arrays)(pixels).numpy(), model(pixels).numpy()
+        alone = Plain(model, {})(pixels).numpy()
+    expected = Code("float32", mean, compact.from_arrays(arrays)).apply(described)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(alone, described, atol=1e-6)
+
+
+def test_another_model_code_or_way_to_take_images_is_told(tmp_path: Path) -> None:
+    for name in ("model", "coder"):
+        (tmp_path / name).write_text(name)
+    files = {"variant": "trained", "code": "w8", "images": ImageSettings(resize=480)}
+    paths = {f"{name}_path": tmp_path / name for name in ("model", "coder")}
+    told = identity(**files, **paths)
+    assert told.differences(identity(**files, **paths)) == []
+    swapped = {"model_path": tmp_path / "coder", "coder_path": tmp_path / "model"}
+    other = identity(**files | {"variant": "slim", "code": "full"}, **swapped)
+    assert told.differences(other) == ["is of variant trained, not slim", "gives code w8, not full"]
+    other = identity(**files | {"images": ImageSettings(resize=(64, 48))}, **paths)
+    assert "as {'exif_rotate': True, 'resize': 480}, but the" in told.differences(other)[0]
+    assert "set's are {'exif_rotate': True, 'resize': [64, 48]}" in told.differences(other)[0]
+    (tmp_path / "model").write_text("retrained")
+    assert "another trained network" in told.differences(identity(**files, **paths))[0]
+    (tmp_path / "coder").write_text("refitted")
+    assert "another code w8" in told.differences(identity(**files, **paths))[1]
+    assert json.loads(told.as_json())["format"] == "vprlib onnx 1"
+
+
+def test_a_digest_is_of_the_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 3_000_000)
+    (tmp_path / "b").write_bytes(b"x" * 3_000_000)
+    assert digest(tmp_path / "a") == digest(tmp_path / "b")
+    (tmp_path / "b").write_bytes(b"x" * 2_999_999 + b"y")
+    assert digest(tmp_path / "a") != digest(tmp_path / "b")
+
+
+@pytest.mark.parametrize("found", [1.1e-4, float("nan")])
+def test_an_export_that_is_off_is_refused(tmp_path: Path, found: float) -> None:
+    check(9e-5, 16, tmp_path / "x.onnx")
+    with pytest.raises(UserError, match=r"differs from PyTorch by .* on 16 images, but 1e-04 is"):
+        check(found, 16, tmp_path / "x.onnx")
+
+
+def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    (tmp_path / "x.onnx").write_text("no network")
+    with pytest.raises(UserError, match=r"x\.onnx is no network \(.*\): export it again\."):
+        Exported(tmp_path / "x.onnx", 1)
+    values = [onnx.helper.make_tensor_value_info(name, 1, [1]) for name in ("pixels", "descriptor")]
+    node = onnx.helper.make_node("Identity", ["pixels"], ["descriptor"])
+    graph = onnx.helper.make_graph([node], "g", values[:1], values[1:])
+    opset = onnx.helper.make_opsetid("", 18)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), tmp_path / "y")
+    with pytest.raises(UserError, match=r"y is no 'vprlib onnx 1' file: export it again\."):
+        Exported(tmp_path / "y", 1)
