@@ -198,6 +198,7 @@ def recall(run, dataset, seed, noise=0.4):
             "db": folder / "db.h5",
             "queries": folder / "queries.h5",
             "coded": folder / "full.h5",
+            "search_index": folder / "none",
             "verdict": f"artifacts/audit/{dataset}.txt",
             "predictions_out": f"artifacts/predictions/{dataset}.h5",
             "metrics_out": f"metrics/recall/{dataset}.json",
