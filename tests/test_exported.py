@@ -1,6 +1,7 @@
 """What an exported file says of itself, and when it is refused; the plain layers behind it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,19 @@ import torch
 
 from vprlib import compact
 from vprlib.codes import Code
-from vprlib.exportable import Plain, PlainNetVLAD
+from vprlib.export import words
+from vprlib.exportable import Plain, PlainNetVLAD, check_exportable
 from vprlib.exported import Exported, digest, identity
 from vprlib.images import ImageSettings
-from vprlib.model import Architecture, PlaceModel
+from vprlib.importance import by_magnitude
+from vprlib.model import Architecture, PlaceModel, read_model, write_model
 from vprlib.netvlad import NetVLAD, initialise
 from vprlib.onnx_writing import check
+from vprlib.packing import PLAIN, Form
 from vprlib.params import UserError
 from vprlib.pool_settings import PoolSettings
+from vprlib.pruning import sparsify, without_channels
+from vprlib.quantising import quantised, rehearse
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
@@ -77,6 +83,39 @@ def test_a_digest_is_of_the_content(tmp_path: Path) -> None:
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
     (tmp_path / "b").write_bytes(b"x" * 2_999_999 + b"y")
     assert digest(tmp_path / "a") != digest(tmp_path / "b")
+
+
+def images() -> list[torch.Tensor]:
+    values = np.random.default_rng(1).integers(0, 256, (2, 64, 80, 3), dtype=np.uint8)
+    return [torch.from_numpy(values)]
+
+
+def test_what_computes_in_int8_or_bfloat16_is_refused(slim: str) -> None:
+    model = PlaceModel(Architecture(slim, "conv5", PoolSettings(), 3))
+    check_exportable(model, Path("m"))
+    integers = quantised(model, rehearse(model, images))
+    half = PlaceModel(replace(model.architecture, precision="bfloat16"))
+    for network, numbers in ((integers, "int8"), (half, "bfloat16")):
+        said = f"^m is a network that computes in {numbers}, but an export computes in float32: "
+        with pytest.raises(UserError, match=said):
+            check_exportable(network, Path("m"))
+
+
+@pytest.mark.parametrize("form", [PLAIN, Form(leaves_out_zeros=True), Form("float16")])
+def test_what_lost_channels_weights_or_digits_is_plain_all_the_same(
+    tmp_path: Path, slim: str, form: Form
+) -> None:
+    torch.manual_seed(1)
+    model = PlaceModel(Architecture(slim, "conv5", PoolSettings(), 3))
+    torch.nn.init.uniform_(model.pool.centroids)
+    narrow = sparsify(without_channels(model, 0.3, by_magnitude(model)), 0.5)
+    write_model(tmp_path / "m", narrow, {}, form)
+    found = read_model(tmp_path / "m")
+    check_exportable(found, tmp_path / "m")
+    with torch.no_grad():
+        plain, expected = Plain(found, {})(images()[0]), found(images()[0])
+    assert found.dim < model.dim and words(found).startswith("alexnet to conv5 with fewer channels")
+    torch.testing.assert_close(plain, expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("found", [1.1e-4, float("nan")])

@@ -1,9 +1,11 @@
 """Fewer bits of a vector: each against the obvious way, and what must hold of it."""
 
+import h5py
 import numpy as np
 import pytest
 
-from vprlib.quantisers import Coded, Quantiser, learn, stored_bytes
+from vprlib.quantisers import Coded, Quantiser, bytes_a_row, learn, stored_bytes
+from vprlib.rows import Reader, gather
 
 
 def unit(count: int, dim: int, seed: int = 1) -> np.ndarray:
@@ -88,3 +90,24 @@ def test_coded_rows_are_read_as_vectors() -> None:
     rows = Coded(quantiser.encode(sample), quantiser)
     assert rows.shape == (30, 16) and len(rows) == 30
     np.testing.assert_array_equal(rows[4:9], quantiser.decode(quantiser.encode(sample))[4:9])
+
+
+@pytest.mark.parametrize("precision", ["int8", "pq", "binary"])
+def test_coded_rows_of_a_file_are_read_by_block_by_number_and_without_some(
+    tmp_path, precision: str
+) -> None:
+    sample = unit(300, 16)
+    quantiser = learnt(precision, sample, 4)
+    codes = quantiser.encode(sample)
+    expected, some = quantiser.decode(codes), np.array([0, 3, 4, 250, 299])
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        plain = file.create_dataset("plain", data=codes)
+        chunked = file.create_dataset("chunked", data=codes, chunks=(7, codes.shape[1]))
+        for stored in (codes, plain, chunked):
+            rows = Coded(stored, quantiser)
+            np.testing.assert_array_equal(gather(rows, some), expected[some])
+            np.testing.assert_array_equal(rows[7], expected[7])
+            assert bytes_a_row(rows) == codes.shape[1] and rows.dtype == np.float32
+            reader = Reader(rows, 64, excluded=some)
+            found = np.concatenate([reader.block(start).copy() for start in reader.blocks()])
+            np.testing.assert_array_equal(found, np.delete(expected, some, axis=0))

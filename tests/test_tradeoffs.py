@@ -12,6 +12,10 @@ import toy
 
 from vprlib import runs, tradeoffs
 from vprlib.costs import Cost
+from vprlib.find import Choice
+from vprlib.model import read_model, write_model
+from vprlib.packing import Form
+from vprlib.pruning import sparsify
 
 METRICS = Path("metrics/recall/toy_val")
 
@@ -75,6 +79,16 @@ def test_each_variant_and_code_has_a_row(run):
     assert len(lines) == 2 + 4 and lines[0].startswith("| Network | Code | R@1 | R@5 |")
     assert {line.count("|") for line in lines} == {lines[0].count("|")}
     assert Path("artifacts/plots/variants.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_a_file_leaves_out_is_no_parameter(run):
+    choice = Choice("toy_val", "trained", "full")
+    whole, model = tradeoffs.sizes(choice), read_model(choice.model_path)
+    write_model(choice.model_path, sparsify(model, 0.5), {}, Form(leaves_out_zeros=True))
+    kept = tradeoffs.sizes(choice)
+    weights = sum(int(t.count_nonzero()) for t in sparsify(model, 0.5).state_dict().values())
+    assert weights <= kept["parameters"] < 0.6 * whole["parameters"]
+    assert kept["file_bytes"] < 0.7 * whole["file_bytes"]
 
 
 def test_an_export_has_its_own_size_and_speed(run):

@@ -13,8 +13,7 @@ from vprlib.artifacts import write_bytes
 from vprlib.batches import ImageSource, open_source
 from vprlib.codes import Code, read_arrays, read_code
 from vprlib.describe import network_output
-from vprlib.exportable import Plain
-from vprlib.exportable import check as check_exportable
+from vprlib.exportable import Plain, check_exportable
 from vprlib.exported import Exported, identity
 from vprlib.find import choose
 from vprlib.images import ImageSettings

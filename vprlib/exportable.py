@@ -13,7 +13,7 @@ from vprlib.netvlad import NetVLAD
 from vprlib.params import UserError
 
 
-def check(model: PlaceModel, path: Path) -> None:
+def check_exportable(model: PlaceModel, path: Path) -> None:
     """Refuses what an export would compute otherwise; lost channels and short numbers it may have.
 
     The operations in int8 are oneDNN's, and would come out of ONNX Runtime as others or in float.
