@@ -218,7 +218,7 @@ def test_changing_a_derived_variant_makes_that_one_alone(project):
 
     switch = {"check_switches"}
     fitting = {f"fit_whitening@{v}" for v in ("small", "half")}
-    every = own("small") | own("half") | switch | fitting
+    every = own("small") | own("half") | switch | fitting | fitted("small", "half")
     assert written(derived(tiny.params()), small="trained", half="small") == every
     changed = derived(tiny.params(), numbers="bfloat16")
     assert written(changed, small="trained", half="small") == own("half") | switch
