@@ -17,13 +17,9 @@ import toy
 from evaluated import QUERIES, photo, predictions
 
 from vprlib import export
-from vprlib.codes import Code, read_code
-from vprlib.exportable import Plain
-from vprlib.exported import Exported, Identity
-from vprlib.model import Architecture, PlaceModel, read_model
-from vprlib.onnx_writing import difference, to_onnx
-from vprlib.params import UserError
-from vprlib.pool_settings import PoolSettings
+from vprlib.codes import read_code
+from vprlib.exported import Exported
+from vprlib.model import read_model
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -191,30 +187,6 @@ def test_one_hundred_images_of_the_city_agree(monkeypatch, capsys, tmp_path):
     arguments = ["--images", "100", "--out", str(tmp_path / "x.onnx")]
     code, said = toy.run_command("vprlib.export", arguments, monkeypatch, capsys)
     assert code == 0 and "on 100 images" in said, said
-
-
-@pytest.mark.parametrize(
-    ("backbone", "cut", "pool", "any_size"),
-    [
-        ("resnet18", "layer3", "gem", True),
-        ("squeezenet1_1", "fire9", "netvlad", True),
-        ("mobilenet_v3_small", "12", "average", True),
-        ("dinov2_vits14", "block1", "max", None),  # as PyTorch and timm can
-    ],
-)
-def test_other_networks_leave_as_well(backbone, cut, pool, any_size):
-    pytest.importorskip("timm")
-    clusters = 4 if pool == "netvlad" else 0
-    model = PlaceModel(Architecture(backbone, cut, PoolSettings(kind=pool), clusters))
-    told = Identity("v", "m", "full", "c", {}, export.words(model), model.dim)
-    images = list(pictures(3, 112, 140))
-    content, is_free = to_onnx(Plain(model, {}), images[0], told)
-    assert any_size in (None, is_free)
-    pipeline, session = export.Pipeline(model, Code()), Exported(content, 1)
-    assert difference(session, pipeline, images, is_free) < 1e-4
-    if not is_free:
-        with pytest.raises(UserError, match=r"takes images of 140×112 pixels alone, but was given"):
-            session(pictures(1, 98, 98))
 
 
 def test_the_json_in_the_file_is_all_of_its_identity(here):
