@@ -173,9 +173,9 @@ def test_names_are_relative_and_no_folder_holds_more_than_1000() -> None:
 
 
 def test_planning_100_000_images_is_quick_and_holds_no_image() -> None:
-    start = time.perf_counter()
+    start = time.process_time()  # whatever else the machine does
     the_plan = plan(SCENE, part(10_000, 20_000), "train")
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert len(the_plan.database) + len(the_plan.queries) == 100_000
     kinds = {type(value) for shot in the_plan.queries[::99] for value in astuple(shot)}
     assert kinds <= {str, float, int}

@@ -14,6 +14,7 @@ from PIL import Image, ImageEnhance
 
 from stages import fingerprint, parse_mat
 from vprlib import artifacts, fitting
+from vprlib.approximate import write_no_index
 from vprlib.leaks import AuditSettings
 
 SETS = ("toy_train", "toy_val", "toy_test")
@@ -185,6 +186,7 @@ def recall(run, dataset, seed, noise=0.4):
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         artifacts.write_hdf5(folder / f"{side}.h5", {"descriptors": vectors.astype(np.float32)})
     artifacts.write_hdf5(folder / "full.h5", {})
+    write_no_index(folder / "full")
     if not Path(f"artifacts/audit/{dataset}.txt").exists():
         artifacts.write_text(Path(f"artifacts/audit/{dataset}.txt"), "\n")
     return run(
@@ -198,7 +200,7 @@ def recall(run, dataset, seed, noise=0.4):
             "db": folder / "db.h5",
             "queries": folder / "queries.h5",
             "coded": folder / "full.h5",
-            "search_index": folder / "none",
+            "search_index": folder / "full",
             "verdict": f"artifacts/audit/{dataset}.txt",
             "predictions_out": f"artifacts/predictions/{dataset}.h5",
             "metrics_out": f"metrics/recall/{dataset}.json",
