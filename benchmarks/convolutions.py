@@ -9,7 +9,7 @@ import typer
 from torch import Tensor
 
 from vprlib.runtime import RuntimeSettings
-from vprlib.winograd import filtered, weight_gradient, weight_spectrum
+from vprlib.winograd import filtered, gradients, weight_gradient, weight_spectrum
 
 REPEATS = 3
 SHAPES = (  # channels in and out, height, width, images
@@ -38,7 +38,7 @@ def row_of(c: int, k: int, height: int, width: int, images: int) -> str:
     first = [t.contiguous() for t in (x, weight, slope)]
     last = [t.to(memory_format=torch.channels_last) for t in (x, weight, slope)]
     x, weight, slope = last
-    mirrored = weight.flip(2, 3).transpose(0, 1)
+    spectrum = weight_spectrum(weight)  # kept from the forward pass
     passes = [
         (
             *(lambda s=s: F.conv2d(s[0], s[1], padding=1) for s in (first, last)),
@@ -46,7 +46,7 @@ def row_of(c: int, k: int, height: int, width: int, images: int) -> str:
         ),
         (
             *(lambda s=s: plain_gradient(*s, wanted=0) for s in (first, last)),
-            lambda: filtered(slope, weight_spectrum(mirrored), None),
+            lambda: gradients(x, slope, spectrum, False)[0],
         ),
         (
             *(lambda s=s: plain_gradient(*s, wanted=1) for s in (first, last)),

@@ -7,18 +7,14 @@ import numpy as np
 import typer
 
 from vprlib import launch
-from vprlib.arithmetic import SLOW_BFLOAT16, has_bfloat16
 from vprlib.batches import open_source
-from vprlib.device import prepare
-from vprlib.extraction import Work, extract, machine
+from vprlib.extraction import Work, run
 from vprlib.extraction_settings import ExtractionSettings, Stored, Unreadable
-from vprlib.group import joined
 from vprlib.images import ImageSettings
 from vprlib.model import read_model
 from vprlib.params import At, StageParams
 from vprlib.precision import Precision
 from vprlib.runtime import RuntimeSettings
-from vprlib.scratch import scratch_for
 
 
 class Params(StageParams):
@@ -44,13 +40,9 @@ def main(
     settings = ExtractionSettings(p.precision, p.stored, p.unreadable)
     report = reports / f"{dataset}_queries_unreadable.txt"
     work = Work(read_model(model), source, np.arange(len(source.index)), settings, report)
-    with joined(p.runtime) as group:
-        device = prepare(p.runtime)
-        if p.precision == "bfloat16" and not has_bfloat16(device):
-            typer.echo(SLOW_BFLOAT16)
-        values = p.model_dump(include={"images", "precision", "stored"}) | machine(device)
-        kept = scratch_for(scratch, "extract_queries", values, (index, model))
-        outcome = extract(out, work, kept, device, p.runtime, group)
+    values = p.model_dump(include={"images", "precision", "stored"})
+    inputs = (index, model)
+    outcome = run(out, work, scratch, "extract_queries", values, inputs, p.runtime, typer.echo)
     typer.echo(f"{dataset} queries: {outcome.sentence()}")
 
 

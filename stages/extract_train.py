@@ -44,12 +44,8 @@ def main(
             write_bytes(out, b"")
         typer.echo(f"{recipe}_train: no code in use is fitted, so no image is described")
         return
-    from vprlib.arithmetic import SLOW_BFLOAT16, has_bfloat16  # these load torch
-    from vprlib.device import prepare
-    from vprlib.extraction import Work, extract, machine
-    from vprlib.group import joined
+    from vprlib.extraction import Work, run  # these load torch
     from vprlib.model import read_model
-    from vprlib.scratch import scratch_for
 
     source = open_source(index, raw / p.folder, p.images)
     rows = choose_rows(len(source.index), p.descriptors, p.seed)
@@ -57,13 +53,9 @@ def main(
     report = reports / f"{recipe}_train_sample_unreadable.txt"
     origin = {"variant": variant, "seed": p.seed}
     work = Work(read_model(model), source, rows, settings, report, {"image_rows": rows}, origin)
-    with joined(p.runtime) as group:
-        device = prepare(p.runtime)
-        if p.precision == "bfloat16" and not has_bfloat16(device):
-            typer.echo(SLOW_BFLOAT16)
-        values = p.model_dump(exclude={"runtime", "folder", "unreadable"}) | machine(device)
-        kept = scratch_for(scratch, "extract_train", values | origin, (index, model))
-        outcome = extract(out, work, kept, device, p.runtime, group)
+    values = p.model_dump(exclude={"runtime", "folder", "unreadable"}) | origin
+    inputs = (index, model)
+    outcome = run(out, work, scratch, "extract_train", values, inputs, p.runtime, typer.echo)
     typer.echo(
         f"{recipe}_train, {variant}: {len(rows)} of {len(source.index)} database images:"
         f" {outcome.sentence()}"

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vprlib import winograd
-from vprlib.winograd import Winograd, filtered, weight_gradient, weight_spectrum
+from vprlib.winograd import Winograd, filtered, gradients, weight_gradient, weight_spectrum
 
 SHAPES = [(1, 1, 1, 1, 1), (2, 3, 2, 4, 4), (3, 2, 5, 7, 10), (2, 4, 3, 13, 5), (9, 2, 2, 3, 9)]
 
@@ -45,6 +45,18 @@ def test_the_weight_gradient_equals_autograd(
     torch.testing.assert_close(weight_gradient(x, slope), weight.grad)
 
 
+@pytest.mark.parametrize(("count", "c", "k", "height", "width"), SHAPES)
+def test_the_map_s_gradient_equals_autograd(
+    count: int, c: int, k: int, height: int, width: int
+) -> None:
+    x, slope = some(count, c, height, width).requires_grad_(), some(count, k, height, width, seed=2)
+    weight = some(k, c, 3, 3, seed=3)
+    F.conv2d(x, weight, padding=1).backward(slope)
+    found, no_weight = gradients(x.detach(), slope, weight_spectrum(weight), False)
+    torch.testing.assert_close(found, x.grad)
+    assert no_weight is None
+
+
 @pytest.mark.parametrize("has_bias", [True, False])
 def test_all_gradients_pass_the_check_by_differences(has_bias: bool) -> None:
     x, weight = (some(2, 3, 5, 6).requires_grad_(), some(2, 3, 3, 3, seed=2).requires_grad_())
@@ -63,10 +75,10 @@ def test_the_size_of_blocks_changes_nothing(tiles: int, monkeypatch: pytest.Monk
     x, weight = some(5, 3, 9, 14), some(4, 3, 3, 3, seed=2)
     whole = filtered(x, weight_spectrum(weight), None)
     slope = some(5, 4, 9, 14, seed=3)
-    gradient = weight_gradient(x, slope)
+    both = gradients(x, slope, weight_spectrum(weight), True)
     monkeypatch.setattr(winograd, "TILES", tiles)
     torch.testing.assert_close(filtered(x, weight_spectrum(weight), None), whole)
-    torch.testing.assert_close(weight_gradient(x, slope), gradient)
+    torch.testing.assert_close(gradients(x, slope, weight_spectrum(weight), True), both)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 10), (15, 20), (30, 40)])

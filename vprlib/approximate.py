@@ -366,8 +366,9 @@ class Approximate:
         for start in progress(reader.blocks(), len(reader.blocks()), "searching", "block"):
             vectors = reader.block(start)
             squared, places = index.search(vectors, wide)
-            rows = np.where(places >= 0, stored.numbers(0, np.maximum(places, 0)), -1)
-            squared = np.where(places >= 0, np.maximum(squared, 0), np.float32(np.inf))
+            rows, squared = stored.numbers(0, places), np.maximum(squared, 0)
+            missing = places < 0
+            rows[missing], squared[missing] = -1, np.inf
             if self.settings.refine:
                 squared = measured(vectors, rows, database, left // 4)
             rows, squared = nearest_first(rows, squared, count)
@@ -380,10 +381,14 @@ class Approximate:
         set_parameters(index, self.settings)
         return index
 
+    @cached_property
+    def _size(self) -> int:
+        return existing(self.path / INDEX).stat().st_size
+
     def _checked(
         self, database: Rows, memory_bytes: int, excluded: np.ndarray | None
     ) -> faiss.Index:
-        size = existing(self.path / INDEX).stat().st_size
+        size = self._size
         if size > room(memory_bytes) // 2:
             raise UserError(
                 f"{self.path / INDEX} takes {size / 2**30:.1f} GiB of memory to search, more than"

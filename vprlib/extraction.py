@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -13,18 +13,19 @@ import numpy as np
 import PIL
 import torch
 
-from vprlib.arithmetic import placed
+from vprlib.arithmetic import SLOW_BFLOAT16, has_bfloat16, placed
 from vprlib.artifacts import Attribute, publish, write_text
 from vprlib.batches import ImageSource, plan_batches, stream
 from vprlib.describe import describe_batches
+from vprlib.device import prepare as prepare_device
 from vprlib.extraction_settings import ExtractionSettings
-from vprlib.group import ALONE, Group
+from vprlib.group import ALONE, Group, joined
 from vprlib.in_step import ATTRIBUTE, signature
 from vprlib.model import PlaceModel
 from vprlib.params import UserError
 from vprlib.progress import counting, progress
 from vprlib.runtime import RuntimeSettings
-from vprlib.scratch import Scratch
+from vprlib.scratch import Scratch, scratch_for
 from vprlib.unfinished import Unfinished, prepare
 
 SHOWN = 3  # images that a sentence names
@@ -82,6 +83,26 @@ def _processor() -> str:
     lines = told.read_text().splitlines() if told.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.machine())
+
+
+def run(
+    path: Path,
+    work: Work,
+    scratch: Path,
+    stage: str,
+    values: Mapping[str, object],
+    inputs: Sequence[Path],
+    runtime: RuntimeSettings,
+    say: Callable[[str], None],
+) -> Outcome:
+    """As `extract`, by all processes of the runtime; goes on where the same `values` and `inputs`
+    were before."""
+    with joined(runtime) as group:
+        device = prepare_device(runtime)
+        if work.settings.precision == "bfloat16" and not has_bfloat16(device):
+            say(SLOW_BFLOAT16)
+        kept = scratch_for(scratch, stage, dict(values) | machine(device), inputs)
+        return extract(path, work, kept, device, runtime, group)
 
 
 def extract(

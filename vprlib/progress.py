@@ -26,6 +26,8 @@ def counting(total: int, label: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def progress(items: Iterable[Item], total: int, label: str, unit: str = "image") -> Iterator[Item]:
+    if total == 1:  # done as soon as it is shown
+        return iter(items)
     unit = f" {unit}"
     return iter(tqdm(items, total=total, desc=label, unit=unit, disable=_silent(), leave=False))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from vprlib.params import UserError
 
-PIECE = 2**21  # bytes of float32 at once where something else lies on the disk
+PIECE = 2**23  # bytes of float32 at once where something else lies on the disk
 
 
 class Rows(Protocol):

@@ -6,6 +6,7 @@ cache; an image's values do not depend on the images beside it. Maps lie channel
 """
 
 from collections.abc import Iterator
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -55,31 +56,27 @@ class Winograd(torch.autograd.Function):
         bias: Tensor | None,
         spectrum: Tensor | None,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight)
+        spectrum = weight_spectrum(weight) if spectrum is None else spectrum
+        ctx.save_for_backward(x, spectrum)
         ctx.has_bias = bias is not None
-        return filtered(x, weight_spectrum(weight) if spectrum is None else spectrum, bias)
+        return filtered(x, spectrum, bias)
 
     @staticmethod
     def backward(
         ctx: torch.autograd.function.FunctionCtx, gradient: Tensor
     ) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        to_x = to_weight = to_bias = None
-        if ctx.needs_input_grad[0]:
-            mirrored = weight.flip(2, 3).transpose(0, 1)
-            to_x = filtered(gradient, weight_spectrum(mirrored), None)
-        if ctx.needs_input_grad[1]:
-            to_weight = weight_gradient(x, gradient)
-        if ctx.has_bias and ctx.needs_input_grad[2]:
-            to_bias = gradient.sum(dim=(0, 2, 3))
+        x, spectrum = ctx.saved_tensors
+        wants_x, wants_weight, wants_bias, _ = ctx.needs_input_grad
+        to_x, to_weight = gradients(x, gradient, spectrum if wants_x else None, wants_weight)
+        to_bias = gradient.sum(dim=(0, 2, 3)) if ctx.has_bias and wants_bias else None
         return to_x, to_weight, to_bias, None
 
 
 def weight_spectrum(weight: Tensor) -> Tensor:
-    """G g Gᵀ of each pair of channels, [36, C, K]."""
+    """G g Gᵀ of each pair of channels, [36, K, C]: as they lie in a channels-last weight."""
     k, c = weight.shape[:2]
     transform = _kronecker(_G, weight)  # 36 9
-    return (transform @ weight.permute(2, 3, 1, 0).reshape(9, c * k)).view(IN * IN, c, k)
+    return (transform @ weight.permute(2, 3, 0, 1).reshape(9, k * c)).view(IN * IN, k, c)
 
 
 def covered(height: int, width: int) -> float:
@@ -89,9 +86,9 @@ def covered(height: int, width: int) -> float:
 
 
 def filtered(x: Tensor, spectrum: Tensor, bias: Tensor | None) -> Tensor:
-    """The map [B, K, H, W], channels-last, of `x` [B, C, H, W] and a spectrum [36, C, K]."""
-    count, _, height, width = x.shape
-    k = spectrum.shape[2]
+    """The map [B, K, H, W], channels-last, of `x` [B, C, H, W] and a spectrum [36, K, C]."""
+    count, c, height, width = x.shape
+    k = spectrum.shape[1]
     down, across = _tiles(height, width)
     into, out_of = _kronecker(_B, x), _kronecker(_A, x)
     padded = _padded(x, down, across)
@@ -99,8 +96,8 @@ def filtered(x: Tensor, spectrum: Tensor, bias: Tensor | None) -> Tensor:
     y = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     shift = x.new_zeros(k) if bias is None else bias
     for images, rows in _blocks(count, down, across):
-        tiles = _input_tiles(padded, images, rows, across)
-        products = torch.bmm(_transformed(into, tiles), spectrum)  # 36 T K
+        tiles = _input_tiles(padded, images, rows, across).reshape(IN * IN, -1, c)
+        products = torch.bmm(_transformed(into, tiles), spectrum.transpose(1, 2))  # 36 T K
         outputs = (out_of @ products.flatten(1)).view(OUT, OUT, -1, k)
         shape = (_length(images), _length(rows), across)
         outputs = outputs[:, :, : shape[0] * shape[1] * across].unflatten(2, shape)
@@ -115,23 +112,52 @@ def filtered(x: Tensor, spectrum: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient [K, C, 3, 3] of the weight, the adjoint of `filtered` in its spectrum."""
+    """The gradient [K, C, 3, 3] of the weight, where that of the map is not wanted."""
+    return gradients(x, gradient, None, True)[1]
+
+
+def gradients(
+    x: Tensor, gradient: Tensor, spectrum: Tensor | None, wants_weight: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """The adjoint of `filtered`: to the map where a spectrum is given, and to the weight."""
     count, c, height, width = x.shape
     k = gradient.shape[1]
     down, across = _tiles(height, width)
     into, out_of = _kronecker(_B, x), _kronecker(_A, x).T.contiguous()
-    padded = _padded(x, down, across)
     grown = F.pad(
         gradient.permute(0, 2, 3, 1), (0, 0, 0, OUT * across - width, 0, OUT * down - height)
     )
-    total = x.new_zeros(IN * IN, k, c)
+    padded = _padded(x, down, across)
+    summed = None if spectrum is None else torch.zeros_like(padded)  # the map's, with its border
+    total = x.new_zeros(IN * IN, k, c)  # the spectrum's
     for images, rows in _blocks(count, down, across):
-        tiles = _input_tiles(padded, images, rows, across)
         slopes = _output_tiles(grown, images, rows, across).permute(2, 4, 0, 1, 3, 5)
         left = _transformed(out_of, slopes.reshape(OUT * OUT, -1, k))  # 36 T K
-        total.baddbmm_(left.transpose(1, 2), _transformed(into, tiles))
-    taps = _kronecker(_G, x).T @ total.flatten(1)  # 9 K·C
-    return taps.view(3, 3, k, c).permute(2, 3, 0, 1)
+        if wants_weight:
+            tiles = _input_tiles(padded, images, rows, across).reshape(IN * IN, -1, c)
+            total.baddbmm_(left.transpose(1, 2), _transformed(into, tiles))
+        if spectrum is not None:
+            tiles = into.T @ torch.bmm(left, spectrum).flatten(1)
+            _add_tiles(_input_tiles(summed, images, rows, across), tiles)
+    to_x = to_weight = None
+    if summed is not None:
+        inner = summed[:, 1 : height + 1, 1 : width + 1].permute(0, 3, 1, 2)
+        to_x = inner.contiguous(memory_format=torch.channels_last)
+    if wants_weight:
+        taps = _kronecker(_G, x).T @ total.flatten(1)  # 9 K·C
+        to_weight = taps.view(3, 3, k, c).permute(2, 3, 0, 1)
+    return to_x, to_weight
+
+
+def _add_tiles(target: Tensor, tiles: Tensor) -> None:
+    """Adds tiles [36, T·C] to overlapping ones [6, 6, b, rows, across, C] of a map.
+
+    Four times, each time parts of them that do not overlap.
+    """
+    few = tiles.view(IN, IN, -1, target.shape[-1])[:, :, : target[0, 0, ..., 0].numel()]
+    few = few.unflatten(2, target.shape[2:5])
+    for row, column in product((slice(0, OUT), slice(OUT, IN)), repeat=2):
+        target[row, column] += few[row, column]
 
 
 def _kronecker(rows: list[list[float]], like: Tensor) -> Tensor:
@@ -168,13 +194,12 @@ def _length(part: slice) -> int:
 
 
 def _input_tiles(padded: Tensor, images: slice, rows: slice, across: int) -> Tensor:
-    """Overlapping tiles [36, T, C] of a padded map."""
+    """Overlapping tiles [6, 6, b, rows, across, C] of a padded map, as a view."""
     b, r, x, _ = padded.stride()
     c = padded.shape[3]
     shape = (IN, IN, _length(images), _length(rows), across, c)
     start = padded.storage_offset() + images.start * b + OUT * rows.start * r
-    view = padded.as_strided(shape, (r, x, b, OUT * r, OUT * x, 1), start)
-    return view.reshape(IN * IN, -1, c)
+    return padded.as_strided(shape, (r, x, b, OUT * r, OUT * x, 1), start)
 
 
 def _output_tiles(y: Tensor, images: slice, rows: slice, across: int) -> Tensor:
