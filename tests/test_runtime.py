@@ -39,5 +39,5 @@ def test_only_the_first_process_shows_a_bar(monkeypatch, rank, disable):
     join(monkeypatch, rank=rank)
     asked = {}
     monkeypatch.setattr(progress, "tqdm", lambda items, **options: asked.update(options) or items)
-    assert list(progress.progress([7], 1, "counting")) == [7]
+    assert list(progress.progress([7, 8], 2, "counting")) == [7, 8]
     assert asked["disable"] is disable
