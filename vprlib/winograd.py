@@ -127,23 +127,25 @@ def gradients(
     grown = F.pad(
         gradient.permute(0, 2, 3, 1), (0, 0, 0, OUT * across - width, 0, OUT * down - height)
     )
-    padded = _padded(x, down, across)
-    summed = None if spectrum is None else torch.zeros_like(padded)  # the map's, with its border
-    total = x.new_zeros(IN * IN, k, c)  # the spectrum's
+    summed = total = None
+    if spectrum is not None:  # the map's, with its border
+        summed = x.new_zeros(count, OUT * down + 2, OUT * across + 2, c)
+    if wants_weight:  # the spectrum's
+        padded, total = _padded(x, down, across), x.new_zeros(IN * IN, k, c)
     for images, rows in _blocks(count, down, across):
         slopes = _output_tiles(grown, images, rows, across).permute(2, 4, 0, 1, 3, 5)
         left = _transformed(out_of, slopes.reshape(OUT * OUT, -1, k))  # 36 T K
-        if wants_weight:
+        if total is not None:
             tiles = _input_tiles(padded, images, rows, across).reshape(IN * IN, -1, c)
             total.baddbmm_(left.transpose(1, 2), _transformed(into, tiles))
-        if spectrum is not None:
+        if summed is not None:
             tiles = into.T @ torch.bmm(left, spectrum).flatten(1)
             _add_tiles(_input_tiles(summed, images, rows, across), tiles)
     to_x = to_weight = None
     if summed is not None:
         inner = summed[:, 1 : height + 1, 1 : width + 1].permute(0, 3, 1, 2)
         to_x = inner.contiguous(memory_format=torch.channels_last)
-    if wants_weight:
+    if total is not None:
         taps = _kronecker(_G, x).T @ total.flatten(1)  # 9 K·C
         to_weight = taps.view(3, 3, k, c).permute(2, 3, 0, 1)
     return to_x, to_weight
