@@ -20,10 +20,6 @@ from vprlib.intervals import IntervalSettings
 from vprlib.locations import locations
 
 ROOT = Path(__file__).parents[1]
-NEEDED = (
-    *("check_switches", "make_city", "parse_mat", "sample_features", "kmeans_centroids"),
-    *("init_model", "train", "extract_db", "extract_queries", "encode", "recall"),
-)
 PREDICTIONS = "artifacts/predictions/city_test/trained-full.h5"
 
 
@@ -115,15 +111,20 @@ def _run(
 
 
 def _commands() -> list[str]:
-    """Of all stages that the trained network's recall needs, in their order."""
+    """Of all stages that the trained network's recall needs, each after what it reads."""
     stages = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
-    order = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
-    wanted = [
-        (order.index(kind), stage["cmd"])
-        for name, stage in stages.items()
-        if (kind := name.split("@")[0]) in NEEDED and "off_the_shelf" not in name
-    ]
-    return [command for _, command in sorted(wanted)]
+    makers = {out["path"]: name for name, stage in stages.items() for out in stage["outs"]}
+    order: list[str] = []
+
+    def add(name: str) -> None:
+        for dep in stages[name].get("deps", ()):
+            if dep["path"] in makers:
+                add(makers[dep["path"]])
+        if name not in order:
+            order.append(name)
+
+    add(makers[PREDICTIONS])
+    return [stages[name]["cmd"] for name in order]
 
 
 if __name__ == "__main__":
