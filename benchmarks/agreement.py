@@ -20,59 +20,63 @@ from vprlib.intervals import IntervalSettings
 from vprlib.locations import locations
 
 ROOT = Path(__file__).parents[1]
-NEEDED = (
-    *("check_switches", "make_city", "parse_mat", "sample_features", "kmeans_centroids"),
-    *("init_model", "train", "extract_db", "extract_queries", "encode", "recall"),
-)
 PREDICTIONS = "artifacts/predictions/city_test/trained-full.h5"
 
 
 @dataclass(frozen=True)
 class Way:
-    """One run of the pipeline, and what it changes in params.yaml."""
+    """One run of the pipeline, what it changes in params.yaml, and the way that it is held against.
+
+    Its numbers should differ from that one's by rounding, or not at all.
+    """
 
     name: str
     changes: dict[str, object]  # by dotted place
+    against: str = "as it is"
 
 
+_PARTS = {"recipes.city.train.queries_a_step": 2, "recipes.city.train.accumulate": 2}
 WAYS = (
-    Way("float32, one process", {}),
+    Way("as it is", {}),
     Way("bfloat16", {"recipes.city.train.precision": "bfloat16"}),
-    Way("two processes", {"runtime.processes": 2}),
+    Way("shared parts, two processes", {"runtime.processes": 2}),
+    Way("whole parts", _PARTS),
+    Way("whole parts, two processes", _PARTS | {"runtime.processes": 2}, "whole parts"),
 )
 
 
 def main(
     queries: int = typer.Option(1200, help="of city_test"),
     places: int = typer.Option(300, help="panoramas of city_test"),
-    only: str = typer.Option("", help="part of a way's name, beside the first"),
+    only: str = typer.Option("", help="part of a way's name; it is held against another"),
     device: str = typer.Option("cpu", help="as runtime.device"),
     threads: int | None = typer.Option(None, help="as runtime.threads"),
     folder: Path | None = typer.Option(None, help="where to work, and to go on"),
     json_path: Path | None = typer.Option(None, "--json"),
 ) -> None:
-    """Trains and evaluates each way; recall@1 against the first, paired, by location."""
-    ways = [WAYS[0], *(way for way in WAYS[1:] if only in way.name)]
+    """Trains and evaluates each way; recall@1 against another's, paired, by location."""
+    chosen = [way for way in WAYS if only in way.name]
+    needed = {name for way in chosen for name in (way.name, way.against)}
+    ways = [way for way in WAYS if way.name in needed]
     part = {"places": places, "queries": queries}
     with tempfile.TemporaryDirectory() as temporary:
         project = folder or Path(temporary) / "project"
-        found = [_run(project, way, part, device, threads) for way in ways]
-    hits, positions = zip(*found, strict=True)
-    settings = IntervalSettings()
-    place = locations(positions[0], settings.location_m)
-    spots = len(np.unique(place))
-    rows = []
-    for way, found in zip(ways, hits, strict=True):
-        d = difference_interval(hits[0], found, place, settings, CompareSettings())
+        runs = {way.name: _run(project, way, part, device, threads) for way in ways}
+    settings, rows = IntervalSettings(), []
+    for way in ways:
+        (base, positions), (found, _) = runs[way.against], runs[way.name]
+        place = locations(positions, settings.location_m)
+        spots = len(np.unique(place))
+        d = difference_interval(base, found, place, settings, CompareSettings())
         rows.append(
-            {"name": way.name, "queries": len(found), "locations": spots}
+            {"name": way.name, "against": way.against, "queries": len(found), "locations": spots}
             | {"recall@1": float(found.mean()), "difference": d.value}
             | {"low": d.low, "high": d.high, "p": d.p}
         )
         print(
             f"{way.name}: recall@1 {found.mean():.4f} on {len(found)} queries of"
-            f" {spots} locations, difference {d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}],"
-            f" p {d.p:.3f}"
+            f" {spots} locations; against '{way.against}' {d.value:+.4f}"
+            f" [{d.low:+.4f}, {d.high:+.4f}], p {d.p:.3f}"
         )
     if json_path is not None:
         json_path.write_text(json.dumps({"cases": rows}, indent=2) + "\n")
@@ -115,15 +119,20 @@ def _run(
 
 
 def _commands() -> list[str]:
-    """Of all stages that the trained network's recall needs, in their order."""
+    """Of all stages that the trained network's recall needs, each after what it reads."""
     stages = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
-    order = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
-    wanted = [
-        (order.index(kind), stage["cmd"])
-        for name, stage in stages.items()
-        if (kind := name.split("@")[0]) in NEEDED and "off_the_shelf" not in name
-    ]
-    return [command for _, command in sorted(wanted)]
+    makers = {out["path"]: name for name, stage in stages.items() for out in stage["outs"]}
+    order: list[str] = []
+
+    def add(name: str) -> None:
+        for dep in stages[name].get("deps", ()):
+            if dep["path"] in makers:
+                add(makers[dep["path"]])
+        if name not in order:
+            order.append(name)
+
+    add(makers[PREDICTIONS])
+    return [stages[name]["cmd"] for name in order]
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ with joined(RuntimeSettings(device="cpu")) as group:
     group.add(sums)
     firsts = [torch.arange(3) + group.rank, torch.full((2,), 1.0 - group.rank), torch.zeros(0)]
     group.same(firsts)
+    own = [torch.full((2, 1), group.rank), torch.full((2,), 0.5), torch.arange(3) + group.rank]
+    everyones = group.gather_tensors(own)
     found = {
         "group": [group.rank, group.size, group.is_first],
         "gathered": group.gather({"rank": group.rank}),
@@ -40,6 +42,7 @@ with joined(RuntimeSettings(device="cpu")) as group:
         "one": group.interleave(one[group.share]).tolist(),
         "names": group.interleave(list("abcde")[group.share]),
         "sums": [t.tolist() for t in sums],
+        "everyones": [[t.tolist() for t in tensors] for tensors in everyones],
         "firsts": [t.tolist() for t in firsts],
         "threads": torch.get_num_threads(),
     }
@@ -101,6 +104,12 @@ def test_tensors_become_those_of_the_first(found):
     assert found["firsts"] == [[0, 1, 2], [1.0, 1.0], []]
 
 
+def test_everyones_tensors_of_several_kinds_come_by_rank(found):
+    first, second = found["everyones"]
+    assert first == [[[0], [0]], [0.5, 0.5], [0, 1, 2]]
+    assert second == [[[1], [1]], [0.5, 0.5], [1, 2, 3]]
+
+
 def test_threads_are_shared_out(found):
     cores = RuntimeSettings().cores
     assert found["threads"] == max(1, cores // SIZE)
@@ -131,6 +140,7 @@ def test_alone_does_nothing():
     ALONE.same(weights)
     ALONE.wait()
     assert [t.tolist() for t in weights] == [[1, 1], [0]]
+    assert [t.tolist() for t in ALONE.gather_tensors(weights)[0]] == [[1, 1], [0]]
     assert ALONE.gather("x") == ["x"] and ALONE.is_first
     assert ALONE.interleave(own[ALONE.share]).tolist() == own.tolist()
 

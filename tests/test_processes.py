@@ -48,11 +48,14 @@ class Listening(Trainer):
         self.losses = [*getattr(self, "losses", []), sums[0] / sums[1]]
 
 
-def main(name: str = typer.Option(), epochs: int = typer.Option()) -> None:
+def main(
+    name: str = typer.Option(), epochs: int = typer.Option(), parts: int = typer.Option()
+) -> None:
     runtime = Params.load().runtime
     settings = TrainSettings(
         first_layer="conv4", epochs=epochs, negatives=4, negative_pool=20, refresh_queries=16,
-        queries_a_step=4, learning_rate=1e-3, keep="last", rank_loss_negatives=5,
+        queries_a_step=4 // parts, accumulate=parts, learning_rate=1e-3, keep="last",
+        rank_loss_negatives=5,
     )
     with joined(runtime) as group:
         folder = Path(f"images{os.getpid()}")
@@ -85,12 +88,15 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(folder: Path, name: str, processes: int, epochs: int = 5) -> subprocess.Popen:
+def start(
+    folder: Path, name: str, processes: int, epochs: int = 5, parts: int = 1
+) -> subprocess.Popen:
     tree = toy.params()
     tree["runtime"].update(processes=processes, threads=1, memory_gib=0.5)
     toy.write_params(folder, tree)
     environment = os.environ | {"PYTHONPATH": str(toy.ROOT)}
-    arguments = [sys.executable, "-m", "learn", "--name", name, "--epochs", str(epochs)]
+    given = {"name": name, "epochs": epochs, "parts": parts}
+    arguments = [sys.executable, "-m", "learn", *(f"--{k}={v}" for k, v in given.items())]
     return subprocess.Popen(
         arguments, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
     )
@@ -120,6 +126,19 @@ def test_two_processes_follow_one(here: Path) -> None:
     moved = np.abs(weights[0][last] - start_weights[last]).max()
     assert moved > 5e-4
     assert np.abs(weights[1][last] - weights[0][last]).max() < 0.05 * moved
+
+
+def test_processes_that_take_whole_parts_end_at_the_bytes_of_one(here: Path) -> None:
+    for processes in (1, 2, 3):  # of three, two have nothing to do in the last turn
+        finish(start(here, f"parts{processes}", processes, epochs=3, parts=4))
+    models = {(here / f"parts{n}.safetensors").read_bytes() for n in (1, 2, 3)}
+    assert len(models) == 1
+    one, *others = (json.loads((here / f"parts{n}.json").read_text()) for n in (1, 2, 3))
+    for other in others:
+        assert other["steps"] == one["steps"]
+        for row, expected in zip(other["rows"], one["rows"], strict=True):
+            assert row[:-1] == expected[:-1]
+            assert row[-1] == pytest.approx(expected[-1], abs=1e-7)  # the rank loss, a mean
 
 
 def test_a_group_of_which_one_is_killed_says_so_and_goes_on_to_the_same_model(here: Path) -> None:

@@ -61,6 +61,21 @@ class Group(Member):
         """Puts the sum over all processes into each tensor, the same bytes everywhere."""
         self._on_one_buffer(tensors, dist.all_reduce)
 
+    @torch.no_grad()
+    def gather_tensors(self, own: Sequence[Tensor]) -> list[list[Tensor]]:
+        """Everyone's tensors by rank; all have some of the same shapes."""
+        found = [list(own) for _ in range(self.size)]
+        for places in _alike(own) if self.size > 1 else ():
+            buffer = torch.cat([own[place].reshape(-1) for place in places])
+            buffers = [torch.empty_like(buffer) for _ in found]
+            with _reaching_others(self):
+                dist.all_gather(buffers, buffer)
+            sizes = [own[place].numel() for place in places]
+            for tensors, everything in zip(found, buffers, strict=True):
+                for place, part in zip(places, everything.split(sizes), strict=True):
+                    tensors[place] = part.view(own[place].shape)
+        return found
+
     def same(self, tensors: Sequence[Tensor]) -> None:
         """Puts what the first process has into each tensor."""
         self._on_one_buffer(tensors, lambda buffer: dist.broadcast(buffer, src=0))
@@ -70,9 +85,8 @@ class Group(Member):
         self, tensors: Sequence[Tensor], exchange: Callable[[Tensor], object]
     ) -> None:
         """One exchange for all tensors of a kind: each has a latency of its own."""
-        kinds = dict.fromkeys((t.dtype, t.device) for t in tensors) if self.size > 1 else ()
-        for kind in kinds:
-            alike = [t for t in tensors if (t.dtype, t.device) == kind]
+        for places in _alike(tensors) if self.size > 1 else ():
+            alike = [tensors[place] for place in places]
             buffer = torch.cat([t.reshape(-1) for t in alike])
             with _reaching_others(self):
                 exchange(buffer)
@@ -81,6 +95,14 @@ class Group(Member):
 
 
 ALONE = Group()
+
+
+def _alike(tensors: Sequence[Tensor]) -> list[list[int]]:
+    """Places of the tensors of each type and device."""
+    kinds: dict[tuple[torch.dtype, torch.device], list[int]] = {}
+    for place, tensor in enumerate(tensors):
+        kinds.setdefault((tensor.dtype, tensor.device), []).append(place)
+    return list(kinds.values())
 
 
 @contextmanager

@@ -200,22 +200,50 @@ class Trainer:
         ]
 
     def _learn(self, step: Step, images: Iterator[list[Loaded]]) -> None:
-        """Moves the optimiser by the loss of all parts over their number of negatives.
-
-        Each process has a share of each part's tuples; their gradients are summed.
-        """
+        """Moves the optimiser by the loss of all parts over their number of negatives."""
         self.state.step += 1
         negatives = sum(len(t.negatives) for part in step for t in part)
         self.optimizer.zero_grad(set_to_none=True)
-        losses = [self._add_gradient(part, next(images), negatives) for part in self._own(step)]
-        total = torch.tensor([sum(losses)], dtype=torch.float64)
-        self.group.add([total, *self._gradients()])
-        self.state.loss_sum += float(total)
+        if self._shares_out_parts:
+            self.state.loss_sum += self._learn_in_turns(step, images, negatives)
+        else:
+            losses = [self._add_gradient(part, next(images), negatives) for part in self._own(step)]
+            total = torch.tensor([sum(losses)], dtype=torch.float64)
+            self.group.add([total, *self._gradients()])
+            self.state.loss_sum += float(total)
         self.state.triplets += negatives
         self.optimizer.step()
 
+    def _learn_in_turns(self, step: Step, images: Iterator[list[Loaded]], negatives: int) -> float:
+        """A part for each process, then the next ones; summed in the parts' order, as one would."""
+        own, size, total = self._own(step), self.group.size, 0.0
+        sums = [torch.zeros_like(p) for p in self.learnt]
+        for turn in range(math.ceil(len(step) / size)):
+            loss = 0.0
+            if turn < len(own):
+                loss = self._add_gradient(own[turn], next(images), negatives)
+            given = [torch.tensor([loss], dtype=torch.float64), *self._gradients()]
+            for value, *gradients in self.group.gather_tensors(given)[: len(step) - turn * size]:
+                total += float(value)
+                for added, gradient in zip(sums, gradients, strict=True):
+                    added += gradient
+            self.optimizer.zero_grad(set_to_none=True)
+        for parameter, added in zip(self.learnt, sums, strict=True):
+            parameter.grad = added
+        return total
+
+    @property
+    def _shares_out_parts(self) -> bool:
+        """Whole parts, where there are as many as processes: then their number changes no byte.
+
+        Else each process has a share of each part's tuples.
+        """
+        return 1 < self.group.size <= self.settings.accumulate
+
     def _own(self, step: Step) -> list[Part]:
-        """What this process learns from: its share of each part, where there is one."""
+        """What this process learns from."""
+        if self._shares_out_parts:
+            return step[self.group.share]
         parts = (part[self.group.share] for part in step)
         return [part for part in parts if part]
 
