@@ -11,6 +11,7 @@ from vprlib.fitting import Count, SampleSeed, is_needed
 from vprlib.leaks import Audited, AuditSettings, audit, refuse, whitening_rows, words_rows
 from vprlib.params import At, StageParams
 from vprlib.prints import read_prints
+from vprlib.variant_settings import saw_training
 
 
 class Params(StageParams):
@@ -18,7 +19,6 @@ class Params(StageParams):
     folder: Annotated[str, At("sets.{dataset}.folder")]
     train_folder: Annotated[str, At("sets.{recipe}_train.folder")]
     val_folder: Annotated[str, At("sets.{recipe}_val.folder")]
-    variants: Annotated[list[str], At("variants")]
     descriptors: Annotated[Count, At("whitening.descriptors")]
     seed: Annotated[SampleSeed, At("whitening.seed")]
 
@@ -31,6 +31,7 @@ def main(
     val: Path = typer.Option(),
     sample: Path = typer.Option(),
     codes: Path = typer.Option(),
+    variants: Path = typer.Option(),
     metrics_out: Path = typer.Option(),
     verdict_out: Path = typer.Option(),
 ) -> None:
@@ -41,8 +42,8 @@ def main(
     )
     fitted_on = whitening_rows(is_needed(codes), len(training.database), p.descriptors, p.seed)
     words = words_rows(sample, training.database)
-    is_trained = "trained" in p.variants
-    found = audit(asked, training, validation, words, fitted_on, is_trained, p.settings)
+    has_seen = saw_training(variants)
+    found = audit(asked, training, validation, words, fitted_on, has_seen, p.settings)
     refuse(found, p.settings.fatal)
     write_json(metrics_out, found.metrics())
     write_text(verdict_out, f"{found.verdict()}\n")

@@ -12,7 +12,7 @@ from vprlib.codes import CodeSettings, check_codes
 from vprlib.fitting import Count
 from vprlib.params import At, StageParams
 from vprlib.switches import SetPlace, check, check_specifications
-from vprlib.variant_settings import Step, check_variants
+from vprlib.variant_settings import Step, check_variants, words_of_training
 
 
 class Params(StageParams):
@@ -30,7 +30,10 @@ class Params(StageParams):
 
 
 def main(
-    raw: Path = typer.Option(), out: Path = typer.Option(), codes_out: Path = typer.Option()
+    raw: Path = typer.Option(),
+    out: Path = typer.Option(),
+    codes_out: Path = typer.Option(),
+    variants_out: Path = typer.Option(),
 ) -> None:
     p = Params.load()
     used = (p.train_on, p.eval_on, p.calibrate_on, p.variants, p.codes)
@@ -39,8 +42,9 @@ def main(
     check_codes(p.codes, p.code_defs, p.dimensions, p.descriptors)
     check_indexes({name: p.code_defs[name] for name in p.codes})
     check_specifications(p.sets, raw)
-    # never other words than these: nothing goes stale by this stage but at the first fitted code
+    # few words: nothing goes stale by this stage but at the first fitted code, or trained variant
     write_text(codes_out, fitting.words(any(p.code_defs[name].is_fitted for name in p.codes)))
+    write_text(variants_out, words_of_training(p.variants))
     write_text(out, "The switches agree.\n")
     typer.echo(f"switches: train on {p.train_on}, evaluate on {', '.join(p.eval_on)}")
 

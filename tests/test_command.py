@@ -47,6 +47,8 @@ def test_a_stage_outside_the_project_says_where_to_run_it(tmp_path):
             "out.txt",
             "--codes-out",
             "codes.txt",
+            "--variants-out",
+            "variants.txt",
         ],
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},

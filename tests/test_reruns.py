@@ -38,11 +38,15 @@ def judged(*datasets, variants=BOTH, code="full"):
     return found
 
 
+def recalled(*datasets, variants=BOTH, code="full"):
+    """From encoding to recall."""
+    stages = ("encode", "build_index", "recall")
+    return set().union(*(named(s, *datasets, variants=variants, code=code) for s in stages))
+
+
 def encoded(*datasets, variants=BOTH, code="full"):
     """Encoding and what hangs on it."""
-    own = named("encode", *datasets, variants=variants, code=code)
-    own |= named("build_index", *datasets, variants=variants, code=code)
-    own |= named("recall", *datasets, variants=variants, code=code)
+    own = recalled(*datasets, variants=variants, code=code)
     return own | judged(*datasets, variants=variants, code=code)
 
 
@@ -196,16 +200,18 @@ def test_changing_a_derived_variant_makes_that_one_alone(project):
         return tree
 
     def written(tree, **derivations):
-        tree |= {"variants": [*BOTH, *derivations], "derived": derivations}
+        tree |= {"variants": ["trained", *derivations], "derived": derivations}
         project.write(tree)
-        return project.repro()
+        return project.repro("recall")
 
     def own(variant):
-        return below(variant) | {f"make_variant@{variant}"}
+        made = {f"{stage}@{variant}" for stage in ("make_variant", "extract_train")}
+        found = made | described(TEST, variant) | described(VAL, variant)
+        return found | recalled(TEST, VAL, variants=[variant])
 
     switch = {"check_switches"}
-    fitting = {f"fit_whitening@{v}" for v in ("small", "half")}
-    every = own("small") | own("half") | switch | fitting | fitted("small", "half")
+    fitting = {f"fit_whitening@{v}" for v in ("small", "half")} | fitted("small", "half")
+    every = own("small") | own("half") | switch | fitting
     assert written(derived(tiny.params()), small="trained", half="small") == every
     changed = derived(tiny.params(), numbers="bfloat16")
     assert written(changed, small="trained", half="small") == own("half") | switch
@@ -214,23 +220,23 @@ def test_changing_a_derived_variant_makes_that_one_alone(project):
 
 
 def test_another_code_runs_its_own_stages_and_reads_no_image(project):
-    tree = tiny.params() | {"codes": ["full", "w4"]}
-    whitened = {name: toy.code(d) for name, d in (("w4", 4), ("w8", 8))}
-    tree["code_defs"] |= whitened | {
+    one = ["trained"]
+    tree = tiny.params() | {"codes": ["full", "w4"], "variants": one}
+    tree["code_defs"] |= {
+        "w4": toy.code(4),
         "w8_int8": toy.code(8, precision="int8"),
         "w8_binary": toy.code(8, precision="binary", query="coded"),
     }
     project.write(tree)
-    first = {f"{stage}@{v}" for stage in ("extract_train", "fit_whitening") for v in BOTH}
-    first |= AUDITS  # of what codes are fitted on
-    marked = fitted(*BOTH)  # a marker, written again
-    own = encoded(TEST, VAL, code="w4") | fitted(*BOTH, code="w4")
-    assert project.repro() == own | marked | first | {"check_switches"}
-    for code in ("w8", "w8_int8", "w8_binary"):
+    first = {"extract_train@trained", "fit_whitening@trained"} | AUDITS  # of what codes learn from
+    marked = fitted(*one)  # a marker, written again
+    own = recalled(TEST, VAL, variants=one, code="w4") | fitted(*one, code="w4")
+    assert project.repro("recall") == own | marked | first | {"check_switches"}
+    for code in ("w8_int8", "w8_binary"):
         tree["codes"] = [*tree["codes"], code]
         project.write(tree)
-        own = encoded(TEST, VAL, code=code) | fitted(*BOTH, code=code)
-        assert project.repro() == own | {"check_switches"}
+        own = recalled(TEST, VAL, variants=one, code=code) | fitted(*one, code=code)
+        assert project.repro("recall") == own | {"check_switches"}
 
 
 def test_other_light_describes_the_queries_again_and_not_the_database(project):

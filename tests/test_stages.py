@@ -23,6 +23,7 @@ SWITCHES = {
     "raw": "data/raw",
     "out": "data/index/switches.txt",
     "codes_out": "data/index/codes.txt",
+    "variants_out": "data/index/variants.txt",
 }
 PARSE = {
     "dataset": "toy_train",

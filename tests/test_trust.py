@@ -16,6 +16,7 @@ from stages import fingerprint, parse_mat
 from vprlib import artifacts, fitting
 from vprlib.approximate import write_no_index
 from vprlib.leaks import AuditSettings
+from vprlib.variant_settings import words_of_training
 
 SETS = ("toy_train", "toy_val", "toy_test")
 FAR_M = 10_000.0  # between sets
@@ -34,6 +35,7 @@ AUDIT = {
     "val": at("toy_val", "fingerprints"),
     "sample": "artifacts/features/sample.h5",
     "codes": "data/index/codes.txt",
+    "variants": "data/index/variants.txt",
     "metrics_out": "metrics/audit/toy_test.json",
     "verdict_out": VERDICT,
 }
@@ -78,6 +80,7 @@ def here(made, tmp_path, monkeypatch):
     names = [f"000/toy_train_{i}.jpg" for i in range(2)]
     artifacts.write_hdf5(Path(AUDIT["sample"]), {"image_names": names})
     artifacts.write_text(Path(AUDIT["codes"]), fitting.words(False))
+    artifacts.write_text(Path(AUDIT["variants"]), words_of_training(["trained"]))
     return tmp_path / "here"
 
 

@@ -1,10 +1,19 @@
 """Steps that cannot be are refused with a sentence, before anything runs."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from vprlib.params import UserError
-from vprlib.variant_settings import Step, check_variants, lineage, steps_of
+from vprlib.variant_settings import (
+    Step,
+    check_variants,
+    lineage,
+    saw_training,
+    steps_of,
+    words_of_training,
+)
 
 PRUNE = {"prune": {"fraction": 0.3, "by": "magnitude"}}
 LEARN = {"finetune": {"epochs": 1, "learning_rate": 0.001, "first_layer": None}}
@@ -95,3 +104,14 @@ def test_an_entry_without_steps_is_refused() -> None:
 def test_impossible_steps_are_a_sentence(step: dict, sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         Step(**step)
+
+
+@pytest.mark.parametrize(
+    ("variants", "seen"),
+    [(["off_the_shelf"], False), (["trained"], True), (["off_the_shelf", "small"], True)],
+)
+def test_all_but_the_first_network_may_remember_training_images(
+    tmp_path: Path, variants: list[str], seen: bool
+) -> None:
+    (tmp_path / "variants.txt").write_text(words_of_training(variants))
+    assert saw_training(tmp_path / "variants.txt") is seen

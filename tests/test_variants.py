@@ -168,7 +168,7 @@ def test_an_impossible_chain_is_refused_before_anything_runs(tmp_path, monkeypat
     tree["variant_defs"] = {"half": DEFS["fp16"], "twice": DEFS["small_int8"]}
     tree |= {"variants": ["trained", "twice"], "derived": {"half": "trained", "twice": "half"}}
     toy.write_params(tmp_path, tree)
-    switches = {"raw": "data/raw", "out": "s.txt", "codes_out": "c.txt"}
+    switches = {"raw": "data/raw", "out": "s.txt", "codes_out": "c.txt", "variants_out": "v.txt"}
     code, said = toy.run_stage("check_switches", monkeypatch, capsys, **switches)
     assert (code, said) == (
         1,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,6 +10,8 @@ from pydantic import Field, model_validator
 from vprlib.params import PARAMS_PATH, Section, Seed, UserError
 
 GIVEN = ("off_the_shelf", "trained")  # what other stages make
+_SAW = "A network in use has seen training images.\n"
+_SAW_NONE = "No network in use has seen training images.\n"
 
 
 class Prune(Section):
@@ -134,6 +137,18 @@ def check_variants(
                 f"{PARAMS_PATH}: derived makes '{name}', which no variant in use needs: name it in"
                 " variants, or take it out."
             )
+
+
+def words_of_training(variants: Sequence[str]) -> str:
+    """What a file says of them; the same words for all, so that one more changes nothing.
+
+    Whatever is made of the first network may have looked at training images.
+    """
+    return _SAW if any(name != GIVEN[0] for name in variants) else _SAW_NONE
+
+
+def saw_training(words_path: Path) -> bool:
+    return words_path.read_text(encoding="utf-8") == _SAW
 
 
 def lineage(name: str, derived: Mapping[str, str]) -> list[str]:
