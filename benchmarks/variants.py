@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 import typer
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vprlib.arithmetic import Arithmetic, placed
 from vprlib.backbones import fill_at_random
+from vprlib.exportable import Plain
 from vprlib.importance import by_magnitude
 from vprlib.model import Architecture, PlaceModel, read_model, write_model
-from vprlib.netvlad import NetVLAD
 from vprlib.params import UserError
 from vprlib.pool_settings import PoolSettings
 from vprlib.pruning import without_channels
@@ -173,7 +173,7 @@ def by_onnxruntime(model: PlaceModel, case: Case, folder: Path) -> dict[str, Cal
     except ImportError:
         print("onnxruntime and onnxscript are not installed: measured without them")
         return {}
-    plain = PlainModel(model).eval()
+    plain = Plain(copy.deepcopy(model), {})
     images = pictures(2, case)
     dynamic = ({0: torch.export.Dim("batch")},)
     path = folder / "model.onnx"
@@ -188,23 +188,6 @@ def by_onnxruntime(model: PlaceModel, case: Case, folder: Path) -> dict[str, Cal
 
     np.testing.assert_allclose(call(images), model(images).numpy(), atol=1e-4)
     return {"onnxruntime": call}
-
-
-class PlainModel(nn.Module):
-    """The same network of operations that every runtime knows."""
-
-    def __init__(self, model: PlaceModel) -> None:
-        super().__init__()
-        self.normalise, self.backbone = model.normalise, copy.deepcopy(model.backbone)
-        self.pool: NetVLAD = model.pool
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        pool = self.pool
-        x = F.normalize(self.backbone(self.normalise(pixels)), dim=1).flatten(2)  # B D N
-        assignment = (pool.conv.weight.flatten(1) @ x).softmax(dim=1)  # B K N
-        sums = assignment @ x.transpose(1, 2)  # B K D
-        vlad = sums - assignment.sum(dim=2)[:, :, None] * pool.centroids
-        return F.normalize(F.normalize(vlad, dim=2).flatten(1), dim=1)
 
 
 def file_bytes(model: PlaceModel) -> int:
