@@ -7,6 +7,7 @@ import evaluated
 import numpy as np
 import pytest
 import torch
+import toy
 from PIL import Image
 from torch import Tensor, nn
 
@@ -43,6 +44,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     evaluated.make(folder)
     return folder
+
+
+@pytest.fixture
+def find(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """Exit code and what was said, as `python -m vprlib.find` would give them."""
+    return lambda *arguments: toy.run_command(
+        "vprlib.find", [str(a) for a in arguments], monkeypatch, capsys
+    )
 
 
 @pytest.fixture

@@ -49,14 +49,6 @@ def here(written, tmp_path, monkeypatch):
     return tmp_path / "here"
 
 
-@pytest.fixture
-def find(monkeypatch, capsys):
-    """Exit code and what was said, as `python -m vprlib.find` would give them."""
-    return lambda *arguments: toy.run_command(
-        "vprlib.find", [str(a) for a in arguments], monkeypatch, capsys
-    )
-
-
 def refusal(find, *arguments):
     """What is said where a command must end in one sentence."""
     code, said = find(*arguments)

@@ -32,14 +32,6 @@ def here(made, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def find(monkeypatch, capsys):
-    """Exit code and what was said, as `python -m vprlib.find` would give them."""
-    return lambda *arguments: toy.run_command(
-        "vprlib.find", [str(a) for a in arguments], monkeypatch, capsys
-    )
-
-
-@pytest.fixture
 def refused(here, find):
     """A command that must end in one sentence and write nothing."""
 
