@@ -32,6 +32,7 @@ from vprlib.model import Architecture, PlaceModel, read_model, write_model
 from vprlib.netvlad import initialise
 from vprlib.params import UserError
 from vprlib.pool_settings import PoolSettings
+from vprlib.processor import processor_name
 from vprlib.runtime import RuntimeSettings
 from vprlib.sampling import SampleSettings, take_sample
 from vprlib.scratch import Scratch
@@ -375,10 +376,8 @@ def row_of(case: str, side: str, timing: Timing, plain: Timing) -> str:
 
 
 def machine(device: str) -> dict[str, object]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
-        "cpu": models[0] if models else platform.processor(),
+        "cpu": processor_name(),
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "cores": len(os.sched_getaffinity(0)),
         "instructions": torch.backends.cpu.get_cpu_capability(),

@@ -25,6 +25,7 @@ from vprlib.importance import by_magnitude
 from vprlib.model import Architecture, PlaceModel, read_model, write_model
 from vprlib.params import UserError
 from vprlib.pool_settings import PoolSettings
+from vprlib.processor import processor_name
 from vprlib.pruning import without_channels
 from vprlib.quantising import quantised, rehearse
 
@@ -224,10 +225,9 @@ def float_convolutions(model: PlaceModel, images: Tensor) -> int:
 
 def processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model n")), "?")
     flags = next((line for line in lines if line.startswith("flags")), "")
     known = [flag for flag in ("avx2", "avx512_vnni", "avx_vnni", "amx_int8") if flag in flags]
-    return f"{name} ({', '.join(known)})"
+    return f"{processor_name()} ({', '.join(known)})"
 
 
 if __name__ == "__main__":

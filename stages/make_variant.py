@@ -1,5 +1,6 @@
 """Makes a smaller or faster network of another, by the steps of its entry in `variant_defs`."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -7,12 +8,10 @@ import typer
 
 from vprlib import launch
 from vprlib.artifacts import write_json
-from vprlib.batches import open_source
 from vprlib.device import prepare
 from vprlib.finetuning import School
 from vprlib.group import joined
 from vprlib.images import ImageSettings
-from vprlib.index import read_listed, read_radii, read_truth
 from vprlib.model import read_history, read_model, write_model
 from vprlib.params import At, StageParams
 from vprlib.recall import RadiusOrOwn
@@ -20,7 +19,7 @@ from vprlib.runtime import RuntimeSettings
 from vprlib.scratch import scratch_for
 from vprlib.store import store_at
 from vprlib.train_settings import TrainSettings
-from vprlib.training_data import Split, TrainingData, training_data
+from vprlib.training_data import SplitFiles, read_training_data
 from vprlib.variant_settings import Step
 from vprlib.variants import Workshop
 
@@ -51,24 +50,16 @@ def main(
     metrics_out: Path = typer.Option(),
 ) -> None:
     p = Params.load(recipe=recipe, variant=variant)
-    database = open_source(db, raw / p.folder, p.images)
-
-    def read_data() -> TrainingData:
-        train = Split(database, open_source(queries, raw / p.folder, p.images))
-        val = Split(
-            *(open_source(side, raw / p.val_folder, p.val_images) for side in (val_db, val_queries))
-        )
-        truth = read_truth(val_queries, val.queries.index, val.database.index, p.val_radius_m)
-        listed = read_listed(queries, len(database.index))
-        return training_data(train, read_radii(queries), val, truth, p.train, listed)
-
+    train = SplitFiles(db, queries, raw / p.folder, p.images)
+    val = SplitFiles(val_db, val_queries, raw / p.val_folder, p.val_images)
+    read_data = partial(read_training_data, train, val, p.val_radius_m, p.train)
     inputs = (base, db, queries, val_db, val_queries)
     kept = scratch_for(scratch, f"variant-{variant}", p.model_dump(exclude={"runtime"}), inputs)
     stored = store_at(store, p.runtime, typer.echo)
     with joined(p.runtime) as group:
         device = prepare(p.runtime)
         school = School(read_data, p.train, device, p.runtime, kept, stored, group)
-        workshop = Workshop(database, school, device, p.runtime)
+        workshop = Workshop(train.open_database(), school, device, p.runtime)
         made = workshop.make(read_model(base), read_history(base).get("steps", []), p.steps)
     if not group.is_first:
         return

@@ -8,11 +8,9 @@ import typer
 from vprlib import launch, training_log
 from vprlib.arithmetic import SLOW_BFLOAT16, has_bfloat16
 from vprlib.artifacts import write_bytes, write_csv, write_json
-from vprlib.batches import open_source
 from vprlib.device import prepare
 from vprlib.group import joined
 from vprlib.images import ImageSettings
-from vprlib.index import read_listed, read_radii, read_truth
 from vprlib.model import read_model, write_model
 from vprlib.params import At, StageParams
 from vprlib.recall import RadiusOrOwn
@@ -22,7 +20,7 @@ from vprlib.scratch import scratch_for
 from vprlib.store import store_at
 from vprlib.train_settings import TrainSettings
 from vprlib.training import Trainer
-from vprlib.training_data import Split, training_data
+from vprlib.training_data import SplitFiles, read_training_data
 
 
 class Params(StageParams):
@@ -52,13 +50,9 @@ def main(
     plot_out: Path = typer.Option(),
 ) -> None:
     p = Params.load(recipe=recipe)
-    train = Split(*(open_source(side, raw / p.folder, p.images) for side in (db, queries)))
-    val = Split(
-        *(open_source(side, raw / p.val_folder, p.val_images) for side in (val_db, val_queries))
-    )
-    val_truth = read_truth(val_queries, val.queries.index, val.database.index, p.val_radius_m)
-    listed = read_listed(queries, len(train.database.index))
-    data = training_data(train, read_radii(queries), val, val_truth, p.train, listed)
+    train = SplitFiles(db, queries, raw / p.folder, p.images)
+    val = SplitFiles(val_db, val_queries, raw / p.val_folder, p.val_images)
+    data = read_training_data(train, val, p.val_radius_m, p.train)
     inputs = (start, db, queries, val_db, val_queries)
     kept = scratch_for(scratch, "train", p.model_dump(exclude={"runtime"}), inputs)
     model, stored = read_model(start), store_at(store, p.runtime, typer.echo)

@@ -1,6 +1,5 @@
 """Describes the images of a set into a file, and goes on where an earlier run was stopped."""
 
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from vprlib.group import ALONE, Group, joined
 from vprlib.in_step import ATTRIBUTE, signature
 from vprlib.model import PlaceModel
 from vprlib.params import UserError
+from vprlib.processor import processor_name
 from vprlib.progress import counting, progress
 from vprlib.runtime import RuntimeSettings
 from vprlib.scratch import Scratch, scratch_for
@@ -71,18 +71,10 @@ class Outcome:
 
 def machine(device: torch.device) -> dict[str, str]:
     """What the last bits of a descriptor depend on besides images, network and code."""
-    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     capability = torch.backends.cpu.get_cpu_capability()
     versions = {"torch": torch.__version__, "numpy": np.__version__, "pillow": PIL.__version__}
     return {"device": f"{device.type} {kind}", "cpu": capability, **versions}
-
-
-def _processor() -> str:
-    """Its model, where the system tells: what is fast on another may round otherwise."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
 
 
 def run(

@@ -1,6 +1,5 @@
 """Recall, size and speed of every variant and code in one table: `python -m vprlib.tradeoffs`."""
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from vprlib.index import ImageIndex, read_index
 from vprlib.intervals import IntervalSettings, share_interval
 from vprlib.packing import KEPT, ROW_SCALE
 from vprlib.params import At, StageParams, UserError
+from vprlib.processor import processor_name
 from vprlib.quantisers import bytes_a_row
 from vprlib.recall import RecallSettings
 from vprlib.runs import Spelled, read_run
@@ -150,18 +150,10 @@ def measured_rows(
             **speeds(costs[choice.variant], choice.coder_path),
             "onnx": exported(choice, size, threads),
             "image_size": list(size),
-            "machine": machine(),
+            "machine": processor_name(),
         }
         for choice, answers in found.items()
     ]
-
-
-def machine() -> str:
-    """The processor by its own name."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def table(rows: Sequence[Mapping[str, object]], ns: Sequence[int], threads: int) -> str:

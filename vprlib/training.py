@@ -311,7 +311,7 @@ class Trainer:
             return target
         target.flush()
         self.group.wait()
-        return np.memmap(path, np.float32, "r", shape=shape)
+        return np.memmap(path, np.float32, "r+", shape=shape)  # what other machines wrote, too
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: t.detach().cpu().clone() for name, t in self.model.state_dict().items()}

@@ -1,14 +1,17 @@
 """The two sets of a training run, and who may be whose positive and negative."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from vprlib.batches import ImageSource
+from vprlib.batches import ImageSource, open_source
 from vprlib.draws import Draw, generator
-from vprlib.index import Radii
+from vprlib.images import ImageSettings
+from vprlib.index import Radii, read_listed, read_radii, read_truth
 from vprlib.mining import Candidates, candidates
 from vprlib.params import UserError
+from vprlib.recall import RadiusOrOwn
 from vprlib.train_settings import TrainSettings
 from vprlib.truth import Listed, Truth
 
@@ -20,11 +23,36 @@ class Split:
 
 
 @dataclass(frozen=True)
+class SplitFiles:
+    """Where a split lies."""
+
+    db: Path
+    queries: Path
+    folder: Path  # of the images
+    images: ImageSettings
+
+    def open_database(self) -> ImageSource:
+        return open_source(self.db, self.folder, self.images)
+
+    def open(self) -> Split:
+        return Split(self.open_database(), open_source(self.queries, self.folder, self.images))
+
+
+@dataclass(frozen=True)
 class TrainingData:
     train: Split
     candidates: Candidates
     val: Split  # with the queries that are asked each epoch
     val_truth: Truth  # of those
+
+
+def read_training_data(
+    train: SplitFiles, val: SplitFiles, val_radius_m: RadiusOrOwn, settings: TrainSettings
+) -> TrainingData:
+    learnt, asked = train.open(), val.open()
+    truth = read_truth(val.queries, asked.queries.index, asked.database.index, val_radius_m)
+    listed = read_listed(train.queries, len(learnt.database.index))
+    return training_data(learnt, read_radii(train.queries), asked, truth, settings, listed)
 
 
 def training_data(
