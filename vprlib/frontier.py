@@ -4,8 +4,14 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+# times the least cost: below the first an axis of factors would have too few ticks, and above
+# the second too many
+NARROW, WIDE = 5, 200
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def picture(panels: Mapping[str, Sequence[Point]], gain: str) -> bytes:
-    """A panel a cost, which rises by factors; the points of the front are named and joined."""
+    """A panel a cost; the points of the front are named and joined."""
     figure = Figure(figsize=(6 * len(panels), 5), dpi=110, layout="constrained")
     every = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (cost, points) in zip(every, panels.items(), strict=True):
@@ -40,10 +46,20 @@ def picture(panels: Mapping[str, Sequence[Point]], gain: str) -> bytes:
         for number, point in enumerate(best):
             where = {"textcoords": "offset points", "xytext": (6, 6 if number % 2 else -14)}
             axes.annotate(point.name, (point.cost, point.gain), fontsize=8, **where)
-        axes.set_xscale("log")
+        _scale(axes, [point.cost for point in points])
         axes.set(xlabel=cost, ylabel=gain)
         axes.margins(x=0.25)
         axes.grid(alpha=0.3)
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     return buffer.getvalue()
+
+
+def _scale(axes: Axes, costs: Sequence[float]) -> None:
+    spread = max(costs) / min(costs)
+    if spread < NARROW:
+        return
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if spread < WIDE else (1,)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
