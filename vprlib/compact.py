@@ -7,10 +7,10 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from vprlib.int8_rows import rows_as_int8
 from vprlib.params import Section
 from vprlib.whitening import Rows, blocks
 
-LARGEST = 127  # of int8, either way
 NEGLIGIBLE = 1e-10  # of the largest eigenvalue: below it a direction counts as empty
 Arrays = dict[str, np.ndarray]
 
@@ -102,10 +102,8 @@ def to_arrays(matrix: Matrix, numbers: str) -> Arrays:
 
 
 def _as_int8(name: str, part: np.ndarray) -> Arrays:
-    largest = np.maximum(np.abs(part).max(axis=1), np.finfo(np.float32).tiny * LARGEST)
-    scales = (largest / LARGEST).astype(np.float32)
-    rounded = np.rint(part / scales[:, None]).clip(-LARGEST, LARGEST).astype(np.int8)
-    return {name: rounded, f"{name}_scales": scales}
+    integers, scales = rows_as_int8(part)
+    return {name: integers, f"{name}_scales": scales}
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray]) -> Matrix:

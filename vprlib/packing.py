@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vprlib.int8_rows import rows_as_int8
 from vprlib.precision import StoredPrecision
 
 # what stands beside a tensor of which a file holds less
@@ -34,7 +35,8 @@ def pack(tensors: Mapping[str, Tensor], form: Form) -> tuple[dict[str, Tensor], 
         if content.is_floating_point():
             content = content.to(getattr(torch, form.numbers))
         if name in form.in_int8:
-            content, packed[name + ROW_SCALE] = rows_as_int8(tensor.detach().cpu())
+            integers, scales = rows_as_int8(tensor.detach().cpu().numpy())
+            content, packed[name + ROW_SCALE] = map(torch.from_numpy, (integers, scales))
         zeros = content.numel() - int(content.count_nonzero())
         saved = 8 * content.element_size() * zeros - content.numel()  # bits, less the marks
         if form.leaves_out_zeros and saved > 0:
@@ -57,13 +59,6 @@ def unpack(packed: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> dic
             content = content.float() * packed[name + ROW_SCALE][:, None]
         tensors[name] = content.float() if content.is_floating_point() else content
     return tensors
-
-
-def rows_as_int8(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Integers up to 127 either way, and a scale a row."""
-    largest = matrix.abs().amax(dim=1)
-    scale = torch.where(largest > 0, largest / 127, torch.ones_like(largest))
-    return (matrix / scale[:, None]).round().to(torch.int8), scale
 
 
 def _as_bits(marks: Tensor) -> Tensor:
