@@ -30,6 +30,8 @@ from vprlib.pruning import without_channels
 from vprlib.quantising import quantised, rehearse
 
 CPU = torch.device("cpu")
+# before each call: threads of ONNX Runtime keep the processors busy for a while after theirs
+REST_S = 0.1
 FLOATS = ("ours", "channels-last", "onnxruntime")
 Call = Callable[[Tensor], object]
 
@@ -91,6 +93,7 @@ def measure(
             images = pictures(batch, case)
             for turn in range(repeats + 1):
                 for name, call in calls.items():
+                    time.sleep(REST_S)
                     start = time.perf_counter()
                     call(images)
                     if turn:  # the first rearranges weights

@@ -105,6 +105,7 @@ def start(
 def finish(process: subprocess.Popen) -> str:
     said = process.communicate()[1]
     assert process.returncode == 0, said
+    assert "UserWarning" not in said, said
     return said
 
 
