@@ -38,7 +38,10 @@ INDEXES = (
 )
 CITY_INDEXES = (
     ("PCAR56,PQ56x4fs", "", 0),
-    ("PCAR128,PQ128x4fs", "", 0),  # where the test city is drawn with 300 places
+    # for a test city of 300 places and more
+    ("PCAR80,PQ80x4fs", "", 0),
+    ("PCAR96,PQ96x4fs", "", 0),
+    ("PCAR128,PQ128x4fs", "", 0),
     ("PCA64,Flat", "", 0),
     ("PCA64,Flat", "", 1),
     ("IVF32,Flat", "nprobe=8", 0),
