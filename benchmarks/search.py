@@ -46,7 +46,7 @@ CITY_INDEXES = (
     ("PCA64,Flat", "", 1),
     ("IVF32,Flat", "nprobe=8", 0),
 )
-CITY_ROUNDS = 100  # of milliseconds
+CITY_ROUNDS, CITY_IMAGES = 100, 880  # so many rounds for so many images, of milliseconds each
 CITY = Path("artifacts/descriptors/city_test/trained")
 INDEX = Path("data/index/city_test")
 MILLION = (1_000_000, 2_000)
@@ -276,8 +276,9 @@ def city_case(folder: Path, root: Path) -> Iterator[Case]:
         truth = read_truth(root / INDEX / "queries.h5", asked, database, None)
         every = np.broadcast_to(np.arange(len(database)), (len(asked), len(database)))
         file["right"] = truth.is_right(every)
+    rounds = max(ROUNDS, CITY_ROUNDS * CITY_IMAGES // len(database))
     for factory, parameters, refine in CITY_INDEXES:
-        given = (str(path), factory, 10_000, parameters, refine, CITY_ROUNDS, CITY_ROUNDS)
+        given = (str(path), factory, 10_000, parameters, refine, rounds, rounds)
         found = measured(approximate, *given)
         yield {"name": f"city, {factory}, {parameters or '-'}, refine {refine}", **found}
 
