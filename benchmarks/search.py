@@ -41,6 +41,7 @@ CITY_INDEXES = (
     # for a test city of 300 places and more
     ("PCAR80,PQ80x4fs", "", 0),
     ("PCAR96,PQ96x4fs", "", 0),
+    ("PCAR112,PQ112x4fs", "", 0),
     ("PCAR128,PQ128x4fs", "", 0),
     ("PCA64,Flat", "", 0),
     ("PCA64,Flat", "", 1),
