@@ -30,7 +30,7 @@ from vprlib.pruning import without_channels
 from vprlib.quantising import quantised, rehearse
 
 CPU = torch.device("cpu")
-# before each call: threads of ONNX Runtime keep the processors busy for a while after theirs
+# before each way's turn: threads of ONNX Runtime keep the processors busy for a while after theirs
 REST_S = 0.1
 FLOATS = ("ours", "channels-last", "onnxruntime")
 Call = Callable[[Tensor], object]
@@ -91,13 +91,13 @@ def measure(
         for batch in batches:
             taken = {name: [] for name in calls}
             images = pictures(batch, case)
-            for turn in range(repeats + 1):
+            for _ in range(repeats):
                 for name, call in calls.items():
                     time.sleep(REST_S)
+                    call(images)  # wakes threads, and the first time rearranges weights
                     start = time.perf_counter()
                     call(images)
-                    if turn:  # the first rearranges weights
-                        taken[name].append(time.perf_counter() - start)
+                    taken[name].append(time.perf_counter() - start)
             ms = {name: 1000 * statistics.median(s) / batch for name, s in taken.items()}
             fastest = min((name for name in FLOATS if name in ms), key=ms.get)
             found.append(
