@@ -12,6 +12,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 # times the least cost: below the first an axis of factors would have too few ticks, and above
 # the second too many
 NARROW, WIDE = 5, 200
+LINE = 0.16  # inches of a name below
+CORNERS = ((6, 6), (6, -14), (-11, 6), (-11, -14))  # where numbers stand: neighbours may be near
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,10 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def picture(panels: Mapping[str, Sequence[Point]], gain: str) -> bytes:
-    """A panel a cost; the points of the front are named and joined."""
-    figure = Figure(figsize=(6 * len(panels), 5), dpi=110, layout="constrained")
+    """A panel a cost; the points of the front are joined, and named below by their numbers."""
+    most = max(len(front(points)) for points in panels.values())
+    size = (6 * len(panels), 5 + LINE * most)
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
     every = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (cost, points) in zip(every, panels.items(), strict=True):
         best = front(points)
@@ -44,10 +48,11 @@ def picture(panels: Mapping[str, Sequence[Point]], gain: str) -> bytes:
             axes.errorbar([point.cost], [point.gain], ends, fmt="o", color=color, alpha=0.7)
         axes.plot([p.cost for p in best], [p.gain for p in best], drawstyle="steps-post")
         for number, point in enumerate(best):
-            where = {"textcoords": "offset points", "xytext": (6, 6 if number % 2 else -14)}
-            axes.annotate(point.name, (point.cost, point.gain), fontsize=8, **where)
+            where = {"textcoords": "offset points", "xytext": CORNERS[number % len(CORNERS)]}
+            axes.annotate(str(number + 1), (point.cost, point.gain), fontsize=9, **where)
         _scale(axes, [point.cost for point in points])
-        axes.set(xlabel=cost, ylabel=gain)
+        names = "\n".join(f"{number}: {point.name}" for number, point in enumerate(best, 1))
+        axes.set(xlabel=f"{cost}\n\n{names}", ylabel=gain)
         axes.margins(x=0.25)
         axes.grid(alpha=0.3)
     buffer = io.BytesIO()

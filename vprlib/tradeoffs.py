@@ -167,9 +167,9 @@ def table(rows: Sequence[Mapping[str, object]], ns: Sequence[int], threads: int)
     head += ["Peak, MB"]
     lines = [head, [":--"] * 2 + ["--:"] * (len(head) - 2)]
     for row in rows:
-        change = row[f"difference@{ns[0]}"]
         cells = [str(row["variant"]), str(row["code"]), *(_recall(row, n) for n in ns)]
-        cells.append("{value:+.1f} ({low:+.1f} to {high:+.1f})".format(**_points(change)))
+        is_full = row["against"] == f"{row['variant']}/{row['code']}"
+        cells.append("–" if is_full else _difference(row[f"difference@{ns[0]}"]))
         cells += [f"{row['parameters']:,}", f"{row['file_bytes'] / 1e6:.2f}"]
         cells.append(f"{row['descriptor_bytes']:,}")
         cells += [f"{row[f'ms_per_image_batch_{b}_threads_{t}']:.2f}" for b, t in batches]
@@ -183,8 +183,9 @@ def _recall(row: Mapping[str, object], n: int) -> str:
     return f"{value:.1f} ({low:.1f}–{high:.1f})"
 
 
-def _points(change: Mapping[str, float]) -> dict[str, float]:
-    return {name: 100 * change[name] for name in ("value", "low", "high")}
+def _difference(change: Mapping[str, float]) -> str:
+    value, low, high = (100 * change[name] for name in ("value", "low", "high"))
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def points(rows: Sequence[Row], n: int, cost: str, scale: float) -> list[Point]:
