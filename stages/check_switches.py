@@ -11,7 +11,8 @@ from vprlib.artifacts import write_text
 from vprlib.codes import CodeSettings, check_codes
 from vprlib.fitting import Count
 from vprlib.params import At, StageParams
-from vprlib.switches import SetPlace, check, check_specifications
+from vprlib.pool_settings import PoolSettings
+from vprlib.switches import SetPlace, check, check_specifications, check_whitened
 from vprlib.variant_settings import Step, check_variants, words_of_training
 
 
@@ -29,6 +30,21 @@ class Params(StageParams):
     sets: Annotated[dict[str, SetPlace], At("sets")]
 
 
+class OfRecipe(StageParams):
+    """What a descriptor's length comes of."""
+
+    backbone: Annotated[str, At("recipes.{recipe}.model.backbone.name")]
+    cut: Annotated[str, At("recipes.{recipe}.model.backbone.cut")]
+    pool: Annotated[PoolSettings, At("recipes.{recipe}.model.pool")]
+    clusters: Annotated[int, At("recipes.{recipe}.kmeans.clusters")]
+
+    def length(self) -> int:
+        from vprlib.backbones import channels  # PyTorch is loaded by this, which takes seconds
+        from vprlib.pools import dim_out
+
+        return dim_out(self.pool, self.clusters, channels(self.backbone, self.cut))
+
+
 def main(
     raw: Path = typer.Option(),
     out: Path = typer.Option(),
@@ -40,6 +56,9 @@ def main(
     check(*used, p.code_defs, p.sets, p.variant_defs)
     check_variants(p.variants, p.derived, p.variant_defs)
     check_codes(p.codes, p.code_defs, p.dimensions, p.descriptors)
+    whitened = {name: p.code_defs[name].whiten for name in p.codes if p.code_defs[name].whiten}
+    if whitened:
+        check_whitened(whitened, OfRecipe.load(recipe=p.train_on).length())
     check_indexes({name: p.code_defs[name] for name in p.codes})
     check_specifications(p.sets, raw)
     # few words: nothing goes stale by this stage but at the first fitted code, or trained variant

@@ -771,6 +771,18 @@ def test_more_whitened_dimensions_than_are_kept_are_refused_at_once(here, refuse
     assert "code_defs.w512.whiten is 512, but whitening.dimensions keeps 256 at most" in said
 
 
+def test_more_whitened_dimensions_than_a_descriptor_has_are_refused_at_once(here, run, refused):
+    toy.write_set(here / "data/raw", "toy_val")
+    tree = toy.params() | {"codes": ["longest"]}  # AlexNet's 256 channels and 3 words
+    for dimensions in (768, 769):
+        tree["code_defs"]["longest"] = {**tree["code_defs"]["full"], "whiten": dimensions}
+        toy.write_params(here, tree)
+        if dimensions == 768:
+            run("check_switches", SWITCHES)
+    said = refused("check_switches", SWITCHES)
+    assert "code_defs.longest.whiten is 769, but a descriptor has only 768 dimensions" in said
+
+
 def test_a_code_that_code_defs_lacks_is_refused_at_once(here, refused):
     toy.write_params(here, toy.params() | {"codes": ["w513"]})
     said = refused("check_switches", SWITCHES)

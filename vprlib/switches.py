@@ -69,6 +69,16 @@ def check(
                 )
 
 
+def check_whitened(wanted: Mapping[str, int], length: int) -> None:
+    """By code the dimensions to whiten to: no more than the descriptor has."""
+    for name, dimensions in wanted.items():
+        if dimensions > length:
+            raise UserError(
+                f"{PARAMS_PATH}: code_defs.{name}.whiten is {dimensions}, but a descriptor has only"
+                f" {length} dimensions: lower it, or take another code."
+            )
+
+
 def check_specifications(sets: Mapping[str, SetPlace], raw: Path) -> None:
     """Every set in use but those of the city, which is yet to be drawn, has its file."""
     for name, place in sets.items():
