@@ -36,12 +36,11 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 def picture(panels: Mapping[str, Sequence[Point]], gain: str) -> bytes:
     """A panel a cost; the points of the front are joined, and named below by their numbers."""
-    most = max(len(front(points)) for points in panels.values())
-    size = (6 * len(panels), 5 + LINE * most)
+    fronts = [front(points) for points in panels.values()]
+    size = (6 * len(panels), 5 + LINE * max(map(len, fronts)))
     figure = Figure(figsize=size, dpi=110, layout="constrained")
     every = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (cost, points) in zip(every, panels.items(), strict=True):
-        best = front(points)
+    for axes, (cost, points), best in zip(every, panels.items(), fronts, strict=True):
         for point in points:
             ends = [[point.gain - point.low], [point.high - point.gain]]
             color = "tab:blue" if point in best else "tab:gray"
