@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vprlib import netvlad
 from vprlib.netvlad import NetVLAD, Version, alpha_v1, alpha_v2, initialise
 
 VERSIONS = pytest.mark.parametrize("version", ["v1", "v2"])
@@ -224,7 +225,13 @@ def test_gradients_equal_those_of_the_loop_over_clusters(version: Version) -> No
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
-def test_an_image_keeps_its_bytes_beside_any_others() -> None:
-    layer, features = a_layer("v1", 16, 32), some(6, 32, 7, 9)
+@pytest.mark.parametrize("together", [1, 2 * 4 * 32 * 63, netvlad.TOGETHER_BYTES])
+def test_an_image_keeps_its_bytes_beside_any_others(
+    monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    monkeypatch.setattr(netvlad, "TOGETHER_BYTES", together)
+    layer, features = a_layer("v1", 16, 32), some(7, 32, 7, 9)
     whole = layer(features)
-    assert all(torch.equal(layer(features[n : n + 1])[0], whole[n]) for n in range(6))
+    assert all(torch.equal(layer(features[n : n + 1])[0], whole[n]) for n in range(7))
+    with torch.no_grad():
+        assert torch.equal(layer(features), whole)
