@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vprlib.arithmetic import no_detours
 from vprlib.operations import IMAGE, Grid, Operation, Operations, Runner
 from vprlib.params import UserError
 
@@ -27,7 +28,7 @@ class Int8Backbone(Runner):
         self.register_buffer("offset", torch.zeros(3))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), no_detours():
             return super().forward(pixels.cpu()).to(pixels.device)
 
     def taken(self, image: Tensor) -> Tensor:

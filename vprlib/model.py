@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vprlib.arithmetic import no_detours
 from vprlib.artifacts import write_tensors
 from vprlib.backbones import IMAGENET_MEAN, IMAGENET_STD, Normaliser, channels, empty_backbone
 from vprlib.int8 import Int8Backbone
@@ -77,7 +78,7 @@ class PlaceModel(nn.Module):
 
     def described(self, maps: Tensor) -> Tensor:
         """What the backbone gives [B, D, H, W] to unit vectors [B, dim]; always in float32."""
-        with torch.autocast(maps.device.type, enabled=False):
+        with no_detours(), torch.autocast(maps.device.type, enabled=False):
             pooled = self.pool(maps.float())
             return pooled if self.whitening is None else F.normalize(self.whitening(pooled), dim=1)
 
