@@ -14,15 +14,15 @@ from vprlib.int8 import (
     LARGEST_VALUE,
     LARGEST_WEIGHT,
     Int8Backbone,
+    Pixels,
     grid_of,
-    image_grid,
     with_weights,
 )
 from vprlib.operations import IMAGE, Grid, Operation, Operations
 from vprlib.rehearsal import Rehearsal, as_int8, weight_scale
 from vprlib.tracing import trace
 
-NORMAL = (IMAGENET_MEAN, IMAGENET_STD)
+NORMAL = Pixels(IMAGENET_MEAN, IMAGENET_STD)
 
 
 class Branching(nn.Module):
@@ -59,23 +59,30 @@ def pixels(count: int = 2, height: int = 37, width: int = 50) -> Tensor:
 
 
 @torch.no_grad()
-def both(network: nn.Module) -> tuple[Int8Backbone, Rehearsal]:
+def both(network: nn.Module, of: Pixels = NORMAL) -> tuple[Int8Backbone, Rehearsal]:
     rehearsal = Rehearsal(trace(network, "it"))
-    grids = calibrate(rehearsal, lambda: [Normaliser()(pixels())], image_grid(*NORMAL))
-    scales = [weight_scale(weight) for weight, _ in rehearsal.weights()]
-    rehearsal.start_rounding(grids, scales)
-    weights = [
-        (as_int8(weight, scale), scale, bias)
-        for (weight, bias), scale in zip(rehearsal.weights(), scales, strict=True)
-    ]
-    backbone = with_weights(Operations(steps=rehearsal.steps, grids=grids), weights, *NORMAL)
-    return backbone, rehearsal
+    normalise = Normaliser(of.mean, of.std)
+    grids = calibrate(rehearsal, lambda: [normalise(pixels())])
+    rehearsal.start_rounding(grids, of)
+    operations = Operations(steps=rehearsal.steps, grids=grids)
+    return with_weights(operations, rehearsal.weights(), of), rehearsal
 
 
-def exact(layer: nn.Module, step: Operation, given: Grid, x: Tensor) -> Tensor:
+def filled_up(x: Tensor, step: Operation, colour: Tensor) -> Tensor:
+    """The image in a frame of the colour, by a mask."""
+    (top, left) = step.padding
+    inside = F.pad(torch.ones_like(x), (left, left, top, top))
+    return F.pad(x, (left, left, top, top)) + (1 - inside) * colour.to(x.dtype)[:, None, None]
+
+
+def exact(backbone: Int8Backbone, step: Operation, x: Tensor) -> Tensor:
     """The convolution in float64, where sums of integers are exact."""
-    whole = (None, step.stride, step.padding, step.dilation, step.groups)
-    sums = F.conv2d(x.double() - given.zero, layer.weight.double(), *whole)
+    layer, given = backbone.layers[backbone.place(step)], backbone.grids[step.inputs[0]]
+    padding, x = step.padding, x.double() - given.zero
+    if step.inputs[0] == IMAGE:
+        padding, x = 0, filled_up(x, step, backbone.margin)
+    whole = (None, step.stride, padding, step.dilation, step.groups)
+    sums = F.conv2d(x, layer.weight.double(), *whole)
     scale = given.scale * layer.scale.double()[:, None, None]
     return sums * scale + layer.bias.double()[:, None, None]
 
@@ -90,9 +97,7 @@ def test_every_convolution_is_that_of_whole_numbers_rounded_once(seed: int) -> N
         maps[step.output] = found
         if step.kind != "conv":
             continue
-        wanted = exact(
-            backbone.layers[backbone.place(step)], step, backbone.grids[step.inputs[0]], inputs[0]
-        )
+        wanted = exact(backbone, step, inputs[0])
         if len(inputs) > 1:
             other = backbone.grids[step.inputs[1]]
             wanted = wanted + (inputs[1].double() - other.zero) * other.scale
@@ -145,6 +150,7 @@ def test_the_largest_sums_of_two_products_are_not_cut_off() -> None:
     step = Operation(kind="conv", inputs=(IMAGE,), output="y", shape=(4, 32, 3, 3), padding=(1, 1))
     backbone = Int8Backbone(Operations(steps=(step,), grids={IMAGE: Grid(scale=1.0, zero=0)}))
     backbone.layers[0].weight.fill_(LARGEST_WEIGHT)
+    backbone.margin = torch.zeros(32, dtype=torch.uint8)
     x = torch.full((1, 32, 5, 5), LARGEST_VALUE, dtype=torch.uint8)
     found = backbone.conv(step, x.to(memory_format=torch.channels_last))
     assert found[0, 0, 2, 2].item() == 9 * 32 * LARGEST_VALUE * LARGEST_WEIGHT
@@ -171,13 +177,29 @@ def test_maxima_are_those_of_pytorch(size, kernel, stride, padding, rounds_up) -
     assert torch.equal(backbone.max(step, x).float(), wanted)
 
 
-def test_the_image_has_room_for_every_pixel() -> None:
-    network = branching()
-    backbone, _ = both(network)
-    grey = torch.arange(256, dtype=torch.uint8)[:, None, None, None].expand(256, 1, 1, 3)
-    numbers, grid = backbone.taken(grey).float(), image_grid(*NORMAL)
-    wanted = Normaliser()(grey)
-    assert ((numbers - grid.zero) * grid.scale - wanted).abs().max() <= grid.scale / 2 + 1e-4
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("of", [NORMAL, Pixels((0.2, 0.5, 0.9), (0.2, 0.3, 0.25))])
+def test_pixels_are_taken_as_they_are(of: Pixels, groups: int) -> None:
+    """A network of one layer rounds its weights, and nothing else but the margin's colour."""
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Conv2d(3, 6, (5, 3), stride=2, padding=(2, 1), groups=groups))
+    backbone, rehearsal = both(network, of)
+    (step,), ((integers, scale, bias),) = backbone.steps, rehearsal.weights()
+    image = Normaliser(of.mean, of.std)(pixels()).double()
+    units = 255 * torch.tensor(of.std).double().reshape(groups, -1).repeat_interleave(
+        6 // groups, 0
+    )
+    weight = integers.double() * scale.double()[:, None, None, None] * units[..., None, None]
+    assert (weight - network[0].weight).abs().max() <= 0.05 * network[0].weight.abs().max()
+    whole = (bias.double(), step.stride, step.padding, step.dilation, groups)
+    wanted, found = F.conv2d(image, weight, *whole), backbone(pixels())
+    atol = 1e-5 * wanted.abs().max().item()
+    inner = (found[..., 1:-1, 1:-1].double(), wanted[..., 1:-1, 1:-1])
+    torch.testing.assert_close(*inner, rtol=0, atol=atol)
+    half = 0.5 / 255 / min(of.std) * weight.abs().sum(dim=(1, 2, 3))
+    assert ((found - wanted).abs().amax(dim=(0, 2, 3)) <= half).all()
+    with torch.no_grad():
+        torch.testing.assert_close(rehearsal(image.float()), found, rtol=0, atol=atol)
 
 
 def test_the_grid_of_numbers_that_are_few_holds_them_all() -> None:

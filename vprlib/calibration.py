@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from vprlib.int8 import LARGEST_VALUE, grid_of
+from vprlib.int8 import AS_IT_IS, LARGEST_VALUE, grid_of
 from vprlib.operations import IMAGE, Grid, Operation
 from vprlib.rehearsal import Rehearsal
 
@@ -15,8 +15,8 @@ PARTS = 60  # of the whole range that are tried as ranges
 Images = Callable[[], Iterable[Tensor]]
 
 
-def calibrate(rehearsal: Rehearsal, images: Images, image: Grid) -> dict[str, Grid]:
-    """The grid of each map, from images that are gone through twice; `image` is the input's.
+def calibrate(rehearsal: Rehearsal, images: Images) -> dict[str, Grid]:
+    """The grid of each map, from normalised images that are gone through twice.
 
     Maps that are joined, or of which a maximum is taken, share a grid.
     """
@@ -39,12 +39,10 @@ def calibrate(rehearsal: Rehearsal, images: Images, image: Grid) -> dict[str, Gr
         for batch in images():
             rehearsal(batch)
     rehearsal.look = None
-    grids = {IMAGE: image}
-    for name, family in families.items():
-        if family != families[IMAGE]:
-            grids[name] = best_grid(counts[family], *extremes[family])
-        else:
-            grids[name] = image
+    grids = {
+        name: best_grid(counts[family], *extremes[family]) for name, family in families.items()
+    }
+    grids[IMAGE] = AS_IT_IS
     last = rehearsal.steps[-1]
     if last.kind == "conv" and len(last.inputs) == 1:  # gives float numbers
         del grids[last.output]
@@ -68,7 +66,7 @@ def best_grid(counts: Tensor, low: float, high: float) -> Grid:
 
 def _families(steps: Iterable[Operation]) -> dict[str, str]:
     """By map, the first of those that share a grid."""
-    families = {IMAGE: IMAGE}
+    families: dict[str, str] = {}
     for step in steps:
         families[step.output] = step.output
         if step.kind == "conv":

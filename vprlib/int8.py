@@ -1,17 +1,49 @@
 """A backbone that computes in integers on CPUs: every convolution is oneDNN's, in int8."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vprlib.arithmetic import no_detours
-from vprlib.operations import IMAGE, Grid, Operation, Operations, Runner
+from vprlib.operations import IMAGE, Grid, Operation, Operations, Pair, Runner
 from vprlib.params import UserError
 
 # Weights use 7 bits: processors without VNNI add pairs of products up in 16 bits, and
 # 2 · 255 · 64 fits where 2 · 255 · 127 would be cut off. So all CPUs give the same sums.
 LARGEST_WEIGHT = 64
 LARGEST_VALUE = 255  # of a map
+AS_IT_IS = Grid(scale=1.0, zero=0)  # of the image: see Pixels
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What the numbers 0 … 255 of an image's colours mean to a network: (x / 255 − mean) / std.
+
+    Convolutions in int8 take them as they are: what normalises goes into their weights and bias.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def unit(self, step: Operation) -> Tensor:
+        """What a weight [K, C / groups, 1, 1] is to be divided by, to be one of such numbers."""
+        by_colour = 255 * torch.tensor(self.std, dtype=torch.float64).float()
+        count = step.shape[0] // step.groups
+        return by_colour.reshape(step.groups, -1).repeat_interleave(count, 0)[:, :, None, None]
+
+    def shift(self, step: Operation, weight: Tensor) -> Tensor:
+        """What the means add to each channel [K] that such a weight gives, float64."""
+        by_colour = 255 * torch.tensor(self.mean, dtype=torch.float64)
+        count = step.shape[0] // step.groups
+        means = by_colour.reshape(step.groups, -1).repeat_interleave(count, 0)
+        return (weight.double().sum(dim=(2, 3)) * means).sum(dim=1)
+
+    @property
+    def margin(self) -> Tensor:
+        """The colour that is nothing to the network, uint8 [3], but for half a number."""
+        return (255 * torch.tensor(self.mean, dtype=torch.float64)).round().to(torch.uint8)
 
 
 class Int8Backbone(Runner):
@@ -24,16 +56,14 @@ class Int8Backbone(Runner):
         super().__init__(operations.steps)
         self.grids = operations.grids
         self.layers = nn.ModuleList(Int8Layer(step.shape) for step in operations.convolutions)
-        self.register_buffer("gain", torch.zeros(3))  # pixels to numbers of the image's grid
-        self.register_buffer("offset", torch.zeros(3))
+        self.register_buffer("margin", torch.zeros(3, dtype=torch.uint8))  # around the image
 
     def forward(self, pixels: Tensor) -> Tensor:
         with torch.no_grad(), no_detours():
             return super().forward(pixels.cpu()).to(pixels.device)
 
     def taken(self, image: Tensor) -> Tensor:
-        numbers = (image * self.gain.cpu()).add_(self.offset.cpu() + 0.5)  # rounded by cutting off
-        return numbers.clamp_(0, LARGEST_VALUE).to(torch.uint8).permute(0, 3, 1, 2)
+        return image.permute(0, 3, 1, 2)
 
     def given(self, found: Tensor) -> Tensor:
         if found.is_floating_point():
@@ -44,7 +74,8 @@ class Int8Backbone(Runner):
     def conv(self, step: Operation, x: Tensor, added: Tensor | None = None) -> Tensor:
         layer, given = self.layers[self.place(step)], self.grids[step.inputs[0]]
         packed, scale, zeros, bias = layer.packed(step, given)
-        whole = (step.stride, step.padding, step.dilation, step.groups)
+        x, padding = surrounded(x, step, self.margin)
+        whole = (step.stride, padding, step.dilation, step.groups)
         of_x, of_weight = (x, given.scale, given.zero), (packed, scale, zeros)
         attribute = "relu" if step.is_rectified else "none"
         grid = self.grids.get(step.output)
@@ -113,28 +144,38 @@ class Int8Layer(nn.Module):
 
 
 def with_weights(
-    operations: Operations,
-    weights: list[tuple[Tensor, Tensor, Tensor]],
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    operations: Operations, weights: list[tuple[Tensor, Tensor, Tensor]], pixels: Pixels
 ) -> Int8Backbone:
-    """The backbone of int8 weights, their scales, and biases; images are normalised on the way."""
-    backbone, grid = Int8Backbone(operations), operations.grids[IMAGE]
-    for layer, (weight, scale, bias) in zip(backbone.layers, weights, strict=True):
+    """The backbone of int8 weights, their scales, and biases of normalised images."""
+    backbone = Int8Backbone(operations)
+    for step, layer, tensors in zip(operations.convolutions, backbone.layers, weights, strict=True):
+        weight, scale, bias = (tensor.detach().cpu() for tensor in tensors)
         layer.weight.copy_(weight)
         layer.scale.copy_(scale)
         layer.bias.copy_(bias)
-    deviation = torch.tensor(std, dtype=torch.float64) * grid.scale
-    backbone.gain.copy_(1 / (255 * deviation))
-    backbone.offset.copy_(grid.zero - torch.tensor(mean, dtype=torch.float64) / deviation)
+        if takes_image(step):
+            layer.bias.copy_(bias.double() - pixels.shift(step, weight) * scale.double())
+    backbone.margin.copy_(pixels.margin)
     return backbone.eval()
 
 
-def image_grid(mean: tuple[float, ...], std: tuple[float, ...]) -> Grid:
-    """Holds whatever a normalised pixel may be."""
-    lowest = min(-m / s for m, s in zip(mean, std, strict=True))
-    highest = max((1 - m) / s for m, s in zip(mean, std, strict=True))
-    return grid_of(lowest, highest)
+def takes_image(step: Operation) -> bool:
+    return step.inputs[0] == IMAGE
+
+
+def surrounded(x: Tensor, step: Operation, colour: Tensor) -> tuple[Tensor, Pair]:
+    """The map that a convolution takes, and how far it is still to be filled up with zeros.
+
+    An image comes with a margin of that colour, since its zero is no number.
+    """
+    (top, left), (height, width) = step.padding, x.shape[2:]
+    if not (takes_image(step) and (top or left)):
+        return x, step.padding
+    found = x.new_empty(len(x), height + 2 * top, width + 2 * left, len(colour))
+    found[:, :top] = found[:, top + height :] = colour
+    found[:, :, :left] = found[:, :, left + width :] = colour
+    found[:, top : top + height, left : left + width] = x.permute(0, 2, 3, 1)
+    return found.permute(0, 3, 1, 2), (0, 0)
 
 
 def grid_of(lowest: float, highest: float) -> Grid:

@@ -75,7 +75,8 @@ class Runner(nn.Module):
     def __init__(self, steps: Sequence[Operation]) -> None:
         super().__init__()
         self.steps = tuple(steps)
-        self._places = {s.output: n for n, s in enumerate(s for s in steps if s.kind == "conv")}
+        self.convolutions = tuple(step for step in steps if step.kind == "conv")
+        self._places = {step.output: n for n, step in enumerate(self.convolutions)}
         self._over = _last_uses(self.steps)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from vprlib.arithmetic import Arithmetic
 from vprlib.backbones import channels
 from vprlib.calibration import Images, calibrate
-from vprlib.int8 import image_grid, with_weights
+from vprlib.int8 import Pixels, with_weights
 from vprlib.model import Architecture, PlaceModel
 from vprlib.operations import Operations
-from vprlib.rehearsal import Rehearsal, as_int8, weight_scale
+from vprlib.rehearsal import Rehearsal
 from vprlib.tracing import trace
 
 
@@ -27,8 +27,8 @@ def rehearse(model: PlaceModel, images: Images) -> Rehearsal:
         return (model.normalise(batch.to(device)) for batch in images())
 
     with torch.no_grad(), Arithmetic(device):
-        grids = calibrate(rehearsal, normalised, image_grid(a.mean, a.std))
-    rehearsal.start_rounding(grids, [weight_scale(weight) for weight, _ in rehearsal.weights()])
+        grids = calibrate(rehearsal, normalised)
+        rehearsal.start_rounding(grids, Pixels(a.mean, a.std))
     return rehearsal
 
 
@@ -42,13 +42,10 @@ def quantised(model: PlaceModel, rehearsal: Rehearsal) -> PlaceModel:
     """The network whose backbone does in integers what the rehearsal does in float."""
     a = model.architecture
     operations = Operations(steps=rehearsal.steps, grids=rehearsal.grids)
-    weights = [
-        (as_int8(layer.weight, layer.scale.to(layer.weight.device)), layer.scale, layer.bias)
-        for layer in rehearsal.layers
-    ]
+    backbone = with_weights(operations, rehearsal.weights(), Pixels(a.mean, a.std))
     width = a.channels or channels(a.backbone, a.cut)
     architecture = replace(a, int8=operations, widths={}, channels=width)
-    return _around(with_weights(operations, weights, a.mean, a.std), model, architecture)
+    return _around(backbone, model, architecture)
 
 
 def _around(backbone: nn.Module, model: PlaceModel, architecture: Architecture) -> PlaceModel:

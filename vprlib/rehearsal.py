@@ -1,13 +1,14 @@
 """The operations of a backbone in float: to see their ranges, and to learn under rounding."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vprlib.int8 import LARGEST_VALUE, LARGEST_WEIGHT
-from vprlib.operations import IMAGE, Grid, Operation, Runner
+from vprlib.backbones import Normaliser
+from vprlib.int8 import LARGEST_VALUE, LARGEST_WEIGHT, Pixels, surrounded, takes_image
+from vprlib.operations import Grid, Operation, Runner
 from vprlib.tracing import Traced
 
 Look = Callable[[str, Tensor], None]
@@ -19,29 +20,36 @@ class Rehearsal(Runner):
     The gradient passes through rounding as if there were none, and stops at what is cut off.
     """
 
-    def __init__(self, traced: Traced, grids: Mapping[str, Grid] | None = None) -> None:
+    def __init__(self, traced: Traced) -> None:
         super().__init__(traced.steps)
         self.layers = nn.ModuleList(Layer(*weights) for weights in traced.weights)
-        self.grids = dict(grids or {})
+        self.grids: dict[str, Grid] = {}
+        self.margin: Tensor | None = None  # around normalised images, of a colour nearly zero
         self.look: Look | None = None  # is told of each map that a convolution gives
 
-    def start_rounding(self, grids: Mapping[str, Grid], scales: Sequence[Tensor]) -> None:
+    def start_rounding(self, grids: Mapping[str, Grid], pixels: Pixels) -> None:
         self.grids = dict(grids)
-        for layer, scale in zip(self.layers, scales, strict=True):
-            layer.scale = scale
+        normalise = Normaliser(pixels.mean, pixels.std)
+        self.margin = normalise(pixels.margin[None, None, None])[0, :, 0, 0]
+        for step, layer in zip(self.convolutions, self.layers, strict=True):
+            layer.start_rounding(pixels.unit(step) if takes_image(step) else torch.ones(1))
 
-    def weights(self) -> list[tuple[Tensor, Tensor]]:
-        return [(layer.weight.detach(), layer.bias.detach()) for layer in self.layers]
+    def weights(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Of each layer the integers, their scales, and the bias."""
+        return [(layer.integers(), layer.scale, layer.bias) for layer in self.layers]
 
     def taken(self, image: Tensor) -> Tensor:
-        return self._rounded(IMAGE, image)
+        return image
 
     def given(self, found: Tensor) -> Tensor:
         return found
 
     def conv(self, step: Operation, x: Tensor, added: Tensor | None = None) -> Tensor:
         layer = self.layers[self.place(step)]
-        whole = (step.stride, step.padding, step.dilation, step.groups)
+        padding = step.padding
+        if self.margin is not None:
+            x, padding = surrounded(x, step, self.margin.to(x.device))
+        whole = (step.stride, padding, step.dilation, step.groups)
         x = F.conv2d(x, layer.rounded(), layer.bias, *whole)
         x = x if added is None else x + added
         x = x.relu() if step.is_rectified else x
@@ -71,8 +79,16 @@ class Layer(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
         self.weight, self.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
+        self.unit = torch.ones(1)  # of the numbers that the weight is given: see Pixels
         self.scale: Tensor | None = None
         self._kept: tuple[int, Tensor] | None = None
+
+    def start_rounding(self, unit: Tensor) -> None:
+        self.unit = unit.to(self.weight.device)
+        self.scale = weight_scale(self.weight.detach() / self.unit)
+
+    def integers(self) -> Tensor:
+        return as_int8(self.weight.detach() / self.unit, self.scale)
 
     def rounded(self) -> Tensor:
         """The same tensor until the weight changes, as long as nothing learns."""
@@ -86,11 +102,11 @@ class Layer(nn.Module):
         return self._kept[1]
 
     def _round(self) -> Tensor:
-        scale = self.scale.to(self.weight.device)
-        zeros = torch.zeros(len(scale), dtype=torch.int32, device=scale.device)
-        return torch.fake_quantize_per_channel_affine(
-            self.weight, scale, zeros, 0, -LARGEST_WEIGHT, LARGEST_WEIGHT
+        zeros = torch.zeros(len(self.scale), dtype=torch.int32, device=self.scale.device)
+        numbers = torch.fake_quantize_per_channel_affine(
+            self.weight / self.unit, self.scale, zeros, 0, -LARGEST_WEIGHT, LARGEST_WEIGHT
         )
+        return numbers * self.unit
 
 
 def weight_scale(weight: Tensor) -> Tensor:

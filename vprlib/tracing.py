@@ -32,6 +32,7 @@ def trace(backbone: nn.Module, name: str) -> Traced:
     reader = _Reader(backbone, name)
     for node in graph.nodes:
         reader.read(node)
+    reader.check_start()
     return Traced(tuple(reader.steps), reader.weights)
 
 
@@ -51,6 +52,12 @@ class _Reader:
             self._read_layer(node, self.backbone.get_submodule(node.target))
         elif node.op != "output":
             self._read_function(node)
+
+    def check_start(self) -> None:
+        """Convolutions alone know what the image's numbers mean."""
+        for step in self.steps:
+            if IMAGE in step.inputs[step.kind == "conv" :]:
+                raise self._refused(f"does more to its image than convolve it ({step.output})")
 
     def _read_layer(self, node: fx.Node, layer: nn.Module) -> None:
         (source,) = node.args
