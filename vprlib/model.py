@@ -72,6 +72,11 @@ class PlaceModel(nn.Module):
         """In which it wants to compute; integers take no notice of it."""
         return self.architecture.precision
 
+    @property
+    def is_exact_alone(self) -> bool:
+        """Whether a CPU gives one image alone the bytes that it gives it among others."""
+        return self.architecture.int8 is not None and self.whitening is None
+
     def forward(self, pixels: Tensor) -> Tensor:
         """Images uint8 [B, H, W, 3] to unit vectors [B, dim]."""
         return self.described(self.backbone(self.normalise(pixels)))
