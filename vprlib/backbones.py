@@ -27,7 +27,11 @@ class Normaliser(nn.Module):
         self.register_buffer("std", torch.tensor(std), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return ((pixels / 255.0 - self.mean) / self.std).permute(0, 3, 1, 2)  # channels-last
+        """A row's colours lie side by side: whole rows go faster than threes."""
+        width = pixels.shape[2]
+        mean, std = (t.expand(width, 3).reshape(-1) for t in (self.mean, self.std))
+        numbers = (pixels.flatten(2) / 255.0).sub_(mean).div_(std)
+        return numbers.unflatten(2, (width, 3)).permute(0, 3, 1, 2)  # channels-last
 
 
 def names() -> list[str]:
