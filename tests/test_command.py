@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import pytest
+from safetensors import safe_open
 
 from vprlib import command
 from vprlib.device import prepare
@@ -24,6 +26,26 @@ def test_a_user_error_is_one_line_without_traceback(monkeypatch, capsys):
         command.run(main)
     assert stop.value.code == 1
     assert capsys.readouterr().err == "error: the moon is missing: put it back.\n"
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        Path.read_text,
+        h5py.File,
+        lambda path: safe_open(path, framework="np"),
+        lambda path: os.open(str(path), os.O_RDONLY),
+    ],
+)
+def test_a_file_that_is_missing_is_one_line_without_traceback(monkeypatch, capsys, tmp_path, read):
+    monkeypatch.setattr(sys, "argv", ["main"])
+    with pytest.raises(SystemExit) as stop:
+        command.run(lambda: read(tmp_path / "a b's.h5"))
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path}/a b's.h5 is missing: `dvc repro` makes what stages read; or name"
+        " another file.\n"
+    )
 
 
 def test_an_error_of_ours_keeps_its_traceback(monkeypatch):

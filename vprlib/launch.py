@@ -70,8 +70,8 @@ def _as_member(main: Callable[..., None]) -> Callable[..., None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         try:
             main(**options)
-        except UserError as error:
-            _tell_launcher(error)
+        except (UserError, FileNotFoundError) as error:
+            _tell_launcher(command.sentence(error))
         except Exception:
             traceback.print_exc()
         else:
@@ -88,9 +88,9 @@ def _end_with_launcher() -> None:
     os._exit(1)
 
 
-def _tell_launcher(error: UserError) -> None:
-    """Leaves the sentence where torch's launcher looks for it."""
-    content = json.dumps({"message": str(error), "timestamp": int(time.time())})
+def _tell_launcher(sentence: str) -> None:
+    """Leaves it where torch's launcher looks for it."""
+    content = json.dumps({"message": sentence, "timestamp": int(time.time())})
     write_text(Path(os.environ["TORCHELASTIC_ERROR_FILE"]), content)
 
 
