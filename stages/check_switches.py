@@ -1,5 +1,6 @@
 """Checks that the switches of params.yaml agree with each other, before anything is computed."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from vprlib.fitting import Count
 from vprlib.params import At, StageParams
 from vprlib.pool_settings import PoolSettings
 from vprlib.switches import SetPlace, check, check_specifications, check_whitened
-from vprlib.variant_settings import Step, check_variants, words_of_training
+from vprlib.variant_settings import Step, check_variants, pruned_of, words_of_training
 
 
 class Params(StageParams):
@@ -38,11 +39,14 @@ class OfRecipe(StageParams):
     pool: Annotated[PoolSettings, At("recipes.{recipe}.model.pool")]
     clusters: Annotated[int, At("recipes.{recipe}.kmeans.clusters")]
 
-    def length(self) -> int:
-        from vprlib.backbones import channels  # PyTorch is loaded by this, which takes seconds
-        from vprlib.pools import dim_out
+    def lengths(self, fractions: Mapping[str, tuple[float, ...]]) -> dict[str, int]:
+        """By variant, of which so much is pruned."""
+        from vprlib.model import Architecture  # PyTorch is loaded by these, which takes seconds
+        from vprlib.pruning import pruned_length
 
-        return dim_out(self.pool, self.clusters, channels(self.backbone, self.cut))
+        full = Architecture(self.backbone, self.cut, self.pool, self.clusters)
+        lengths = {pruned: pruned_length(full, pruned) for pruned in {*fractions.values()}}
+        return {name: lengths[pruned] for name, pruned in fractions.items()}
 
 
 def main(
@@ -58,7 +62,8 @@ def main(
     check_codes(p.codes, p.code_defs, p.dimensions, p.descriptors)
     whitened = {name: p.code_defs[name].whiten for name in p.codes if p.code_defs[name].whiten}
     if whitened:
-        check_whitened(whitened, OfRecipe.load(recipe=p.train_on).length())
+        pruned = {name: pruned_of(name, p.derived, p.variant_defs) for name in p.variants}
+        check_whitened(whitened, OfRecipe.load(recipe=p.train_on).lengths(pruned))
     check_indexes({name: p.code_defs[name] for name in p.codes})
     check_specifications(p.sets, raw)
     # few words: nothing goes stale by this stage but at the first fitted code, or trained variant

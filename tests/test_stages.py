@@ -771,16 +771,28 @@ def test_more_whitened_dimensions_than_are_kept_are_refused_at_once(here, refuse
     assert "code_defs.w512.whiten is 512, but whitening.dimensions keeps 256 at most" in said
 
 
-def test_more_whitened_dimensions_than_a_descriptor_has_are_refused_at_once(here, run, refused):
+@pytest.mark.parametrize(
+    ("variant", "longest"),
+    [("trained", 768), ("narrow", 384), ("narrower", 192)],  # AlexNet's 256 channels, 3 words
+)
+def test_more_whitened_dimensions_than_a_descriptor_has_are_refused_at_once(
+    here, run, refused, variant, longest
+):
     toy.write_set(here / "data/raw", "toy_val")
-    tree = toy.params() | {"codes": ["longest"]}  # AlexNet's 256 channels and 3 words
-    for dimensions in (768, 769):
+    tree = toy.params() | {"codes": ["longest"], "variants": ["off_the_shelf", variant]}
+    half = {"prune": {"fraction": 0.5, "by": "magnitude"}}
+    tree["variant_defs"] = {"narrow": [half], "narrower": [half]}
+    made_of = {"narrow": "trained", "narrower": "narrow"}
+    tree["derived"] = {n: of for n, of in made_of.items() if variant in (n, "narrower")}
+    for dimensions in (longest, longest + 1):
         tree["code_defs"]["longest"] = {**tree["code_defs"]["full"], "whiten": dimensions}
         toy.write_params(here, tree)
-        if dimensions == 768:
+        if dimensions == longest:
             run("check_switches", SWITCHES)
     said = refused("check_switches", SWITCHES)
-    assert "code_defs.longest.whiten is 769, but a descriptor has only 768 dimensions" in said
+    named = "off_the_shelf" if variant == "trained" else variant
+    assert f"code_defs.longest.whiten is {longest + 1}, but a descriptor of {named} has" in said
+    assert f"has only {longest} dimensions: lower it, or take another code." in said
 
 
 def test_a_code_that_code_defs_lacks_is_refused_at_once(here, refused):

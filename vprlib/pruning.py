@@ -1,13 +1,13 @@
 """Takes channels, or single weights, out of a network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from vprlib.importance import Scores
-from vprlib.model import PlaceModel
+from vprlib.importance import Scores, by_magnitude
+from vprlib.model import Architecture, PlaceModel
 from vprlib.narrowing import widths_of
 from vprlib.params import UserError
 from vprlib.pool_settings import has_words
@@ -51,6 +51,15 @@ def check_prunable(model: PlaceModel) -> None:
                 f" {layer.groups} groups: use a network without, such as resnet50, or sparsify."
             )
     _library()
+
+
+def pruned_length(architecture: Architecture, fractions: Sequence[float]) -> int:
+    """Dimensions of a descriptor after so many prunings; which channels go is all the same."""
+    model = PlaceModel(architecture)
+    for fraction in fractions:
+        check_prunable(model)
+        model = without_channels(model, fraction, by_magnitude(model))
+    return model.dim
 
 
 def kept_count(channels: int, fraction: float) -> int:

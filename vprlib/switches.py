@@ -69,14 +69,15 @@ def check(
                 )
 
 
-def check_whitened(wanted: Mapping[str, int], length: int) -> None:
-    """By code the dimensions to whiten to: no more than the descriptor has."""
+def check_whitened(wanted: Mapping[str, int], lengths: Mapping[str, int]) -> None:
+    """By code the dimensions to whiten to: no more than a descriptor of any variant has."""
     for name, dimensions in wanted.items():
-        if dimensions > length:
-            raise UserError(
-                f"{PARAMS_PATH}: code_defs.{name}.whiten is {dimensions}, but a descriptor has only"
-                f" {length} dimensions: lower it, or take another code."
-            )
+        for variant, length in lengths.items():
+            if dimensions > length:
+                raise UserError(
+                    f"{PARAMS_PATH}: code_defs.{name}.whiten is {dimensions}, but a descriptor of"
+                    f" {variant} has only {length} dimensions: lower it, or take another code."
+                )
 
 
 def check_specifications(sets: Mapping[str, SetPlace], raw: Path) -> None:

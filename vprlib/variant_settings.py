@@ -168,6 +168,14 @@ def steps_of(
     return [step for part in lineage(name, derived) for step in defs[part]]
 
 
+def pruned_of(
+    name: str, derived: Mapping[str, str], defs: Mapping[str, Sequence[Step]]
+) -> tuple[float, ...]:
+    """What fractions of channels go, one after the other."""
+    steps = steps_of(name, derived, defs) if name in derived else []
+    return tuple(step.prune.fraction for step in steps if step.prune is not None)
+
+
 def _check_order(name: str, steps: Sequence[Step]) -> None:
     place = f"{PARAMS_PATH}: the steps of {name}"
     for before, after in pairwise(steps):
