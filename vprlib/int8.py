@@ -29,21 +29,23 @@ class Pixels:
 
     def unit(self, step: Operation) -> Tensor:
         """What a weight [K, C / groups, 1, 1] is to be divided by, to be one of such numbers."""
-        by_colour = 255 * torch.tensor(self.std, dtype=torch.float64).float()
-        count = step.shape[0] // step.groups
-        return by_colour.reshape(step.groups, -1).repeat_interleave(count, 0)[:, :, None, None]
+        return _of_inputs(self.std, step).float()[:, :, None, None]
 
     def shift(self, step: Operation, weight: Tensor) -> Tensor:
         """What the means add to each channel [K] that such a weight gives, float64."""
-        by_colour = 255 * torch.tensor(self.mean, dtype=torch.float64)
-        count = step.shape[0] // step.groups
-        means = by_colour.reshape(step.groups, -1).repeat_interleave(count, 0)
-        return (weight.double().sum(dim=(2, 3)) * means).sum(dim=1)
+        return (weight.double().sum(dim=(2, 3)) * _of_inputs(self.mean, step)).sum(dim=1)
 
     @property
     def margin(self) -> Tensor:
         """The colour that is nothing to the network, uint8 [3], but for half a number."""
-        return (255 * torch.tensor(self.mean, dtype=torch.float64)).round().to(torch.uint8)
+        means = 255 * torch.tensor(self.mean, dtype=torch.float64)
+        return means.round().clamp(0, LARGEST_VALUE).to(torch.uint8)
+
+
+def _of_inputs(by_colour: tuple[float, ...], step: Operation) -> Tensor:
+    """255 times what each channel that is given [K] has of the colours in its group, float64."""
+    values = 255 * torch.tensor(by_colour, dtype=torch.float64).reshape(step.groups, -1)
+    return values.repeat_interleave(step.shape[0] // step.groups, dim=0)
 
 
 class Int8Backbone(Runner):
