@@ -71,13 +71,21 @@ def start():
     def starting(does):
         command = [sys.executable, "-m", "stage", "--does", does]
         env = os.environ | {"PYTHONPATH": str(ROOT)}
-        started.append(subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=env))
-        return started[-1]
+        process = subprocess.Popen(
+            command, stdout=-1, stderr=-1, text=True, env=env, preexec_fn=_hear_ctrl_c
+        )
+        started.append(process)
+        return process
 
     yield starting
     for process in started:
         process.kill()
         process.communicate()
+
+
+def _hear_ctrl_c():
+    """A shell's background jobs, such as these tests may be, are started deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def ended(process):
