@@ -32,7 +32,7 @@ from vprlib.quantising import quantised, rehearse
 CPU = torch.device("cpu")
 # before each way's turn: threads of ONNX Runtime keep the processors busy for a while after theirs
 REST_S = 0.1
-TURN_S = 0.05  # of calls, at least one
+TURN_S = 0.3  # of calls, at least one: so long it takes until threads share no processor
 FLOATS = ("ours", "channels-last", "onnxruntime")
 Call = Callable[[Tensor], object]
 
