@@ -8,7 +8,7 @@ import numpy as np
 
 from vprlib import costs
 from vprlib.artifacts import write_hdf5
-from vprlib.costs import measure, peak_bytes, timed
+from vprlib.costs import Cost, measure, peak_bytes, timed
 from vprlib.model import Architecture, PlaceModel, write_model
 from vprlib.pool_settings import PoolSettings
 
@@ -20,6 +20,22 @@ def test_a_time_is_the_median_after_a_first_run(monkeypatch) -> None:
     monkeypatch.setattr(costs.time, "perf_counter", lambda: next(clock))
     assert timed(lambda: calls.append(1), 4.0) == 3  # of 9, 1, 2, 3 and 4 seconds
     assert len(calls) == 6
+
+
+def test_networks_take_turns_and_the_median_round_counts(monkeypatch) -> None:
+    turns, slowness = [], iter([1, 1, 9, 9, 2, 3])  # the second round on a busy machine
+
+    def measured(network, coders, size, threads):
+        turns.append(network.name)
+        ms = float(next(slowness))
+        coding = {str(coder): {1: ms / 8} for coder in coders}
+        return [Cost(batch, {1: ms / batch}, coding, int(ms)) for batch in (1, 16)]
+
+    monkeypatch.setattr(costs, "measured_apart", measured)
+    found = costs.measured_in_rounds({Path("a"): [Path("w")], Path("b"): []}, (80, 64), [1])
+    assert turns == ["a", "b"] * 3
+    assert found[Path("a")][0] == Cost(1, {1: 2.0}, {"w": {1: 0.25}}, 9)
+    assert found[Path("b")][1] == Cost(16, {1: 3 / 16}, {}, 9)
 
 
 def test_network_and_codes_are_timed_at_each_number_of_threads(tmp_path, slim, monkeypatch) -> None:

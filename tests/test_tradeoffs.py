@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import toy
 
-from vprlib import runs, tradeoffs
+from vprlib import costs, runs, tradeoffs
 from vprlib.costs import Cost
 from vprlib.find import Choice
 from vprlib.model import read_model, write_model
@@ -44,7 +44,7 @@ def run(here, monkeypatch, capsys):
     METRICS.mkdir(parents=True)
     for code in codes:
         (METRICS / f"trained-{code}.json").write_text(json.dumps({"denominator": "all"}))
-    monkeypatch.setattr(tradeoffs, "measured_apart", measured)
+    monkeypatch.setattr(costs, "measured_apart", measured)
     return lambda *arguments: toy.run_command(
         "vprlib.tradeoffs", list(arguments), monkeypatch, capsys
     )

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,8 @@ from vprlib.params import UserError
 
 BATCHES = (1, 16)
 LEAST_RUNS = 5  # of which the median is taken
-SECONDS = 4.0  # of the network's runs, at each number of threads; more are not begun
+ROUNDS = 3  # in which all networks take turns: a shared machine is slower in some minutes
+SECONDS = 1.5  # of the network's runs, at each number of threads; more are not begun
 CODING_SECONDS = 0.5  # of a code's, which are short
 
 
@@ -30,6 +31,31 @@ class Cost:
     network_ms: dict[int, float]  # by threads
     coding_ms: dict[str, dict[int, float]]  # by the code's file and threads
     peak_bytes: int  # of a process that loads the network and describes
+
+
+def measured_in_rounds(
+    networks: Mapping[Path, Sequence[Path]], size: tuple[int, int], threads: Sequence[int]
+) -> dict[Path, list[Cost]]:
+    """By network, of which the files of its codes are given: the medians over rounds."""
+    rounds = [
+        {path: measured_apart(path, coders, size, threads) for path, coders in networks.items()}
+        for _ in range(ROUNDS)
+    ]
+    return {
+        path: [middle(costs) for costs in zip(*(found[path] for found in rounds), strict=True)]
+        for path in networks
+    }
+
+
+def middle(costs: Sequence[Cost]) -> Cost:
+    """Medians of times, and the largest peak, of measurements of the same."""
+    first = costs[0]
+    network_ms = {t: median(cost.network_ms[t] for cost in costs) for t in first.network_ms}
+    coding_ms = {
+        name: {t: median(cost.coding_ms[name][t] for cost in costs) for t in times}
+        for name, times in first.coding_ms.items()
+    }
+    return Cost(first.batch, network_ms, coding_ms, max(cost.peak_bytes for cost in costs))
 
 
 def measured_apart(

@@ -12,7 +12,7 @@ import typer
 from vprlib import command
 from vprlib.artifacts import write_bytes, write_json, write_text
 from vprlib.codes import read_arrays
-from vprlib.costs import Cost, measured_apart
+from vprlib.costs import Cost, measured_in_rounds
 from vprlib.differences import CompareSettings, difference_interval
 from vprlib.find import Choice, choose
 from vprlib.frontier import Point, picture
@@ -106,12 +106,10 @@ def speeds(costs: Sequence[Cost], coder: Path | None) -> Row:
     return {"ms_per_image": row[fastest], "peak_bytes": first.peak_bytes, **row}
 
 
-def exported(choice: Choice, size: tuple[int, int], threads: Sequence[int]) -> Row | None:
+def exported(path: Path, costs: Sequence[Cost] | None) -> Row | None:
     """Size and speed of the export, where there is one."""
-    path = choice.onnx_path
-    if not path.exists():
+    if costs is None:
         return None
-    costs = measured_apart(path, [], size, threads)
     return {"file_bytes": path.stat().st_size, **speeds(costs, None)}
 
 
@@ -129,15 +127,11 @@ def measured_rows(
 ) -> list[Row]:
     """A row a variant and code; `full` is what the others are held against."""
     choices = {v: [Choice(full.dataset, v, c) for c in p.codes] for v in p.variants}
-    found = {
-        choice: read_answers(choice, p.interval.location_m)
-        for of_variant in choices.values()
-        for choice in of_variant
-    }
-    costs = {
-        v: measured_apart(every[0].model_path, [c.coder_path for c in every], size, threads)
-        for v, every in choices.items()
-    }
+    every = [choice for of_variant in choices.values() for choice in of_variant]
+    found = {choice: read_answers(choice, p.interval.location_m) for choice in every}
+    networks = {of[0].model_path: [c.coder_path for c in of] for of in choices.values()}
+    networks |= {choice.onnx_path: [] for choice in every if choice.onnx_path.exists()}
+    costs = measured_in_rounds(networks, size, threads)
     return [
         {
             "variant": choice.variant,
@@ -147,8 +141,8 @@ def measured_rows(
             "against": f"{full.variant}/{full.code}",
             **recalls(answers, found[full], p),
             **sizes(choice),
-            **speeds(costs[choice.variant], choice.coder_path),
-            "onnx": exported(choice, size, threads),
+            **speeds(costs[choice.model_path], choice.coder_path),
+            "onnx": exported(choice.onnx_path, costs.get(choice.onnx_path)),
             "image_size": list(size),
             "machine": processor_name(),
         }
