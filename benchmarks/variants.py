@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vprlib.arithmetic import Arithmetic, placed
 from vprlib.backbones import fill_at_random
+from vprlib.costs import timed
 from vprlib.exportable import Plain
 from vprlib.importance import by_magnitude
 from vprlib.model import Architecture, PlaceModel, read_model, write_model
@@ -30,7 +32,8 @@ from vprlib.pruning import without_channels
 from vprlib.quantising import quantised, rehearse
 
 CPU = torch.device("cpu")
-# before each way's turn: threads of ONNX Runtime keep the processors busy for a while after theirs
+# before each way's turn: threads of ONNX Runtime keep the processors busy for a while after theirs;
+# a first call that does not count wakes the others, and the first time rearranges weights
 REST_S = 0.1
 TURN_S = 0.3  # of calls, at least one: so long it takes until threads share no processor
 FLOATS = ("ours", "channels-last", "onnxruntime")
@@ -94,7 +97,8 @@ def measure(
             images = pictures(batch, case)
             for _ in range(repeats):
                 for name, call in calls.items():
-                    taken[name].append(turn(call, images))
+                    time.sleep(REST_S)
+                    taken[name].append(timed(partial(call, images), TURN_S, runs=1))
             ms = {name: 1000 * statistics.median(s) / batch for name, s in taken.items()}
             fastest = min((name for name in FLOATS if name in ms), key=ms.get)
             found.append(
@@ -104,25 +108,15 @@ def measure(
                     "ms_per_image": ms,
                     "fastest_float32": fastest,
                     "times_as_fast": ratio(taken[fastest], taken["int8"]),
-                    "pruned_latency": ratio(taken["pruned"], taken["ours"]) if narrow else None,
+                    "pruned_latency": None
+                    if narrow is None
+                    else ratio(taken["pruned"], taken["ours"]),
                     "file_ratio": {k: v / sizes["float32"] for k, v in sizes.items()},
                     "float_convolutions": float_convolutions(integers, images[:1]),
                     "least_cosine": float(cosine.min()),
                 }
             )
     return found
-
-
-def turn(call: Call, images: Tensor) -> float:
-    """Seconds of a call, by the median of some one after the other, after a rest."""
-    time.sleep(REST_S)
-    call(images)  # wakes threads, and the first time rearranges weights
-    taken = []
-    while not taken or sum(taken) < TURN_S:
-        start = time.perf_counter()
-        call(images)
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
 
 
 def ratio(first: Sequence[float], second: Sequence[float]) -> float:

@@ -86,11 +86,11 @@ def _by_threads(times: dict[str, float]) -> dict[int, float]:
     return {int(threads): value for threads, value in times.items()}
 
 
-def timed(action: Callable[[], object], at_least: float) -> float:
+def timed(action: Callable[[], object], at_least: float, runs: int = LEAST_RUNS) -> float:
     """Seconds: the median of runs after a first one that does not count."""
     action()
     seconds: list[float] = []
-    while len(seconds) < LEAST_RUNS or sum(seconds) < at_least:
+    while len(seconds) < runs or sum(seconds) < at_least:
         start = time.perf_counter()
         action()
         seconds.append(time.perf_counter() - start)
