@@ -15,9 +15,8 @@ import numpy as np
 import typer
 import yaml
 
-from vprlib.differences import CompareSettings, difference_interval
-from vprlib.intervals import IntervalSettings
-from vprlib.locations import locations
+from vprlib.evaluate.intervals import CompareSettings, IntervalSettings, difference_interval
+from vprlib.places.geo import locations
 
 ROOT = Path(__file__).parents[1]
 PREDICTIONS = "artifacts/predictions/city_test/trained-full.h5"

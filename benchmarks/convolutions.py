@@ -8,8 +8,8 @@ import torch.nn.functional as F
 import typer
 from torch import Tensor
 
-from vprlib.runtime import RuntimeSettings
-from vprlib.winograd import filtered, gradients, weight_gradient, weight_spectrum
+from vprlib.model.fast.winograd import filtered, gradients, weight_gradient, weight_spectrum
+from vprlib.pipeline.runtime import RuntimeSettings
 
 REPEATS = 3
 SHAPES = (  # channels in and out, height, width, images

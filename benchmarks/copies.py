@@ -10,9 +10,8 @@ import numpy as np
 import typer
 from PIL import Image, ImageEnhance
 
-from vprlib.index import read_index
-from vprlib.look_alikes import GRID, look
-from vprlib.prints import read_prints
+from vprlib.images.fingerprints import GRID, look, read_prints
+from vprlib.images.index import read_index
 
 PARTS = ("train", "val", "test")
 

@@ -19,19 +19,19 @@ import typer
 from benchmarks.memory import watching
 from benchmarks.plain import NormalisedSource, together
 from benchmarks.project import Project, drawn_model, drawn_source, ended, make_project
-from vprlib.arithmetic import Arithmetic, has_bfloat16, placed
-from vprlib.artifacts import write_json
-from vprlib.backbones import IMAGENET_MEAN, IMAGENET_STD
-from vprlib.batches import ImageSource, plan_batches
-from vprlib.command import run
-from vprlib.describe import network_output
-from vprlib.device import prepare
-from vprlib.extraction import Work, extract
-from vprlib.extraction_settings import ExtractionSettings
-from vprlib.model import PlaceModel
-from vprlib.precision import Precision
-from vprlib.runtime import RuntimeSettings
-from vprlib.scratch import Scratch
+from vprlib.extract.extraction import Work, extract
+from vprlib.extract.settings import ExtractionSettings
+from vprlib.images.batches import ImageSource, plan_batches
+from vprlib.model.backbones import IMAGENET_MEAN, IMAGENET_STD
+from vprlib.model.describe import network_output
+from vprlib.model.device import prepare
+from vprlib.model.fast.arithmetic import Arithmetic, has_bfloat16, placed
+from vprlib.model.model import PlaceModel
+from vprlib.model.settings import Precision
+from vprlib.pipeline.artifacts import write_json
+from vprlib.pipeline.command import run
+from vprlib.pipeline.resume import Scratch
+from vprlib.pipeline.runtime import RuntimeSettings
 
 CLUSTERS = 64
 KILLS = 10

@@ -8,8 +8,12 @@ from pathlib import Path
 import numpy as np
 import typer
 
-from vprlib.differences import CompareSettings, difference_interval
-from vprlib.intervals import IntervalSettings, share_interval
+from vprlib.evaluate.intervals import (
+    CompareSettings,
+    IntervalSettings,
+    difference_interval,
+    share_interval,
+)
 
 TRUTH = 0.85  # of every share
 INTERVAL = IntervalSettings()

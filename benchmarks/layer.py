@@ -13,8 +13,8 @@ import typer
 from torch import Tensor, nn
 
 from benchmarks.plain import LoopNetVLAD
-from vprlib.netvlad import NetVLAD
-from vprlib.runtime import RuntimeSettings
+from vprlib.model.netvlad import NetVLAD
+from vprlib.pipeline.runtime import RuntimeSettings
 
 BATCH, DIM, CLUSTERS, HEIGHT, WIDTH = 8, 512, 64, 30, 40
 REPEATS = 5

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 import typer
 
-from vprlib.artifacts import scratch_array
-from vprlib.device import prepare
-from vprlib.geo import pairs_of
-from vprlib.mining import Candidates, MiningRules, mine_block, pool_of
-from vprlib.pairwise import forget
-from vprlib.runtime import RuntimeSettings
+from vprlib.model.device import prepare
+from vprlib.pipeline.arrays import scratch_array
+from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.places.geo import pairs_of
+from vprlib.train.mining import Candidates, MiningRules, mine_block, pool_of
+from vprlib.train.pairwise import forget
 
 QUERIES, DATABASE, DIM = 1_000, 10_000, 32_768  # of VGG16-NetVLAD
 POSITIVES, NEAR = 10, 40  # images a query

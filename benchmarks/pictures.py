@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vprlib.batches import ImageSource
-from vprlib.images import ImageSettings
-from vprlib.index import Radii, build_index
-from vprlib.train_settings import TrainSettings
-from vprlib.training_data import Split, TrainingData, training_data
-from vprlib.truth import Near
+from vprlib.images.batches import ImageSource
+from vprlib.images.decode import ImageSettings
+from vprlib.images.index import build_index
+from vprlib.places.truth import Near, Radii
+from vprlib.train.data import Split, TrainingData, training_data
+from vprlib.train.settings import TrainSettings
 
 RADII = Radii(positive_m=25.0, training_m=10.0)
 APART_M = 100.0  # from place to place

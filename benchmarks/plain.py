@@ -19,14 +19,14 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
 from benchmarks.stopwatch import Stopwatch
-from vprlib.backbones import trainable_children
-from vprlib.batches import ImageSource, load_ahead
-from vprlib.losses import margin_for
-from vprlib.mining import Tuple, pool_of
-from vprlib.model import PlaceModel
-from vprlib.netvlad import NetVLAD
-from vprlib.train_settings import TrainSettings
-from vprlib.training_data import TrainingData, epoch_blocks
+from vprlib.images.batches import ImageSource, load_ahead
+from vprlib.model.backbones import trainable_children
+from vprlib.model.model import PlaceModel
+from vprlib.model.netvlad import NetVLAD
+from vprlib.train.data import TrainingData, epoch_blocks
+from vprlib.train.losses import margin_for
+from vprlib.train.mining import Tuple, pool_of
+from vprlib.train.settings import TrainSettings
 
 IMAGES_A_BATCH = 24  # in describing
 WORKERS = 2

@@ -14,12 +14,12 @@ from PIL import Image
 from torch import nn
 
 from benchmarks.pictures import QUALITY, picture
-from vprlib.artifacts import write_text
-from vprlib.batches import ImageSource
-from vprlib.images import ImageSettings
-from vprlib.index import build_index, write_index
-from vprlib.model import Architecture, PlaceModel, write_model
-from vprlib.pool_settings import PoolSettings
+from vprlib.images.batches import ImageSource
+from vprlib.images.decode import ImageSettings
+from vprlib.images.index import build_index, write_index
+from vprlib.model.model import Architecture, PlaceModel, write_model
+from vprlib.model.settings import PoolSettings
+from vprlib.pipeline.artifacts import write_text
 
 ROOT = Path(__file__).parents[1]
 NAME = "drawn"

@@ -18,12 +18,13 @@ import numpy as np
 import typer
 
 from benchmarks.memory import watching
-from vprlib.approximate import Approximate, build
-from vprlib.artifacts import writing_hdf5
-from vprlib.index import read_index, read_truth
-from vprlib.index_settings import IndexSettings, SearchSettings
-from vprlib.runtime import RuntimeSettings
-from vprlib.search import SearchParts, collected, search, search_parts
+from vprlib.descriptors.settings import IndexSettings, SearchSettings
+from vprlib.images.index import read_index
+from vprlib.pipeline.artifacts import writing_hdf5
+from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.places.truth import read_truth
+from vprlib.search.approximate import Approximate, build
+from vprlib.search.exact import SearchParts, collected, search, search_parts
 
 COUNT = 20  # neighbours of a query
 NOISE = 0.8  # of a query beside the descriptor that it repeats, as long as that

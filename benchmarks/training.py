@@ -22,27 +22,26 @@ from benchmarks.memory import watching
 from benchmarks.pictures import Size, drawn_data
 from benchmarks.plain import LoopNetVLAD, PlainTrainer, backbone_overhead
 from benchmarks.stopwatch import Stopwatch
-from vprlib import arithmetic
-from vprlib.artifacts import write_json
-from vprlib.batches import ImageSource
-from vprlib.command import run
-from vprlib.device import prepare
-from vprlib.kmeans import KmeansSettings, cluster
-from vprlib.model import Architecture, PlaceModel, read_model, write_model
-from vprlib.netvlad import initialise
-from vprlib.params import UserError
-from vprlib.pool_settings import PoolSettings
-from vprlib.processor import processor_name
-from vprlib.runtime import RuntimeSettings
-from vprlib.sampling import SampleSettings, take_sample
-from vprlib.scratch import Scratch
-from vprlib.steps import Step, database_images
-from vprlib.store import store_at
-from vprlib.train_settings import TrainSettings
-from vprlib.training import EpochLog, Trainer
-from vprlib.training_data import TrainingData
-from vprlib.validation import VALIDATION_NS, Validation
-from vprlib.weights import BackboneSettings, starting_backbone
+from vprlib.images.batches import ImageSource
+from vprlib.model.device import prepare, processor_name
+from vprlib.model.fast import arithmetic
+from vprlib.model.model import Architecture, PlaceModel, read_model, write_model
+from vprlib.model.netvlad import initialise
+from vprlib.model.settings import PoolSettings
+from vprlib.model.weights import BackboneSettings, starting_backbone
+from vprlib.pipeline.artifacts import write_json
+from vprlib.pipeline.command import run
+from vprlib.pipeline.params import UserError
+from vprlib.pipeline.resume import Scratch
+from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.train.cache import store_at
+from vprlib.train.data import TrainingData
+from vprlib.train.sample import SampleSettings, take_sample
+from vprlib.train.settings import TrainSettings
+from vprlib.train.steps import Step, database_images
+from vprlib.train.trainer import EpochLog, Trainer
+from vprlib.train.validation import VALIDATION_NS, Validation
+from vprlib.train.words import KmeansSettings, cluster
 
 CLUSTERS = 64
 PARTS = ("encode", "mine", "data", "forward", "backward")

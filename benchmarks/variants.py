@@ -19,17 +19,16 @@ from PIL import Image
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vprlib.arithmetic import Arithmetic, placed
-from vprlib.backbones import fill_at_random
-from vprlib.costs import timed
-from vprlib.exportable import Plain
-from vprlib.importance import by_magnitude
-from vprlib.model import Architecture, PlaceModel, read_model, write_model
-from vprlib.params import UserError
-from vprlib.pool_settings import PoolSettings
-from vprlib.processor import processor_name
-from vprlib.pruning import without_channels
-from vprlib.quantising import quantised, rehearse
+from vprlib.cli.costs import timed
+from vprlib.compress.pruning import by_magnitude, without_channels
+from vprlib.compress.quantising import quantised, rehearse
+from vprlib.interop.onnx_export import Plain
+from vprlib.model.backbones import fill_at_random
+from vprlib.model.device import processor_name
+from vprlib.model.fast.arithmetic import Arithmetic, placed
+from vprlib.model.model import Architecture, PlaceModel, read_model, write_model
+from vprlib.model.settings import PoolSettings
+from vprlib.pipeline.params import UserError
 
 CPU = torch.device("cpu")
 # before each way's turn: threads of ONNX Runtime keep the processors busy for a while after theirs;

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 import typer
 
-from vprlib.runtime import RuntimeSettings
-from vprlib.whitening import fit
+from vprlib.descriptors.whitening import fit
+from vprlib.pipeline.runtime import RuntimeSettings
 
 SHORT, FULL = (2_000, 8_192), (10_000, 32_768)  # descriptors and their dimensions
 BLOCK = 500

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from vprlib import command
-from vprlib.artifacts import write_json, write_text
-from vprlib.fitting import Count, SampleSeed, is_needed
-from vprlib.leaks import Audited, AuditSettings, audit, refuse, whitening_rows, words_rows
-from vprlib.params import At, StageParams
-from vprlib.prints import read_prints
-from vprlib.variant_settings import saw_training
+from vprlib.compress.settings import saw_training
+from vprlib.descriptors.files import Count, SampleSeed, is_needed
+from vprlib.evaluate.leaks import Audited, AuditSettings, audit, refuse, whitening_rows, words_rows
+from vprlib.images.fingerprints import read_prints
+from vprlib.pipeline import command
+from vprlib.pipeline.artifacts import write_json, write_text
+from vprlib.pipeline.params import At, StageParams
 
 
 class Params(StageParams):

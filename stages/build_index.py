@@ -6,13 +6,12 @@ from typing import Annotated
 import h5py
 import typer
 
-from vprlib import command
-from vprlib.approximate import build, write_no_index
-from vprlib.descriptors import failed_rows
-from vprlib.index_settings import IndexSettings
-from vprlib.params import At, StageParams
-from vprlib.runtime import RuntimeSettings
-from vprlib.stored_codes import opened_code
+from vprlib.descriptors.files import failed_rows, opened_code
+from vprlib.descriptors.settings import IndexSettings
+from vprlib.pipeline import command
+from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.search.approximate import build, write_no_index
 
 
 class Params(StageParams):

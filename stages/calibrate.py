@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from vprlib import command
-from vprlib.artifacts import write_json
-from vprlib.confidence import ConfidenceSettings, calibrate, judge
-from vprlib.judgement import read_judgement
-from vprlib.params import At, StageParams
+from vprlib.evaluate.confidence import ConfidenceSettings, calibrate, judge
+from vprlib.evaluate.predictions import read_judgement
+from vprlib.pipeline import command
+from vprlib.pipeline.artifacts import write_json
+from vprlib.pipeline.params import At, StageParams
 
 
 class Params(StageParams):

@@ -6,15 +6,16 @@ from typing import Annotated
 
 import typer
 
-from vprlib import command, fitting
-from vprlib.approximate import check_indexes
-from vprlib.artifacts import write_text
-from vprlib.codes import CodeSettings, check_codes
-from vprlib.fitting import Count
-from vprlib.params import At, StageParams
-from vprlib.pool_settings import PoolSettings
-from vprlib.switches import SetPlace, check, check_specifications, check_whitened
-from vprlib.variant_settings import Step, check_variants, pruned_of, words_of_training
+from vprlib.compress.settings import Step, check_variants, pruned_of, words_of_training
+from vprlib.descriptors import files
+from vprlib.descriptors.codes import CodeSettings, check_codes
+from vprlib.descriptors.files import Count
+from vprlib.model.settings import PoolSettings
+from vprlib.pipeline import command
+from vprlib.pipeline.artifacts import write_text
+from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.switches import SetPlace, check, check_specifications, check_whitened
+from vprlib.search.approximate import check_indexes
 
 
 class Params(StageParams):
@@ -41,8 +42,10 @@ class OfRecipe(StageParams):
 
     def lengths(self, fractions: Mapping[str, tuple[float, ...]]) -> dict[str, int]:
         """By variant, of which so much is pruned."""
-        from vprlib.model import Architecture  # PyTorch is loaded by these, which takes seconds
-        from vprlib.pruning import pruned_length
+        from vprlib.compress.pruning import pruned_length
+        from vprlib.model.model import (
+            Architecture,  # PyTorch is loaded by these, which takes seconds
+        )
 
         full = Architecture(self.backbone, self.cut, self.pool, self.clusters)
         lengths = {pruned: pruned_length(full, pruned) for pruned in {*fractions.values()}}
@@ -67,7 +70,7 @@ def main(
     check_indexes({name: p.code_defs[name] for name in p.codes})
     check_specifications(p.sets, raw)
     # few words: nothing goes stale by this stage but at the first fitted code, or trained variant
-    write_text(codes_out, fitting.words(any(p.code_defs[name].is_fitted for name in p.codes)))
+    write_text(codes_out, files.words(any(p.code_defs[name].is_fitted for name in p.codes)))
     write_text(variants_out, words_of_training(p.variants))
     write_text(out, "The switches agree.\n")
     typer.echo(f"switches: train on {p.train_on}, evaluate on {', '.join(p.eval_on)}")

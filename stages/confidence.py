@@ -5,14 +5,13 @@ from typing import Annotated
 
 import typer
 
-from vprlib import command
-from vprlib.artifacts import write_bytes, write_csv, write_json
-from vprlib.bounds import query_locations
-from vprlib.charts import precision_recall
-from vprlib.confidence import judge, points_of, read_calibration, report, sentence
-from vprlib.intervals import IntervalSettings
-from vprlib.judgement import read_judgement
-from vprlib.params import At, StageParams
+from vprlib.evaluate.charts import precision_recall
+from vprlib.evaluate.confidence import judge, points_of, read_calibration, report, sentence
+from vprlib.evaluate.intervals import IntervalSettings, query_locations
+from vprlib.evaluate.predictions import read_judgement
+from vprlib.pipeline import command
+from vprlib.pipeline.artifacts import write_bytes, write_csv, write_json
+from vprlib.pipeline.params import At, StageParams
 
 
 class Params(StageParams):

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from vprlib import command
-from vprlib.codes import encode, read_code
-from vprlib.params import At, StageParams
-from vprlib.runtime import RuntimeSettings
+from vprlib.descriptors.codes import encode, read_code
+from vprlib.pipeline import command
+from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.runtime import RuntimeSettings
 
 
 class Params(StageParams):

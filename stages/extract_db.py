@@ -6,15 +6,16 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from vprlib import launch
-from vprlib.batches import open_source
-from vprlib.extraction import Work, run
-from vprlib.extraction_settings import ExtractionSettings, Stored, Unreadable
-from vprlib.images import ImageSettings
-from vprlib.model import read_model
-from vprlib.params import At, StageParams
-from vprlib.precision import Precision
-from vprlib.runtime import RuntimeSettings
+from vprlib.extract.extraction import Work, run
+from vprlib.extract.settings import ExtractionSettings, Stored
+from vprlib.images.batches import open_source
+from vprlib.images.decode import ImageSettings
+from vprlib.images.index import Unreadable
+from vprlib.model.model import read_model
+from vprlib.model.settings import Precision
+from vprlib.pipeline import launch
+from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.runtime import RuntimeSettings
 
 
 class Params(StageParams):

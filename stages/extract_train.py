@@ -5,15 +5,17 @@ from typing import Annotated
 
 import typer
 
-from vprlib import launch
-from vprlib.artifacts import write_bytes
-from vprlib.batches import open_source
-from vprlib.extraction_settings import ExtractionSettings, Stored, Unreadable
-from vprlib.fitting import Count, SampleSeed, choose_rows, is_needed
-from vprlib.images import ImageSettings
-from vprlib.params import At, StageParams
-from vprlib.precision import Precision
-from vprlib.runtime import RuntimeSettings, member
+from vprlib.descriptors.files import Count, SampleSeed, is_needed
+from vprlib.extract.settings import ExtractionSettings, Stored
+from vprlib.images.batches import open_source
+from vprlib.images.decode import ImageSettings
+from vprlib.images.index import Unreadable
+from vprlib.model.settings import Precision
+from vprlib.pipeline import launch
+from vprlib.pipeline.artifacts import write_bytes
+from vprlib.pipeline.draws import choose_rows
+from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.runtime import RuntimeSettings, member
 
 
 class Params(StageParams):
@@ -44,8 +46,8 @@ def main(
             write_bytes(out, b"")
         typer.echo(f"{recipe}_train: no code in use is fitted, so no image is described")
         return
-    from vprlib.extraction import Work, run  # these load torch
-    from vprlib.model import read_model
+    from vprlib.extract.extraction import Work, run  # these load torch
+    from vprlib.model.model import read_model
 
     source = open_source(index, raw / p.folder, p.images)
     rows = choose_rows(len(source.index), p.descriptors, p.seed)

@@ -5,17 +5,17 @@ from typing import Annotated
 
 import typer
 
-from vprlib import command
-from vprlib.artifacts import write_bytes, write_csv, write_json
-from vprlib.batches import ImageSource
-from vprlib.charts import plan
-from vprlib.failure_pictures import misses
-from vprlib.failures import HEADER, FailureSettings, analyse, as_rows, on_map, sentence
-from vprlib.images import ImageSettings
-from vprlib.intervals import IntervalSettings
-from vprlib.judgement import read_judgement
-from vprlib.maps import Zone
-from vprlib.params import At, StageParams
+from vprlib.evaluate.charts import plan
+from vprlib.evaluate.failures import HEADER, FailureSettings, analyse, as_rows, on_map, sentence
+from vprlib.evaluate.gallery import misses
+from vprlib.evaluate.geojson import Zone
+from vprlib.evaluate.intervals import IntervalSettings
+from vprlib.evaluate.predictions import read_judgement
+from vprlib.images.batches import ImageSource
+from vprlib.images.decode import ImageSettings
+from vprlib.pipeline import command
+from vprlib.pipeline.artifacts import write_bytes, write_csv, write_json
+from vprlib.pipeline.params import At, StageParams
 
 
 class Params(StageParams):

@@ -5,12 +5,11 @@ from typing import Annotated
 
 import typer
 
-from vprlib import command
-from vprlib.extraction_settings import Unreadable
-from vprlib.index import read_index
-from vprlib.params import At, StageParams
-from vprlib.prints import prints_of, write_prints
-from vprlib.runtime import RuntimeSettings
+from vprlib.images.fingerprints import prints_of, write_prints
+from vprlib.images.index import Unreadable, read_index
+from vprlib.pipeline import command
+from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.runtime import RuntimeSettings
 
 
 class Params(StageParams):

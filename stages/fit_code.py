@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from vprlib import command
-from vprlib.codes import BytesOrNone, QueryForm, WhitenedOrAll, as_settings, fit_code
-from vprlib.compact import MatrixSettings
-from vprlib.fitting import SampleSeed
-from vprlib.params import At, StageParams
-from vprlib.quantisers import Precision
-from vprlib.runtime import RuntimeSettings
+from vprlib.descriptors.codes import BytesOrNone, QueryForm, WhitenedOrAll, as_settings, fit_code
+from vprlib.descriptors.files import SampleSeed
+from vprlib.descriptors.matrix import MatrixSettings
+from vprlib.descriptors.quantisers import Precision
+from vprlib.pipeline import command
+from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.runtime import RuntimeSettings
 
 
 class Params(StageParams):

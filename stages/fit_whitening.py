@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from vprlib import command
-from vprlib.artifacts import write_bytes, write_hdf5
-from vprlib.fitting import Count, opened_sample
-from vprlib.params import At, StageParams
-from vprlib.runtime import RuntimeSettings
-from vprlib.whitening import fit
+from vprlib.descriptors.files import Count, opened_sample
+from vprlib.descriptors.whitening import fit
+from vprlib.pipeline import command
+from vprlib.pipeline.artifacts import write_bytes, write_hdf5
+from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.runtime import RuntimeSettings
 
 
 class Params(StageParams):

@@ -6,18 +6,17 @@ from typing import Annotated
 
 import typer
 
-from vprlib import command
-from vprlib.assembly import assemble, start_sentence
-from vprlib.device import prepare
 from vprlib.interop.networks import describe
 from vprlib.interop.words import NO_WORDS, read_words
-from vprlib.model import Architecture, write_model
-from vprlib.params import At, StageParams
-from vprlib.pool_settings import PoolSettings, has_words
-from vprlib.runtime import RuntimeSettings
-from vprlib.sampling import read_sample
-from vprlib.starts import StartWhitening, read_start
-from vprlib.weights import BackboneSettings, starting_backbone
+from vprlib.model.device import prepare
+from vprlib.model.model import Architecture, write_model
+from vprlib.model.settings import PoolSettings, has_words
+from vprlib.model.weights import BackboneSettings, starting_backbone
+from vprlib.pipeline import command
+from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.train.sample import read_sample
+from vprlib.train.start import StartWhitening, assemble, read_start, start_sentence
 
 
 class Params(StageParams):

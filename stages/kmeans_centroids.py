@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from vprlib import command
-from vprlib.artifacts import write_hdf5
 from vprlib.interop.words import check_words, read_words
-from vprlib.kmeans import KmeansSettings, cluster, no_words, read_descriptors, sentence
-from vprlib.params import At, StageParams
-from vprlib.pool_settings import PoolKind, has_words
-from vprlib.runtime import RuntimeSettings
+from vprlib.model.settings import PoolKind, has_words
+from vprlib.pipeline import command
+from vprlib.pipeline.artifacts import write_hdf5
+from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.train.words import KmeansSettings, cluster, no_words, read_descriptors, sentence
 
 
 class Params(StageParams):

@@ -5,15 +5,16 @@ from typing import Annotated
 
 import typer
 
-from vprlib import command, plots
-from vprlib.artifacts import write_bytes, write_csv, write_folder
 from vprlib.city.contact import contact_sheet
 from vprlib.city.files import metadata_rows, photographs, specification
 from vprlib.city.shots import CityParams, PartParams, plan
-from vprlib.dbstruct import specification_bytes
-from vprlib.metadata import COLUMNS
-from vprlib.params import At, StageParams
-from vprlib.runtime import RuntimeSettings
+from vprlib.evaluate import charts
+from vprlib.formats.mat import specification_bytes
+from vprlib.formats.metadata import COLUMNS
+from vprlib.pipeline import command
+from vprlib.pipeline.artifacts import write_bytes, write_csv, write_folder
+from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.runtime import RuntimeSettings
 
 
 class Params(StageParams):
@@ -38,7 +39,7 @@ def main(
         write_folder(queries_out, photographs(drawn, drawn.queries, workers)),
     ]
     write_csv(csv_out, COLUMNS, metadata_rows(drawn))
-    write_bytes(sheet_out, plots.picture(contact_sheet(drawn, rows=3)))
+    write_bytes(sheet_out, charts.picture(contact_sheet(drawn, rows=3)))
     write_bytes(mat_out, specification_bytes(specification(drawn), note=" ".join(digests)))
     typer.echo(f"city {part}: drew {len(drawn.database)} tiles and {len(drawn.queries)} queries")
 

@@ -6,22 +6,21 @@ from typing import Annotated
 
 import typer
 
-from vprlib import launch
-from vprlib.artifacts import write_json
-from vprlib.device import prepare
-from vprlib.finetuning import School
-from vprlib.group import joined
-from vprlib.images import ImageSettings
-from vprlib.model import read_history, read_model, write_model
-from vprlib.params import At, StageParams
-from vprlib.recall import RadiusOrOwn
-from vprlib.runtime import RuntimeSettings
-from vprlib.scratch import scratch_for
-from vprlib.store import store_at
-from vprlib.train_settings import TrainSettings
-from vprlib.training_data import SplitFiles, read_training_data
-from vprlib.variant_settings import Step
-from vprlib.variants import Workshop
+from vprlib.compress.settings import Step
+from vprlib.compress.variants import School, Workshop
+from vprlib.images.decode import ImageSettings
+from vprlib.model.device import prepare
+from vprlib.model.model import read_history, read_model, write_model
+from vprlib.pipeline import launch
+from vprlib.pipeline.artifacts import write_json
+from vprlib.pipeline.group import joined
+from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.resume import scratch_for
+from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.places.truth import RadiusOrOwn
+from vprlib.train.cache import store_at
+from vprlib.train.data import SplitFiles, read_training_data
+from vprlib.train.settings import TrainSettings
 
 
 class Params(StageParams):
@@ -56,8 +55,8 @@ def main(
     inputs = (base, db, queries, val_db, val_queries)
     kept = scratch_for(scratch, f"variant-{variant}", p.model_dump(exclude={"runtime"}), inputs)
     stored = store_at(store, p.runtime, typer.echo)
-    with joined(p.runtime) as group:
-        device = prepare(p.runtime)
+    device = prepare(p.runtime)
+    with joined(device) as group:
         school = School(read_data, p.train, device, p.runtime, kept, stored, group)
         workshop = Workshop(train.open_database(), school, device, p.runtime)
         made = workshop.make(read_model(base), read_history(base).get("steps", []), p.steps)

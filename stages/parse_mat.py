@@ -5,15 +5,15 @@ from typing import Annotated
 
 import typer
 
-from vprlib import command
-from vprlib.artifacts import write_json
-from vprlib.dataset import build_indices, listed_of, summarise
-from vprlib.dialects import read_specification
-from vprlib.extraction_settings import Unreadable
-from vprlib.index import write_index
-from vprlib.layout import Layout
-from vprlib.params import At, StageParams
-from vprlib.runtime import RuntimeSettings
+from vprlib.formats.dialects import read_specification
+from vprlib.formats.parse import build_indices, listed_of, summarise
+from vprlib.formats.specification import Layout
+from vprlib.images.index import Unreadable, write_index
+from vprlib.pipeline import command
+from vprlib.pipeline.artifacts import write_json
+from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.places.truth import listed_arrays
 
 
 class Params(StageParams):
@@ -44,7 +44,7 @@ def main(
         "training_radius_m": specification.training_radius_m,
     }
     write_index(db_out, parsed.database)
-    write_index(queries_out, parsed.queries, radii, listed_of(specification))
+    write_index(queries_out, parsed.queries, radii, listed_arrays(listed_of(specification)))
     unread = {"unreadable": parsed.unread} if parsed.unread else {}
     write_json(metrics_out, {**vars(summary), **vars(findings), **unread})
     left_out = f", {parsed.unread} images that cannot be read ({report})" if unread else ""

@@ -5,21 +5,20 @@ from typing import Annotated
 
 import typer
 
-from vprlib import command, plots
-from vprlib.approximate import searcher
-from vprlib.artifacts import write_bytes, write_csv, write_hdf5, write_json
-from vprlib.bounds import query_locations, with_intervals
-from vprlib.descriptors import failed_rows
-from vprlib.in_step import check
-from vprlib.index import read_index, read_truth
-from vprlib.index_settings import SearchSettings
-from vprlib.intervals import IntervalSettings
-from vprlib.params import At, StageParams
-from vprlib.protocols import LeftOut, judged, measure, rank
-from vprlib.recall import Protocol, RadiusOrOwn, RecallSettings
-from vprlib.runtime import RuntimeSettings
-from vprlib.sanity import doubted
-from vprlib.stored_codes import opened_code
+from vprlib.descriptors.files import failed_rows, opened_code
+from vprlib.descriptors.settings import SearchSettings
+from vprlib.evaluate import charts
+from vprlib.evaluate.intervals import IntervalSettings, query_locations, with_intervals
+from vprlib.evaluate.protocols import LeftOut, judged, measure, rank
+from vprlib.evaluate.recall import Protocol, RecallSettings
+from vprlib.evaluate.sanity import doubted
+from vprlib.images.index import check, read_index
+from vprlib.pipeline import command
+from vprlib.pipeline.artifacts import write_bytes, write_csv, write_hdf5, write_json
+from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.places.truth import RadiusOrOwn, read_truth
+from vprlib.search.approximate import searcher
 
 
 class Params(StageParams):
@@ -75,7 +74,7 @@ def main(
     )
     rows = [(*point, *ends) for point, ends in zip(result.curve, result.ends, strict=True)]
     write_csv(curve_out, ("n", "recall", "low", "high"), rows)
-    write_bytes(plot_out, plots.recall_curve(result.curve, result.ends, title))
+    write_bytes(plot_out, charts.recall_curve(result.curve, result.ends, title))
     write_json(metrics_out, result.metrics)
     leak = verdict.read_text(encoding="utf-8").strip()
     typer.echo("; ".join([f"{title}: {result.sentence()}", *doubts, *([leak] if leak else [])]))

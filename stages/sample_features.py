@@ -6,15 +6,15 @@ from typing import Annotated
 import typer
 from pydantic import StrictBool
 
-from vprlib import command
-from vprlib.batches import open_source
-from vprlib.device import prepare
-from vprlib.images import ImageSettings
-from vprlib.params import At, StageParams
-from vprlib.pool_settings import PoolKind, has_words
-from vprlib.runtime import RuntimeSettings
-from vprlib.sampling import SampleSettings, Wanted, empty_sample, take_sample, write_sample
-from vprlib.weights import BackboneSettings, starting_backbone
+from vprlib.images.batches import open_source
+from vprlib.images.decode import ImageSettings
+from vprlib.model.device import prepare
+from vprlib.model.settings import PoolKind, has_words
+from vprlib.model.weights import BackboneSettings, starting_backbone
+from vprlib.pipeline import command
+from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.train.sample import SampleSettings, Wanted, empty_sample, take_sample, write_sample
 
 
 class Params(StageParams):

@@ -5,22 +5,23 @@ from typing import Annotated
 
 import typer
 
-from vprlib import launch, training_log
-from vprlib.arithmetic import SLOW_BFLOAT16, has_bfloat16
-from vprlib.artifacts import write_bytes, write_csv, write_json
-from vprlib.device import prepare
-from vprlib.group import joined
-from vprlib.images import ImageSettings
-from vprlib.model import read_model, write_model
-from vprlib.params import At, StageParams
-from vprlib.recall import RadiusOrOwn
-from vprlib.runtime import RuntimeSettings
-from vprlib.scalars import open_scalars
-from vprlib.scratch import scratch_for
-from vprlib.store import store_at
-from vprlib.train_settings import TrainSettings
-from vprlib.training import Trainer
-from vprlib.training_data import SplitFiles, read_training_data
+from vprlib.images.decode import ImageSettings
+from vprlib.model.device import prepare
+from vprlib.model.fast.arithmetic import SLOW_BFLOAT16, has_bfloat16
+from vprlib.model.model import read_model, write_model
+from vprlib.pipeline import launch
+from vprlib.pipeline.artifacts import write_bytes, write_csv, write_json
+from vprlib.pipeline.group import joined
+from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.resume import scratch_for
+from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.places.truth import RadiusOrOwn
+from vprlib.train import log
+from vprlib.train.cache import store_at
+from vprlib.train.data import SplitFiles, read_training_data
+from vprlib.train.log import open_scalars
+from vprlib.train.settings import TrainSettings
+from vprlib.train.trainer import Trainer
 
 
 class Params(StageParams):
@@ -56,8 +57,8 @@ def main(
     inputs = (start, db, queries, val_db, val_queries)
     kept = scratch_for(scratch, "train", p.model_dump(exclude={"runtime"}), inputs)
     model, stored = read_model(start), store_at(store, p.runtime, typer.echo)
-    with joined(p.runtime) as group:
-        device = prepare(p.runtime)
+    device = prepare(p.runtime)
+    with joined(device) as group:
         if p.train.precision == "bfloat16" and not has_bfloat16(device):
             typer.echo(SLOW_BFLOAT16)
         trainer = Trainer(model, data, p.train, device, p.runtime, kept, stored, group)
@@ -66,13 +67,13 @@ def main(
             outcome = trainer.run(on_epoch)
     if not group.is_first:
         return
-    summary = training_log.summarise(outcome, data)
-    write_csv(log_out, training_log.COLUMNS, training_log.rows(outcome.log))
-    write_bytes(plot_out, training_log.plot(outcome.log))
+    summary = log.summarise(outcome, data)
+    write_csv(log_out, log.COLUMNS, log.rows(outcome.log))
+    write_bytes(plot_out, log.plot(outcome.log))
     write_json(metrics_out, summary)
     write_model(out, outcome.model, {"recipe": recipe, "best_epoch": outcome.best.epoch})
     kept.remove()
-    typer.echo(training_log.sentence(summary))
+    typer.echo(log.sentence(summary))
 
 
 if __name__ == "__main__":

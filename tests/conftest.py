@@ -11,11 +11,11 @@ import toy
 from PIL import Image
 from torch import Tensor, nn
 
-from vprlib import chains
-from vprlib.batches import ImageSource
-from vprlib.images import ImageSettings
-from vprlib.index import ImageIndex, build_index
-from vprlib.runtime import RuntimeSettings
+from vprlib.images.batches import ImageSource
+from vprlib.images.decode import ImageSettings
+from vprlib.images.index import ImageIndex, build_index
+from vprlib.model import torchvision_chain
+from vprlib.pipeline.runtime import RuntimeSettings
 
 SPECS = Path(__file__).parents[2] / "shared" / "specs"
 
@@ -50,9 +50,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def find(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
-    """Exit code and what was said, as `python -m vprlib.find` would give them."""
+    """Exit code and what was said, as `python -m vprlib.cli.find` would give them."""
     return lambda *arguments: toy.run_command(
-        "vprlib.find", [str(a) for a in arguments], monkeypatch, capsys
+        "vprlib.cli.find", [str(a) for a in arguments], monkeypatch, capsys
     )
 
 
@@ -149,7 +149,7 @@ class SlimAlexNet(nn.Module):
 @pytest.fixture
 def network_named(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Puts a network of the test's own in the place of torchvision's of that name."""
-    real = chains.whole_network
+    real = torchvision_chain.whole_network
     made: dict[str, Callable[[], nn.Module]] = {}
 
     def whole(name: str) -> nn.Module:
@@ -157,10 +157,10 @@ def network_named(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Non
             return made[name]().eval() if name in made else real(name)
 
     def forget() -> None:
-        chains.feature_maps.cache_clear()
-        chains.aliases.cache_clear()
+        torchvision_chain.feature_maps.cache_clear()
+        torchvision_chain.aliases.cache_clear()
 
-    monkeypatch.setattr(chains, "whole_network", whole)
+    monkeypatch.setattr(torchvision_chain, "whole_network", whole)
     forget()
     yield made.__setitem__
     forget()

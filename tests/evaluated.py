@@ -6,7 +6,7 @@ from pathlib import Path
 
 import toy
 
-from vprlib import fitting
+from vprlib.descriptors import files
 
 INDEX = {side: Path(f"data/index/toy_val/{side}.h5") for side in ("db", "queries")}
 MODEL = Path("artifacts/models/trained.safetensors")
@@ -92,7 +92,7 @@ def make(folder):
     for side, name in (("db", "extract_db"), ("queries", "extract_queries")):
         stage(name, dataset="toy_val", index=INDEX[side], out=VECTORS[side], **describing)
     fit_on = {"codes": Path("codes.txt"), "index": INDEX["db"], "out": Path("fit_on.h5")}
-    fit_on["codes"].write_text(fitting.words(True))
+    fit_on["codes"].write_text(files.words(True))
     stage("extract_train", recipe="toy", variant="trained", **describing, **fit_on)
     stage("fit_whitening", sample=fit_on["out"], out=WHITENING)
     VERDICT.parent.mkdir()

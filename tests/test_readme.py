@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vprlib.table import read_rows, table
+from vprlib.cli.table import read_rows, table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -12,9 +12,9 @@ import scipy.io
 import yaml
 from PIL import Image
 
-from vprlib import command
-from vprlib.dbstruct import specification_bytes
-from vprlib.specification import Specification
+from vprlib.formats.mat import specification_bytes
+from vprlib.formats.specification import Specification
+from vprlib.pipeline import command
 
 ROOT = Path(__file__).parents[1]
 # PyYAML's in C, where it has them, are five times faster

@@ -9,8 +9,8 @@ from itertools import islice
 import numpy as np
 
 from vprlib.city.shots import Plan, Shot, draw, encode
-from vprlib.progress import progress
-from vprlib.specification import Specification
+from vprlib.formats.specification import Specification
+from vprlib.pipeline.progress import progress
 
 POSITIVE_RADIUS_M = 25.0
 TRAINING_RADIUS_M = 10.0

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from vprlib.city.town import PITCH
-from vprlib.params import Section
+from vprlib.pipeline.params import Section
 
 
 class QueryParams(Section):

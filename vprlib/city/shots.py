@@ -13,7 +13,7 @@ from vprlib.city.scene import CityParams, LightWeights, PartParams, QueryParams
 from vprlib.city.scenery import passers
 from vprlib.city.sprites import Sprite
 from vprlib.city.town import PITCH, Town
-from vprlib.params import UserError
+from vprlib.pipeline.params import UserError
 
 __all__ = ["CityParams", "LightWeights", "PartParams", "Plan", "QueryParams", "Shot"]
 __all__ += ["draw", "encode", "plan"]

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vprlib.interop.matlab_reading import read_struct
+from vprlib.formats.matfile import variable_names
+from vprlib.interop.kinds import kind_of
+from vprlib.interop.matlab_read import read_struct
 from vprlib.interop.port import read_checkpoint
-from vprlib.interop.signatures import kind_of
 from vprlib.interop.words import Words, read_words
-from vprlib.matfile import variable_names
-from vprlib.model import PlaceModel, read_history, read_model
-from vprlib.params import UserError
+from vprlib.model.model import PlaceModel, read_history, read_model
+from vprlib.pipeline.params import UserError
 
 
 @dataclass(frozen=True)

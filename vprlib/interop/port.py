@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vprlib.artifacts import write_bytes, write_json
-from vprlib.backbones import IMAGENET_MEAN, IMAGENET_STD
-from vprlib.interop.fitting import fill
-from vprlib.model import Architecture, PlaceModel
-from vprlib.params import UserError
-from vprlib.pool_settings import PoolSettings
-from vprlib.tensor_files import read_file
+from vprlib.interop.fill import fill
+from vprlib.model.backbones import IMAGENET_MEAN, IMAGENET_STD
+from vprlib.model.model import Architecture, PlaceModel
+from vprlib.model.settings import PoolSettings
+from vprlib.model.tensor_files import read_file
+from vprlib.pipeline.artifacts import write_bytes, write_json
+from vprlib.pipeline.params import UserError
 
 History = dict[str, object]
 FLAGS = "flags.json"  # its options

@@ -6,10 +6,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from vprlib.artifacts import write_bytes, write_hdf5
-from vprlib.interop.signatures import kind_of
-from vprlib.matfile import mat_bytes, read_mat
-from vprlib.params import UserError
+from vprlib.formats.matfile import mat_bytes, read_mat
+from vprlib.interop.kinds import kind_of
+from vprlib.pipeline.artifacts import write_bytes, write_hdf5
+from vprlib.pipeline.params import UserError
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,186 @@
+"""A whole network as one file: the same descriptors without PyTorch, and quickly."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import toy
+from evaluated import QUERIES, photo, predictions
+
+from vprlib.cli import export
+from vprlib.descriptors.codes import read_code
+from vprlib.interop.onnx_run import Exported
+from vprlib.model.model import read_model
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+CODE = "w8_int8"
+PATH = Path(f"artifacts/onnx/trained-{CODE}.onnx")
+
+
+@pytest.fixture(scope="module")
+def written(made, tmp_path_factory):
+    """The toy's network and a code of it, exported by the command."""
+    folder = tmp_path_factory.mktemp("written") / "here"
+    shutil.copytree(made, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        export.main(None, "trained", CODE, 6, None)
+    return folder
+
+
+@pytest.fixture
+def here(written, tmp_path, monkeypatch):
+    """A copy that a test may spoil; it runs inside it."""
+    shutil.copytree(written, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+def refusal(find, *arguments):
+    """What is said where a command must end in one sentence."""
+    code, said = find(*arguments)
+    assert code == 1 and said.startswith("error: ") and said.count("\n") == 1
+    return said
+
+
+def pictures(count, height=64, width=80, seed=1):
+    draw = np.random.default_rng(seed)
+    return draw.integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("count", "height", "width"),
+    [(1, 64, 80), (2, 64, 80), (5, 96, 72), (3, 131, 97), (16, 64, 64)],
+)
+def test_batches_and_sizes_agree_with_the_network_and_its_code(
+    here,
+    count,
+    height,
+    width,
+):
+    session = Exported(PATH, 1)
+    assert session.size is None  # any
+    model = read_model(Path("artifacts/models/trained.safetensors"))
+    code = read_code(Path(f"artifacts/coders/trained/{CODE}.h5"))
+    pixels = pictures(count, height, width)
+    with torch.no_grad():
+        expected = code.apply(model(torch.from_numpy(pixels)).numpy())
+    found = session(pixels)
+    assert found.shape == (count, 8) and found.dtype == np.float32
+    assert np.abs(found - expected).max() < 1e-4
+
+
+def test_the_file_says_what_it_is_and_names_no_place_of_this_machine(here):
+    told = Exported(PATH, 1).identity
+    assert (told.variant, told.code, told.dim) == ("trained", CODE, 8)
+    assert told.architecture == "alexnet to conv5, netvlad 3"
+    assert told.images == {"resize": None, "exif_rotate": True}
+    content = PATH.read_bytes()
+    assert str(ROOT).encode() not in content and b"site-packages" not in content
+
+
+def test_the_same_network_is_the_same_file(here):
+    before = PATH.read_bytes()
+    export.main(None, "trained", CODE, 6, None)
+    assert PATH.read_bytes() == before
+
+
+def test_a_photograph_finds_by_it_what_it_finds_by_the_network(here, find):
+    by_export = find(photo(2), "-k", 5, "--code", CODE)
+    assert "without the export" not in by_export[1]
+    PATH.rename("elsewhere.onnx")
+    by_network = find(photo(2), "-k", 5, "--code", CODE)
+    assert by_export == by_network and by_export[0] == 0
+    given = ("--code", CODE, "--onnx", "elsewhere.onnx", "--out", "found.csv")
+    assert find(QUERIES, "-k", 4, *given)[0] == 0
+    with h5py.File(predictions(CODE)) as file:
+        expected = file["distances"][:, :4].ravel()
+    lines = Path("found.csv").read_text().splitlines()
+    found = [float(line["distance"]) for line in csv.DictReader(lines)]
+    assert found == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+WITHOUT_TORCH = """
+import sys
+from pathlib import Path
+from vprlib.cli import find
+find.main(Path({photo!r}), None, None, {code!r}, 5, None, None, None)
+print(sorted({{"torch", "onnx", "scipy", "sklearn", "matplotlib"}} & set(sys.modules)))
+"""
+
+
+def test_a_photograph_needs_no_torch_and_little_time(here):
+    program = WITHOUT_TORCH.format(photo=str(photo(2)), code=CODE)
+    seconds = []
+    for _ in range(3):
+        start = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        seconds.append(time.monotonic() - start)
+        assert done.returncode == 0 and done.stdout.endswith("[]\n"), done
+    assert min(seconds) < 3
+
+
+def test_an_export_of_something_else_is_refused_with_a_sentence(
+    here,
+    find,
+):
+    shutil.copy(PATH, "x.onnx")
+    said = refusal(find, photo(0), "--code", "w4", "--onnx", "x.onnx")
+    assert "x.onnx gives code w8_int8, not w4: export it again by" in said
+    model = Path("artifacts/models/trained.safetensors")
+    content = model.read_bytes()
+    model.write_bytes(content + b" ")
+    said = refusal(find, photo(0), "--code", CODE, "--onnx", "x.onnx")
+    assert "was made of another trained network than is there now: export it again by" in said
+    assert "is missing: write it by" in refusal(find, photo(0), "--onnx", "none.onnx")
+    model.write_bytes(content)
+    tree = toy.params() | {"code_defs": {CODE: toy.code(8, precision="int8")}}
+    tree["datasets"]["toy_val"]["images"]["resize"] = 96
+    toy.write_params(here, tree)
+    said = refusal(find, photo(0), "--code", CODE, "--onnx", "x.onnx")
+    assert "takes images as {'exif_rotate': True, 'resize': None}, but the set's are" in said
+    code, said = find(photo(0), "--code", CODE)  # nobody asked for the one that lies there
+    assert code == 0 and said.count("without the export: ") == 1
+
+
+def test_an_export_that_is_off_is_not_written(here, monkeypatch, capsys):
+    monkeypatch.setattr(export, "difference", lambda *given: 2e-4)
+    before = PATH.read_bytes()
+    arguments = ["--variant", "trained", "--code", CODE]
+    code, said = toy.run_command("vprlib.cli.export", arguments, monkeypatch, capsys)
+    assert code == 1 and "the export differs from PyTorch by 2.0e-04 on 12 images" in said
+    assert PATH.read_bytes() == before and not list(PATH.parent.glob(".*"))
+
+
+def test_one_hundred_images_of_the_city_agree(monkeypatch, capsys, tmp_path):
+    """Where `dvc repro` has built it."""
+    monkeypatch.chdir(ROOT)
+    for needed in ("artifacts/models/trained.safetensors", "artifacts/coders/trained/full.h5"):
+        if not Path(needed).exists():
+            pytest.skip("the city is not built here")
+    arguments = ["--images", "100", "--out", str(tmp_path / "x.onnx")]
+    code, said = toy.run_command("vprlib.cli.export", arguments, monkeypatch, capsys)
+    assert code == 0 and "on 100 images" in said, said
+
+
+def test_the_json_in_the_file_is_all_of_its_identity(here):
+    told = Exported(PATH, 1).identity
+    assert set(json.loads(told.as_json())) == {"format", *vars(told)}

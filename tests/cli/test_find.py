@@ -1,0 +1,305 @@
+"""One photograph: the same answer as the pipeline's, printed, in a CSV, and as a picture."""
+
+import csv
+import io
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import toy
+from evaluated import CODES, INDEX, INDEXED, MODEL, QUERIES, VECTORS, photo, predictions
+from PIL import Image
+
+from vprlib.cli.find import as_rows, listing
+from vprlib.descriptors.files import opened_code
+from vprlib.evaluate.confidence import Calibration
+from vprlib.pipeline.artifacts import write_json
+from vprlib.search.exact import Neighbors
+
+CALIBRATION = Path("artifacts/calibration/trained-full.json")
+
+
+@pytest.fixture
+def here(made, tmp_path, monkeypatch):
+    """A copy that a test may spoil; it runs inside it."""
+    shutil.copytree(made, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+@pytest.fixture
+def refused(here, find):
+    """A command that must end in one sentence and write nothing."""
+
+    def run(*arguments):
+        before = sorted(here.rglob("*"))
+        code, said = find(*arguments)
+        assert code == 1 and said.startswith("error: ") and said.count("\n") == 1
+        assert sorted(here.rglob("*")) == before
+        return said
+
+    return run
+
+
+def read(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+@pytest.mark.parametrize("kept", CODES)
+@pytest.mark.parametrize("row", [0, 3, 5])
+def test_a_query_of_the_set_finds_what_the_pipeline_found_for_it(here, find, row, kept):
+    code, _ = find(photo(row), "-k", 12, "--code", kept, "--out", "found.csv")
+    found = read(Path("found.csv").read_text())
+    with h5py.File(predictions(kept)) as file, h5py.File(INDEX["db"]) as index:
+        names, places = index["names"].asstr()[:], index["positions"][:]
+        indices, distances = file["indices"][row], file["distances"][row]
+    assert code == 0
+    assert [line["database"] for line in found] == names[indices].tolist()
+    printed = [float(line["distance"]) for line in found]
+    # a product with the whitening rounds one row otherwise than many; six decimals are printed
+    assert printed == pytest.approx(distances.tolist(), abs=2e-6)
+    assert [float(line["easting"]) for line in found] == places[indices, 0].tolist()
+    assert [float(line["northing"]) for line in found] == places[indices, 1].tolist()
+
+
+def test_a_code_with_an_index_gives_what_the_index_found_and_no_more(here, find):
+    _, said = find(photo(3), "-k", 12, "--code", "ivf")
+    with h5py.File(predictions("ivf")) as file, h5py.File(predictions("full")) as exact:
+        indices, distances = file["indices"][3], file["distances"][3]
+        whole = dict(zip(exact["indices"][3].tolist(), exact["distances"][3], strict=True))
+    found = [row for row in indices.tolist() if row >= 0]
+    assert 0 < len(found) < 12 and np.isinf(distances[len(found) :]).all()
+    assert len(said.splitlines()) == 2 + len(found) + 1  # and how sure it is
+    assert distances[: len(found)].tolist() == [whole[row] for row in found]
+    code, said = find(QUERIES, "-k", 12, "--code", "ivf")
+    assert code == 0 and len(read(said)) < 6 * 12
+    shutil.rmtree("artifacts/indexes/toy_val/trained/ivf")
+    code, said = find(photo(3), "--code", "ivf")
+    assert code == 1 and "ivf/index.faiss is missing: run `dvc repro`" in said
+
+
+def test_an_index_over_rounded_codes_finds_by_what_they_stand_for(here, find):
+    code, _ = find(photo(3), "-k", 12, "--code", "w8_int8_ivf", "--out", "found.csv")
+    found = read(Path("found.csv").read_text())
+    with h5py.File(predictions("w8_int8_ivf")) as file, h5py.File(INDEX["db"]) as index:
+        is_found = file["indices"][3] >= 0
+        rows = file["indices"][3][is_found]
+        names = index["names"].asstr()[:][rows]
+        distances = file["distances"][3][is_found]
+    assert code == 0 and 0 < len(found) < 12 and set(INDEXED) == {"ivf", "w8_int8_ivf"}
+    assert [line["database"] for line in found] == names.tolist()
+    printed = [float(line["distance"]) for line in found]
+    assert printed == pytest.approx(distances.tolist(), abs=2e-6)
+    coded = "artifacts/codes/toy_val/trained/w8_int8_ivf.h5"
+    with opened_code(coded, "database", "", 12) as stored, h5py.File(coded) as file:
+        assert file["database"].dtype == np.int8
+        with opened_code(coded, "queries", "", 6) as asked:
+            expected = np.linalg.norm(stored[:] - asked[3:4], axis=1)
+    np.testing.assert_allclose(distances, expected[rows], atol=1e-6)
+
+
+def test_what_is_printed_names_the_set_the_best_images_and_their_places(here, find):
+    code, said = find(photo(2), "-k", 3)
+    lines = said.splitlines()
+    assert code == 0 and len(lines) == 2 + 3 + 1
+    assert lines[-1].startswith(f"not calibrated: {CALIBRATION} is missing")
+    assert lines[0] == f"{photo(2)}: the nearest of 12 images of toy_val (trained, full)"
+    assert lines[1].split() == ["rank", "distance", "score", "easting", "northing", "image"]
+    for rank, line in enumerate(lines[2:-1], 1):
+        first, distance, similar, easting, northing, name = line.split()
+        assert int(first) == rank and name.endswith(".jpg")
+        assert float(similar) == pytest.approx(1 - float(distance) ** 2 / 2, abs=1e-3)
+        assert 500_000 <= float(easting) <= 500_154 and northing == "4400000.50"
+
+
+def calibrated(thresholds, kind="ratio"):
+    made = Calibration("toy_train", kind, 25.0, 20, thresholds, [])
+    write_json(CALIBRATION, vars(made))
+    return made
+
+
+def test_the_last_line_says_whether_the_answer_is_to_be_believed(here, find):
+    made = calibrated({"100": 2.0, "95": -1.0})
+    said = find(photo(0), "-k", 1)[1].splitlines()
+    assert len(said) == 2 + 1 + 1
+    assert said[-1].startswith("sure: of answers with a score from -1.000 on, 95 % were right on")
+    with h5py.File(predictions("full")) as file, h5py.File(INDEX["db"]) as index:
+        found = (file["indices"][:], file["distances"][:])
+        scores = made.scores(*found, index["positions"][:])
+    assert said[-1].endswith(f"this one has {scores[0]:.3f}")  # as in the pipeline, at -k 1 too
+    calibrated({"100": 2.0, "95": 1.5})
+    assert find(photo(0))[1].splitlines()[-1] == (
+        f"I don't know: the score {scores[0]:.3f} is below 1.500, from which on 95 % were right on"
+        " toy_train"
+    )
+    middle = float(np.median(scores))
+    calibrated({"100": 2.0, "95": middle})
+    rows = read(find(QUERIES, "-k", 2)[1])
+    told = [(line["confidence"], line["sure"]) for line in rows[::2]]
+    assert [float(c) for c, _ in told] == pytest.approx(scores.tolist(), abs=2e-6)
+    expected = np.where(scores >= middle, "95", "no")
+    clear = np.abs(scores - middle) > 1e-5
+    assert [s for (_, s), c in zip(told, clear, strict=True) if c] == expected[clear].tolist()
+
+
+def test_descriptors_of_other_images_are_refused(here, refused):
+    with h5py.File(VECTORS["db"], "a") as file:
+        file.attrs["images"] = "of others"
+    assert "names and features are out of step" in refused(photo(0))
+
+
+def test_a_folder_gives_a_csv_with_every_photograph_and_loads_the_network_once(
+    here, find, monkeypatch
+):
+    import vprlib.model.model
+
+    loaded = []
+    read_model = vprlib.model.model.read_model
+    monkeypatch.setattr(
+        vprlib.model.model, "read_model", lambda p: loaded.append(p) or read_model(p)
+    )
+    (here / QUERIES / ".DS_Store").write_text("hidden")
+    code, said = find(QUERIES, "-k", 4)
+    assert code == 0 and loaded == [MODEL]
+    found = read(said)
+    assert [line["photograph"] for line in found[::4]] == [
+        str(photo(row).relative_to(QUERIES)) for row in range(6)
+    ]
+    with h5py.File(predictions("full")) as file:
+        assert [f"{d:.6f}" for d in file["distances"][:, :4].ravel()] == [
+            line["distance"] for line in found
+        ]
+    assert find(QUERIES, "-k", 4, "--out", "found.csv") == (0, "")
+    assert Path("found.csv").read_text() == said
+
+
+def test_all_of_a_small_database_is_found_and_no_more(here, find):
+    assert len(find(photo(0), "-k", 99)[1].splitlines()) == 2 + 12 + 1
+
+
+def test_the_picture_shows_the_photograph_and_its_results(here, find):
+    code, _ = find(photo(1), "-k", 6, "--picture", "out/sheet.png")
+    sheet = np.asarray(Image.open("out/sheet.png").convert("RGB")).astype(int)
+    shown = np.asarray(Image.open(photo(1)).resize((375, 300))).astype(int)
+    assert code == 0 and sheet.shape[1] == 400 + 3 * 26 + 5 * 326
+    found = sheet[26:326, 26 + 12 : 26 + 12 + 375]
+    assert np.abs(found - shown).mean() < 4  # another filter
+    assert Image.open("out/sheet.png").height > 2 * 225  # the sixth begins a second row
+
+
+def test_photographs_become_pixels_as_the_sets_images_do(here, find):
+    """Upright by EXIF, and resized as datasets.<set>.images says."""
+    Path("x").mkdir()
+    image = Image.open(photo(0))
+    exif = image.getexif()
+    exif[0x0112] = 6  # lies on its side: turn it right
+    image.rotate(90, expand=True).save("x/turned.png", exif=exif)
+    image.save("x/upright.png")
+    find("x", "-k", 12, "--out", "found.csv")
+    found = read(Path("found.csv").read_text())
+    turned, upright = (
+        [line["distance"] for line in found if line["photograph"] == f"{name}.png"]
+        for name in ("turned", "upright")
+    )
+    assert turned == upright
+    tree = toy.params()
+    tree["datasets"]["toy_val"]["images"]["resize"] = 96
+    toy.write_params(here, tree)
+    find("x", "-k", 12, "--out", "found.csv")
+    assert [f["distance"] for f in read(Path("found.csv").read_text())][12:] != upright
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is empty (zero bytes)"),
+        (b"no image at all", "is not an image"),
+        ("truncated", "is truncated or damaged"),
+    ],
+)
+@pytest.mark.parametrize("asked", ["x", "x/broken.jpg"])
+def test_a_photograph_that_cannot_be_read_is_named(here, refused, content, problem, asked):
+    shutil.copytree(QUERIES / "000", "x")
+    good = photo(0).read_bytes()
+    Path("x/broken.jpg").write_bytes(good[: len(good) // 2] if content == "truncated" else content)
+    said = refused(asked, "--out", "found.csv")
+    assert "images below x cannot be used: broken.jpg " + problem in said
+
+
+def test_a_missing_photograph_and_an_empty_folder_are_named(here, refused):
+    assert "none.jpg is missing: name a photograph" in refused("none.jpg")
+    Path("x").mkdir()
+    assert "x holds no photograph" in refused("x")
+
+
+def test_a_folder_has_no_picture(here, refused):
+    assert "--picture shows one photograph" in refused(QUERIES, "--picture", "out.png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--set", "toy_test"], "no 'toy_test'"),
+        (["--set", "pitts30k_test"], "no 'pitts30k_test'"),
+        (
+            ["--variant", "better"],
+            "artifacts/descriptors/toy_val/better/db.h5 is missing: run `dvc repro`",
+        ),
+        (["--code", "w9"], "w9"),
+    ],
+)
+def test_what_is_not_there_to_be_searched_is_named(here, refused, arguments, problem):
+    assert problem in refused(photo(0), *arguments)
+
+
+def test_a_network_of_other_dimensions_than_the_database_is_refused(here, refused):
+    with h5py.File(VECTORS["db"], "w") as file:
+        file["descriptors"] = np.zeros((12, 7), np.float32)
+    assert "gives 768 dimensions, but the database was described in 7" in refused(photo(0))
+
+
+def test_a_database_image_that_went_away_leaves_no_picture(here, refused):
+    shutil.rmtree("data/raw/toy/000")
+    assert "is missing since the set was parsed" in refused(
+        photo(0), "-k", 12, "--picture", "o.png"
+    )
+
+
+def test_without_a_trained_network_the_last_of_the_switches_is_taken(here, refused):
+    toy.write_params(here, toy.params() | {"variants": ["off_the_shelf"]})
+    assert "toy_val/off_the_shelf/db.h5 is missing" in refused(photo(0))
+
+
+def test_unknown_positions_are_left_empty(index_at):
+    asked, database = index_at([(0, 0)]), index_at([(np.nan, np.nan), (1.5, 2.0)])
+    found = Neighbors(np.array([[1, 0]]), np.array([[1.0, 2.0]], np.float32))
+    assert as_rows(asked, database, found, [("0.5", "no")]) == [
+        ("000.jpg", 1, "001.jpg", "1.000000", "0.500000", 1.5, 2.0, "0.5", "no"),
+        ("000.jpg", 2, "000.jpg", "2.000000", "-1.000000", "", "", "0.5", "no"),
+    ]
+    assert listing("x", database, found).splitlines()[3].split() == [
+        "2", "2.0000", "-1.000", "-", "-", "000.jpg",
+    ]  # fmt: skip
+
+
+def test_nothing_heavy_is_loaded_that_a_photograph_does_not_need():
+    code = (
+        "import sys, vprlib.cli.find; assert 'torch' not in sys.modules; "
+        "import vprlib.model.describe, vprlib.model; "
+        "sys.exit(bool({'sklearn', 'scipy', 'matplotlib', 'dvc'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=toy.ROOT).returncode == 0
+
+
+def test_an_image_that_could_not_be_read_is_never_found(here, find):
+    with h5py.File(VECTORS["db"], "r+") as file:
+        file["failed"][3], file["descriptors"][3] = True, 0
+    with h5py.File(INDEX["db"]) as index:
+        names = index["names"].asstr()[:]
+    code, _ = find(photo(1), "-k", 12, "--out", "found.csv")
+    found = [line["database"] for line in read(Path("found.csv").read_text())]
+    assert code == 0 and sorted(found) == sorted(set(names) - {names[3]})

@@ -1,0 +1,100 @@
+"""The table of all variants, and what training gained."""
+
+import json
+
+import pytest
+import toy
+
+from vprlib.cli.table import markdown, read_rows, table
+from vprlib.pipeline.params import UserError
+
+
+def write(folder, name, more=None, **recalls):
+    path = folder / "toy" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    found = {f"recall@{n[1:]}": v for n, v in recalls.items()} | {"queries": 4}
+    path.write_text(json.dumps(found | (more or {})))
+
+
+def test_the_gain_of_training_is_the_difference_in_points(tmp_path):
+    write(tmp_path, "off_the_shelf-full", n1=0.25, n10=0.5)
+    write(tmp_path, "trained-full", n1=0.75, n10=0.4)
+    assert table(read_rows(tmp_path)) == (
+        "set  variant             code  recall@1  recall@10\n"
+        "toy  off_the_shelf       full      25.0       50.0\n"
+        "toy  trained             full      75.0       40.0\n"
+        "toy  gained by training  full     +50.0      -10.0"
+    )
+
+
+def test_the_table_of_markdown_names_the_protocol(tmp_path):
+    plain = {"protocol": "plain", "denominator": "all"}
+    write(tmp_path, "off_the_shelf-full", plain, n1=0.25, n10=0.5)
+    write(tmp_path, "trained-full", plain, n1=0.75, n10=0.4)
+    assert markdown(read_rows(tmp_path)) == (
+        "| Set | Network | Code | Protocol | R@1 | R@10 |\n"
+        "| :-- | :-- | :-- | :-- | --: | --: |\n"
+        "| toy | off_the_shelf | full | plain | 25.0 | 50.0 |\n"
+        "| toy | trained | full | plain | 75.0 | 40.0 |\n"
+        "| toy | gained by training | full | plain | +50.0 | -10.0 |"
+    )
+
+
+def test_any_other_protocol_or_denominator_has_a_column_in_the_text(tmp_path):
+    lights = {"day": {"recall@1": 0.5}, "protocol": "tokyo247", "denominator": "all"}
+    write(tmp_path, "trained-full", lights, n1=0.5)
+    write(tmp_path, "trained-w8", {"protocol": "plain", "denominator": "answerable"}, n1=0.25)
+    assert table(read_rows(tmp_path)) == (
+        "set  variant  code  protocol           recall@1\n"
+        "toy  trained  full  tokyo247               50.0\n"
+        "toy  trained  w8    plain, answerable      25.0"
+    )
+
+
+def test_map_has_a_column_where_a_set_is_ranked(tmp_path):
+    write(tmp_path, "off_the_shelf-full", {"protocol": "ranked", "map": 0.5}, n1=0.25)
+    write(tmp_path, "trained-full", {"protocol": "ranked", "map": 0.625}, n1=0.25)
+    write(tmp_path, "trained-w8", n1=0.25)
+    rows = read_rows(tmp_path)
+    assert markdown(rows).splitlines()[0].endswith("| R@1 | mAP |")
+    assert markdown(rows).splitlines()[-1].endswith("| ranked | +0.0 | +12.5 |")
+    assert [line.split()[-1] for line in table(rows).splitlines()] == [
+        "map", "50.0", "62.5", "-", "+12.5",
+    ]  # fmt: skip
+
+
+def test_a_recall_with_an_interval_shows_it_and_its_ends_are_no_columns(tmp_path):
+    ends = {"recall@1_low": 0.5104, "recall@1_high": 0.7}
+    write(tmp_path, "trained-full", ends, n1=0.625)
+    assert table(read_rows(tmp_path)) == (
+        "set  variant  code          recall@1\ntoy  trained  full  62.5 (51.0–70.0)"
+    )
+    assert markdown(read_rows(tmp_path)).endswith("| plain | 62.5 (51.0–70.0) |")
+
+
+def test_figures_of_two_protocols_are_not_subtracted(tmp_path):
+    write(tmp_path, "off_the_shelf-full", {"protocol": "plain"}, n1=0.25)
+    write(tmp_path, "trained-full", {"protocol": "tokyo247"}, n1=0.75)
+    assert "gained" not in table(read_rows(tmp_path))
+
+
+def test_the_command_prints_either_form(tmp_path, monkeypatch, capsys):
+    toy.write_params(tmp_path, toy.params() | {"eval_on": ["toy"]})
+    write(tmp_path, "trained-full", n1=0.75)
+    monkeypatch.chdir(tmp_path)
+    said = [
+        toy.run_command("vprlib.cli.table", [*form, "--metrics", "."], monkeypatch, capsys)
+        for form in ([], ["--markdown"])
+    ]
+    rows = read_rows(tmp_path)
+    assert said == [(0, f"{table(rows)}\n"), (0, f"{markdown(rows)}\n")]
+
+
+def test_one_variant_alone_has_no_gain(tmp_path):
+    write(tmp_path, "trained-full", n1=0.75)
+    assert "gained" not in table(read_rows(tmp_path))
+
+
+def test_no_metrics_yet_is_said(tmp_path):
+    with pytest.raises(UserError, match="holds no metrics of recall: run `dvc repro` first"):
+        read_rows(tmp_path)

@@ -1,0 +1,130 @@
+"""The table of all variants and codes: recall beside size and speed, in three forms."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+import toy
+
+from vprlib.cli import costs, runs, tradeoffs
+from vprlib.cli.costs import Cost
+from vprlib.cli.find import Choice
+from vprlib.compress.pruning import sparsify
+from vprlib.model.model import read_model, write_model
+from vprlib.model.packing import Form
+
+METRICS = Path("metrics/recall/toy_val")
+
+
+def measured(network, coders, size, threads):
+    """In place of the real thing, which takes seconds."""
+    assert size == (80, 64)
+    coding = {str(coder): dict.fromkeys(threads, 0.25) for coder in coders}
+    return [Cost(b, {t: 8.0 / t for t in threads}, coding, 10**8 * b) for b in (1, 16)]
+
+
+@pytest.fixture
+def here(made, tmp_path, monkeypatch):
+    """A copy that a test may spoil; it runs inside it."""
+    shutil.copytree(made, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+@pytest.fixture
+def run(here, monkeypatch, capsys):
+    codes = ["full", "w4", "w8_int8", "w8_binary"]
+    tree = toy.params() | {"variants": ["trained"], "codes": codes}
+    tree["runtime"]["threads"] = 2
+    toy.write_params(here, tree)
+    METRICS.mkdir(parents=True)
+    for code in codes:
+        (METRICS / f"trained-{code}.json").write_text(json.dumps({"denominator": "all"}))
+    monkeypatch.setattr(costs, "measured_apart", measured)
+    return lambda *arguments: toy.run_command(
+        "vprlib.cli.tradeoffs", list(arguments), monkeypatch, capsys
+    )
+
+
+def test_each_variant_and_code_has_a_row(run):
+    code, said = run()
+    assert code == 0, said
+    rows = json.loads(Path("metrics/variants.json").read_text())
+    assert [row["code"] for row in rows] == ["full", "w4", "w8_int8", "w8_binary"]
+    assert [row["descriptor_bytes"] for row in rows] == [4 * 768, 16, 8, 1]
+    model = Path("artifacts/models/trained.safetensors").stat().st_size
+    for row in rows:
+        with h5py.File(f"artifacts/predictions/toy_val/trained-{row['code']}.h5") as file:
+            right = file["hits"][:]
+        for n in (1, 5, 10, 20):
+            assert row[f"recall@{n}"] == right[:, :n].any(axis=1).mean()
+            low, high = row[f"recall@{n}_low"], row[f"recall@{n}_high"]
+            assert low <= row[f"recall@{n}"] <= high
+        change = row["difference@1"]
+        assert change["value"] == pytest.approx(row["recall@1"] - rows[0]["recall@1"])
+        assert change["low"] <= change["value"] <= change["high"]
+        coder = Path(f"artifacts/coders/trained/{row['code']}.h5").stat().st_size
+        assert row["file_bytes"] == model + (coder if row["code"] != "full" else 0)
+        assert row["ms_per_image"] == row["ms_per_image_batch_1_threads_2"] == 4.25
+        assert row["ms_per_image_batch_16_threads_1"] == 8.25
+        assert row["peak_bytes"] == 10**8 and row["peak_bytes_batch_16"] == 16 * 10**8
+        assert row["onnx"] is None and row["queries"] == 6
+    assert rows[1]["parameters"] == rows[0]["parameters"] + 768 * 5  # four rows and a mean
+    lines = said.splitlines()
+    assert lines == Path("metrics/variants.md").read_text().splitlines()
+    assert len(lines) == 2 + 4 and lines[0].startswith("| Network | Code | R@1 | R@5 |")
+    assert {line.count("|") for line in lines} == {lines[0].count("|")}
+    assert Path("artifacts/plots/variants.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_a_file_leaves_out_is_no_parameter(run):
+    choice = Choice("toy_val", "trained", "full")
+    whole, model = tradeoffs.sizes(choice), read_model(choice.model_path)
+    write_model(choice.model_path, sparsify(model, 0.5), {}, Form(leaves_out_zeros=True))
+    kept = tradeoffs.sizes(choice)
+    weights = sum(int(t.count_nonzero()) for t in sparsify(model, 0.5).state_dict().values())
+    assert weights <= kept["parameters"] < 0.6 * whole["parameters"]
+    assert kept["file_bytes"] < 0.7 * whole["file_bytes"]
+
+
+def test_an_export_has_its_own_size_and_speed(run):
+    path = Path("artifacts/onnx/trained-w4.onnx")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x" * 1000)
+    assert run()[0] == 0
+    rows = json.loads(Path("metrics/variants.json").read_text())
+    assert [row["onnx"] is None for row in rows] == [True, False, True, True]
+    assert rows[1]["onnx"]["file_bytes"] == 1000 and rows[1]["onnx"]["ms_per_image"] == 4.0
+
+
+def test_what_is_not_evaluated_is_named(run, here):
+    code, said = run("--against", "trained/w9")
+    assert code == 1 and "--against is trained/w9, which the switches do not name" in said
+    (METRICS / "trained-w4.json").unlink()
+    code, said = run()
+    assert code == 1 and "trained-w4.json is missing: run `dvc repro`" in said
+    assert not (here / "metrics/variants.json").exists()
+
+
+def test_queries_without_an_answer_are_left_out_where_recall_left_them_out(run, monkeypatch):
+    asked = np.array([True, True, False, True, True, True])
+    truth = SimpleNamespace(counts=lambda: asked.astype(int), radius_m=25.0)
+    monkeypatch.setattr(runs, "judged", lambda *given: truth)
+    for path in METRICS.glob("*.json"):
+        path.write_text(json.dumps({"denominator": "answerable"}))
+    assert run()[0] == 0
+    rows = json.loads(Path("metrics/variants.json").read_text())
+    assert {row["queries"] for row in rows} == {5}
+
+
+def test_the_commonest_size_is_that_of_the_network(index_at):
+    from vprlib.images.decode import ImageSettings
+
+    index = index_at([(0, 0)] * 5)
+    index.widths[:2] = 32
+    assert tradeoffs.commonest_size(index, ImageSettings()) == (64, 48)
+    assert tradeoffs.commonest_size(index, ImageSettings(resize=96)) == (128, 96)

@@ -1,0 +1,283 @@
+"""Whole variants on a toy set: made by the stage, read by all that reads a network."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import toy
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from test_stages import EXTRACT, PARSE, TRAIN
+
+from benchmarks import variants as benchmark
+from vprlib.compress.pruning import by_magnitude, prunable_weights, sparsify, without_channels
+from vprlib.compress.quantising import quantised, rehearse
+from vprlib.compress.settings import Step
+from vprlib.compress.variants import check_steps
+from vprlib.interop.matlab_write import write_struct
+from vprlib.interop.port import write_checkpoint
+from vprlib.model.fast.arithmetic import Arithmetic
+from vprlib.model.model import Architecture, PlaceModel, read_history, read_model, write_model
+from vprlib.model.netvlad import NetVLAD
+from vprlib.model.packing import Form
+from vprlib.model.settings import PoolSettings
+from vprlib.pipeline.params import UserError
+from vprlib.train.start import read_start
+from vprlib.train.trainer import EpochLog, Trainer
+
+LEARN = {"epochs": 1, "learning_rate": 0.003}
+PRUNE = {"prune": {"fraction": 0.3, "by": "change", "images": 6, "seed": 1}}
+INT8 = {"quantise": {"to": "int8", "images": 6, "seed": 1, "finetune": None}}
+DEFS = {
+    "small": [PRUNE, {"finetune": {**LEARN, "first_layer": None}}],
+    "small_int8": [INT8],
+    "aware": [{"quantise": {**INT8["quantise"], "finetune": LEARN}}],
+    "sparse": [{"sparsify": {"fraction": 0.5}}, {"finetune": {**LEARN, "first_layer": None}}],
+    "fp16": [{"round": {"to": "float16"}}],
+    "bf16": [{"round": {"to": "bfloat16"}}],
+}
+
+
+def place_model(name: str, cut: str, whitening: int | None = None) -> PlaceModel:
+    torch.manual_seed(1)
+    model = PlaceModel(Architecture(name, cut, PoolSettings(), 3, whitening))
+    torch.nn.init.uniform_(model.pool.centroids)
+    return model
+
+
+def options(variant: str, base: str = "trained") -> dict[str, str]:
+    kept = {k: v for k, v in TRAIN.items() if k not in ("start", "scalars", "log_out", "plot_out")}
+    return kept | {
+        "variant": variant,
+        "base": f"{base}.safetensors",
+        "out": f"{variant}.safetensors",
+        "metrics_out": f"{variant}.json",
+    }
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch, capsys, slim):
+    """Makes a variant of a network in the current folder; gives what was said."""
+    monkeypatch.chdir(tmp_path)
+    tree = toy.params()
+    tree["variant_defs"] = DEFS
+    toy.write_params(tmp_path, tree)
+    toy.write_set(tmp_path / "data/raw", "toy_train")
+    assert toy.run_stage("parse_mat", monkeypatch, capsys, **PARSE)[0] == 0
+    write_model(tmp_path / "trained.safetensors", place_model(slim, "conv5"), {})
+
+    def make(variant: str, base: str = "trained") -> str:
+        code, said = toy.run_stage("make_variant", monkeypatch, capsys, **options(variant, base))
+        assert code == 0, said
+        return said
+
+    return make
+
+
+@pytest.fixture
+def described(monkeypatch, capsys):
+    """What the pipeline's own stage writes for a variant."""
+
+    def describe(variant: str) -> np.ndarray:
+        asked = EXTRACT | {"model": f"{variant}.safetensors"}
+        code, said = toy.run_stage("extract_db", monkeypatch, capsys, **asked)
+        assert code == 0, said
+        with h5py.File(EXTRACT["out"]) as file:
+            return file["descriptors"][:]
+
+    return describe
+
+
+def test_a_pruned_network_learns_and_goes_on_to_int8(tmp_path, made, described):
+    said = made("small")
+    assert "\nsmall: 0.01 MiB, 18 dimensions; trained.safetensors has 0.01 MiB\n" in said
+    made("small_int8", "small")
+    told = json.loads((tmp_path / "small_int8.json").read_text())
+    assert [step["step"] for step in told["steps"]] == ["prune", "finetune", "quantise"]
+    assert told["steps"][1]["best_epoch"] in (0, 1)
+    assert len(told["steps"][1]["log"]) == 2
+    assert read_history(tmp_path / "small_int8.safetensors")["steps"] == told["steps"]
+    assert not list((tmp_path / "artifacts/.scratch").iterdir())
+    small, integers = described("small"), described("small_int8")
+    assert small.shape == integers.shape == (12, 18)
+    assert (small * integers).sum(axis=1).min() > 0.9
+    np.testing.assert_allclose(np.linalg.norm(integers, axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_learning_under_rounding_gives_a_network_in_int8(tmp_path, made, described):
+    made("aware")
+    model = read_model(tmp_path / "aware.safetensors")
+    assert model.architecture.int8 is not None and len(model.backbone.layers) == 5
+    first = (tmp_path / "aware.safetensors").read_bytes()
+    assert described("aware").shape == (12, 24)
+    made("aware")
+    assert (tmp_path / "aware.safetensors").read_bytes() == first
+
+
+@pytest.mark.slow
+def test_zeros_stay_zero_in_what_is_made_of_it(tmp_path, made):
+    made("sparse")
+    weights = prunable_weights(read_model(tmp_path / "sparse.safetensors"))
+    assert all((w == 0).sum() == w.numel() // 2 for w in weights.values())
+    sizes = [(tmp_path / f"{n}.safetensors").stat().st_size for n in ("sparse", "trained")]
+    assert sizes[0] < 0.8 * sizes[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("variant", "precision"), [("fp16", "float32"), ("bf16", "bfloat16")])
+def test_half_precision_is_near_and_says_in_what_it_computes(
+    tmp_path, made, described, variant, precision
+):
+    made(variant)
+    assert read_model(tmp_path / f"{variant}.safetensors").precision == precision
+    cosines = (described("trained") * described(variant)).sum(axis=1)
+    assert cosines.min() > 0.999 and cosines.max() <= 1 + 1e-5
+
+
+@pytest.mark.slow
+def test_learning_that_was_interrupted_goes_on_to_the_same_bytes(
+    tmp_path, monkeypatch, capsys, made
+):
+    made("small")
+    whole = (tmp_path / "small.safetensors").read_bytes()
+    (tmp_path / "small.safetensors").unlink()
+    finish = Trainer._finish_epoch
+
+    def stop(trainer: Trainer, row: EpochLog) -> None:
+        finish(trainer, row)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_finish_epoch", stop)
+    code, _ = toy.run_stage("make_variant", monkeypatch, capsys, **options("small"))
+    assert code == 130 and not (tmp_path / "small.safetensors").exists()
+    monkeypatch.setattr(Trainer, "_finish_epoch", finish)
+    made("small")
+    assert (tmp_path / "small.safetensors").read_bytes() == whole
+
+
+def test_an_impossible_chain_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tree = toy.params()
+    tree["variant_defs"] = {"half": DEFS["fp16"], "twice": DEFS["small_int8"]}
+    tree |= {"variants": ["trained", "twice"], "derived": {"half": "trained", "twice": "half"}}
+    toy.write_params(tmp_path, tree)
+    switches = {"raw": "data/raw", "out": "s.txt", "codes_out": "c.txt", "variants_out": "v.txt"}
+    code, said = toy.run_stage("check_switches", monkeypatch, capsys, **switches)
+    assert (code, said) == (
+        1,
+        "error: params.yaml: the steps of twice quantise twice: its weights are float16 already.\n",
+    )
+    assert not (tmp_path / "s.txt").exists()
+
+
+def test_steps_that_a_network_cannot_go_through_are_refused_before_the_first(slim):
+    model = place_model(slim, "conv5")
+    model.backbone[1] = torch.nn.Hardswish()
+    with pytest.raises(UserError, match="alexnet cannot compute in int8: it has a Hardswish"):
+        check_steps(model, [Step(**PRUNE), Step(**INT8)])
+    rehearsal = rehearse(place_model(slim, "conv5"), images)
+    integers = quantised(place_model(slim, "conv5"), rehearsal)
+    with pytest.raises(UserError, match="a network in int8, as this alexnet is, can no longer"):
+        check_steps(integers, [Step(**PRUNE)])
+
+
+def images() -> list[torch.Tensor]:
+    values = np.random.default_rng(1).integers(0, 256, (2, 64, 80, 3), dtype=np.uint8)
+    return [torch.from_numpy(values)]
+
+
+def test_a_whitening_of_the_network_lies_in_int8_too(tmp_path, slim):
+    model = place_model(slim, "conv5", whitening=6)
+    integers = quantised(model, rehearse(model, images))
+    write_model(tmp_path / "m", integers, {}, Form(in_int8=("whitening.weight",)))
+    found = read_model(tmp_path / "m")
+    with torch.no_grad():
+        cosines = (found(images()[0]) * model(images()[0])).sum(dim=1)
+    assert found.dim == 6 and cosines.min() > 0.98
+
+
+READ = """
+import hashlib, sys, torch
+from pathlib import Path
+from vprlib.model.fast.arithmetic import Arithmetic
+from vprlib.model.model import read_model
+torch.set_num_threads(1)
+pixels = torch.arange(2 * 64 * 80 * 3).reshape(2, 64, 80, 3).mul(37).remainder(251).byte()
+with torch.no_grad(), Arithmetic(torch.device("cpu")):
+    for name in sys.argv[1:]:
+        found = read_model(Path(name))(pixels)
+        print(hashlib.sha256(found.numpy().tobytes()).hexdigest(), tuple(found.shape))
+"""
+
+
+@pytest.mark.slow
+def test_every_form_reads_back_in_a_new_process_to_the_same_bits(tmp_path, capfd):
+    model = place_model("resnet18", "layer2")
+    narrow = without_channels(model, 0.3, by_magnitude(model))
+    forms = {
+        "narrow": (narrow, Form()),
+        "sparse": (sparsify(model, 0.5), Form(leaves_out_zeros=True)),
+        "int8": (quantised(narrow, rehearse(narrow, images)), Form()),
+    }
+    names = []
+    for name, (network, form) in forms.items():
+        write_model(tmp_path / name, network, {}, form)
+        names.append(str(tmp_path / name))
+    pixels = torch.arange(2 * 64 * 80 * 3).reshape(2, 64, 80, 3).mul(37).remainder(251).byte()
+    with torch.no_grad(), Arithmetic(torch.device("cpu")):
+        wanted = [network(pixels).numpy().tobytes() for network, _ in forms.values()]
+    run = subprocess.run([sys.executable, "-c", READ, *names], capture_output=True, text=True)
+    found = [line.split()[0] for line in run.stdout.splitlines()]
+    assert found == [hashlib.sha256(bits).hexdigest() for bits in wanted], run.stderr
+
+
+def test_files_of_other_systems_hold_no_such_network_and_none_in_int8_is_a_start(tmp_path, slim):
+    model = place_model(slim, "conv5")
+    narrow = without_channels(model, 0.3, by_magnitude(model))
+    integers = quantised(model, rehearse(model, images))
+    for network, named in ((narrow, "that has lost channels"), (integers, "in int8")):
+        for write, system in ((write_checkpoint, "PyTorch port"), (write_struct, "MATLAB network")):
+            arguments = (network, {}) if write is write_checkpoint else (network,)
+            with pytest.raises(UserError, match=f"{system} cannot hold a network {named}"):
+                write(tmp_path / "out", *arguments)
+    write_model(tmp_path / "m", integers, {})
+    with pytest.raises(UserError, match="is in int8, which can no longer learn"):
+        read_start(tmp_path / "m", model.architecture, "keep")
+
+
+def test_a_file_that_lost_its_marks_is_a_sentence(tmp_path, slim):
+    model = place_model(slim, "conv5")
+    with torch.no_grad():
+        model.backbone[0].weight[:4] = 0
+    write_model(tmp_path / "m", model, {}, Form(leaves_out_zeros=True))
+    with safe_open(tmp_path / "m", framework="pt") as file:
+        header = file.metadata()
+    tensors = {k: v for k, v in load_file(tmp_path / "m").items() if not k.endswith(".kept")}
+    save_file(tensors, tmp_path / "m", header)
+    with pytest.raises(UserError, match="header and tensors disagree"):
+        read_model(tmp_path / "m")
+
+
+def test_the_benchmark_counts_no_convolution_in_float(monkeypatch, slim):
+    monkeypatch.setattr(benchmark, "by_onnxruntime", lambda *_: {})
+    case = benchmark.Case("slim", Architecture(slim, "conv5", PoolSettings(), 3), 64, 80)
+    one, two = benchmark.measure(case, [1, 2], repeats=1, fraction=0.3)
+    assert (one["float_convolutions"], one["batch"], two["batch"]) == (0, 1, 2)
+    assert one["least_cosine"] > 0.95 and one["file_ratio"]["pruned"] < 1
+    assert (
+        one["times_as_fast"]
+        == one["ms_per_image"][one["fastest_float32"]] / (one["ms_per_image"]["int8"])
+    )
+    assert benchmark.float_convolutions(place_model(slim, "conv5"), images()[0]) == 5
+    assert "slim, batch 1: ms an image: ours " in benchmark.sentence(one)
+
+
+def test_the_pool_is_the_full_networks_own_kind(slim):
+    model = place_model(slim, "conv5")
+    assert isinstance(quantised(model, rehearse(model, images)).pool, NetVLAD)

@@ -1,0 +1,357 @@
+"""Recall protocols: each by hand, against a slow loop, and the laws that bind them to plain."""
+
+import numpy as np
+import pytest
+
+from vprlib.evaluate.protocols import (
+    AnotherTime,
+    average_precision,
+    depth,
+    first,
+    is_first,
+    judged,
+    measure,
+    rank,
+)
+from vprlib.evaluate.recall import RecallSettings
+from vprlib.pipeline.params import UserError
+from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.places.geo import Pairs
+from vprlib.places.truth import Listed, Near
+from vprlib.search.exact import Neighbors
+
+PROTOCOLS = ("plain", "tokyo247", "tokyoTM", "ranked")
+NS = RecallSettings(ns=(1, 2, 5))
+
+
+def unit(count, dim=6, seed=1):
+    vectors = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def pairs(*rows):
+    starts = np.concatenate([[0], np.cumsum([len(r) for r in rows])])
+    return Pairs(starts, np.concatenate([np.array(r, np.int64) for r in rows]))
+
+
+@pytest.fixture
+def panoramas():
+    """Descriptors and positions: 6 queries, 10 panoramas of 12 tiles."""
+    draw = np.random.default_rng(3)
+    places = draw.uniform(0, 100, (10, 2)).repeat(12, axis=0)
+    truth = Near(draw.uniform(0, 100, (6, 2)), places, 25.0)
+    return unit(6, seed=1), unit(120, seed=2), truth
+
+
+@pytest.fixture
+def listed():
+    """5 queries, 30 database images, a third of them right and a third doubtful."""
+    kinds = np.random.default_rng(4).integers(0, 3, (5, 30))
+    right, doubtful = (pairs(*(np.flatnonzero(row == k) for row in kinds)) for k in (1, 2))
+    return unit(5, seed=1), unit(30, seed=2), Listed(right, doubtful, right, 30), kinds
+
+
+def order(query, database):
+    return np.argsort(((database.astype(np.float64) - query) ** 2).sum(axis=1), kind="stable")
+
+
+# --- tokyo247
+
+
+def test_the_best_tile_of_each_panorama_stays_by_hand():
+    labels = np.array([[5, 5, 2, 5, 2, 0], [1, 2, 3, 1, 2, 3]])
+    assert is_first(labels).tolist() == [
+        [True, False, True, False, False, True],
+        [True, True, True, False, False, False],
+    ]
+
+
+def test_tokyo247_equals_the_loop_that_asks_whether_a_panorama_was_seen(panoramas, runtime):
+    queries, database, truth = panoramas
+    found = rank("tokyo247", queries, database, truth, 4, runtime)
+    for q, query in enumerate(queries):
+        kept, seen = [], set()
+        for row in order(query, database)[: 12 * 4].tolist():
+            if row // 12 not in seen:
+                seen.add(row // 12)
+                kept.append(row)
+        assert found.rows[q].tolist() == kept[:4]
+        expected = np.linalg.norm(database[kept[:4]] - query, axis=1)
+        np.testing.assert_allclose(found.distances[q], expected, atol=1e-6)
+
+
+def test_tokyo247_leaves_the_first_result_as_plain_has_it_and_raises_the_others(runtime):
+    draw = np.random.default_rng(3)
+    places = draw.uniform(0, 100, (20, 2)).repeat(12, axis=0)
+    truth = Near(draw.uniform(0, 100, (30, 2)), places, 15.0)
+    database = unit(20, seed=2).repeat(12, axis=0) + draw.normal(0, 0.1, (240, 6))  # tiles alike
+    settings = RecallSettings(ns=["1:20"])
+    rankings = {p: rank(p, unit(30), database, truth, 20, runtime) for p in ("plain", "tokyo247")}
+    assert (rankings["plain"].rows[:, 0] == rankings["tokyo247"].rows[:, 0]).all()
+    plain, tokyo = (measure(p, r, truth, settings).curve for p, r in rankings.items())
+    assert plain[0] == tokyo[0]
+    assert all(one <= other for (_, one), (_, other) in zip(plain, tokyo, strict=True))
+    assert plain[4][1] < tokyo[4][1]
+
+
+def test_no_more_than_all_panoramas_are_found(panoramas, runtime):
+    found = rank("tokyo247", *panoramas, 20, runtime)
+    assert found.rows.shape == (6, 10)
+    assert all(len(set(row)) == 10 for row in (found.rows // 12).tolist())
+
+
+def test_day_sunset_and_night_are_every_third_query(panoramas, runtime):
+    result = measure("tokyo247", rank("tokyo247", *panoramas, 20, runtime), panoramas[2], NS)
+    for start, light in enumerate(("day", "sunset", "night")):
+        hits = result.right[start::3]
+        expected = {f"recall@{n}": hits[:, :n].any(axis=1).mean() for n in NS.ns}
+        assert result.metrics[light] == pytest.approx(expected)
+    mean = np.mean([result.metrics[light]["recall@5"] for light in ("day", "sunset", "night")])
+    assert mean == pytest.approx(result.metrics["recall@5"])
+    day = "/".join(f"{value:.3f}" for value in result.metrics["day"].values())
+    assert f"  day {day}  sunset " in result.sentence()
+
+
+def test_a_light_counts_only_answerable_queries_where_that_is_asked_for(panoramas, runtime):
+    queries, database, near = panoramas
+    far = near.queries.copy()
+    far[0] += 1e6  # by day
+    truth = Near(far, near.database, near.radius_m)
+    settings = RecallSettings(ns=(10,), denominator="answerable")
+    ranking = rank("tokyo247", queries, database, truth, 20, runtime)
+    result = measure("tokyo247", ranking, truth, settings)
+    assert result.metrics["day"]["recall@10"] == float(result.right[3].any())
+
+
+@pytest.mark.parametrize(("images", "queries"), [(23, 3), (24, 4)])
+def test_tokyo247_wants_twelves_and_threes(index_at, images, queries):
+    with pytest.raises(UserError, match=f"has {images} database images and {queries} queries: set"):
+        judged("tokyo247", None, index_at(np.zeros((images, 2))), index_at(np.zeros((queries, 2))))
+
+
+def test_a_panorama_at_two_positions_is_named(index_at):
+    at = np.zeros((36, 2))
+    at[30] = 0.5
+    with pytest.raises(UserError, match=r"rows 24 to 35 of fancied's database have several: set"):
+        judged("tokyo247", None, index_at(at), index_at(np.zeros((3, 2))))
+
+
+def test_panoramas_without_positions_are_refused(index_at):
+    unknown = index_at(np.full((24, 2), np.nan))
+    with pytest.raises(UserError, match="rows 0 to 11"):
+        judged("tokyo247", None, unknown, index_at(np.zeros((3, 2))))
+
+
+# --- tokyoTM
+
+
+def timed(seed=5, queries=8, database=40):
+    draw = np.random.default_rng(seed)
+    near = Near(draw.uniform(0, 60, (queries, 2)), draw.uniform(0, 60, (database, 2)), 25.0)
+    return AnotherTime(near, draw.integers(0, 4, queries), draw.integers(0, 4, database))
+
+
+def test_tokyo_tm_equals_the_loop_that_skips_the_querys_own_time(runtime):
+    truth = timed()
+    queries, database = unit(8, seed=1), unit(40, seed=2)
+    found = rank("tokyoTM", queries, database, truth, 3, runtime)
+    for q, query in enumerate(queries):
+        kept = [
+            row
+            for row in order(query, database)[:30].tolist()
+            if truth.database_times[row] != truth.query_times[q]
+        ]
+        assert found.rows[q].tolist() == kept[:3]
+
+
+def test_where_too_few_of_another_time_are_left_the_rest_is_empty(runtime):
+    near = Near(np.zeros((2, 2)), np.zeros((4, 2)), 25.0)
+    truth = AnotherTime(near, np.array([7, 9]), np.array([7, 7, 8, 7]))
+    found = rank("tokyoTM", unit(2), unit(4, seed=2), truth, 4, runtime)
+    assert found.rows[0].tolist() == [2, -1, -1, -1]
+    assert np.isinf(found.distances[0]).tolist() == [False, True, True, True]
+    assert -1 not in found.rows[1]
+    result = measure("tokyoTM", found, truth, NS)
+    assert result.right.tolist() == [[True, False, False, False], [True] * 4]
+
+
+def test_positives_of_another_time_are_counted_as_the_loop_counts_them():
+    truth = timed()
+    for q, count in enumerate(truth.counts()):
+        offsets = np.linalg.norm(truth.near.database - truth.near.queries[q], axis=1)
+        other = truth.database_times != truth.query_times[q]
+        assert count == ((offsets <= 25.0) & other).sum()
+
+
+def test_the_most_images_of_one_time_are_counted():
+    assert timed().most_doubtful == max(
+        (timed().database_times == t).sum() for t in timed().query_times
+    )
+
+
+def test_tokyo_tm_takes_the_times_of_the_index(index_at):
+    extra = {"time": np.array([3, 4])}
+    near = Near(np.zeros((2, 2)), np.zeros((2, 2)), 25.0)
+    truth = judged("tokyoTM", near, index_at([(0, 0)] * 2, extra), index_at([(0, 0)] * 2, extra))
+    assert truth.is_right(np.array([[0, 1], [0, 1]])).tolist() == [[False, True], [True, False]]
+    assert (truth.radius_m, truth.database_size) == (25.0, 2)
+
+
+def test_a_set_without_time_stamps_is_refused(index_at):
+    near = Near(np.zeros((2, 2)), np.zeros((2, 2)), 25.0)
+    with pytest.raises(UserError, match="fancied has no positions with time stamps: set datasets"):
+        judged("tokyoTM", near, index_at([(0, 0)] * 2), index_at([(0, 0)] * 2))
+
+
+# --- ranked
+
+
+def test_average_precision_of_two_rankings_by_hand():
+    right = np.array([[True, False, True, False], [False, True, False, False]])
+    # 1st: ½·(1 + 1)/2 + ½·(1/2 + 2/3)/2; 2nd: (0 + 1/2)/2
+    expected = [0.5 + 0.5 * (1 / 2 + 2 / 3) / 2, 0.25]
+    assert average_precision(right, np.array([2, 1])) == pytest.approx(expected)
+
+
+def oxford(ranked, right, doubtful):
+    """The loop of the Oxford evaluation."""
+    old_recall, old_precision, area, met, seen = 0.0, 1.0, 0.0, 0, 0
+    for row in ranked:
+        if row in doubtful:
+            continue
+        met += row in right
+        seen += 1
+        recall, precision = met / len(right), met / seen
+        area += (recall - old_recall) * (old_precision + precision) / 2
+        old_recall, old_precision = recall, precision
+    return area
+
+
+@pytest.mark.parametrize("memory_gib", [1e-6, 1.0])  # a query a block; all at once
+def test_ranked_equals_the_loop_of_the_oxford_evaluation(listed, memory_gib):
+    queries, database, truth, _ = listed
+    runtime = RuntimeSettings(device="cpu", threads=1, memory_gib=memory_gib)
+    found = rank("ranked", queries, database, truth, 20, runtime)
+    expected = [
+        oxford(order(q, database).tolist(), set(truth.right.of(i)), set(truth.doubtful.of(i)))
+        for i, q in enumerate(queries)
+    ]
+    assert found.precisions == pytest.approx(expected)
+    result = measure("ranked", found, truth, NS)
+    assert result.metrics["map"] == pytest.approx(np.mean(expected))
+    assert f"  map {np.mean(expected):.3f}" in result.sentence()
+
+
+def test_a_perfect_ranking_has_precision_one_and_the_worst_little():
+    right = np.arange(50)[None] < 5
+    assert average_precision(right, np.array([5])) == pytest.approx([1.0])
+    worst = average_precision(right[:, ::-1], np.array([5]))[0]
+    draws = [np.random.default_rng(s).permutation(right[0])[None] for s in range(50)]
+    drawn = [average_precision(draw, np.array([5]))[0] for draw in draws]
+    assert worst <= min(drawn) and max(drawn) <= 1
+
+
+def test_more_doubtful_images_change_no_precision_but_by_leaving(listed, runtime):
+    queries, database, truth, kinds = listed
+    whole = rank("ranked", queries, database, truth, 20, runtime)
+    for q in range(5):
+        clean = np.flatnonzero(kinds[q] != 2)  # as if the doubtful ones had never been there
+        right = pairs(np.flatnonzero(kinds[q][clean] == 1))
+        alone = Listed(right, pairs([]), right, len(clean))
+        found = rank("ranked", queries[q : q + 1], database[clean], alone, 20, runtime)
+        assert found.precisions == pytest.approx(whole.precisions[q : q + 1])
+
+
+def test_truth_by_positions_can_be_ranked_too(panoramas, runtime):
+    queries, database, truth = panoramas
+    found = rank("ranked", queries, database, truth, 20, runtime)
+    for q in range(6):
+        right = {r for r in range(120) if np.hypot(*(truth.database[r] - truth.queries[q])) <= 25}
+        ranked = order(queries[q], database).tolist()
+        assert found.precisions[q] == pytest.approx(oxford(ranked, right, set()) if right else 0)
+
+
+def test_a_query_without_a_positive_has_no_precision_and_may_be_left_out(runtime):
+    truth = Listed(pairs([0], []), pairs([], []), pairs([0], []), 4)
+    found = rank("ranked", unit(2), unit(4, seed=2), truth, 4, runtime)
+    every, some = (
+        measure("ranked", found, truth, RecallSettings(ns=(1,), denominator=d)).metrics["map"]
+        for d in ("all", "answerable")
+    )
+    assert found.precisions[1] == 0 and some == pytest.approx(2 * every) and some > 0
+
+
+# --- plain, and all of them
+
+
+def test_doubtful_images_are_gone_before_anything_is_counted_by_hand():
+    found = Neighbors(np.array([[4, 1, 3, 0]]), np.array([[0.1, 0.2, 0.3, 0.4]], np.float32))
+    kept = first(found, np.array([[False, True, False, True]]), 3)
+    assert kept.rows.tolist() == [[1, 0, -1]]
+    assert kept.distances.tolist() == [[np.float32(0.2), np.float32(0.4), np.inf]]
+
+
+@pytest.mark.parametrize("count", [1, 4, 30])
+def test_plain_gives_as_many_as_wanted_although_doubtful_ones_go(listed, runtime, count):
+    queries, database, truth, kinds = listed
+    found = rank("plain", queries, database, truth, count, runtime)
+    for q, query in enumerate(queries):
+        kept = [row for row in order(query, database).tolist() if kinds[q, row] != 2][:count]
+        assert found.rows[q].tolist() == kept + [-1] * (count - len(kept))
+
+
+def test_plain_with_positions_is_the_search_itself(panoramas, runtime):
+    queries, database, truth = panoramas
+    found = rank("plain", queries, database, truth, 7, runtime)
+    assert found.rows.tolist() == [order(q, database)[:7].tolist() for q in queries]
+    assert found.precisions is None
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_memory_changes_no_result(protocol, panoramas):
+    queries, database, near = panoramas
+    times = np.random.default_rng(1).integers(0, 5, 126)
+    truth = AnotherTime(near, times[:6], times[6:]) if protocol == "tokyoTM" else near
+    one, other = (
+        rank(protocol, queries, database, truth, 9, RuntimeSettings(threads=1, memory_gib=m))
+        for m in (1e-6, 1.0)
+    )
+    assert one.rows.tolist() == other.rows.tolist()
+    np.testing.assert_allclose(one.distances, other.distances, atol=1e-6)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_recall_never_falls_with_n_and_the_protocol_is_named(protocol, panoramas, runtime):
+    queries, database, near = panoramas
+    times = np.random.default_rng(1).integers(0, 5, 126)
+    truth = AnotherTime(near, times[:6], times[6:]) if protocol == "tokyoTM" else near
+    settings = RecallSettings(ns=["1:20"])
+    ranking = rank(protocol, queries, database, truth, 20, runtime)
+    result = measure(protocol, ranking, truth, settings)
+    recalls = [value for _, value in result.curve]
+    assert recalls == sorted(recalls)
+    assert (result.metrics["protocol"], result.metrics["radius_m"]) == (protocol, 25.0)
+
+
+def test_how_deep_each_protocol_searches(panoramas, listed):
+    near, lists = panoramas[2], listed[2]
+    assert [depth(p, 20, near) for p in PROTOCOLS] == [20, 240, 200, 120]
+    assert depth("plain", 20, lists) == 20 + lists.doubtful.counts().max()
+
+
+def test_a_listed_set_has_no_radius_in_its_metrics(listed, runtime):
+    queries, database, truth, _ = listed
+    result = measure("plain", rank("plain", queries, database, truth, 5, runtime), truth, NS)
+    assert "radius_m" not in result.metrics
+
+
+@pytest.mark.parametrize("part", [slice(0, 2), slice(2, 5), slice(3, 4), slice(5, 5)])
+def test_a_part_of_the_truth_says_what_the_whole_says(part, listed):
+    rows = np.random.default_rng(1).integers(0, 30, (5, 9))
+    for truth in (listed[2], Near(np.random.default_rng(2).uniform(0, 50, (5, 2)),
+                                  np.random.default_rng(3).uniform(0, 50, (30, 2)), 20.0),
+                  timed(queries=5, database=30)):  # fmt: skip
+        here = truth.take(part)
+        assert here.is_right(rows[part]).tolist() == truth.is_right(rows)[part].tolist()
+        assert here.is_doubtful(rows[part]).tolist() == truth.is_doubtful(rows)[part].tolist()
+        assert here.counts().tolist() == truth.counts()[part].tolist()

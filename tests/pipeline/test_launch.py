@@ -1,0 +1,252 @@
+"""A stage in several processes starts, speaks and ends like one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import typer
+import yaml
+from test_group import free_port
+
+from vprlib.pipeline import launch
+from vprlib.pipeline.rendezvous import _answers
+
+ROOT = Path(__file__).parents[2]
+STAGE = """
+import os, time
+from pathlib import Path
+
+import typer
+from vprlib.pipeline import launch
+from vprlib.pipeline.params import UserError
+from vprlib.pipeline.runtime import member
+
+def main(does: str = typer.Option(), out: Path = typer.Option(Path("out.txt"))) -> None:
+    rank = member().rank
+    Path(f"{rank}.pid").write_text(str(os.getpid()))
+    typer.echo(f"process {rank} speaks")
+    if does == "meet":
+        from vprlib.pipeline.group import joined
+        from vprlib.pipeline.runtime import RuntimeSettings
+        with joined(torch.device("cpu")) as group:
+            out.with_name(f"{rank}.txt").write_text(str(group.gather(rank)))
+        return
+    if does == "fail":
+        raise UserError("the moon is missing.")
+    if does == "divide" and rank == 1:
+        print(1 / 0)
+    time.sleep(100)
+
+if __name__ == "__main__":
+    launch.run(main)
+"""
+GO_ON = "run `dvc repro` again; it goes on from the state that was last kept."
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Holds the stage, and params.yaml for two processes."""
+    (tmp_path / "stage.py").write_text(STAGE)
+    set_runtime(tmp_path, processes=2)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def set_runtime(folder, **changed):
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    tree["runtime"].update(device="cpu", **changed)
+    (folder / "params.yaml").write_text(yaml.safe_dump(tree))
+
+
+@pytest.fixture
+def start():
+    """Runs the stage; nothing that a test has started outlives it."""
+    started = []
+
+    def starting(does):
+        command = [sys.executable, "-m", "stage", "--does", does]
+        env = os.environ | {"PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen(
+            command, stdout=-1, stderr=-1, text=True, env=env, preexec_fn=_hear_ctrl_c
+        )
+        started.append(process)
+        return process
+
+    yield starting
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def _hear_ctrl_c():
+    """A shell's background jobs, such as these tests may be, are started deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def ended(process):
+    """Exit code and what was said on both streams."""
+    said = process.communicate(timeout=120)
+    return process.returncode, *said
+
+
+def members(folder, count=2):
+    """The numbers of the processes, once all have begun."""
+    paths = [folder / f"{rank}.pid" for rank in range(count)]
+    await_truth(lambda: all(path.exists() and path.read_text() for path in paths), 100)
+    return [int(path.read_text()) for path in paths]
+
+
+def await_truth(holds, seconds):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def call(monkeypatch, main, *arguments):
+    monkeypatch.setattr(sys, "argv", ["stage", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        launch.run(main)
+    return stop.value.code
+
+
+def test_one_process_is_this_one(folder, monkeypatch, capsys):
+    def main(out: Path = typer.Option()) -> None:
+        typer.echo(f"{os.getpid()} {out!r}")
+
+    set_runtime(folder)
+    assert call(monkeypatch, main, "--out", "a.txt") == 0
+    assert capsys.readouterr().out == f"{os.getpid()} {Path('a.txt')!r}\n"
+
+
+def test_a_wrong_option_is_said_before_any_process_starts(folder, monkeypatch, capsys):
+    monkeypatch.setattr(launch, "_launch", lambda runtime: pytest.fail("a process was started"))
+    assert call(monkeypatch, lambda: None, "--oit", "a.txt") == 2
+    assert "--oit" in capsys.readouterr().err
+
+
+def test_several_machines_need_a_rendezvous(folder, start):
+    set_runtime(folder, nodes=2)
+    assert ended(start("meet")) == (
+        1,
+        "",
+        "error: params.yaml: runtime: nodes is 2, but runtime.rendezvous is null: set it to"
+        " host:port of one of the machines.\n",
+    )
+
+
+def test_what_all_processes_say_is_said_once_without_traceback(folder, start):
+    code, out, error = ended(start("fail"))
+    assert (code, error) == (1, "error: the moon is missing.\n")
+    assert out in ("process 0 speaks\n", "")  # the second may end both
+
+
+def test_a_killed_process_ends_all_with_a_sentence(folder, start):
+    launcher = start("sleep")
+    pids = members(folder)
+    os.kill(pids[1], signal.SIGKILL)
+    code, out, error = ended(launcher)
+    assert (code, out) == (1, "process 0 speaks\n")
+    assert error == f"error: process 2 of 2 of the group was stopped by SIGKILL: {GO_ON}\n"
+    assert not any(map(is_alive, pids))
+
+
+def test_ctrl_c_ends_all_as_it_ends_one(folder, start):
+    launcher = start("sleep")
+    pids = members(folder)
+    launcher.send_signal(signal.SIGINT)
+    assert ended(launcher) == (130, "process 0 speaks\n", "")
+    assert not any(map(is_alive, pids))
+
+
+def test_no_process_outlives_a_killed_launcher(folder, start):
+    launcher = start("sleep")
+    pids = members(folder)
+    launcher.kill()
+    launcher.wait()
+    await_truth(lambda: not any(map(is_alive, pids)), 20)
+
+
+@pytest.mark.slow
+def test_sigterm_ends_all(folder, start):
+    launcher = start("sleep")
+    pids = members(folder)
+    launcher.terminate()
+    assert ended(launcher) == (128 + signal.SIGTERM, "process 0 speaks\n", "")
+    assert not any(map(is_alive, pids))
+
+
+@pytest.mark.slow
+def test_an_error_of_ours_keeps_its_traceback(folder, start):
+    code, _, error = ended(start("divide"))
+    traceback, _, sentence = error.rpartition("\nerror: ")
+    assert code == 1 and traceback.endswith("ZeroDivisionError: division by zero")
+    assert sentence == (
+        "process 2 of 2 of the group ended with exit code 1: mend what it said above, and"
+        f" {GO_ON}\n"
+    )
+
+
+def failure(exitcode, folder, message=None):
+    """As torch's launcher tells of a process that has ended badly, and left a sentence or none."""
+    name = signal.Signals(-exitcode).name if exitcode < 0 else "<N/A>"
+    path = folder if message else folder / "none"
+    return SimpleNamespace(
+        exitcode=exitcode, error_file=str(path), message=message, signal_name=lambda: name
+    )
+
+
+def test_the_cause_is_told_from_the_processes_that_the_launcher_stopped(tmp_path):
+    failures = {0: failure(-15, tmp_path), 2: failure(3, tmp_path), 3: failure(-15, tmp_path)}
+    assert launch._explain(failures, 4).startswith("process 3 of 4 of the group ended with exit co")
+    del failures[2]
+    assert launch._explain(failures, 4).startswith("process 1 of 4 of the group was stopped by SIG")
+
+
+def test_sentences_that_differ_are_all_told_and_nothing_else(tmp_path):
+    said = ["no moon.", "no sun.", None, "no moon."]
+    failures = {rank: failure(1, tmp_path, what) for rank, what in enumerate(said)}
+    assert launch._explain(failures, 4) == "no moon.\nerror: no sun."
+
+
+def start_two_machines(folder, start, does):
+    """The command on one machine, and again where it is heard that one waits."""
+    port = free_port()
+    set_runtime(folder, nodes=2, rendezvous=f"localhost:{port}")
+    waits = f"waiting for 2 machines at localhost:{port}: run this same command on each of the"
+    first = start(does)
+    assert first.stderr.readline() == f"{waits} others.\n"
+    await_truth(lambda: _answers(("localhost", port)), 100)
+    second = start(does)
+    assert second.stderr.readline() == f"{waits} others.\n"
+    return first, second
+
+
+@pytest.mark.slow
+def test_two_machines_meet(folder, start):
+    said = [ended(machine) for machine in start_two_machines(folder, start, "meet")]
+    assert sorted(said) == [(0, "", ""), (0, "process 0 speaks\n", "")]
+    assert [(folder / f"{rank}.txt").read_text() for rank in (0, 1)] == ["[0, 1]", "[0, 1]"]
+
+
+@pytest.mark.slow
+def test_when_the_machine_of_the_rendezvous_is_lost_the_other_says_so(folder, start):
+    first, second = start_two_machines(folder, start, "sleep")
+    pids = members(folder)
+    first.kill()
+    code, _, error = ended(second)
+    assert code == 1 and error.startswith("error: the work at localhost:")
+    assert error.endswith(f" has ended: see what it said there, and {GO_ON}\n")
+    await_truth(lambda: not any(map(is_alive, pids)), 20)

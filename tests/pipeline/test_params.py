@@ -1,0 +1,162 @@
+"""Params are strict and frozen, and each mistake is one sentence with its place."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+from pydantic import Field, ValidationError
+
+from vprlib.images.decode import ImageSettings
+from vprlib.pipeline.params import At, Section, StageParams, UserError, look_up
+
+
+class Train(Section):
+    learning_rate: float = Field(1e-4, gt=0)
+    epochs: int = 30
+    distance: str
+
+
+class Params(StageParams):
+    train: Annotated[Train, At("recipes.{recipe}.train")]
+    train_on: Annotated[str, At("train_on")]
+
+
+class PictureParams(StageParams):
+    images: Annotated[ImageSettings, At("datasets.city.images")]
+
+
+GOOD = (
+    "train_on: city\nrecipes: {city: {train: {epochs: 2, learning_rate: 0.0001, distance: l2}}}\n"
+)
+Load = Callable[..., Params]
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    monkeypatch.chdir(tmp_path)
+
+    def of(text: str, recipe: str = "city") -> Params:
+        Path("params.yaml").write_text(text, encoding="utf-8")
+        return Params.load(recipe=recipe)
+
+    return of
+
+
+def test_a_stage_reads_its_own_places(load: Load) -> None:
+    loaded = load(GOOD)
+    assert (loaded.train.epochs, loaded.train.learning_rate) == (2, 1e-4)
+    assert loaded.train_on == "city"
+
+
+def test_a_value_left_out_is_not_replaced_by_a_default(load: Load) -> None:
+    with pytest.raises(UserError, match=r"params\.yaml: recipes\.city\.train lacks 'epochs'\."):
+        load(GOOD.replace("epochs: 2, ", ""))
+
+
+def test_places_names_the_dotted_places_that_a_stage_reads() -> None:
+    expected = {"train": "recipes.pitts.train", "train_on": "train_on"}
+    assert Params.places(recipe="pitts") == expected
+
+
+def test_a_misspelt_key_is_named_with_its_section_and_the_nearest_right_name(load: Load) -> None:
+    with pytest.raises(UserError, match=r"recipes\.city\.train has no 'epoch'; did.*'epochs'\?"):
+        load(GOOD.replace("epochs", "epoch"))
+
+
+def test_a_key_like_no_other_is_answered_with_all_there_are(load: Load) -> None:
+    with pytest.raises(UserError, match=r"no 'qqq'; there are: learning_rate, epochs, distance\."):
+        load(GOOD.replace("epochs", "qqq"))
+
+
+def test_a_missing_key_is_named_with_its_section(load: Load) -> None:
+    with pytest.raises(UserError, match=r"^params\.yaml: recipes\.city\.train lacks 'distance'\.$"):
+        load(GOOD.replace(", distance: l2", ""))
+
+
+def test_a_wrong_type_is_named_with_its_place_and_value(load: Load) -> None:
+    with pytest.raises(UserError, match=r"recipes\.city\.train\.epochs is 'many': input should be"):
+        load(GOOD.replace("epochs: 2", "epochs: many"))
+
+
+def test_a_value_out_of_range_is_named(load: Load) -> None:
+    with pytest.raises(UserError, match=r"train\.learning_rate is -1: .*greater than 0"):
+        load(GOOD.replace("learning_rate: 0.0001", "learning_rate: -1"))
+
+
+@pytest.mark.parametrize("written", ["1e-05", "'1e-05'", "1.0e-05", "0.00001"])
+def test_a_number_that_yaml_takes_for_a_string_becomes_a_float(load: Load, written: str) -> None:
+    assert (
+        load(GOOD.replace("learning_rate: 0.0001", f"learning_rate: {written}")).train.learning_rate
+        == 1e-5
+    )
+
+
+@pytest.mark.parametrize("written", [".nan", ".inf"])
+def test_no_number_may_be_infinite_or_nan(load: Load, written: str) -> None:
+    with pytest.raises(UserError, match=r"learning_rate is (nan|inf)"):
+        load(GOOD.replace("learning_rate: 0.0001", f"learning_rate: {written}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("recalls: {}\n", r"there is no section 'recalls'; did you mean 'recall'\?"),
+        ("datasets: {a: {layuot: {}}}\n", r"datasets\.a has no 'layuot'; did you mean 'layout'\?"),
+        ("recipes: {a: {trian: {}}}\n", r"recipes\.a has no 'trian'; did you mean 'train'\?"),
+        ("recipes: {a: {model: {pol: {}}}}\n", r"recipes\.a\.model has no 'pol'; did.*'pool'\?"),
+        ("city: {sceen: {}}\n", r"city has no 'sceen'; did you mean 'scene'\?"),
+    ],
+)
+def test_a_misspelt_name_above_the_sections_is_found(load: Load, text: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        load(text)
+
+
+def test_a_name_of_the_user_above_the_sections_is_looked_up_with_the_nearest(load: Load) -> None:
+    with pytest.raises(UserError, match=r"recipes has no 'cty'; did you mean 'city'\?"):
+        load(GOOD, recipe="cty")
+
+
+def test_a_section_that_is_no_mapping_is_a_sentence(load: Load) -> None:
+    with pytest.raises(UserError, match=r"recipes\.city should be a mapping with 'train' in it"):
+        load("train_on: a\nrecipes: {city: 3}\n")
+
+
+def test_look_up_walks_a_dotted_place() -> None:
+    assert look_up({"a": {"b": {"c": 5}}}, "a.b.c") == 5
+
+
+@pytest.mark.parametrize("text", ["a: [", "a: \x00", "\ta: b"])
+def test_broken_yaml_is_a_sentence(load: Load, text: str) -> None:
+    with pytest.raises(UserError, match=r"^params\.yaml is not valid YAML: .*\.$"):
+        load(text)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "just words\n"])
+def test_a_file_that_is_no_mapping_is_a_sentence(load: Load, text: str) -> None:
+    with pytest.raises(UserError, match="should be a mapping of sections, but is a"):
+        load(text)
+
+
+def test_a_missing_file_says_where_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"params.yaml is missing: run the stages in the folder"):
+        Params.load(recipe="city")
+
+
+def test_nothing_that_was_read_can_be_changed(load: Load) -> None:
+    loaded = load(GOOD)
+    with pytest.raises(ValidationError, match="frozen"):
+        loaded.train.epochs = 5
+    with pytest.raises(ValidationError, match="frozen"):
+        loaded.train_on = "other"
+
+
+def test_a_wrong_value_of_a_field_with_several_types_is_named_by_its_own_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("datasets: {city: {images: {resize: tall}}}\n")
+    with pytest.raises(UserError, match=r"datasets\.city\.images\.resize is 'tall'"):
+        PictureParams.load()

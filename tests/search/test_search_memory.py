@@ -1,0 +1,39 @@
+"""Search and building keep to their budget, as the peak share of a process of their own shows."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from benchmarks.search import Case, described, exact, measured
+from vprlib.descriptors.settings import IndexSettings
+from vprlib.search.approximate import build
+
+COUNT, DIM = 60_000, 2_048  # 246 MB as float16, 492 MB as float32
+
+
+def built(path: str, out: str, memory_gib: float) -> Case:
+    settings = IndexSettings(factory="IVF64,Flat", train=3_000, seed=1)
+    with h5py.File(path) as file:
+        budget = int(memory_gib * 2**30), 1
+        return build(Path(out), "c", file["database"], settings, *budget)
+
+
+@pytest.mark.slow
+def test_descriptors_larger_than_the_budget_are_searched_and_indexed_within_it(tmp_path) -> None:
+    described(tmp_path / "d.h5", COUNT, 200, DIM, "f2")
+    whole = 4 * COUNT * DIM
+    budget = 0.4
+    assert whole > 1.1 * budget * 2**30
+    found = measured(exact, str(tmp_path / "d.h5"), budget)
+    assert found["peak_bytes"] < 1.1 * budget * 2**30
+    made = measured(built, str(tmp_path / "d.h5"), str(tmp_path / "index"), budget)
+    assert made["bytes"] > whole and made["peak_bytes"] < 1.1 * budget * 2**30
+
+
+def test_what_is_described_is_found_again(tmp_path) -> None:
+    described(tmp_path / "d.h5", 100, 10, 64, "f2")
+    assert exact(str(tmp_path / "d.h5"), 1)["seconds"] > 0
+    with h5py.File(tmp_path / "d.h5") as file:
+        assert file["database"].dtype == np.float16 and file["queries"].shape == (10, 64)

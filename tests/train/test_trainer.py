@@ -1,0 +1,825 @@
+"""Training: goes on where it was interrupted, keeps the best epoch, freezes what it should."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vprlib.images.batches import ImageSource
+from vprlib.model.model import Architecture, PlaceModel
+from vprlib.model.netvlad import initialise
+from vprlib.model.settings import PoolSettings
+from vprlib.model.weights import BackboneSettings, starting_backbone
+from vprlib.pipeline.params import UserError
+from vprlib.pipeline.resume import Scratch
+from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.places.truth import Near, Radii
+from vprlib.train import selection
+from vprlib.train import trainer as training
+from vprlib.train.augmentation import changed
+from vprlib.train.cache import NO_STORE, Store
+from vprlib.train.data import Split, TrainingData, epoch_blocks, training_data
+from vprlib.train.halves import Halves, Loaded
+from vprlib.train.losses import triplet_loss
+from vprlib.train.mining import Candidates, Mined, Pool, Tuple
+from vprlib.train.settings import TrainSettings
+from vprlib.train.steps import database_images
+from vprlib.train.trainer import EpochLog, Outcome, Trainer, make_optimizer
+
+CUTS = {"alexnet": "conv5", "resnet18": "layer4"}
+RADII = Radii(positive_m=25.0, training_m=10.0)
+PLACES, VIEWS, ASKED = 4, 3, 2
+Run = Callable[..., Outcome]
+
+
+class StopError(Exception):
+    """What interrupts a run in these tests."""
+
+
+def settings(**changes: object) -> TrainSettings:
+    quick = {
+        "epochs": 2,
+        "first_layer": "conv4",
+        "learning_rate": 0.01,
+        "queries_a_step": 2,
+        "negatives": 3,
+        "negative_pool": 4,
+        "refresh_queries": 3,
+        "margin": 0.2,
+    }
+    return TrainSettings(**quick | changes)
+
+
+@pytest.fixture
+def data(source_of: Callable[..., ImageSource], noise: Callable[..., np.ndarray]) -> TrainingData:
+    """Four places 100 m apart: three database images and two queries of each, 8 × 8 blocks."""
+
+    def split(name: str, first: int) -> Split:
+        sides = []
+        for side, count, start in (("db", VIEWS, 0.0), ("q", ASKED, 1.5)):
+            shots = [(place, view) for place in range(PLACES) for view in range(count)]
+            positions = np.array([(100.0 * p, start + 3.0 * v) for p, v in shots])
+            pictures = [
+                noise(first + p) // 2 + noise(first + 50 + 10 * p + v + 5 * (side == "q")) // 2
+                for p, v in shots
+            ]
+            sides.append(source_of(pictures, positions, f"{name}-{side}"))
+        return Split(*sides)
+
+    val = split("val", 1000)
+    sides = (side.index.positions for side in (val.queries, val.database))
+    return training_data(split("train", 0), RADII, val, Near(*sides, 25.0), settings())
+
+
+def wordless(kind: str) -> PlaceModel:
+    model = PlaceModel(Architecture("alexnet", "conv5", PoolSettings(kind=kind)))
+    model.backbone.load_state_dict(a_model().backbone.state_dict())
+    return model
+
+
+def a_model(name: str = "alexnet", clusters: int = 4) -> PlaceModel:
+    model = PlaceModel(Architecture(name, CUTS[name], PoolSettings(), clusters))
+    kind = BackboneSettings(name=name, cut=CUTS[name], weights="random")
+    model.backbone.load_state_dict(starting_backbone(kind, Path()).state_dict())
+    generator = torch.Generator().manual_seed(2)
+    dim = model.dim // clusters
+    vectors = torch.randn(clusters + 20, dim, generator=generator)
+    vectors = torch.nn.functional.normalize(vectors, dim=1)
+    initialise(model.pool, vectors[:clusters], vectors[clusters:])
+    return model
+
+
+@pytest.fixture
+def trainer(
+    data: TrainingData, slim: str, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
+) -> Callable[..., Trainer]:
+    def make(folder: str = "scratch", store: Store = NO_STORE, **changes: object) -> Trainer:
+        kept = Scratch(tmp_path / folder)
+        return Trainer(a_model(), data, settings(**changes), cpu, runtime, kept, store)
+
+    return make
+
+
+def weights(model: PlaceModel) -> dict[str, bytes]:
+    return {name: t.detach().numpy().tobytes() for name, t in model.state_dict().items()}
+
+
+def recalls(r5: float, r1: float = 0.0) -> dict[str, float]:
+    return {"recall@1": r1, "recall@5": r5, "recall@10": r5, "recall@20": r5}
+
+
+def test_no_epochs_copy_the_start_exactly(trainer: Callable[..., Trainer]) -> None:
+    outcome = trainer(epochs=0).run()
+    assert weights(outcome.model) == weights(a_model())
+    assert [row.epoch for row in outcome.log] == [0]
+    assert outcome.best == outcome.log[0]
+    assert (outcome.best.loss, outcome.best.learning_rate) == (None, None)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_training_changes_the_weights_and_gives_the_same_ones_again(
+    trainer: Callable[..., Trainer], optimizer: str
+) -> None:
+    one, again = (trainer(folder, optimizer=optimizer) for folder in ("a", "b"))
+    outcomes = [one.run(), again.run()]
+    assert outcomes[0].log == outcomes[1].log
+    assert weights(outcomes[0].model) == weights(outcomes[1].model)
+    assert one.state.weights["backbone.8.weight"].ne(a_model().backbone[8].weight).any()
+    assert [row.epoch for row in outcomes[0].log] == [0, 1, 2]
+    assert outcomes[0].log[1].loss > 0
+
+
+def test_the_real_alexnet_learns_for_an_epoch(
+    data: TrainingData, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
+) -> None:
+    quick = settings(epochs=1, first_layer="conv5", refresh_queries=0, negatives=2)
+    trainer = Trainer(a_model(), data, quick, cpu, runtime, Scratch(tmp_path / "s"))
+    before = weights(trainer.model)
+    outcome = trainer.run()
+    assert [row.epoch for row in outcome.log] == [0, 1]
+    learnt = {
+        name for name, t in trainer.state.weights.items() if t.numpy().tobytes() != before[name]
+    }
+    assert learnt == {
+        "backbone.10.weight",
+        "backbone.10.bias",
+        "pool.conv.weight",
+        "pool.centroids",
+    }
+
+
+STORED = [
+    {"first_layer": "conv4"},
+    {"first_layer": "conv1"},
+    {"first_layer": "pool", "stored": "bfloat16", "mining": "partial"},
+    {"first_layer": "conv5", "stored": "float16", "flip": 0.5, "jitter": (0.8, 1.2)},
+]
+
+
+@pytest.mark.parametrize("changes", STORED)
+def test_the_store_changes_no_byte_of_a_run(
+    trainer: Callable[..., Trainer], tmp_path: Path, changes: dict[str, object]
+) -> None:
+    plain = trainer("plain", **changes)
+    expected = plain.run()
+    store = Store(tmp_path / "store", 2**30, lambda sentence: None)
+    for folder in ("empty", "full"):  # what the first run leaves, the second finds
+        stored = trainer(folder, store=store, **changes)
+        outcome = stored.run()
+        assert outcome.log == expected.log
+        assert weights(outcome.model) == weights(expected.model)
+        last, twin = stored.state.weights, plain.state.weights
+        assert all(torch.equal(last[name], twin[name]) for name in twin)
+    shelf = stored.feeds["database"].shelf
+    assert all(shelf.get(row) is not None for row in range(PLACES * VIEWS)) or "mining" in changes
+
+
+def test_a_run_that_is_resumed_finds_the_store(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store", 2**30, lambda sentence: None)
+    expected = trainer("whole").run()
+    with monkeypatch.context() as patch:
+        stop_at(patch, "_learn", 2)
+        with pytest.raises(StopError):
+            trainer("broken", store=store).run()
+    outcome = trainer("broken", store=store).run()
+    assert weights(outcome.model) == weights(expected.model)
+
+
+def test_bfloat16_learns_what_float32_does_but_for_rounding(
+    trainer: Callable[..., Trainer],
+) -> None:
+    one, other = (trainer(p, precision=p).run() for p in ("float32", "bfloat16"))
+    losses = [[row.loss for row in outcome.log[1:]] for outcome in (one, other)]
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, method: str, call: int) -> None:
+    """Makes the call of that number to a method of Trainer raise."""
+    whole, calls = getattr(Trainer, method), iter(range(1, 1000))
+
+    def broken(self: Trainer, *args: object) -> object:
+        if next(calls) == call:
+            raise StopError
+        return whole(self, *args)
+
+    monkeypatch.setattr(Trainer, method, broken)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize(
+    ("method", "call"),
+    [
+        ("_validate", 1),  # before anything is kept
+        ("_validate", 2),  # at the end of the first epoch
+        ("_mine", 2),  # between two blocks
+        ("_learn", 1),
+        ("_learn", 4),  # within a later block
+        ("_remember", 7),
+        ("_save", 3),
+        ("_run_epoch", 2),
+    ],
+)
+def test_an_interrupted_run_ends_as_one_that_was_not(
+    trainer: Callable[..., Trainer],
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    call: int,
+    optimizer: str,
+) -> None:
+    whole = trainer("whole", optimizer=optimizer)
+    expected = whole.run()
+    with monkeypatch.context() as patch:
+        stop_at(patch, method, call)
+        with pytest.raises(StopError):
+            trainer("broken", optimizer=optimizer).run()
+    resumed = trainer("broken", optimizer=optimizer)
+    outcome = resumed.run()
+    assert outcome.log == expected.log
+    assert weights(outcome.model) == weights(expected.model)
+    assert torch.equal(resumed.state.hardest, whole.state.hardest)
+    last, twin = resumed.state.weights, whole.state.weights
+    assert all(torch.equal(last[name], twin[name]) for name in twin)
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+def test_a_run_interrupted_between_epochs_hears_of_each_epoch_again(
+    trainer: Callable[..., Trainer], epoch: int
+) -> None:
+    expected = trainer("whole").run()
+
+    def stop(row: EpochLog) -> None:
+        if row.epoch == epoch:
+            raise StopError
+
+    with pytest.raises(StopError):
+        trainer("broken").run(stop)
+    heard = []
+    outcome = trainer("broken").run(heard.append)
+    assert heard == outcome.log == expected.log
+    assert weights(outcome.model) == weights(expected.model)
+
+
+def test_a_finished_run_called_again_gives_the_same_outcome(
+    trainer: Callable[..., Trainer],
+) -> None:
+    first, again = trainer().run(), trainer().run()
+    assert again.log == first.log
+    assert weights(again.model) == weights(first.model)
+
+
+def test_the_hardest_negatives_of_each_query_are_kept(trainer: Callable[..., Trainer]) -> None:
+    running = trainer(epochs=1)
+    assert (running.state.hardest == -1).all()
+    running.run()
+    hardest = running.state.hardest
+    assert hardest.shape == (PLACES * ASKED, 3)
+    assert (hardest >= 0).all()
+    for query, rows in enumerate(hardest.tolist()):
+        assert len(set(rows)) == 3
+        assert all(row // VIEWS != query // ASKED for row in rows)
+
+
+def test_what_was_hardest_is_handed_to_the_next_epoch(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed, kept = {}, {}
+    whole, whole_pool = selection.mine_block, selection.pool_of
+
+    def pool(query: int, allowed: Candidates, remembered: np.ndarray, *others: object) -> Pool:
+        handed[running.state.epoch, query] = remembered.tolist()
+        return whole_pool(query, allowed, remembered, *others)
+
+    def listening(pools: Iterator[Pool], *others: object) -> Iterator[Mined]:
+        pools = list(pools)
+        for pool, found in zip(pools, whole(pools, *others), strict=True):
+            kept[running.state.epoch, pool.query] = found.hardest.tolist()
+            yield found
+
+    monkeypatch.setattr(selection, "pool_of", pool)
+    monkeypatch.setattr(selection, "mine_block", listening)
+    running = trainer()
+    running.run()
+    for query in range(PLACES * ASKED):
+        assert handed[1, query] == [-1, -1, -1]
+        assert handed[2, query] == kept[1, query]
+
+
+def test_each_epoch_counts_its_own_triplets(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {1: [0, 0], 2: [0, 0]}  # violating, looked at
+    losses: dict[int, list[float]] = {1: [], 2: []}
+    whole = selection.mine_block
+    running = trainer(margin=0.02)
+
+    def listening(*given: object) -> Iterator[Mined]:
+        for found in whole(*given):
+            counts[running.state.epoch][0] += len(found.tuple.negatives) if found.tuple else 0
+            counts[running.state.epoch][1] += len(found.hardest)
+            yield found
+
+    def loss(*given: object) -> torch.Tensor:
+        value = triplet_loss(*given)
+        losses[running.state.epoch].append(value.item() * len(given[2]))
+        return value
+
+    monkeypatch.setattr(selection, "mine_block", listening)
+    monkeypatch.setattr(training, "triplet_loss", loss)
+    for row in running.run().log[1:]:
+        violating, looked_at = counts[row.epoch]
+        assert row.violating == violating / looked_at
+        assert row.loss == pytest.approx(sum(losses[row.epoch]) / violating)
+
+
+def test_an_epoch_in_which_nothing_violates_the_margin_goes_by(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = Mined(None, np.array([1, 2]))
+    monkeypatch.setattr(selection, "mine_block", lambda pools, *_: (nothing for _ in pools))
+    running = trainer(epochs=1)
+    outcome = running.run()
+    assert (outcome.log[1].loss, outcome.log[1].violating) == (0.0, 0.0)
+    assert weights(running.model) == weights(a_model())
+
+
+def test_the_learning_rate_halves_after_every_so_many_epochs() -> None:
+    rates = [settings(learning_rate=0.8, halve_every=5).rate_at(epoch) for epoch in range(1, 12)]
+    assert rates == [0.8] * 5 + [0.4] * 5 + [0.2]
+
+
+def test_the_optimiser_uses_the_rate_of_its_epoch(trainer: Callable[..., Trainer]) -> None:
+    running, seen = trainer(epochs=3, halve_every=2, learning_rate=0.01), []
+    running.run(lambda row: seen.append(running.optimizer.param_groups[0]["lr"]))
+    assert seen[1:] == [0.01, 0.01, 0.005]
+    assert [row.learning_rate for row in running.state.rows()] == [None, 0.01, 0.01, 0.005]
+
+
+def test_each_epoch_has_a_fresh_order_of_all_queries_from_seed_and_epoch() -> None:
+    queries = np.array([3, 5, 8, 9, 11, 20, 21])
+    orders = {
+        (seed, epoch): np.concatenate(epoch_blocks(queries, epoch, settings(seed=seed))).tolist()
+        for seed in (1, 2, 3)
+        for epoch in (1, 2, 3)
+    }
+    assert all(sorted(order) == queries.tolist() for order in orders.values())
+    assert len({tuple(order) for order in orders.values()}) == 9
+    again = np.concatenate(epoch_blocks(queries, 2, settings(seed=3)))
+    assert again.tolist() == orders[3, 2]
+
+
+@pytest.mark.parametrize(("size", "lengths"), [(3, [3, 3, 1]), (0, [7]), (7, [7]), (100, [7])])
+def test_queries_are_cut_where_descriptors_are_refreshed(size: int, lengths: list[int]) -> None:
+    blocks = epoch_blocks(np.arange(7), 1, settings(refresh_queries=size))
+    assert [len(block) for block in blocks] == lengths
+
+
+@pytest.mark.parametrize(
+    ("doubles", "size", "lengths"),
+    [
+        (True, 2, [[2, 2, 2, 1], [2, 2, 2, 1], [4, 3], [4, 3], [7], [7]]),
+        (False, 2, [[2, 2, 2, 1]] * 6),
+        (True, 0, [[7]] * 6),
+    ],
+)
+def test_the_interval_of_refreshing_doubles_when_the_rate_halves_if_asked(
+    doubles: bool, size: int, lengths: list[list[int]]
+) -> None:
+    wanted = settings(refresh_queries=size, refresh_doubles=doubles, halve_every=2)
+    blocks = [epoch_blocks(np.arange(7), epoch, wanted) for epoch in range(1, 7)]
+    assert [[len(block) for block in epoch] for epoch in blocks] == lengths
+    rates = [wanted.rate_at(epoch) / wanted.learning_rate for epoch in range(1, 7)]
+    assert rates == [1, 1, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_a_loss_that_is_no_number_names_epoch_and_step(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(1, 100))
+
+    def loss(*sides: object) -> torch.Tensor:
+        return triplet_loss(*sides) * (float("nan") if next(calls) == 2 else 1.0)
+
+    monkeypatch.setattr(training, "triplet_loss", loss)
+    sentence = (
+        r"^the loss became nan in epoch 1, step 2: .*lower train\.learning_rate \(now 0\.01\)"
+    )
+    with pytest.raises(UserError, match=sentence):
+        trainer().run()
+
+
+def test_weights_that_are_no_numbers_name_epoch_and_step(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = trainer()
+    whole = Trainer._learn
+
+    def learn(self: Trainer, *args: object) -> None:
+        whole(self, *args)
+        self.model.pool.centroids.data[0, 0] = torch.inf
+
+    monkeypatch.setattr(Trainer, "_learn", learn)
+    with pytest.raises(UserError, match=r"^(a weight became NaN or inf|the loss.*) in epoch 1, st"):
+        running.run()
+    assert all(t.isfinite().all() for t in running.scratch.load()["weights"].values())
+
+
+def test_a_rate_far_too_high_ends_in_a_sentence(trainer: Callable[..., Trainer]) -> None:
+    with pytest.raises(UserError, match=r"in epoch \d+, step \d+: the state before it is kept in"):
+        trainer(learning_rate=1e30, epochs=5).run()
+
+
+@pytest.mark.parametrize(
+    ("first_layer", "learnt"), [("conv5", {"10"}), ("pool", set()), ("conv4", {"8", "10"})]
+)
+def test_frozen_layers_keep_their_bytes(
+    trainer: Callable[..., Trainer], first_layer: str, learnt: set[str]
+) -> None:
+    running = trainer(first_layer=first_layer, epochs=1)
+    before = weights(a_model())
+    running.run()
+    after = {name: t.numpy().tobytes() for name, t in running.state.weights.items()}
+    changed = {name for name in before if before[name] != after[name]}
+    assert {name.split(".")[1] for name in changed if name.startswith("backbone")} == learnt
+    assert {"pool.conv.weight", "pool.centroids"} <= changed
+
+
+def test_the_exponent_of_gem_learns(
+    data: TrainingData, slim: str, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
+) -> None:
+    quick = settings(first_layer="pool", epochs=1, margin=4.0)
+    trainer = Trainer(wordless("gem"), data, quick, cpu, runtime, Scratch(tmp_path / "s"))
+    before = weights(trainer.model)
+    trainer.run()
+    after = {name: t.numpy().tobytes() for name, t in trainer.state.weights.items()}
+    assert {name for name in before if before[name] != after[name]} == {"pool.p"}
+
+
+@pytest.mark.parametrize("kind", ["average", "max"])
+def test_a_pool_without_weights_leaves_learning_to_the_backbone(slim: str, kind: str) -> None:
+    sentence = rf"first_layer is 'pool', but then nothing would learn, since {kind} pooling has no"
+    with pytest.raises(UserError, match=sentence):
+        make_optimizer(wordless(kind), settings(first_layer="pool"))
+    [group] = make_optimizer(wordless(kind), settings(first_layer="conv5")).param_groups
+    assert [tuple(p.shape) for p in group["params"]] == [(8, 8, 3, 3), (8,)]
+
+
+def test_statistics_of_batch_normalisation_keep_their_bytes(
+    data: TrainingData, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
+) -> None:
+    quick = settings(epochs=1, first_layer="layer4", refresh_queries=0, negatives=1)
+    trainer = Trainer(a_model("resnet18"), data, quick, cpu, runtime, Scratch(tmp_path / "s"))
+    before = weights(trainer.model)
+    trainer.run()
+    after = {name: t.numpy().tobytes() for name, t in trainer.state.weights.items()}
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed
+    assert not any("running_" in name or "num_batches" in name for name in changed)
+    assert all(name.startswith(("backbone.layer4", "pool")) for name in changed)
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float, float]]) -> None:
+    """Validation that gives these (R@5, R@1), epoch by epoch."""
+    upcoming = iter(scores)
+    monkeypatch.setattr(Trainer, "_validate", lambda self: (recalls(*next(upcoming)), None))
+
+
+def test_training_stops_after_so_many_epochs_without_a_better_one(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, [(0.1, 0), (0.5, 0), (0.4, 0), (0.5, 0), (0.9, 0)])
+    outcome = trainer(epochs=20, patience=2).run()
+    assert [row.epoch for row in outcome.log] == [0, 1, 2, 3]
+    assert outcome.best.epoch == 1
+
+
+def test_the_start_competes_for_the_best(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, [(0.8, 0.1), (0.7, 0.9), (0.8, 0.1)])
+    outcome = trainer().run()
+    assert outcome.best.epoch == 0
+    assert weights(outcome.model) == weights(a_model())
+
+
+def test_the_best_is_that_of_recall_at_5_and_then_of_recall_at_1(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, [(0.8, 0.1), (0.8, 0.2), (0.7, 0.9)])
+    running, kept = trainer(), {}
+    outcome = running.run(lambda row: kept.update({row.epoch: weights(running.model)}))
+    assert outcome.best.epoch == 1
+    assert weights(outcome.model) == kept[1] != kept[2]
+
+
+def test_validation_equals_the_plain_way(
+    trainer: Callable[..., Trainer], data: TrainingData
+) -> None:
+    found = trainer(epochs=0).run().log[0].recalls
+    sides = []
+    for source in (data.val.queries, data.val.database):
+        pixels = np.stack([source.pixels(row) for row in range(len(source.index))])
+        with torch.no_grad():
+            sides.append(a_model()(torch.from_numpy(pixels)).numpy())
+    apart = np.linalg.norm(sides[0][:, None] - sides[1][None], axis=2)
+    ranks = apart.argsort(axis=1)
+    for n in (1, 5):
+        hits = [bool({r // VIEWS for r in ranks[q, :n]} & {q // ASKED}) for q in range(len(ranks))]
+        assert found[f"recall@{n}"] == pytest.approx(np.mean(hits))
+    assert found["recall@20"] == 1.0
+
+
+def test_images_of_mixed_sizes_are_described_in_their_order(
+    slim: str, cpu: torch.device, noise: Callable[..., np.ndarray]
+) -> None:
+    model = a_model()
+    shapes = [(64, 48), (48, 64), (64, 48), (64, 48), (40, 40)]
+    pictures = [noise(row, *shape) for row, shape in enumerate(shapes)]
+    together = Halves(model, "conv1", "float32", "float32").describe(list(map(Loaded, pictures)))
+    for row, picture in enumerate(pictures):
+        alone = model(torch.from_numpy(picture[None]))[0]
+        torch.testing.assert_close(together[row], alone, atol=1e-5, rtol=0)
+    together.sum().backward()
+    assert model.pool.centroids.grad.isfinite().all()
+
+
+def test_a_step_learns_from_the_loss_of_its_triplets(
+    trainer: Callable[..., Trainer], data: TrainingData
+) -> None:
+    running = trainer(momentum=0.0, weight_decay=0.0, margin=4.0)
+    running.state.epoch = 1
+    step = [Tuple(0, 1, np.array([3, 6])), Tuple(5, 8, np.array([1, 3]))]
+    running._learn([step], iter([[load() for load in running._images(step)]]))
+    twin, total = a_model(), 0.0
+    for t in step:
+        rows = [data.train.queries.pixels(t.query)]
+        rows += [data.train.database.pixels(row) for row in (t.positive, *t.negatives)]
+        q, p, *negatives = twin(torch.from_numpy(np.stack(rows)))
+        for n in negatives:
+            total = total + (torch.dist(q, p) + 2.0 - torch.dist(q, n)).clamp(min=0)
+    (total / 4).backward()
+    assert running.state.loss_sum / running.state.triplets == pytest.approx(
+        total.item() / 4, abs=1e-4
+    )
+    learnt = running.model.pool.centroids.detach()
+    expected = twin.pool.centroids.detach() - 0.01 * twin.pool.centroids.grad
+    torch.testing.assert_close(learnt, expected, atol=1e-5, rtol=0)
+
+
+def test_queries_without_a_positive_are_left_out(
+    data: TrainingData, trainer: Callable[..., Trainer]
+) -> None:
+    positions = data.train.queries.index.positions
+    positions[3] += (40, 0)
+    some = training_data(data.train, RADII, data.val, data.val_truth, settings())
+    assert some.candidates.trainable().tolist() == [0, 1, 2, 4, 5, 6, 7]
+
+
+def test_radii_of_the_settings_go_before_those_of_the_specification(data: TrainingData) -> None:
+    narrow = settings(positive_radius_m=2.0, negative_radius_m=150.0)
+    allowed = training_data(data.train, RADII, data.val, data.val_truth, narrow).candidates
+    assert allowed.positives.counts().tolist() == [2] * 8
+    assert allowed.near.of(0).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_set_that_nothing_can_be_learnt_from_is_a_sentence(data: TrainingData) -> None:
+    sentence = r"no query of train-q can be trained on: none has both .* within 0\.5 m and one beyo"
+    with pytest.raises(UserError, match=sentence):
+        training_data(data.train, RADII, data.val, data.val_truth, settings(positive_radius_m=0.5))
+
+
+BERLIN = {
+    "train_queries": "database",
+    "mining": "random",
+    "positive": "random",
+    "negatives": 1,
+    "queries_a_step": 1,
+    "accumulate": 4,
+    "exclude_same_spot": False,
+}
+CHANGED = {"flip": 0.5, "jitter": (0.8, 1.2), "accumulate": 2, "skip_hardest": 1}
+
+
+@pytest.fixture
+def learner(
+    data: TrainingData, slim: str, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
+) -> Callable[..., Trainer]:
+    """As `trainer`, with the training data that the settings ask for."""
+
+    def make(folder: str = "scratch", **changes: object) -> Trainer:
+        wanted = settings(**changes)
+        own = training_data(data.train, RADII, data.val, data.val_truth, wanted)
+        return Trainer(a_model(), own, wanted, cpu, runtime, Scratch(tmp_path / folder))
+
+    return make
+
+
+@pytest.mark.parametrize("changes", [BERLIN, CHANGED, {"mining": "partial", "flip": 1.0}])
+@pytest.mark.parametrize(
+    ("method", "call"), [("_mine", 2), ("_learn", 3), ("_add_gradient", 6), ("_save", 3)]
+)
+def test_an_interrupted_run_of_each_kind_ends_as_one_that_was_not(
+    learner: Callable[..., Trainer],
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    call: int,
+    changes: dict[str, object],
+) -> None:
+    whole = learner("whole", **changes)
+    expected = whole.run()
+    with monkeypatch.context() as patch:
+        stop_at(patch, method, call)
+        with pytest.raises(StopError):
+            learner("broken", **changes).run()
+    resumed = learner("broken", **changes)
+    outcome = resumed.run()
+    assert outcome.log == expected.log
+    assert torch.equal(resumed.state.hardest, whole.state.hardest)
+    last, twin = resumed.state.weights, whole.state.weights
+    assert all(torch.equal(last[name], twin[name]) for name in twin)
+    assert any(last[name].ne(tensor).any() for name, tensor in a_model().state_dict().items())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("refresh_queries", [3, 0])
+def test_accumulated_steps_equal_one_larger_step(
+    trainer: Callable[..., Trainer], refresh_queries: int, optimizer: str
+) -> None:
+    """Eight queries a block in steps of four; with a refresh after three, two thirds and a rest."""
+    same = {"refresh_queries": refresh_queries, "optimizer": optimizer, "learning_rate": 0.001}
+    size = 2 if refresh_queries else 4
+    runs = [
+        trainer("large", queries_a_step=size, **same),
+        trainer("summed", queries_a_step=1, accumulate=size, **same),
+    ]
+    large, summed = (run.run() for run in runs)
+    assert [row.violating for row in large.log] == [row.violating for row in summed.log]
+    for one, other in zip(large.log[1:], summed.log[1:], strict=True):
+        assert one.loss == pytest.approx(other.loss, abs=1e-5)
+    for name, tensor in runs[0].state.weights.items():
+        torch.testing.assert_close(runs[1].state.weights[name], tensor, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("accumulate", "moves"), [(1, 5), (2, 3), (3, 3), (100, 3)])
+def test_the_optimiser_moves_at_the_end_of_each_block(
+    trainer: Callable[..., Trainer],
+    monkeypatch: pytest.MonkeyPatch,
+    accumulate: int,
+    moves: int,
+) -> None:
+    """Eight queries in blocks of three, three and two, a step of at most two."""
+    running, count = trainer(epochs=1, margin=4.0, accumulate=accumulate), []
+    step = running.optimizer.step
+    monkeypatch.setattr(running.optimizer, "step", lambda: (count.append(1), step()))
+    running.run()
+    assert len(count) == moves
+
+
+def test_random_mining_describes_no_training_image(
+    learner: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, described = learner(**BERLIN), set()
+    whole = running._describe
+    monkeypatch.setattr(
+        running, "_describe", lambda name, *others: (described.add(name), whole(name, *others))[1]
+    )
+    outcome = running.run()
+    assert described == {"val-queries", "val-database"}
+    assert [row.violating for row in outcome.log] == [None] * 3
+    assert all(row.loss > 0 for row in outcome.log[1:])
+    assert (running.state.hardest == -1).all()
+
+
+def test_references_are_queries_and_database_at_once(
+    learner: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, seen = learner(**BERLIN), []
+    whole = Trainer._learn
+    monkeypatch.setattr(
+        Trainer, "_learn", lambda self, step, *o: (seen.append(step), whole(self, step, *o))[1]
+    )
+    running.run()
+    tuples = [t for step in seen for part in step for t in part]
+    assert len(tuples) == 2 * PLACES * VIEWS
+    assert {len(part) for step in seen for part in step} == {1}
+    for t in tuples:
+        assert t.positive != t.query and t.positive // VIEWS == t.query // VIEWS
+        assert all(n // VIEWS != t.query // VIEWS for n in t.negatives)
+    assert running.feeds["queries"].source == running.data.train.database
+
+
+def test_every_image_of_a_tuple_is_changed_alike_and_anew_in_each_epoch(
+    learner: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = learner(flip=0.5, jitter=(0.5, 1.5), margin=4.0)
+    parts, changes = [], {}
+    whole = Trainer._add_gradient
+
+    def listening(self: Trainer, part: list[Tuple], images: list[Loaded], *o: object) -> float:
+        parts.append((part, images))
+        changes.update({(self.state.epoch, t.query): t.change for t in part})
+        return whole(self, part, images, *o)
+
+    monkeypatch.setattr(Trainer, "_add_gradient", listening)
+    running.run()
+    for part, images in parts:
+        train = running.data.train
+        wanted = [(train.queries, t.query, t.change) for t in part]
+        wanted += [(train.database, *image) for image in database_images(part)]
+        for image, (source, row, change) in zip(images, wanted, strict=True):
+            plain = source.pixels(row)
+            assert plain.shape == (64, 64, 3)
+            assert image.values.shape == (round(64 * change.scale), round(64 * change.scale), 3)
+            assert np.array_equal(image.values, changed(plain, change))
+    assert len({change.scale for change in changes.values()}) == len(changes) == 16
+    assert {change.is_mirrored for change in changes.values()} == {True, False}
+
+
+@pytest.mark.parametrize("asked", [1, 3, 8, 1000])
+def test_a_sample_of_the_validation_queries_is_drawn_once(
+    learner: Callable[..., Trainer], data: TrainingData, asked: int
+) -> None:
+    running = learner(val_queries=asked)
+    names = running.data.val.queries.index.names
+    assert len(set(names)) == len(names) == min(asked, PLACES * ASKED)
+    assert names == learner(val_queries=asked).data.val.queries.index.names
+    rows = [data.val.queries.index.names.index(name) for name in names]
+    assert rows == sorted(rows)
+    alone = replace(
+        running.data,
+        val=Split(data.val.database, data.val.queries.take(np.array(rows))),
+        val_truth=data.val_truth.take(np.array(rows)),
+    )
+    twin = Trainer(a_model(), alone, settings(), running.device, running.runtime, running.scratch)
+    assert twin._validate() == running._validate()
+
+
+def test_seeds_draw_other_validation_queries(learner: Callable[..., Trainer]) -> None:
+    drawn = {
+        tuple(learner(val_queries=3, seed=seed).data.val.queries.index.names) for seed in range(9)
+    }
+    assert len(drawn) > 3
+
+
+def test_the_rank_loss_stands_beside_recall_and_equals_the_plain_way(
+    trainer: Callable[..., Trainer], data: TrainingData
+) -> None:
+    row = trainer(epochs=0).run().log[0]
+    sides = []
+    for source in (data.val.queries, data.val.database):
+        pixels = np.stack([source.pixels(row) for row in range(len(source.index))])
+        with torch.no_grad():
+            sides.append(a_model()(torch.from_numpy(pixels)).numpy())
+    apart = np.linalg.norm(sides[0][:, None] - sides[1][None], axis=2)
+    losses = []
+    for query, distances in enumerate(apart):
+        is_right = np.arange(len(distances)) // VIEWS == query // ASKED
+        limit = distances[is_right].min() + 0.2**0.5
+        losses.append(np.maximum(limit - distances[~is_right], 0).mean())
+    assert row.rank_loss == pytest.approx(np.mean(losses), abs=1e-4)
+
+
+def test_no_rank_loss_is_computed_where_none_is_asked_for(
+    trainer: Callable[..., Trainer],
+) -> None:
+    outcome = trainer(epochs=1, rank_loss_negatives=0).run()
+    assert [row.rank_loss for row in outcome.log] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"mining": "partial", "negative_pool": 1},
+        {"mining": "random", "positive": "random", "negatives": 9},
+        {"skip_hardest": 5},
+        {"jitter": (0.9, 1.1), "flip": 1.0, "val_queries": 1, "rank_loss_negatives": 1},
+    ],
+)
+def test_a_set_of_one_query_and_two_images_is_enough(
+    source_of: Callable[..., ImageSource],
+    noise: Callable[..., np.ndarray],
+    slim: str,
+    runtime: RuntimeSettings,
+    cpu: torch.device,
+    tmp_path: Path,
+    changes: dict[str, object],
+) -> None:
+    database = source_of([noise(1), noise(2)], np.array([[0.0, 0], [100, 0]]), "db")
+    split = Split(database, source_of([noise(3)], np.array([[5.0, 0]]), "q"))
+    truth = Near(split.queries.index.positions, database.index.positions, 25.0)
+    wanted = settings(**changes)
+    small = training_data(split, RADII, split, truth, wanted)
+    outcome = Trainer(a_model(), small, wanted, cpu, runtime, Scratch(tmp_path / "s")).run()
+    assert [row.epoch for row in outcome.log] == [0, 1, 2]
+
+
+def test_references_that_are_all_near_each_other_teach_nothing(data: TrainingData) -> None:
+    wide = settings(train_queries="database", negative_radius_m=1000.0)
+    with pytest.raises(UserError, match=r"no query of train-db can be trained on: none has both"):
+        training_data(data.train, RADII, data.val, data.val_truth, wide)

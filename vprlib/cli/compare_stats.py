@@ -1,0 +1,139 @@
+"""One experiment trained with several seeds: what it is worth on average."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vprlib.cli.runs import Run, check_comparable, other_params
+from vprlib.evaluate.intervals import (
+    CompareSettings,
+    Difference,
+    IntervalSettings,
+    difference_interval,
+    share_interval,
+)
+from vprlib.pipeline.params import UserError
+
+
+@dataclass(frozen=True)
+class Change:
+    """Of the counted queries [Q], within the first N results."""
+
+    difference: Difference
+    gained: np.ndarray  # rows of the queries that only the second run finds
+    lost: np.ndarray
+    both_right: np.ndarray
+    both_wrong: np.ndarray
+
+
+@dataclass(frozen=True)
+class Moves:
+    """How the rank of the first right image moved, within the results that both kept."""
+
+    kept: int
+    up: int  # towards the first place, or found anew
+    down: int
+    same: int
+    found: int  # of `up`, those of which the first run kept no right image
+    lost: int  # of `down`
+    median: float | None  # of new rank less old rank, where both kept a right image
+
+
+def change(
+    right_a: np.ndarray,
+    right_b: np.ndarray,
+    counted: np.ndarray,
+    place: np.ndarray,
+    interval: IntervalSettings,
+    settings: CompareSettings,
+) -> Change:
+    """All arguments are [Q]: what both runs found, which queries count, and their locations."""
+    sides = (right_a[counted], right_b[counted])
+    return Change(
+        difference_interval(*sides, place[counted], interval, settings),
+        gained=np.flatnonzero(counted & ~right_a & right_b),
+        lost=np.flatnonzero(counted & right_a & ~right_b),
+        both_right=np.flatnonzero(counted & right_a & right_b),
+        both_wrong=np.flatnonzero(counted & ~right_a & ~right_b),
+    )
+
+
+def moves(right_a: np.ndarray, right_b: np.ndarray, counted: np.ndarray) -> Moves:
+    """From what each run's results [Q, K] are; the two may have kept different numbers of them."""
+    kept = min(right_a.shape[1], right_b.shape[1])
+    a, b = (_first(right[counted, :kept]) for right in (right_a, right_b))
+    both = (a <= kept) & (b <= kept)
+    return Moves(
+        kept,
+        up=int((b < a).sum()),
+        down=int((b > a).sum()),
+        same=int((b == a).sum()),
+        found=int(((a > kept) & (b <= kept)).sum()),
+        lost=int(((a <= kept) & (b > kept)).sum()),
+        median=float(np.median((b - a)[both])) if both.any() else None,
+    )
+
+
+def _first(right: np.ndarray) -> np.ndarray:
+    """The rank, from 1, of the first right result [Q]; one past the last where there is none."""
+    return np.where(right.any(axis=1), right.argmax(axis=1) + 1, right.shape[1] + 1)
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """Recall of the seeds' mean; one interval for other seeds, one for other places."""
+
+    mean: float
+    spread: float  # standard deviation between seeds
+    values: list[float]
+    seeds_low: float  # where the mean of all seeds lies, on these queries
+    seeds_high: float
+    places_low: float  # where the mean of these seeds lies, at all places
+    places_high: float
+
+
+def over_seeds(
+    right: Sequence[np.ndarray], place: np.ndarray, settings: IntervalSettings
+) -> OverSeeds:
+    """From whether each seed's network found each query [Q]; Student's interval over seeds."""
+    from scipy.special import stdtrit
+
+    found = np.array(right, np.float64)  # S Q
+    values = found.mean(axis=1)
+    mean, spread = float(values.mean()), float(values.std(ddof=1))
+    half = float(stdtrit(len(values) - 1, (1 + settings.level) / 2)) * spread / len(values) ** 0.5
+    return OverSeeds(
+        mean,
+        spread,
+        values.tolist(),
+        max(mean - half, 0.0),
+        min(mean + half, 1.0),
+        *share_interval(found.mean(axis=0), place, settings),
+    )
+
+
+def check_seeds(runs: Sequence[Run]) -> dict[str, list[object]]:
+    """The seeds of the runs by their place; refuses what differs in more than seeds, or in none."""
+    first, *others = runs
+    seeds: dict[str, list[object]] = {}
+    for at, run in enumerate(others, 1):
+        check_comparable(first, run)
+        differing = other_params(first, run)
+        more = [place for place in differing if place.rpartition(".")[2] != "seed"]
+        if more:
+            old, new = differing[more[0]]
+            raise UserError(
+                f"{first.name} and {run.name} differ in more than seeds: {more[0]} is {old} in the"
+                f" one and {new} in the other; compare them without --seeds."
+            )
+        for place, (old, new) in differing.items():
+            seeds.setdefault(place, [old] * len(runs))[at] = new
+    draws = list(zip(*seeds.values(), strict=True)) or [()] * len(runs)
+    for at, draw in enumerate(draws):
+        if draw in draws[:at]:
+            raise UserError(
+                f"{runs[draws.index(draw)].name} and {runs[at].name} have the same seeds: one of"
+                " them says nothing new, leave it out."
+            )
+    return seeds

@@ -1,0 +1,187 @@
+"""What describing an image costs, measured in a process of its own."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import typer
+
+from vprlib.pipeline import command
+from vprlib.pipeline.params import UserError
+
+BATCHES = (1, 16)
+LEAST_RUNS = 5  # of which the median is taken
+ROUNDS = 3  # in which all networks take turns: a shared machine is slower in some minutes
+SECONDS = 1.5  # of the network's runs, at each number of threads; more are not begun
+CODING_SECONDS = 0.5  # of a code's, which are short
+
+
+@dataclass(frozen=True)
+class Cost:
+    """At one batch size; times are medians, in milliseconds an image."""
+
+    batch: int
+    network_ms: dict[int, float]  # by threads
+    coding_ms: dict[str, dict[int, float]]  # by the code's file and threads
+    peak_bytes: int  # of a process that loads the network and describes
+
+
+def measured_in_rounds(
+    networks: Mapping[Path, Sequence[Path]], size: tuple[int, int], threads: Sequence[int]
+) -> dict[Path, list[Cost]]:
+    """By network, of which the files of its codes are given: the medians over rounds."""
+    rounds = [
+        {path: measured_apart(path, coders, size, threads) for path, coders in networks.items()}
+        for _ in range(ROUNDS)
+    ]
+    return {
+        path: [middle(costs) for costs in zip(*(found[path] for found in rounds), strict=True)]
+        for path in networks
+    }
+
+
+def middle(costs: Sequence[Cost]) -> Cost:
+    """Medians of times, and the largest peak, of measurements of the same."""
+    first = costs[0]
+    network_ms = {t: median(cost.network_ms[t] for cost in costs) for t in first.network_ms}
+    coding_ms = {
+        name: {t: median(cost.coding_ms[name][t] for cost in costs) for t in times}
+        for name, times in first.coding_ms.items()
+    }
+    return Cost(first.batch, network_ms, coding_ms, max(cost.peak_bytes for cost in costs))
+
+
+def measured_apart(
+    network: Path, coders: Sequence[Path], size: tuple[int, int], threads: Iterable[int]
+) -> list[Cost]:
+    """One new process for each batch size, so that peaks are the network's own."""
+    given = [f"--network={network}", f"--width={size[0]}", f"--height={size[1]}"]
+    given += [f"--coder={coder}" for coder in coders]
+    given += [f"--threads={count}" for count in threads]
+    found = []
+    for batch in BATCHES:
+        asked = [sys.executable, "-m", "vprlib.cli.costs", *given, f"--batch={batch}"]
+        done = subprocess.run(asked, capture_output=True, text=True)
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise UserError(f"{network} could not be measured: {said[-1].removeprefix('error: ')}")
+        found.append(_cost(json.loads(done.stdout.splitlines()[-1])))
+    return found
+
+
+def _cost(told: dict[str, object]) -> Cost:
+    """As it was before JSON made strings of numbers."""
+    coding = {name: _by_threads(times) for name, times in told["coding_ms"].items()}
+    return Cost(told["batch"], _by_threads(told["network_ms"]), coding, told["peak_bytes"])
+
+
+def _by_threads(times: dict[str, float]) -> dict[int, float]:
+    return {int(threads): value for threads, value in times.items()}
+
+
+def timed(action: Callable[[], object], at_least: float, runs: int = LEAST_RUNS) -> float:
+    """Seconds: the median of runs after a first one that does not count."""
+    action()
+    seconds: list[float] = []
+    while len(seconds) < runs or sum(seconds) < at_least:
+        start = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - start)
+    return median(seconds)
+
+
+def measure(
+    network: Path, coders: Sequence[Path], pixels: np.ndarray, threads: Sequence[int]
+) -> Cost:
+    """In this process, which should be new: what it has used before would count."""
+    images = len(pixels)
+    load = _exported if network.suffix == ".onnx" else _network
+    network_ms = {}
+    for count in threads:
+        describe = partial(load(network, count), pixels)
+        network_ms[count] = 1000 * timed(describe, SECONDS) / images
+    peak, vectors = peak_bytes(), describe()
+    coding = {str(path): _coding(path, vectors, threads) for path in coders}
+    return Cost(images, network_ms, coding, peak)
+
+
+def _network(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """As the pipeline describes, on the CPU."""
+    import torch
+
+    from vprlib.model.describe import network_output
+    from vprlib.model.fast.arithmetic import Arithmetic, placed
+    from vprlib.model.model import read_model
+
+    torch.set_num_threads(threads)
+    cpu = torch.device("cpu")
+    model = placed(read_model(path), cpu)
+    arithmetic = Arithmetic(cpu, model.precision)
+
+    @torch.no_grad()
+    def describe(pixels: np.ndarray) -> np.ndarray:
+        with arithmetic:
+            return network_output(model, torch.from_numpy(pixels)).numpy()
+
+    return describe
+
+
+def _exported(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    from vprlib.interop.onnx_run import Exported
+
+    return Exported(path, threads)
+
+
+def _coding(path: Path, vectors: np.ndarray, threads: Sequence[int]) -> dict[int, float]:
+    from threadpoolctl import threadpool_limits
+
+    from vprlib.descriptors.codes import read_code
+
+    code, found = read_code(path), {}
+    quantiser = code.quantiser("database", vectors.shape[1])
+
+    def encode() -> np.ndarray:
+        return quantiser.encode(code.apply(vectors))
+
+    for count in threads:
+        with threadpool_limits(count):
+            seconds = 0.0 if code.keeps_all else timed(encode, CODING_SECONDS)
+            found[count] = 1000 * seconds / len(vectors)
+    return found
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held; not its parent, which `getrusage` counts too."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = status.read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else 1024 * used
+
+
+def main(
+    network: Path = typer.Option(help="a model file, or an export"),
+    coder: list[Path] = typer.Option([], help="files of fit_code, to be timed as well"),
+    width: int = typer.Option(640, min=1),
+    height: int = typer.Option(480, min=1),
+    batch: int = typer.Option(1, min=1),
+    threads: list[int] = typer.Option([1]),
+) -> None:
+    """Prints as JSON what describing random images of one size costs."""
+    draw = np.random.default_rng(1)
+    pixels = draw.integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
+    typer.echo(json.dumps(asdict(measure(network, coder, pixels, threads))))
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,249 @@
+"""One evaluated run: what it answered, to which queries, and by which rules."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from vprlib.pipeline.params import UserError
+from vprlib.pipeline.paths import existing
+
+if TYPE_CHECKING:
+    from dvc.api import DVCFileSystem
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+
+from vprlib.evaluate.intervals import query_locations
+from vprlib.evaluate.predictions import read_predictions
+from vprlib.evaluate.protocols import judged
+from vprlib.images.index import ImageIndex
+from vprlib.pipeline.params import look_up, read_params_file
+from vprlib.places.truth import Listed, Truth, read_truth
+
+
+class Files:
+    """Where the files of one revision lie; those of another than the workspace are copied."""
+
+    def __init__(self, revision: str | None, source: "DVCFileSystem | None", folder: Path) -> None:
+        self._revision, self._source, self._folder = revision, source, folder
+
+    def path(self, name: str) -> Path:
+        """The file by its name in the project."""
+        if self._source is None:
+            return existing(Path(name))
+        target = self._folder / name
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._source.get_file(f"/{name}", str(target))
+            except FileNotFoundError:
+                raise UserError(
+                    f"{self._revision} has no {name}: it was not made there, or DVC's cache and"
+                    f" remote lack it; `dvc exp apply {self._revision}` or `git checkout` and then"
+                    " `dvc repro` make it."
+                ) from None
+        return target
+
+
+@contextmanager
+def files_of(revision: str | None) -> Iterator[Files]:
+    """The workspace's files for no revision; else those of a commit, a branch, an experiment."""
+    with TemporaryDirectory() as folder:
+        source = None if revision is None else _opened(revision)
+        yield Files(revision, source, Path(folder))
+        if source is not None:
+            source.close()
+
+
+def _opened(revision: str) -> "DVCFileSystem":
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+    from dvc.scm import SCMError  # also of a revision that git does not know
+
+    try:
+        source = DVCFileSystem(rev=revision)
+        source.ls("/")  # the first look opens it
+    except (DvcException, SCMError) as error:
+        raise UserError(
+            f"{revision} is no git revision and no DVC experiment of this project, and no variant"
+            f" of the workspace ({' '.join(str(error).split())}): `git log` and `dvc exp show` list"
+            " the revisions, `variants` in params.yaml the networks."
+        ) from None
+    return source
+
+
+WORKSPACE = "workspace"
+NO_RESULT = ("runtime", "ready", "interval", "compare")  # sections that change no prediction
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """Which run is meant; what is none is the default of its revision."""
+
+    revision: str | None  # none: the workspace
+    variant: str | None
+    code: str | None
+
+
+@dataclass(frozen=True)
+class Run:
+    name: str
+    rows: np.ndarray  # [Q, K] of the database, nearest first
+    right: np.ndarray  # [Q, K]
+    counted: np.ndarray  # [Q] whether the query is in the denominator
+    queries: ImageIndex
+    database: ImageIndex
+    truth: Truth
+    protocol: str
+    radius_m: float | None
+    denominator: str
+    params: Mapping[str, object]
+
+    def locations(self, distance_m: float) -> np.ndarray:
+        return query_locations(self.queries.positions, self.truth, distance_m)
+
+    def found(self, n: int) -> np.ndarray:
+        """Whether one of the n nearest is right [Q]."""
+        return self.right[:, :n].any(axis=1)
+
+
+def spelled(text: str, variants: Sequence[str]) -> Spelled:
+    """`trained`, `trained/w512`, `HEAD~1`, `HEAD~1:trained/full`; `variants` are the workspace's.
+
+    What stands before a colon, or alone and is no variant, is a revision or an experiment.
+    """
+    revision, colon, rest = text.rpartition(":")
+    if not colon and rest.partition("/")[0] not in variants:
+        revision, rest = rest, ""
+    variant, _, code = rest.partition("/")
+    named = None if revision in ("", WORKSPACE) else revision
+    return Spelled(named, variant or None, code or None)
+
+
+def read_run(asked: Spelled, dataset: str) -> Run:
+    """The run's predictions for a set, with the queries and the truth of its own revision."""
+    with files_of(asked.revision) as files:
+        params = read_params_file(files.path("params.yaml"))
+        variant = asked.variant or _best(look_up(params, "variants"))
+        code = asked.code or str(look_up(params, "codes")[0])
+        name = f"{variant}/{code}"
+        if asked.revision is not None:
+            name = f"{asked.revision}:{name}"
+        return _read(files, name, dataset, f"{dataset}/{variant}-{code}", params)
+
+
+def _best(variants: Sequence[str]) -> str:
+    return "trained" if "trained" in variants else variants[-1]
+
+
+def _read(files: Files, name: str, dataset: str, result: str, params: Mapping[str, object]) -> Run:
+    sides = [files.path(f"data/index/{dataset}/{side}.h5") for side in ("queries", "db")]
+    path = files.path(f"artifacts/predictions/{result}.h5")
+    metrics = json.loads(files.path(f"metrics/recall/{result}.json").read_text())
+    predictions = read_predictions(path, sides[0].parent)
+    queries, database = predictions.queries, predictions.database
+    with h5py.File(path) as file:
+        protocol, radius_m = file.attrs.get("protocol", "plain"), file.attrs.get("radius_m")
+    truth = judged(protocol, read_truth(sides[0], queries, database, radius_m), database, queries)
+    denominator = str(metrics.get("denominator", "all"))
+    return Run(
+        name,
+        predictions.rows,
+        predictions.right,
+        truth.counts() > 0 if denominator == "answerable" else np.ones(len(queries), bool),
+        queries,
+        database,
+        truth,
+        protocol,
+        truth.radius_m,
+        denominator,
+        params,
+    )
+
+
+def check_comparable(a: Run, b: Run) -> None:
+    """Refuses runs that were not asked the same by the same rules, and says what differs."""
+    for differing in (_other_rules(a, b), _other_queries(a, b)):
+        if differing:
+            raise UserError(
+                f"{a.name} and {b.name} cannot be compared query by query: {differing}."
+            )
+
+
+def _other_rules(a: Run, b: Run) -> str | None:
+    rules = {"protocol": "protocol", "radius_m": "radius", "denominator": "denominator"}
+    for field, name in rules.items():
+        one, other = getattr(a, field), getattr(b, field)
+        if one != other:
+            return f"the {name} is {one} in the one and {other} in the other"
+    return None
+
+
+def _other_queries(a: Run, b: Run) -> str | None:
+    ours, theirs = set(a.queries.names), set(b.queries.names)
+    if ours != theirs:
+        only = sorted(ours ^ theirs)
+        return (
+            f"the queries differ ({len(ours)} and {len(theirs)}, {len(ours & theirs)} in both;"
+            f" {only[0]} is in one alone)"
+        )
+    if a.queries.names != b.queries.names:
+        return "the same queries stand in another order"
+    moved = (a.queries.positions != b.queries.positions) & ~(
+        np.isnan(a.queries.positions) & np.isnan(b.queries.positions)
+    )
+    for differs, what in (
+        (moved.any(axis=1), "other positions"),
+        (a.queries.digests != b.queries.digests, "other pixels under the same name"),
+    ):
+        if differs.any():
+            first = a.queries.names[int(np.argmax(differs))]
+            return f"{int(differs.sum())} queries have {what}, {first} first"
+    if isinstance(a.truth, Listed) and not _same_lists(a, b):
+        return "other images are listed as right"
+    if not np.array_equal(a.counted, b.counted):
+        return "other queries have a right image, and only those count"
+    return None
+
+
+def _same_lists(a: Run, b: Run) -> bool:
+    names = [
+        [run.database.names[row] for row in run.truth.positives().rows.tolist()] for run in (a, b)
+    ]
+    counts = [run.truth.counts() for run in (a, b)]
+    return names[0] == names[1] and np.array_equal(*counts)
+
+
+def other_database(a: Run, b: Run) -> str | None:
+    """What is said where the same queries were searched in another database."""
+    if a.database.names != b.database.names:
+        return f"{len(a.database)} and {len(b.database)} images"
+    if not np.array_equal(a.database.digests, b.database.digests):
+        return "other pixels under the same names"
+    return None
+
+
+def other_params(a: Run, b: Run) -> dict[str, tuple[object, object]]:
+    """Dotted place → its values in both, where they differ; what changes no prediction aside."""
+    ours, theirs = (
+        dict(_leaves({k: v for k, v in run.params.items() if k not in NO_RESULT}, ""))
+        for run in (a, b)
+    )
+    places = [*ours, *(place for place in theirs if place not in ours)]
+    pairs = {place: (ours.get(place), theirs.get(place)) for place in places}
+    return {place: pair for place, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _leaves(node: object, place: str) -> list[tuple[str, object]]:
+    if not isinstance(node, Mapping):
+        return [(place, node)]
+    return [
+        leaf
+        for key, value in node.items()
+        for leaf in _leaves(value, f"{place}.{key}" if place else str(key))
+    ]

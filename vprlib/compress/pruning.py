@@ -1,0 +1,233 @@
+"""Takes channels, or single weights, out of a network."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from vprlib.model.backbones import widths_of
+from vprlib.model.fast.arithmetic import Arithmetic
+from vprlib.model.model import Architecture, PlaceModel
+from vprlib.model.settings import has_words
+from vprlib.pipeline.params import UserError
+
+Scores = dict[str, Tensor]  # by layer of the backbone, one a channel that it gives
+
+
+def by_magnitude(model: PlaceModel) -> Scores:
+    """The length of each filter."""
+    convolutions = _layers(model.backbone, (nn.Conv2d,))
+    return {
+        name: layer.weight.detach().flatten(1).norm(dim=1).double().cpu()
+        for name, layer in convolutions.items()
+    }
+
+
+def by_change(model: PlaceModel, batches: Iterable[Tensor], seed: int) -> Scores:
+    """How far the descriptor moves without the channel, to first order (Taylor), squared.
+
+    For an image it is |Σ over positions of ∂v/∂z · z|² of the channel's values z. Its mean over
+    random signs r, of the square of Σ ∂(r·v)/∂z · z, is just that; so one backward pass an image
+    is enough. There is no label in it, and no triplet: a network that has learnt violates few.
+    """
+    layers = _layers(model.backbone, (nn.Conv2d, nn.BatchNorm2d))
+    totals: Scores = defaultdict(lambda: torch.zeros(1, dtype=torch.float64))
+    given: dict[str, Tensor] = {}
+    hooks = [layer.register_forward_hook(_keeping(given, name)) for name, layer in layers.items()]
+    signs = torch.Generator().manual_seed(seed)
+    device = next(model.parameters()).device
+    try:
+        for batch in batches:
+            with torch.enable_grad(), Arithmetic(device):
+                vectors = model(batch)
+                drawn = torch.randint(0, 2, vectors.shape, generator=signs) * 2.0 - 1
+                loss = (vectors * drawn.to(device)).sum()
+                gradients = torch.autograd.grad(loss, list(given.values()))
+            for (name, z), gradient in zip(given.items(), gradients, strict=True):
+                moved = (z.detach() * gradient).double().sum(dim=(2, 3))  # B D
+                totals[name] = totals[name] + moved.square().sum(dim=0).cpu()
+            given.clear()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return dict(totals)
+
+
+def _layers(backbone: nn.Module, kinds: tuple[type, ...]) -> dict[str, nn.Module]:
+    return {name: m for name, m in backbone.named_modules() if isinstance(m, kinds)}
+
+
+def _keeping(given: dict[str, Tensor], name: str) -> Callable[..., Tensor]:
+    def keep(_: nn.Module, __: tuple[object, ...], found: Tensor) -> Tensor:
+        given[name] = found if found.requires_grad else found.requires_grad_()
+        return found.clone()  # a ReLU in place would change what is kept
+
+    return keep
+
+
+MULTIPLE = 8  # channels that vector instructions take at once
+SIDE = 256  # of the image by which the network is followed
+
+
+def without_channels(model: PlaceModel, fraction: float, scores: Scores) -> PlaceModel:
+    """A narrower network: from each group of channels that belong together, the least go.
+
+    The channels go from the layers that give them, those that take them, the pool with its words,
+    and a whitening behind it. `fraction` is of each group, to the nearest multiple of 8.
+    """
+    kept, backbone = _narrowed(model, fraction, scores)
+    a = model.architecture
+    architecture = replace(a, widths=widths_of(backbone), channels=len(kept))
+    narrower = PlaceModel(architecture)
+    narrower.load_state_dict(
+        {
+            **{f"backbone.{name}": tensor for name, tensor in backbone.state_dict().items()},
+            **_pool_state(model, kept),
+        }
+    )
+    return narrower
+
+
+def check_prunable(model: PlaceModel) -> None:
+    """Only convolutions and normalisations may hold weights, in groups of all or one."""
+    name = model.architecture.backbone
+    for place, layer in model.backbone.named_modules():
+        if not isinstance(layer, nn.Conv2d | nn.BatchNorm2d) and list(layer.parameters(False)):
+            raise UserError(
+                f"{name} cannot be pruned by channels: it has a {type(layer).__name__} ({place}),"
+                " and only convolutions and batch normalisations can lose some: use a"
+                " convolutional network such as vgg16 or resnet18, or sparsify."
+            )
+        if isinstance(layer, nn.Conv2d) and layer.groups not in (1, layer.in_channels):
+            raise UserError(
+                f"{name} cannot be pruned by channels: its layer {place} takes them in"
+                f" {layer.groups} groups: use a network without, such as resnet50, or sparsify."
+            )
+    _library()
+
+
+def pruned_length(architecture: Architecture, fractions: Sequence[float]) -> int:
+    """Dimensions of a descriptor after so many prunings; which channels go is all the same."""
+    model = PlaceModel(architecture)
+    for fraction in fractions:
+        check_prunable(model)
+        model = without_channels(model, fraction, by_magnitude(model))
+    return model.dim
+
+
+def kept_count(channels: int, fraction: float) -> int:
+    """Of so many; a multiple of 8 where there are enough, and one at least."""
+    left = channels * (1 - fraction)
+    if channels < 8 * MULTIPLE:
+        return max(1, round(left))
+    return max(MULTIPLE, MULTIPLE * round(left / MULTIPLE))
+
+
+def sparsify(model: PlaceModel, fraction: float) -> PlaceModel:
+    """The smallest weights of each convolution become zero; the network keeps its shape."""
+    sparse = PlaceModel(model.architecture)
+    sparse.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        for weight in prunable_weights(sparse).values():
+            weight.mul_(~_smallest(weight, fraction))
+    return sparse
+
+
+def hold_zeros(model: PlaceModel) -> None:
+    """Weights that are zero stay zero, however the network learns: their gradient is zero."""
+    for weight in prunable_weights(model).values():
+        mask = (weight.detach() != 0).to(weight.dtype)
+        weight.register_hook(lambda gradient, mask=mask: gradient * mask.to(gradient.device))
+
+
+def prunable_weights(model: PlaceModel) -> dict[str, nn.Parameter]:
+    """Matrices and filters of the backbone; vectors are too few to matter."""
+    named = model.backbone.named_parameters()
+    return {f"backbone.{name}": weight for name, weight in named if weight.dim() > 1}
+
+
+def _smallest(weight: Tensor, fraction: float) -> Tensor:
+    """Marks so many of the smallest magnitudes; of equal ones, the first."""
+    order = weight.detach().abs().flatten().argsort(stable=True)
+    marks = torch.zeros(weight.numel(), dtype=torch.bool, device=weight.device)
+    marks[order[: int(fraction * weight.numel())]] = True
+    return marks.reshape(weight.shape)
+
+
+def _narrowed(model: PlaceModel, fraction: float, scores: Scores) -> tuple[Tensor, nn.Sequential]:
+    """Which channels of the map are left, in their order, and the backbone that gives them."""
+    tp = _library()
+    a = model.architecture
+    backbone = _copy_of_backbone(model)
+    channels = a.channels or _map_channels(backbone)
+    # behind the backbone, a layer whose weights tell which channels are left
+    probe = nn.Conv2d(channels, 1, 1, bias=False)
+    probe.weight.data = torch.arange(channels, dtype=torch.float32)[None, :, None, None]
+    names = {layer: name for name, layer in backbone.named_modules()}
+    followed = nn.Sequential(backbone, probe)
+    for parameter in followed.parameters():
+        parameter.requires_grad_(True)  # or the graph is not seen
+    graph = tp.DependencyGraph().build_dependency(
+        followed,
+        (torch.zeros(1, 3, SIDE, SIDE),),
+        verbose=False,  # alone it would be taken apart
+    )
+    for group in graph.get_all_groups(ignored_layers=[probe], root_module_types=[nn.Conv2d]):
+        total = _group_scores(group, scores, names)
+        gone = total.argsort(stable=True)[: len(total) - kept_count(len(total), fraction)]
+        root = group[0].dep
+        chosen = graph.get_pruning_group(root.target.module, root.handler, sorted(gone.tolist()))
+        chosen.prune()
+    return probe.weight.detach().flatten().long(), backbone
+
+
+def _group_scores(group: object, scores: Scores, names: dict[nn.Module, str]) -> Tensor:
+    """The sum over the layers that give these channels; where normalised, as they are after it."""
+    found: dict[bool, Tensor] = {}
+    total = len(group[0].idxs)
+    for item in group:
+        layer, handler = item.dep.target.module, item.dep.handler.__name__
+        if "out_channels" not in handler or layer not in names or names[layer] not in scores:
+            continue
+        is_norm = isinstance(layer, nn.BatchNorm2d)
+        place = torch.as_tensor(item.root_idxs)
+        add = scores[names[layer]][torch.as_tensor(item.idxs)]
+        found.setdefault(is_norm, torch.zeros(total, dtype=torch.float64)).index_add_(0, place, add)
+    return found.get(True, found.get(False, torch.zeros(total, dtype=torch.float64)))
+
+
+def _pool_state(model: PlaceModel, kept: Tensor) -> dict[str, Tensor]:
+    """The pool's and the whitening's tensors for these channels alone."""
+    a, state = model.architecture, model.state_dict()
+    tensors = {k: v for k, v in state.items() if not k.startswith("backbone.")}
+    if has_words(a.pool.kind):
+        for name in ("pool.conv.weight", "pool.centroids"):
+            tensors[name] = tensors[name][:, kept]
+    if a.whitening is not None:
+        groups = model.whitening.weight.reshape(a.whitening, max(1, a.clusters), -1)  # d K D
+        tensors["whitening.weight"] = groups[:, :, kept].flatten(1)
+    return tensors
+
+
+def _copy_of_backbone(model: PlaceModel) -> nn.Sequential:
+    twin = PlaceModel(replace(model.architecture, whitening=None)).backbone
+    twin.load_state_dict(model.backbone.state_dict())
+    return twin
+
+
+def _map_channels(backbone: nn.Module) -> int:
+    with torch.no_grad():
+        return backbone(torch.zeros(1, 3, SIDE, SIDE)).shape[1]
+
+
+def _library() -> Callable[..., object]:
+    try:
+        import torch_pruning
+    except ImportError:
+        raise UserError(
+            "pruning channels needs the library torch-pruning: install it with"
+            " `pip install -e '.[pruning]'`, or take the variants that prune out of `derived`."
+        ) from None
+    return torch_pruning

@@ -1,0 +1,197 @@
+"""What is done to a network to make a smaller or faster one: the entries of `variant_defs`."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from vprlib.pipeline.params import PARAMS_PATH, Section, Seed, UserError
+from vprlib.pipeline.switches import GIVEN
+
+_SAW = "A network in use has seen training images.\n"
+_SAW_NONE = "No network in use has seen training images.\n"
+
+
+class Prune(Section):
+    """Takes whole channels away: the file and the work become less."""
+
+    fraction: float = Field(gt=0, lt=1)  # of the channels of each layer
+    by: Literal["magnitude", "change"]  # filters' lengths, or how far the descriptor would move
+    images: int | None = Field(None, ge=1)  # of the training database, that `change` looks at
+    seed: Seed | None = None  # of what `change` draws
+
+    @model_validator(mode="after")
+    def _looks_where_it_must(self) -> Self:
+        given = (self.images is not None, self.seed is not None)
+        if self.by == "change" and not all(given):
+            raise ValueError("by change looks at images: give `images` and `seed`")
+        if self.by == "magnitude" and any(given):
+            raise ValueError("by magnitude looks at no image: leave out `images` and `seed`")
+        return self
+
+
+class Sparsify(Section):
+    """Sets single weights to zero, and leaves them out of the file; the work stays."""
+
+    fraction: float = Field(gt=0, lt=1)  # of each filter bank
+
+
+class Lesson(Section):
+    """The recipe's training once more, gentler."""
+
+    epochs: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+
+
+class Finetune(Lesson):
+    """Lets the network learn as the recipe does."""
+
+    first_layer: str | None  # this one and all above learn; null: all
+
+
+class Quantise(Section):
+    """Convolutions compute in int8 from here on."""
+
+    to: Literal["int8"]
+    images: int = Field(ge=1)  # of the training database, that show the ranges of the maps
+    seed: Seed
+    finetune: Lesson | None  # under rounding, all layers; null: none
+
+
+class Round(Section):
+    """Weights lie in 16 bits; with bfloat16 convolutions compute in it too."""
+
+    to: Literal["float16", "bfloat16"]
+
+
+class Step(Section):
+    """One of these."""
+
+    prune: Prune | None = None
+    sparsify: Sparsify | None = None
+    finetune: Finetune | None = None
+    quantise: Quantise | None = None
+    round: Round | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if len(self.model_fields_set) != 1 or self.what is None:
+            raise ValueError(f"a step should be one of {', '.join(type(self).model_fields)}")
+        return self
+
+    @property
+    def name(self) -> str:
+        return next(iter(self.model_fields_set))
+
+    @property
+    def what(self) -> Section | None:
+        return getattr(self, self.name)
+
+    @property
+    def ends(self) -> bool:
+        """Nothing can follow: the weights are no longer what could learn or be chosen from."""
+        return self.name in ("quantise", "round")
+
+
+def check_variants(
+    variants: Sequence[str], derived: Mapping[str, str], defs: Mapping[str, Sequence[Step]]
+) -> None:
+    """Each variant in use is made somewhere, of what exists, by steps that can follow each other.
+
+    What no variant in use needs is not made either.
+    """
+    for name, steps in defs.items():
+        if name in GIVEN or not name.isidentifier():
+            raise UserError(
+                f"{PARAMS_PATH}: variant_defs names '{name}', but files are named by a variant: use"
+                f" letters, digits and _, and neither of {', '.join(GIVEN)}."
+            )
+        if not steps:
+            raise UserError(f"{PARAMS_PATH}: variant_defs.{name} should have a step at least.")
+    for name, base in derived.items():
+        if name not in defs:
+            raise UserError(
+                f"{PARAMS_PATH}: derived makes '{name}', which variant_defs does not describe: it"
+                f" has {', '.join(defs)}."
+            )
+        if base not in (*GIVEN, *derived):
+            raise UserError(
+                f"{PARAMS_PATH}: derived makes {name} of '{base}': there are"
+                f" {', '.join([*GIVEN, *derived])}."
+            )
+    needed = set()
+    for name in variants:
+        if name in defs and name not in derived:
+            raise UserError(
+                f"{PARAMS_PATH}: variants names '{name}', and derived does not say of what it is"
+                f" made: add `{name}: trained` there."
+            )
+        if name in derived:
+            needed |= set(lineage(name, derived))
+            _check_order(name, steps_of(name, derived, defs))
+    for name in derived:
+        if name not in needed:
+            raise UserError(
+                f"{PARAMS_PATH}: derived makes '{name}', which no variant in use needs: name it in"
+                " variants, or take it out."
+            )
+
+
+def words_of_training(variants: Sequence[str]) -> str:
+    """What a file says of them; the same words for all, so that one more changes nothing.
+
+    Whatever is made of the first network may have looked at training images.
+    """
+    return _SAW if any(name != GIVEN[0] for name in variants) else _SAW_NONE
+
+
+def saw_training(words_path: Path) -> bool:
+    return words_path.read_text(encoding="utf-8") == _SAW
+
+
+def lineage(name: str, derived: Mapping[str, str]) -> list[str]:
+    """The derived variants that it is made through, the first first, itself last."""
+    line = [name]
+    while derived[line[0]] in derived:
+        line.insert(0, derived[line[0]])
+        if line[0] in line[1:]:
+            raise UserError(f"{PARAMS_PATH}: derived goes in a circle: {' of '.join(line[::-1])}.")
+    return line
+
+
+def steps_of(
+    name: str, derived: Mapping[str, str], defs: Mapping[str, Sequence[Step]]
+) -> list[Step]:
+    """All from the network that another stage makes."""
+    return [step for part in lineage(name, derived) for step in defs[part]]
+
+
+def pruned_of(
+    name: str, derived: Mapping[str, str], defs: Mapping[str, Sequence[Step]]
+) -> tuple[float, ...]:
+    """What fractions of channels go, one after the other."""
+    steps = steps_of(name, derived, defs) if name in derived else []
+    return tuple(step.prune.fraction for step in steps if step.prune is not None)
+
+
+def _check_order(name: str, steps: Sequence[Step]) -> None:
+    place = f"{PARAMS_PATH}: the steps of {name}"
+    for before, after in pairwise(steps):
+        if not before.ends:
+            continue
+        to = getattr(before.what, "to", "")
+        if after.ends:
+            raise UserError(f"{place} quantise twice: its weights are {to} already.")
+        advice = (
+            "put `finetune` inside quantise" if after.name == "finetune" else f"{after.name} before"
+        )
+        raise UserError(
+            f"{place} {after.name} what is {to} already, which can no longer change: {advice}."
+        )
+    sparse = [n for n, step in enumerate(steps) if step.name == "sparsify"]
+    if len(sparse) > 1:
+        raise UserError(f"{place} sparsify twice: give the whole fraction at once.")
+    if sparse and any(step.name == "prune" for step in steps[sparse[0] :]):
+        raise UserError(f"{place} prune what is sparse already: prune first.")

@@ -1,0 +1,287 @@
+"""What is kept of a descriptor: how many whitened dimensions, and how many bits of each."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import h5py
+import numpy as np
+from pydantic import Field, ValidationError, model_validator
+from threadpoolctl import threadpool_limits
+
+from vprlib.descriptors import quantisers
+from vprlib.descriptors.files import (
+    Side,
+    create_code,
+    failed_rows,
+    opened_sample,
+)
+from vprlib.descriptors.matrix import (
+    Arrays,
+    Matrix,
+    MatrixSettings,
+    from_arrays,
+    of_lower_rank,
+    to_arrays,
+)
+from vprlib.descriptors.quantisers import WORDS, Precision, Quantiser, stored_bytes
+from vprlib.descriptors.settings import IndexSettings, SearchSettings
+from vprlib.descriptors.whitening import Rows, blocks, to_unit_length
+from vprlib.pipeline.artifacts import write_hdf5, writing_hdf5
+from vprlib.pipeline.params import PARAMS_PATH, Section, UserError
+from vprlib.pipeline.runtime import RuntimeSettings
+
+# the first so many whitened dimensions; null: the descriptor as it is
+WhitenedOrAll = Annotated[int, Field(ge=1)] | None
+BytesOrNone = Annotated[int, Field(ge=1)] | None  # an image, of pq
+# coded: a query is rounded like a database image; binary then counts bits that differ
+QueryForm = Literal["float32", "coded"]
+
+
+class CodeSettings(Section):
+    """An entry of `code_defs`."""
+
+    whiten: WhitenedOrAll = None
+    precision: Precision = "float32"  # of what is stored of a database image
+    bytes: BytesOrNone = None
+    query: QueryForm = "float32"
+    matrix: MatrixSettings | None = None  # how the whitening itself is kept; null: as float32
+    index: IndexSettings | None = None  # null: every search is exact
+    search: SearchSettings | None = None  # how the index is asked; null where there is none
+
+    @model_validator(mode="after")
+    def _index_is_asked(self) -> Self:
+        if (self.index is None) != (self.search is None):
+            there, lacking = ("search", "index") if self.index is None else ("index", "search")
+            raise ValueError(f"it has `{there}`, which has no use while `{lacking}` is null")
+        return self
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.precision in ("pq", "binary") and self.whiten is None:
+            raise ValueError(
+                f"precision {self.precision} needs dimensions that weigh alike: set whiten"
+            )
+        if (self.precision == "pq") != (self.bytes is not None):
+            raise ValueError("bytes are an image's in precision pq, and belong to it alone")
+        parts = 8 if self.precision == "binary" else self.bytes or 1
+        if (self.whiten or 0) % parts:
+            what = "8 bits a byte" if self.precision == "binary" else f"{parts} bytes"
+            raise ValueError(
+                f"whiten is {self.whiten}, which {what} do not divide: take a multiple of {parts}"
+            )
+        if self.query == "coded" and self.precision == "float32":
+            raise ValueError("query is coded, but precision float32 codes nothing")
+        if self.matrix is not None and self.whiten is None:
+            raise ValueError("matrix is how whitening is kept, but whiten is null")
+        return self
+
+    @property
+    def is_fitted(self) -> bool:
+        return self.whiten is not None or self.precision == "int8"
+
+    @property
+    def keeps_all(self) -> bool:
+        return self.whiten is None and self.precision == "float32"
+
+    def sentence(self) -> str:
+        """What is kept, to be said."""
+        dims = "all dimensions" if self.whiten is None else f"{self.whiten} whitened dimensions"
+        size = "" if self.bytes is None else f" in {self.bytes} bytes"
+        return f"{dims}, {self.precision}{size}"
+
+    def bytes_an_image(self, full_dim: int) -> int:
+        """What is stored of a database image whose descriptor has so many dimensions."""
+        return stored_bytes(self.precision, self.whiten or full_dim, self.bytes)
+
+
+@dataclass(frozen=True)
+class Code:
+    """Makes of a descriptor what is kept of it."""
+
+    precision: Precision = "float32"
+    mean: np.ndarray | None = None  # [D] float32, where it whitens
+    matrix: Matrix | None = None
+    learnt: Mapping[str, np.ndarray] = field(default_factory=dict)  # by the quantiser
+    codes_queries: bool = False
+
+    @property
+    def keeps_all(self) -> bool:
+        return self.matrix is None and self.precision == "float32"
+
+    def apply(self, vectors: np.ndarray) -> np.ndarray:
+        """Unit vectors [n, d] of descriptors [n, D], not rounded yet."""
+        if self.matrix is None:
+            return vectors
+        return to_unit_length(self.matrix.apply(np.asarray(vectors, np.float32) - self.mean))
+
+    def dim(self, full: int) -> int:
+        """The dimensions that are left of so many."""
+        return full if self.matrix is None else len(self.matrix.projection)
+
+    def quantiser(self, side: Side, full: int) -> Quantiser:
+        """What rounds that side; queries stay as they are, unless the code says otherwise."""
+        is_coded = side == "database" or self.codes_queries
+        if not is_coded:
+            return Quantiser("float32", self.dim(full))
+        return Quantiser(self.precision, self.dim(full), self.learnt)
+
+
+def as_settings(name: str, **parts: object) -> CodeSettings:
+    """An entry of `code_defs` that a stage has read in parts, without its search."""
+    try:
+        return CodeSettings(**parts)
+    except ValidationError as error:
+        reason = error.errors(include_url=False)[0]["ctx"]["error"]
+        raise UserError(f"{PARAMS_PATH}: code_defs.{name}: {reason}.") from None
+
+
+def check_codes(
+    codes: Sequence[str], defs: Mapping[str, CodeSettings], dimensions: int, descriptors: int
+) -> None:
+    """No code in use wants more than whitening keeps, or than so many descriptors can give."""
+    limits = {
+        dimensions: f"whitening.dimensions keeps {dimensions}",
+        descriptors - 1: f"the {descriptors} of whitening.descriptors give {descriptors - 1}",
+    }
+    for name in codes:
+        wanted = defs[name].whiten or 0
+        if wanted > min(limits):
+            raise UserError(
+                f"{PARAMS_PATH}: code_defs.{name}.whiten is {wanted}, but {limits[min(limits)]}"
+                " at most: lower the one, or raise the other."
+            )
+        if defs[name].precision == "pq" and descriptors < WORDS:
+            raise UserError(
+                f"{PARAMS_PATH}: code_defs.{name} is pq, which learns {WORDS} words, but"
+                f" whitening.descriptors is {descriptors}: raise it, or take int8."
+            )
+
+
+def fit_code(
+    path: Path,
+    name: str,
+    settings: CodeSettings,
+    sample_path: Path,
+    whitening_path: Path,
+    seed: int,
+    runtime: RuntimeSettings,
+) -> None:
+    """Writes all that makes the code of a descriptor, learnt from the training sample alone."""
+    arrays = {}
+    if settings.is_fitted:
+        if not whitening_path.stat().st_size:
+            raise UserError(
+                f"{whitening_path} is empty, but the code {name} is fitted: name it in `codes`"
+                f" of {PARAMS_PATH} and run `dvc repro`."
+            )
+        with threadpool_limits(runtime.cores), opened_sample(sample_path) as (sample, _):
+            memory = runtime.memory_bytes
+            if settings.whiten is not None:
+                arrays = _whitening(name, settings, whitening_path, sample, memory)
+            code = Code("float32", *_transform(arrays))
+            parts = (code.apply(sample[rows]) for rows in _rows(sample, memory))
+            learnt = quantisers.learn(
+                settings.precision, parts, settings.bytes, seed, runtime.cores
+            )
+            arrays |= {f"quantiser/{key}": np.asarray(values) for key, values in learnt.items()}
+    write_hdf5(path, arrays, {"precision": settings.precision, "query": settings.query})
+
+
+def _whitening(
+    name: str, settings: CodeSettings, path: Path, sample: Rows, memory_bytes: int
+) -> Arrays:
+    """The mean, and as much of the projection as the code keeps, in the form it is kept in."""
+    wanted, form = settings.whiten, settings.matrix or MatrixSettings()
+    with h5py.File(path) as file:
+        if wanted > len(file["projection"]):
+            raise UserError(_too_many(name, wanted, path, file))
+        mean, projection = file["mean"][:], file["projection"][:wanted]
+    matrix = Matrix(projection)
+    if form.rank is not None:
+        if projection.shape[1] % form.of:
+            raise UserError(
+                f"{PARAMS_PATH}: code_defs.{name}.matrix.of is {form.of}, which does not divide the"
+                f" {projection.shape[1]} dimensions of a descriptor: give the channels of a word."
+            )
+        given = (sample, mean, form.rank, form.of, memory_bytes)
+        matrix = of_lower_rank(projection, *given)
+    return {"mean": mean.astype(np.float32)} | to_arrays(matrix, form.numbers)
+
+
+def _transform(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Matrix] | tuple[None, None]:
+    return (arrays["mean"], from_arrays(arrays)) if "mean" in arrays else (None, None)
+
+
+def _too_many(name: str, wanted: int, path: Path, file: h5py.File) -> str:
+    kept, dim = file["projection"].shape
+    count, allowed = int(file.attrs["descriptors"]), int(file.attrs["dimensions"])
+    fitted = f"was fitted on {count} descriptors of {dim} dimensions"
+    if kept == allowed:
+        reason, remedy = f"keeps {kept}", "raise whitening.dimensions"
+    elif kept == dim:
+        reason, remedy = fitted, "take a network with more"
+    elif kept == count - 1:
+        reason = f"{fitted}, which gives at most {kept}"
+        remedy = "fit it on more: whitening.descriptors, a larger training set"
+    else:
+        reason = f"{fitted} that differ in {kept} directions alone"
+        remedy = "fit it on more different ones"
+    return (
+        f"{name} wants {wanted} dimensions, but {path} {reason}:"
+        f" lower code_defs.{name}.whiten in {PARAMS_PATH}, or {remedy}."
+    )
+
+
+def read_code(path: Path, whitens: bool = True) -> Code:
+    """The code that `fit_code` wrote; without its whitening where that has been done already."""
+    with h5py.File(path) as file:
+        learnt = {name: data[...] for name, data in file.get("quantiser", {}).items()}
+        precision, query = str(file.attrs["precision"]), str(file.attrs["query"])
+    transform = _transform(read_arrays(path)) if whitens else (None, None)
+    return Code(precision, *transform, learnt, query == "coded")
+
+
+def read_arrays(path: Path) -> Arrays:
+    """The whitening of a code as it is stored; nothing where it does not whiten."""
+    with h5py.File(path) as file:
+        return {name: data[:] for name, data in file.items() if name != "quantiser"}
+
+
+def encode(
+    path: Path, code: Code, sides: Mapping[Side, Path], runtime: RuntimeSettings
+) -> dict[Side, tuple[int, int]]:
+    """Writes what the code keeps of each side's descriptors; nothing where it keeps all.
+
+    Gives by side how many there are, and the bytes of each.
+    """
+    written = {}
+    with writing_hdf5(path) as file, threadpool_limits(runtime.cores):
+        for side, source in sides.items() if not code.keeps_all else ():
+            with h5py.File(source) as stored:
+                descriptors = stored["descriptors"]
+                _check_fit(code, descriptors, source)
+                quantiser = code.quantiser(side, descriptors.shape[1])
+                target = create_code(file, side, len(descriptors), quantiser)
+                failed = failed_rows(source)
+                for rows in _rows(descriptors, runtime.memory_bytes):
+                    coded = quantiser.encode(code.apply(descriptors[rows]))
+                    # what has no descriptor stays zeros
+                    coded[np.isin(np.arange(rows.start, rows.stop), failed)] = 0
+                    target[rows] = coded
+                written[side] = (len(target), target.shape[1] * target.dtype.itemsize)
+    return written
+
+
+def _rows(descriptors: Rows, memory_bytes: int) -> Iterator[slice]:
+    return blocks(descriptors.shape[0], 16 * descriptors.shape[1], memory_bytes)
+
+
+def _check_fit(code: Code, descriptors: Rows, source: Path) -> None:
+    fitted = descriptors.shape[1] if code.matrix is None else code.matrix.width
+    if descriptors.shape[1] != fitted:
+        raise UserError(
+            f"{source} has descriptors of {descriptors.shape[1]} dimensions, but whitening was"
+            f" fitted on {fitted}: run `dvc repro` so that one network made both."
+        )

@@ -1,0 +1,150 @@
+"""Rows of descriptors, wherever they lie, read as float32 into one buffer again and again."""
+
+from typing import Protocol
+
+import faiss
+import h5py
+import numpy as np
+
+from vprlib.pipeline.arrays import forget
+from vprlib.pipeline.params import UserError
+
+PIECE = 2**23  # bytes of float32 at once where something else lies on the disk
+
+
+class Rows(Protocol):
+    """An array, a memmap or an HDF5 dataset [N, D]."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __getitem__(self, rows: slice) -> np.ndarray: ...
+
+
+class Reader:
+    """Reads `rows` in blocks of at most `size`; the rows `excluded` are never read."""
+
+    def __init__(self, rows: Rows, size: int, excluded: np.ndarray | None = None) -> None:
+        count, dim = rows.shape
+        self.rows, self.dim = rows, dim
+        self.kept = None
+        if excluded is not None and len(excluded):
+            self.kept = np.setdiff1d(np.arange(count), excluded)
+        self.count = count if self.kept is None else len(self.kept)
+        self.size = max(1, min(size, self.count))
+        self._buffer: np.ndarray | None = None  # new memory is slow to come by
+        self._staged = np.empty((0, dim))
+
+    def blocks(self) -> range:
+        """Where each block starts."""
+        return range(0, self.count, self.size)
+
+    def numbers(self, start: int, places: np.ndarray) -> np.ndarray:
+        """The row numbers of places in the block that starts there."""
+        return places + start if self.kept is None else self.kept[start + places]
+
+    def block(self, start: int, end: int | None = None) -> np.ndarray:
+        """float32 [n, D] from there on, before `end`; overwritten by the next call."""
+        stop = min(start + self.size, self.count if end is None else end)
+        if self.kept is None and _is_at_hand(self.rows):
+            return np.asarray(self.rows[start:stop])
+        if self._buffer is None:
+            self._buffer = np.empty((self.size, self.dim), np.float32)
+        target = self._buffer[: stop - start]
+        if self.kept is None:
+            self._read_into(target, start)
+        else:
+            kept = self.kept[start:stop]
+            for run in np.split(np.arange(len(kept)), np.flatnonzero(np.diff(kept) > 1) + 1):
+                self._read_into(target[run[0] : run[-1] + 1], int(kept[run[0]]))
+        return target
+
+    def _read_into(self, target: np.ndarray, start: int) -> None:
+        """Rows from `start` on, few at a time where they are no float32."""
+        few = max(1, PIECE // (4 * max(1, self.dim)))
+        is_hdf5, is_float32 = isinstance(self.rows, h5py.Dataset), self.rows.dtype == np.float32
+        if is_hdf5 and is_float32:
+            self.rows.read_direct(target, np.s_[start : start + len(target)])
+            return
+        if is_hdf5 and not len(self._staged):
+            self._staged = np.empty((few, self.dim), self.rows.dtype)
+        for at in range(0, len(target), few):
+            part = target[at : at + few]
+            source = np.s_[start + at : start + at + len(part)]
+            if is_hdf5:
+                self.rows.read_direct(self._staged, source, np.s_[: len(part)])
+                _convert(self._staged[: len(part)], part)
+            else:
+                _convert(self.rows[source], part)
+                forget(self.rows)
+
+
+def _is_at_hand(rows: Rows) -> bool:
+    """Whether a block of it needs no copy."""
+    is_array = isinstance(rows, np.ndarray) and not isinstance(rows, np.memmap)
+    return is_array and rows.dtype == np.float32 and rows.flags.c_contiguous
+
+
+def gather(rows: Rows, numbers: np.ndarray) -> np.ndarray:
+    """These rows [n, D], rising, as float32; HDF5 itself would take long over many."""
+    source = mapped(rows)
+    found = np.empty((len(numbers), rows.shape[1]), np.float32)
+    few = max(1, PIECE // (4 * max(1, rows.shape[1])))
+    for at in range(0, len(numbers), few):
+        some = numbers[at : at + few]
+        if source is None:
+            for place, number in enumerate(some.tolist(), at):
+                found[place] = rows[number]
+        else:
+            _convert(source[some], found[at : at + few])
+            forget(source)
+    return found
+
+
+def mapped(rows: Rows) -> np.ndarray | None:
+    """The same as an array that lies on the disk; none where it is stored in chunks."""
+    if not isinstance(rows, h5py.Dataset):
+        return rows
+    offset = rows.id.get_offset()
+    if offset is None or not len(rows):
+        return None
+    rows.file.flush()
+    return np.memmap(rows.file.filename, rows.dtype, "r", offset, rows.shape)
+
+
+def _convert(values: np.ndarray, target: np.ndarray) -> None:
+    """Into float32; Faiss converts float16 on all its threads."""
+    if values.dtype != np.float16 or not values.flags.c_contiguous:
+        np.copyto(target, values, casting="same_kind")
+        return
+    coder = faiss.ScalarQuantizer(values.shape[1], faiss.ScalarQuantizer.QT_fp16)
+    codes = np.asarray(values).view(np.uint8)
+    coder.decode_c(faiss.swig_ptr(codes), faiss.swig_ptr(target), len(values))
+
+
+def squared_lengths(vectors: np.ndarray) -> np.ndarray:
+    """|v|² of float32 vectors [n, D]; a sentence where one is not finite."""
+    found = np.empty(len(vectors), np.float32)
+    faiss.fvec_norms_L2sqr(faiss.swig_ptr(found), faiss.swig_ptr(vectors), *vectors.shape[::-1])
+    if not np.isfinite(found).all():
+        raise UserError(
+            f"{np.sum(~np.isfinite(found))} of {len(found)} descriptors are not finite, so nothing"
+            " is near them: the network that made them is broken; train it again, or leave its"
+            " variant out."
+        )
+    return found
+
+
+def squared_between(
+    ones: np.ndarray, one_rows: np.ndarray, others: np.ndarray, other_rows: np.ndarray
+) -> np.ndarray:
+    """|a − b|² from differences, for pairs of rows of two float32 arrays [n, D] and [m, D].
+
+    Faiss's search may take |a|² + |b|² − 2 a·b, which leaves 7e-4 between equal vectors.
+    """
+    found = np.empty(len(one_rows), np.float32)
+    # bound to names: Faiss is given addresses, which keep nothing alive
+    one_rows, other_rows = (np.ascontiguousarray(r, np.int64) for r in (one_rows, other_rows))
+    of, at, other, there, into = map(faiss.swig_ptr, (ones, one_rows, others, other_rows, found))
+    faiss.pairwise_indexed_L2sqr(ones.shape[1], len(found), of, at, other, there, into)
+    return found

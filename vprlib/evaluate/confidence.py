@@ -1,0 +1,261 @@
+"""When to say 'I don't know': what a match's score tells of its being right."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from vprlib.evaluate.intervals import IntervalSettings, share_interval
+from vprlib.evaluate.predictions import Judgement
+from vprlib.pipeline.params import Section
+
+DEPTH = 20  # results a query that a score looks at: as many as predictions always hold
+DRAWN = 200  # points of a curve
+ScoreKind = Literal["similarity", "ratio"]
+Precision = Annotated[float, Field(gt=0, le=1)]
+
+
+class ConfidenceSettings(Section):
+    """The `confidence` section; changing it runs `calibrate` and `confidence` alone."""
+
+    # similarity: 1 − distance² / 2 of the first result; ratio: how much nearer that is than the
+    # first result of another place, 1 − distance / its distance
+    score: ScoreKind = "ratio"
+    distinct_m: float = Field(25.0, gt=0)  # results farther apart than this are other places
+    # shares of given answers that are right; the last one is where `find` says it does not know
+    precisions: tuple[Precision, ...] = Field((1.0, 0.99, 0.95), min_length=1)
+
+    @field_validator("precisions")
+    @classmethod
+    def _falling(cls, precisions: tuple[float, ...]) -> tuple[float, ...]:
+        if any(b >= a for a, b in pairwise(precisions)):
+            raise ValueError(f"precisions should fall, but are {list(precisions)}")
+        return precisions
+
+
+def similarity(distances: np.ndarray) -> np.ndarray:
+    """Cosine similarity of unit vectors: one where they are equal."""
+    return 1 - distances**2 / 2
+
+
+def match_scores(
+    rows: np.ndarray,
+    distances: np.ndarray,
+    positions: np.ndarray,
+    kind: ScoreKind,
+    distinct_m: float,
+) -> np.ndarray:
+    """How sure each first result is [Q], from the results [Q, K] and the database's positions.
+
+    Where all K results are of one place, the last stands for another one: it is nearer, and so the
+    score is at most too low. Nothing found is minus infinity.
+    """
+    is_there = rows >= 0
+    first = distances[:, 0]
+    if kind == "similarity":
+        return np.where(is_there[:, 0], similarity(first), -np.inf)
+    places = positions[np.maximum(rows, 0)]
+    apart = np.linalg.norm(places - places[:, :1], axis=2)
+    is_other = is_there & ~(apart <= distinct_m)  # of unknown positions each is a place
+    is_other[:, 0] = False
+    last = np.maximum(is_there.sum(axis=1) - 1, 0)
+    second = np.where(is_other.any(axis=1), is_other.argmax(axis=1), last)
+    beyond = distances[np.arange(len(rows)), second]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scores = np.where(beyond > 0, 1 - first / beyond, 0.0)
+    return np.where(is_there[:, 0], scores, -np.inf)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Precision against recall as the threshold falls, a point a distinct score."""
+
+    thresholds: np.ndarray  # [T] falling; an answer is given where the score is at least this
+    precision: np.ndarray  # [T] share of the given answers that are right
+    recall: np.ndarray  # [T] share of the answerable queries that are answered rightly
+
+    @property
+    def area(self) -> float:
+        """Precision summed over the steps of recall."""
+        return float((np.diff(self.recall, prepend=0.0) * self.precision).sum())
+
+    def rows(self) -> list[tuple[float, float, float]]:
+        """Recall, precision and threshold of at most DRAWN points, evenly chosen."""
+        points = np.stack([self.recall, self.precision, self.thresholds], axis=1)
+        chosen = np.linspace(0, len(points) - 1, min(len(points), DRAWN)).round().astype(int)
+        return [tuple(row) for row in points[chosen].round(6).tolist()]
+
+    def reaching(self, precision: float) -> tuple[float, float]:
+        """The lowest threshold with at least this precision, and its recall; inf and 0 for none."""
+        good = np.flatnonzero((self.precision >= precision) & (self.recall > 0))
+        if not len(good):
+            return np.inf, 0.0
+        return float(self.thresholds[good[-1]]), float(self.recall[good[-1]])
+
+
+def curve(scores: np.ndarray, is_right: np.ndarray, answerable: int) -> Curve:
+    """Of scores [Q] and whether each first result is right; equal scores pass together."""
+    order = np.argsort(-scores, kind="stable")
+    falling, right = scores[order], np.cumsum(is_right[order])
+    is_last = np.append(falling[1:] != falling[:-1], True) & (falling > -np.inf)
+    given, right = np.flatnonzero(is_last) + 1, right[is_last]
+    return Curve(falling[is_last], right / given, right / max(1, answerable))
+
+
+def percent(precision: float) -> str:
+    return f"{100 * precision:g}"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The queries of one set: how sure the answers are, and which are right."""
+
+    set_name: str
+    scores: np.ndarray  # [Q]
+    is_right: np.ndarray  # [Q]
+    is_answerable: np.ndarray  # [Q]
+
+    @property
+    def curve(self) -> Curve:
+        return curve(self.scores, self.is_right, int(self.is_answerable.sum()))
+
+
+def judge(made: Judgement, score: ScoreKind, distinct_m: float) -> Judged:
+    """How sure each answer is, and whether it is right."""
+    f = made.found
+    rows, distances = f.rows[:, :DEPTH], f.distances[:, :DEPTH]
+    return Judged(
+        f.queries.set_name,
+        match_scores(rows, distances, f.database.positions, score, distinct_m),
+        f.right[:, 0],
+        made.truth.counts() > 0,
+    )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """From which score on an answer is right how often, on the set that calibrates."""
+
+    set: str
+    score: ScoreKind
+    distinct_m: float
+    depth: int  # results a query that a score looks at
+    thresholds: Mapping[str, float | None]  # by precision in per cent; None where not reached
+    curve: Sequence[Sequence[float]]  # recall and precision
+
+    def scores(self, rows: np.ndarray, distances: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """How sure each first result is [Q], from results [Q, K] with K no less than `depth`."""
+        d = self.depth
+        return match_scores(rows[:, :d], distances[:, :d], positions, self.score, self.distinct_m)
+
+    def level(self, score: float) -> str | None:
+        """The highest precision in per cent whose threshold a score reaches."""
+        reached = (p for p, t in self.thresholds.items() if t is not None and score >= t)
+        return next(reached, None)
+
+    def verdict(self, score: float) -> str:
+        """What a score means for one answer, in words."""
+        level, known = self.level(score), [p for p, t in self.thresholds.items() if t is not None]
+        if level is not None:
+            return (
+                f"sure: of answers with a score from {self.thresholds[level]:.3f} on, {level} %"
+                f" were right on {self.set}; this one has {score:.3f}"
+            )
+        if not known:
+            return f"I don't know: no score is sure enough on {self.set}"
+        return (
+            f"I don't know: the score {score:.3f} is below {self.thresholds[known[-1]]:.3f}, from"
+            f" which on {known[-1]} % were right on {self.set}"
+        )
+
+
+def calibrate(judged: Judged, settings: ConfidenceSettings) -> Calibration:
+    found = judged.curve
+    thresholds = {percent(p): found.reaching(p)[0] for p in settings.precisions}
+    return Calibration(
+        judged.set_name,
+        settings.score,
+        settings.distinct_m,
+        DEPTH,
+        {p: t if np.isfinite(t) else None for p, t in thresholds.items()},
+        [row[:2] for row in found.rows()],
+    )
+
+
+def read_calibration(path: Path) -> Calibration:
+    return Calibration(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def report(
+    judged: Judged, place: np.ndarray, calibration: Calibration, interval: IntervalSettings
+) -> dict[str, object]:
+    """What the thresholds of a calibration do here, beside what the best ones would.
+
+    `place` [Q] is the location of each query.
+    """
+    own, thresholds = judged.curve, calibration.thresholds
+    return {
+        "score": calibration.score,
+        "calibrated_on": calibration.set,
+        "queries": len(judged.scores),
+        "area": own.area,
+        "recall_at_precision": {p: own.reaching(float(p) / 100)[1] for p in thresholds},
+        "at_threshold": {
+            p: {"threshold": t} | answers(judged, place, np.inf if t is None else t, interval)
+            for p, t in thresholds.items()
+        },
+    }
+
+
+def answers(
+    judged: Judged, place: np.ndarray, threshold: float, interval: IntervalSettings
+) -> dict[str, float | int | None]:
+    """What comes of answering where the score is at least the threshold.
+
+    Precision is None where no answer is given.
+    """
+    is_given = judged.scores >= threshold
+    is_found = (judged.is_right & is_given)[judged.is_answerable]
+    low, high = share_interval(is_found, place[judged.is_answerable], interval)
+    recall = {"recall": float(is_found.mean()), "recall_low": low, "recall_high": high}
+    precision = {"precision": None, "precision_low": None, "precision_high": None}
+    if is_given.any():
+        right = judged.is_right[is_given]
+        low, high = share_interval(right, place[is_given], interval)
+        precision = {
+            "precision": float(right.mean()),
+            "precision_low": low,
+            "precision_high": high,
+        }
+    return {"answered": int(is_given.sum()), **precision, **recall}
+
+
+def points_of(told: Mapping[str, object]) -> dict[str, tuple[float, float]]:
+    """Recall and precision at each threshold that gives any answer."""
+    return {
+        p: (at["recall"], at["precision"])
+        for p, at in told["at_threshold"].items()
+        if at["precision"] is not None
+    }
+
+
+def sentence(told: Mapping[str, object], dataset: str) -> str:
+    """One line: the area, and what the threshold of each precision gives here."""
+    parts = []
+    for p, at in told["at_threshold"].items():
+        if at["threshold"] is None:
+            parts.append(f"{p} %: not reached on {told['calibrated_on']}")
+        elif at["precision"] is None:
+            parts.append(f"{p} % (score {at['threshold']:.3f}): no answer")
+        else:
+            parts.append(
+                f"{p} % (score {at['threshold']:.3f}): recall {at['recall']:.3f},"
+                f" precision {at['precision']:.3f}"
+            )
+    itself = "" if told["calibrated_on"] != dataset else " itself, which flatters"
+    return f"area {told['area']:.3f}; by {told['calibrated_on']}{itself}: {'; '.join(parts)}"

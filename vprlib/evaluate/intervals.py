@@ -1,0 +1,213 @@
+"""Two runs asked the same queries: how far their difference can be trusted, by location."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from vprlib.evaluate.recall import Result, named
+from vprlib.pipeline.params import Section, Seed
+from vprlib.places.geo import locations
+from vprlib.places.truth import Listed, Truth
+
+WIDEST = 1e6  # standard errors: so many are no bound
+
+
+class IntervalSettings(Section):
+    """How sure, and what counts as one location; describes no image and searches nothing again."""
+
+    # queries this near to the first one of their location belong to it
+    location_m: Annotated[float, Field(gt=0)] = 1.0
+    # the share of intervals that hold the truth
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+
+
+def share_interval(
+    right: np.ndarray, place: np.ndarray, settings: IntervalSettings
+) -> tuple[float, float]:
+    """The interval of the share of `right` [Q], for queries at the locations `place` [Q].
+
+    Wilson's score interval for as many independent queries as these are worth. Queries of one
+    location fail together: the variance between locations over that of independent queries is the
+    design effect. To it is added one wrong answer whose whole location is wrong, so that a share of
+    0 or 1 keeps a width. Quantiles are Student's, for as many locations of equal size as these are
+    worth. From one location nothing follows: (0, 1).
+    """
+    from scipy.special import stdtrit
+
+    labels = np.unique(place, return_inverse=True)[1]
+    sizes, found = np.bincount(labels), np.bincount(labels, right)
+    total, squares = sizes.sum(), (sizes**2).sum()
+    if len(sizes) < 2:
+        return 0.0, 1.0
+    share = found.sum() / total
+    freedom = total**2 / squares - 1
+    quantile = min(float(stdtrit(freedom, (1 + settings.level) / 2)), WIDEST)
+    common = max(share, 1 - share)
+    between = ((found - share * sizes) ** 2 / (1 - sizes / total)).sum()
+    effect = (between + common * squares / total) / (total * share * (1 - share) + common)
+    ratio = quantile**2 * effect / total  # of the quantile's square to the queries' worth
+    centre = (share + ratio / 2) / (1 + ratio)
+    half = np.sqrt(ratio * share * (1 - share) + ratio**2 / 4) / (1 + ratio)
+    return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
+
+
+def query_locations(positions: np.ndarray, truth: Truth, distance_m: float) -> np.ndarray:
+    """The location of each query [Q]: by position, or, where lists tell what is right, by them.
+
+    Queries with the same list show one place, such as the five of a landmark of Oxford; a query
+    without a right image is alone.
+    """
+    if not isinstance(truth, Listed):
+        return locations(positions, distance_m)
+    counts = truth.counts().tolist()
+    lists = [truth.right.of(q).tobytes() if count else q for q, count in enumerate(counts)]
+    first = {shown: q for q, shown in reversed(list(enumerate(lists)))}
+    return np.unique([first[shown] for shown in lists], return_inverse=True)[1]
+
+
+def with_intervals(
+    result: Result, place: np.ndarray, is_listed: bool, settings: IntervalSettings
+) -> Result:
+    """The same result, each recall followed by its low and its high end; `place` is [Q]."""
+    found = np.maximum.accumulate(result.right, axis=1)
+
+    def beside(recalls: Mapping[str, object], counted: np.ndarray) -> dict[str, object]:
+        ends = {}
+        for name, value in recalls.items():
+            n = int(name.partition("@")[2])
+            right = found[counted, min(n, found.shape[1]) - 1]
+            low, high = share_interval(right, place[counted], settings)
+            ends |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        return ends
+
+    recalls = named(dict(result.curve))
+    parts = {name: beside(result.metrics[name], part) for name, part in result.parts.items()}
+    metrics = beside(recalls, result.counted) | {
+        name: parts.get(name, value)
+        for name, value in result.metrics.items()
+        if name not in recalls
+    }
+    metrics |= {
+        "locations": len(np.unique(place[result.counted])),
+        "location_m": None if is_listed else settings.location_m,
+        "interval_level": settings.level,
+    }
+    ends = [(metrics[f"{name}_low"], metrics[f"{name}_high"]) for name in recalls]
+    return replace(result, metrics=metrics, ends=ends)
+
+
+STEPS = 50  # halvings of an interval: more than float64 can tell
+BLOCK = 1 << 22  # signs held at once
+
+
+class CompareSettings(Section):
+    """How often the runs are exchanged by chance; only the command `compare` reads it."""
+
+    resamples: Annotated[int, Field(ge=100, le=10_000_000)] = 10_000
+    seed: Seed = 1
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Share of B less share of A; `p` is how often chance makes as large a difference."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def difference_interval(
+    right_a: np.ndarray,
+    right_b: np.ndarray,
+    place: np.ndarray,
+    interval: IntervalSettings,
+    settings: CompareSettings,
+) -> Difference:
+    """What B gains over A on the same queries [Q] at the locations `place` [Q].
+
+    Where chance alone explains it, the interval holds zero.
+    """
+    labels = np.unique(place, return_inverse=True)[1]
+    sizes = np.bincount(labels)
+    gains = np.bincount(labels, right_b & ~right_a, len(sizes))
+    losses = np.bincount(labels, right_a & ~right_b, len(sizes))
+    value = float((gains.sum() - losses.sum()) / max(sizes.sum(), 1))
+    low, high = score_interval(gains, losses, sizes, interval.level)
+    p = exchange_test(gains - losses, settings)
+    if p >= 1 - interval.level:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Difference(value, low, high, p)
+
+
+def exchange_test(sums: np.ndarray, settings: CompareSettings) -> float:
+    """Share of exchanges that give at least as large a total of `sums`, one a location.
+
+    Without a difference the two runs could be exchanged at any location, which turns the sign of
+    its sum. All exchanges are tried where they are few, else `resamples` random ones.
+    """
+    sums = sums[sums != 0].astype(np.float32)  # small whole numbers: exact
+    wanted = abs(float(sums.sum()))
+    if 2 ** len(sums) <= settings.resamples:
+        exchanges = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1
+        return float((_totals(exchanges, sums) >= wanted).mean())
+    draw = np.random.default_rng(settings.seed)
+    block = max(1, BLOCK // len(sums))
+    as_large = 0
+    for start in range(0, settings.resamples, block):
+        count = min(block, settings.resamples - start)
+        bits = np.frombuffer(draw.bytes(count * -(-len(sums) // 8)), np.uint8)
+        exchanges = np.unpackbits(bits.reshape(count, -1), axis=1, count=len(sums))
+        as_large += int((_totals(exchanges, sums) >= wanted).sum())
+    return (1 + as_large) / (1 + settings.resamples)
+
+
+def _totals(exchanges: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """The total's size after each exchange [R]; 1 where a location [L] keeps its sign."""
+    return np.abs(2 * (exchanges.astype(np.float32) @ sums) - sums.sum())
+
+
+def score_interval(
+    gains: np.ndarray, losses: np.ndarray, sizes: np.ndarray, level: float
+) -> tuple[float, float]:
+    """Tango's score interval of a paired difference, for as many queries as these are worth.
+
+    As for a share, the variance between locations gives the design effect, one changed query
+    whose whole location changes is added to it, and quantiles are Student's.
+    """
+    from scipy.special import stdtrit
+
+    if len(sizes) < 2:
+        return -1.0, 1.0
+    total, squares = sizes.sum(), (sizes**2).sum()
+    quantile = min(float(stdtrit(total**2 / squares - 1, (1 + level) / 2)), WIDEST)
+    gained, lost = gains.sum() / total, losses.sum() / total
+    value = gained - lost
+    between = ((gains - losses - value * sizes) ** 2 / (1 - sizes / total)).sum()
+    alone = total * (gained + lost - value**2)  # between independent queries
+    queries = total * (alone + 1) / (between + squares / total)
+
+    def errors(difference: float) -> float:
+        """Standard errors from this difference to the one found, under it."""
+        linear = 2 * difference - gained * (1 + difference) - lost * (1 - difference)
+        root = linear**2 + 8 * lost * difference * (1 - difference)
+        smallest = (np.sqrt(max(root, 0.0)) - linear) / 4  # the share lost, most likely under it
+        variance = max(2 * smallest + difference * (1 - difference), 1e-12)
+        return float((value - difference) / np.sqrt(variance / queries))
+
+    return (
+        _crossing(lambda at: errors(at) <= quantile, -1.0, value),
+        _crossing(lambda at: errors(at) < -quantile, value, 1.0),
+    )
+
+
+def _crossing(is_past: Callable[[float], bool], low: float, high: float) -> float:
+    """Where, from left to right, `is_past` becomes true."""
+    low, high = float(low), float(high)
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_past(middle) else (middle, high)
+    return high

@@ -1,0 +1,69 @@
+"""What a search found for the queries of a set, and the truth that it is judged by."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from vprlib.evaluate.protocols import judged
+from vprlib.evaluate.recall import Protocol
+from vprlib.images.index import ImageIndex, read_index
+from vprlib.pipeline.params import UserError
+from vprlib.pipeline.paths import existing
+from vprlib.places.truth import Truth, read_truth
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What `recall` found for the queries of a set."""
+
+    rows: np.ndarray  # [Q, K] of the database, nearest first; -1 where no more are left
+    distances: np.ndarray  # [Q, K]
+    right: np.ndarray  # [Q, K]
+    queries: ImageIndex
+    database: ImageIndex
+
+    def pairs(self) -> list[list[int]]:
+        """Query and rank, from zero, of all that was found."""
+        return np.argwhere(self.rows >= 0).tolist()
+
+
+def read_predictions(path: Path, index_dir: Path) -> Predictions:
+    """The predictions and both sides of the set that they were made on."""
+    return as_predictions(path, index_dir / "queries.h5", index_dir / "db.h5")
+
+
+def as_predictions(path: Path, queries_index: Path, db_index: Path) -> Predictions:
+    """As `read_predictions`, from the three files."""
+    for needed in (path, queries_index, db_index):
+        existing(needed)
+    queries, database = read_index(queries_index), read_index(db_index)
+    with h5py.File(path) as file:
+        rows, distances, right = (file[name][:] for name in ("indices", "distances", "hits"))
+    if len(rows) != len(queries) or rows.max(initial=-1) >= len(database):
+        raise UserError(
+            f"{path} has {len(rows)} queries and database rows up to {rows.max(initial=-1)}, but"
+            f" {queries_index.parent} holds {len(queries)} queries and {len(database)} database"
+            " images: run `dvc repro` so that both are of the same set."
+        )
+    return Predictions(rows, distances, right, queries, database)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was found, what is right, and by which protocol."""
+
+    found: Predictions
+    truth: Truth
+    protocol: Protocol
+
+
+def read_judgement(path: Path, db_index: Path, queries_index: Path) -> Judgement:
+    """By the radius and the protocol that the predictions were made with."""
+    found = as_predictions(path, queries_index, db_index)
+    with h5py.File(path) as file:
+        protocol = str(file.attrs["protocol"])
+        radius_m = float(file.attrs["radius_m"]) if "radius_m" in file.attrs else None
+    truth = read_truth(queries_index, found.queries, found.database, radius_m)
+    return Judgement(found, judged(protocol, truth, found.database, found.queries), protocol)

@@ -1,0 +1,149 @@
+"""Recall of parts of the queries: by light, by heading, by distance to the database."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from vprlib.evaluate.intervals import IntervalSettings, share_interval
+from vprlib.evaluate.predictions import Predictions
+from vprlib.evaluate.protocols import LIGHTS
+from vprlib.evaluate.recall import Protocol
+from vprlib.pipeline.params import Section
+from vprlib.places.geo import apart_deg, nearest_m
+from vprlib.places.truth import Truth
+
+Edges = Annotated[tuple[float, ...], Field(min_length=1)]
+
+
+class SliceSettings(Section):
+    """Where slices end."""
+
+    heading_deg: Edges = (5.0, 10.0, 20.0, 45.0, 90.0)  # by heading to the right image
+    nearest_m: Edges = (2.0, 3.0, 5.0, 10.0, 25.0)  # by distance to the database
+
+    @field_validator("heading_deg", "nearest_m")
+    @classmethod
+    def _rising(cls, edges: tuple[float, ...]) -> tuple[float, ...]:
+        if min(edges) <= 0 or any(b <= a for a, b in pairwise(edges)):
+            raise ValueError(f"the edges should be positive and rise, but are {list(edges)}")
+        return edges
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a set knows of its queries beyond their positions; None where it does not."""
+
+    light: list[str] | None
+    time_of_day: list[str] | None
+    heading_deg: np.ndarray | None  # to the right image
+    nearest_m: np.ndarray | None  # to the database
+
+
+def known_of(found: Predictions, truth: Truth, protocol: Protocol) -> Known:
+    return Known(
+        lights(found, protocol),
+        times_of_day(found),
+        heading_differences(found, truth),
+        database_distances(found),
+    )
+
+
+def heading_differences(found: Predictions, truth: Truth) -> np.ndarray | None:
+    """Degrees [Q] to the right image that looks most the same way; NaN where there is none."""
+    if not all("heading" in side.extra for side in (found.queries, found.database)):
+        return None
+    pairs = truth.positives()
+    asked = found.queries.extra["heading"][pairs.queries()]
+    apart = apart_deg(asked, found.database.extra["heading"][pairs.rows])
+    smallest = np.full(len(found.queries), np.inf)
+    np.minimum.at(smallest, pairs.queries(), apart)
+    return np.where(np.isinf(smallest), np.nan, smallest)
+
+
+def database_distances(found: Predictions) -> np.ndarray | None:
+    """Metres [Q] to the nearest database image."""
+    metres = nearest_m(found.queries.positions, found.database.positions)
+    return metres if np.isfinite(metres).all() else None
+
+
+def lights(found: Predictions, protocol: Protocol) -> list[str] | None:
+    """Of each query, where the set knows them; Tokyo 24/7 has them in turn."""
+    if "light" in found.queries.extra:
+        return [str(light) for light in found.queries.extra["light"]]
+    if protocol == "tokyo247":
+        return [LIGHTS[number % len(LIGHTS)] for number in range(len(found.queries))]
+    return None
+
+
+def times_of_day(found: Predictions) -> list[str] | None:
+    """Of each query, the quarter of the day, where time stamps are dates with an hour."""
+    times = found.queries.extra.get("time")
+    if times is None or times.dtype != object:
+        return None  # numbers may be months, as in Tokyo Time Machine
+    try:
+        hours = [datetime.fromisoformat(str(time)).hour for time in times]
+    except ValueError:
+        return None
+    parts = [f"{6 * (hour // 6):02}-{6 * (hour // 6) + 6:02} h" for hour in hours]
+    return parts if any(hours) else None  # midnight all along: dates without an hour
+
+
+def slices(
+    is_correct: np.ndarray,
+    known: Known,
+    place: np.ndarray,
+    settings: SliceSettings,
+    interval: IntervalSettings,
+) -> dict[str, dict[str, dict[str, float | int]]]:
+    """Recall@1 of parts of the queries, by light, by angle and by distance, with its interval.
+
+    `is_correct` and `place`, the location, are [Q].
+    """
+    groups: dict[str, dict[str, np.ndarray]] = {}
+    for name, values in (("light", known.light), ("time_of_day", known.time_of_day)):
+        if values is not None:
+            told = np.array(values)
+            groups[name] = {str(part): told == part for part in np.unique(told)}
+    if known.heading_deg is not None:
+        groups["heading_difference_deg"] = binned(known.heading_deg, settings.heading_deg)
+    if known.nearest_m is not None:
+        groups["nearest_database_m"] = binned(known.nearest_m, settings.nearest_m)
+    return {
+        name: {part: _slice(is_correct, mask, place, interval) for part, mask in parts.items()}
+        for name, parts in groups.items()
+    }
+
+
+def _slice(
+    is_correct: np.ndarray, mask: np.ndarray, place: np.ndarray, interval: IntervalSettings
+) -> dict[str, float | int]:
+    right = is_correct[mask]
+    low, high = share_interval(right, place[mask], interval)
+    return {
+        "queries": len(right),
+        "locations": len(np.unique(place[mask])),
+        "recall@1": float(right.mean()),
+        "low": float(low),
+        "high": float(high),
+    }
+
+
+def binned(values: np.ndarray, edges: Sequence[float]) -> dict[str, np.ndarray]:
+    """'0-5', '5-10' … and 'over 90' → which values lie there, the upper edge included.
+
+    Empty ones are left out, and values that are not known.
+    """
+    starts = [-np.inf, *edges]
+    labels = [f"{a:g}-{b:g}" for a, b in zip((0, *edges), edges, strict=False)]
+    masks = {
+        label: (values > start) & (values <= end)
+        for label, start, end in zip(
+            [*labels, f"over {edges[-1]:g}"], starts, [*edges, np.inf], strict=True
+        )
+    }
+    return {label: mask for label, mask in masks.items() if mask.any()}

@@ -1,0 +1,233 @@
+"""Describes the images of a set into a file, and goes on where an earlier run was stopped."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import PIL
+import torch
+
+from vprlib.extract.settings import ExtractionSettings
+from vprlib.extract.unfinished import Unfinished, prepare
+from vprlib.images.batches import ImageSource, plan_batches, stream
+from vprlib.images.index import ATTRIBUTE, signature
+from vprlib.model.describe import describe_batches
+from vprlib.model.device import prepare as prepare_device
+from vprlib.model.device import processor_name
+from vprlib.model.fast.arithmetic import SLOW_BFLOAT16, has_bfloat16, placed
+from vprlib.model.model import PlaceModel
+from vprlib.pipeline.artifacts import Attribute, publish, write_text
+from vprlib.pipeline.group import ALONE, Group, joined
+from vprlib.pipeline.params import UserError
+from vprlib.pipeline.progress import counting, progress
+from vprlib.pipeline.resume import Scratch, scratch_for
+from vprlib.pipeline.runtime import RuntimeSettings
+
+SHOWN = 3  # images that a sentence names
+
+
+@dataclass(frozen=True)
+class Work:
+    """Which images are described, by what, and how."""
+
+    model: PlaceModel
+    source: ImageSource
+    rows: np.ndarray  # rising; the file has one descriptor for each
+    settings: ExtractionSettings
+    report_path: Path  # lists the images that cannot be read
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)  # kept beside the descriptors
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.rows), self.model.dim
+
+
+@dataclass(frozen=True)
+class Outcome:
+    count: int
+    dim: int
+    before: int  # described by an earlier run
+    seconds: float  # that the others took
+    failed: int
+    report_path: Path
+
+    def sentence(self) -> str:
+        rest = self.count - self.before
+        earlier = f", {self.before} of them by an earlier run" if self.before else ""
+        rate = f", {rest / self.seconds:.1f} images a second" if rest else ""
+        left_out = (
+            f"; {self.failed} images could not be read and have none, see {self.report_path}"
+            if self.failed
+            else ""
+        )
+        return f"{self.count} descriptors of {self.dim} dimensions{earlier}{rate}{left_out}"
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """What the last bits of a descriptor depend on besides images, network and code."""
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
+    capability = torch.backends.cpu.get_cpu_capability()
+    versions = {"torch": torch.__version__, "numpy": np.__version__, "pillow": PIL.__version__}
+    return {"device": f"{device.type} {kind}", "cpu": capability, **versions}
+
+
+def run(
+    path: Path,
+    work: Work,
+    scratch: Path,
+    stage: str,
+    values: Mapping[str, object],
+    inputs: Sequence[Path],
+    runtime: RuntimeSettings,
+    say: Callable[[str], None],
+) -> Outcome:
+    """As `extract`, by all processes of the runtime; goes on where the same `values` and `inputs`
+    were before."""
+    device = prepare_device(runtime)
+    with joined(device) as group:
+        if work.settings.precision == "bfloat16" and not has_bfloat16(device):
+            say(SLOW_BFLOAT16)
+        kept = scratch_for(scratch, stage, dict(values) | machine(device), inputs)
+        return extract(path, work, kept, device, runtime, group)
+
+
+def extract(
+    path: Path,
+    work: Work,
+    kept: Scratch,
+    device: torch.device,
+    runtime: RuntimeSettings,
+    group: Group = ALONE,
+) -> Outcome:
+    """Describes the images into an HDF5 file; `failed` in it marks those that could not be read.
+
+    What one batch holds is planned for all rows at once, whoever describes it and when, so that the
+    file is the same however often it was begun, and by however many processes.
+    """
+    batches = plan_batches(work.source.sizes(), work.rows)
+    blocks = [np.searchsorted(work.rows, batch) for batch in batches]
+    index = work.source.index
+    attributes = {"set": index.set_name, ATTRIBUTE: signature(index), **work.attributes}
+    if group.is_first:
+        stored = np.dtype(work.settings.stored).type
+        prepare(kept.folder, len(blocks), work.shape, stored, work.arrays, attributes)
+    _see_the_same(kept.folder, group)
+    with Unfinished(kept.folder, blocks) as file:
+        mine = range(len(blocks))[group.share]
+        done = np.array([file.is_whole(block) for block in mine], bool)
+        done = group.interleave(done)
+        before = sum(len(blocks[block]) for block in np.flatnonzero(done))
+        start = time.perf_counter()
+        todo = np.flatnonzero(~done)[group.share].tolist()
+        problems = _describe(file, todo, batches, work, device, runtime, group)
+    problems = {row: what for part in group.gather(problems) for row, what in part.items()}
+    seconds = time.perf_counter() - start
+    if group.is_first:
+        publish(file.path, path)
+        kept.remove()
+        _report(work.report_path, work.source, problems)
+    return Outcome(*work.shape, before, seconds, len(problems), work.report_path)
+
+
+def _describe(
+    file: Unfinished,
+    todo: Sequence[int],
+    batches: Sequence[np.ndarray],
+    work: Work,
+    device: torch.device,
+    runtime: RuntimeSettings,
+    group: Group,
+) -> dict[int, str]:
+    """Describes the blocks that are to be done here; gives the images that failed, and why."""
+    source = _Lenient(**vars(work.source))
+    model, wanted = placed(work.model, device), [batches[block] for block in todo]
+    total = sum(map(len, wanted))
+    label = "describing" if group.size == 1 else f"describing, process 1 of {group.size}"
+    with (
+        closing(stream(source, wanted, runtime)) as loaded,
+        counting(total, label) as count,
+    ):
+        found = describe_batches(model, loaded, device, work.settings.precision)
+        for block, part in zip(todo, found, strict=True):
+            failed = np.isin(part.rows, list(source.problems))
+            if failed.any() and work.settings.unreadable == "stop":
+                _refuse(work, source.problems, runtime, group)
+            file.put(block, part.values.numpy(), failed)
+            count(len(failed), len(source.problems))
+    return source.problems
+
+
+@dataclass(frozen=True)
+class _Lenient(ImageSource):
+    """Black in the place of an image that cannot be read, so that its batch stays as planned."""
+
+    problems: dict[int, str] = field(default_factory=dict)
+
+    def pixels(self, row: int) -> np.ndarray:
+        found = self.tried(row)
+        if isinstance(found, np.ndarray):
+            return found
+        self.problems[row] = found
+        width, height = self.take(np.array([row])).sizes()[0]
+        return np.zeros((height, width, 3), np.uint8)
+
+
+def _refuse(work: Work, known: Mapping[int, str], runtime: RuntimeSettings, group: Group) -> None:
+    """Looks at all files, so that a person hears of every one at once."""
+    source, problems = work.source, dict(known)
+    with ThreadPoolExecutor(runtime.workers) as pool:
+        looked = pool.map(source.problem, work.rows.tolist())
+        looked = progress(looked, len(work.rows), "looking for others")
+        for row, problem in zip(work.rows.tolist(), looked, strict=True):
+            if problem is not None:
+                problems.setdefault(row, problem)
+    path = work.report_path
+    if group.rank:  # each of several may come here
+        path = path.with_stem(f"{path.stem}_{group.rank + 1}")
+    _report(path, source, problems)
+    lines = [f"{source.index.names[row]} {problems[row]}" for row in sorted(problems)]
+    more = f"; …; {path} lists them all" if len(lines) > SHOWN else ""
+    name = source.index.set_name
+    raise UserError(
+        f"{len(lines)} of {len(work.rows)} images below {source.folder} cannot be read as they were"
+        f" when {name} was parsed: {'; '.join(lines[:SHOWN])}{more}: put them back, or run"
+        f" `dvc repro -f -s parse_mat@{name}` for what they are now, or set extraction.unreadable"
+        " to leave_out; what was described is kept."
+    )
+
+
+def _report(path: Path, source: ImageSource, problems: Mapping[int, str]) -> None:
+    if problems:
+        names = source.index.names
+        write_text(path, "".join(f"{names[row]} {problems[row]}\n" for row in sorted(problems)))
+    else:
+        with suppress(OSError):
+            path.unlink()  # of an earlier run
+
+
+def _see_the_same(folder: Path, group: Group) -> None:
+    """All processes have the same work, and one folder for it."""
+    if group.size == 1:
+        return
+    token = folder / "token"
+    if group.is_first:
+        write_text(token, uuid4().hex)
+    names = group.gather(folder.name)
+    if len(set(names)) > 1:
+        raise UserError(
+            "the processes that describe together have different images, networks, parameters,"
+            " code, versions of PyTorch, NumPy or Pillow, or processors: what they would write is"
+            " not the same; make all machines alike, or use one."
+        )
+    seen = group.gather(token.read_text() if token.exists() else "")
+    if len(set(seen)) > 1:
+        raise UserError(
+            f"not all machines see the same {folder}: put the project's folder artifacts on storage"
+            " that they share."
+        )

@@ -1,0 +1,155 @@
+"""Descriptors on their way into a file: blocks, each of them whole or not there."""
+
+import os
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from vprlib.pipeline.artifacts import (
+    Attribute,
+    explaining,
+    places_in,
+    prepare_hdf5,
+    reserve,
+    write_at,
+)
+from vprlib.pipeline.params import UserError
+
+SECONDS_BETWEEN = 5.0  # until what was written is on the disk itself
+WAITING = 2  # blocks computed and not yet written
+
+
+class Unfinished:
+    """A file of descriptors [N, D] that is filled in place, with a mark for each whole block.
+
+    A mark is a checksum of what its block wrote, and is written after it: whatever moment a process
+    or the machine dies at, a block that is not whole is not believed. Several processes may write
+    at once, each block by one of them. A block in which an image failed gets no mark, so that the
+    next run tries it again.
+    """
+
+    def __init__(self, folder: Path, blocks: Sequence[np.ndarray]) -> None:
+        self.path, self.blocks = file_in(folder), blocks
+        self._places = places_in(self.path, ("descriptors", "failed"))
+        self._file = os.open(self.path, os.O_RDWR)
+        self._marks = os.open(marks_in(folder), os.O_RDWR)
+        self._writer = ThreadPoolExecutor(1)
+        self._waiting: list[Future[None]] = []
+        self._settled = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """What was given is written, also after an error elsewhere."""
+        try:
+            while self._waiting and kind is None:
+                self._waiting.pop(0).result()
+        finally:
+            self._writer.shutdown()
+            try:
+                self._settle()
+            finally:
+                os.close(self._marks)
+                os.close(self._file)
+
+    def is_whole(self, block: int) -> bool:
+        """Whether an earlier run has finished it."""
+        mark = os.pread(self._marks, 4, 4 * block)
+        values, failed = (
+            np.empty((len(self.blocks[block]), *place.shape[1:]), place.dtype)
+            for place in self._places
+        )
+        if not any(mark):
+            return False
+        for place, array in zip(self._places, (values, failed), strict=True):
+            for run, row in _runs(self.blocks[block]):
+                part = array[run].reshape(-1).view(np.uint8)
+                if os.preadv(self._file, [part], place.of(row)) < len(part):
+                    return False
+        return mark == _mark(values, failed)
+
+    def put(self, block: int, values: np.ndarray, failed: np.ndarray) -> None:
+        """Writes the descriptors float32 [B, D] of a block, on a thread; its errors come later."""
+        while len(self._waiting) >= WAITING:
+            self._waiting.pop(0).result()
+        self._waiting.append(self._writer.submit(self._write, block, values, failed))
+
+    def _write(self, block: int, values: np.ndarray, failed: np.ndarray) -> None:
+        values = self._stored(values)
+        values[failed] = 0
+        with explaining(self.path):
+            for place, array in zip(self._places, (values, failed), strict=True):
+                for run, row in _runs(self.blocks[block]):
+                    write_at(self._file, array[run], place.of(row))
+            if not failed.any():
+                mark = np.frombuffer(_mark(values, failed), np.uint8)
+                write_at(self._marks, mark, len(mark) * block)
+        if time.monotonic() > self._settled + SECONDS_BETWEEN:
+            self._settle()
+
+    def _stored(self, values: np.ndarray) -> np.ndarray:
+        """A copy in the numbers of the file."""
+        with np.errstate(over="ignore"):
+            stored = values.astype(self._places[0].dtype)
+        if not np.isfinite(stored).all() and np.isfinite(values).all():
+            raise UserError(
+                f"a descriptor has the value {np.abs(values).max():g}, beyond what float16 holds:"
+                " set extraction.stored to float32."
+            )
+        return stored
+
+    def _settle(self) -> None:
+        with explaining(self.path):
+            os.fsync(self._file)
+            os.fsync(self._marks)
+        self._settled = time.monotonic()
+
+
+def prepare(
+    folder: Path,
+    count: int,
+    shape: tuple[int, int],
+    dtype: type,
+    arrays: Mapping[str, np.ndarray],
+    attributes: Mapping[str, Attribute],
+) -> None:
+    """The file and the marks of its `count` blocks, where an earlier run has not left them."""
+    if file_in(folder).exists() and marks_in(folder).exists():
+        return
+    empty = {"descriptors": (shape, dtype), "failed": (shape[:1], bool)}
+    reserve(marks_in(folder), 4 * count)
+    prepare_hdf5(file_in(folder), empty, arrays, attributes)
+
+
+def file_in(folder: Path) -> Path:
+    return folder / "descriptors.h5"
+
+
+def marks_in(folder: Path) -> Path:
+    return folder / "marks"
+
+
+def _runs(rows: np.ndarray) -> Iterator[tuple[slice, int]]:
+    """Parts of a block that lie side by side in the file, and the row at which each begins."""
+    ends = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
+    for start, end in pairwise(ends):
+        yield slice(start, end), int(rows[start])
+
+
+def _mark(values: np.ndarray, failed: np.ndarray) -> bytes:
+    """Never zeros, which mark what is absent."""
+    checksum = zlib.crc32(failed.view(np.uint8), zlib.crc32(values.reshape(-1).view(np.uint8)))
+    return (checksum or 1).to_bytes(4, "little")

@@ -1,0 +1,186 @@
+"""Reads a data set from one CSV: a row an image, its path and where it was taken."""
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from vprlib.formats.specification import Layout, Specification, check_names
+from vprlib.pipeline.params import UserError
+from vprlib.places.projection import MAX_LATITUDE, project
+
+COLUMNS = {  # what a column means → what people call it
+    "path": ("path", "image"),
+    "easting": ("easting", "utm_east"),
+    "northing": ("northing", "utm_north"),
+    "lat": ("lat", "latitude"),
+    "lon": ("lon", "lng", "longitude"),
+    "heading": ("heading",),
+    "time": ("timestamp", "time"),
+    "light": ("light",),
+    "role": ("role",),
+}
+SIDES = {"database": "database", "query": "query", "queries": "query"}  # word → side
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image; `line` is its place in the file, the header being 1."""
+
+    line: int
+    values: dict[str, str]
+    side: str
+
+
+def read_listing(path: Path, layout: Layout) -> Specification:
+    """`path`, then easting and northing or lat and lon; heading, timestamp, light, role may follow.
+
+    An image is on the side that its role says, or else the first folder of its path: `database`
+    or `queries`. Metres are taken where degrees stand beside them.
+    """
+    columns, found = _read(path)
+    rows = [Row(line, values, _side(values, line, path)) for line, values in found]
+    _refuse_doubles(rows, path)
+    positions = _positions(rows, columns, path)
+    sides = {}
+    for side in ("database", "query"):
+        chosen = np.array([row.side == side for row in rows], dtype=bool)
+        members = [row for row in rows if row.side == side]
+        sides |= {
+            f"{side}_names": [row.values["path"] for row in members],
+            f"{side}_positions": positions[chosen],
+            f"{side}_extra": _extra(members, columns, path),
+        }
+    specification = Specification(
+        which_set=path.stem,
+        positive_radius_m=layout.positive_radius_m,
+        training_radius_m=layout.training_radius_m,
+        **sides,
+    )
+    check_names(specification, path)
+    return specification
+
+
+def times(values: Sequence[str]) -> np.ndarray:
+    """Time stamps as numbers where all are numbers, or else as they stand."""
+    try:
+        numbers = np.array([float(value) for value in values])
+    except ValueError:
+        return np.array(values, dtype=object)
+    return numbers if np.isfinite(numbers).all() else np.array(values, dtype=object)
+
+
+def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The columns there are by our names, and line number and values of each row."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            header = list(reader.fieldnames or [])
+            rows = [(reader.line_num, row) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} should be a CSV in UTF-8, but is not: {error}.") from None
+    here = {name.strip().lower(): name for name in header[::-1]}
+    known = {
+        column: here[next(alias for alias in aliases if alias in here)]
+        for column, aliases in COLUMNS.items()
+        if any(alias in here for alias in aliases)
+    }
+    if "path" not in known or not ({"easting", "northing"} <= set(known) or
+                                   {"lat", "lon"} <= set(known)):  # fmt: skip
+        raise UserError(
+            f"{path} should have the columns path, easting, northing or path, lat, lon,"
+            f" but has {', '.join(header) or 'none'}."
+        )
+    long = [line for line, row in rows if None in row]
+    if long:
+        raise UserError(f"{path}: row {long[0]} has more values than there are columns.")
+    return list(known), [
+        (line, {column: row[name].strip() for column, name in known.items()}) for line, row in rows
+    ]
+
+
+def _side(values: dict[str, str], line: int, path: Path) -> str:
+    if not values["path"]:
+        raise UserError(f"{path}: row {line} has no path.")
+    folder = (*PurePosixPath(values["path"]).parts, "")[0]
+    word = values["role"].lower() if "role" in values else folder
+    if word in SIDES:
+        return SIDES[word]
+    if "role" in values:
+        raise UserError(
+            f"{path}: row {line} has the role '{word}', but should be database or query."
+        )
+    raise UserError(
+        f"{path}: row {line}, '{values['path']}', is in neither database/ nor queries/: add a"
+        " column 'role' that says database or query."
+    )
+
+
+def _refuse_doubles(rows: Sequence[Row], path: Path) -> None:
+    """The same path may be query and database, but neither twice."""
+    first: dict[tuple[str, str], int] = {}
+    for row in rows:
+        before = first.setdefault((row.side, row.values["path"]), row.line)
+        if before != row.line:
+            raise UserError(
+                f"{path}: row {row.line} lists '{row.values['path']}' again, after row {before}."
+            )
+
+
+def _positions(rows: Sequence[Row], columns: Sequence[str], path: Path) -> np.ndarray:
+    if "easting" in columns and "northing" in columns:
+        sides = [_numbers(rows, column, path) for column in ("easting", "northing")]
+        return np.stack(sides, axis=1)
+    latitudes, longitudes = (_numbers(rows, column, path) for column in ("lat", "lon"))
+    for column, values, limit in (("lat", latitudes, MAX_LATITUDE), ("lon", longitudes, 180.0)):
+        wrong = np.flatnonzero(np.abs(values) > limit)
+        if len(wrong):
+            row = rows[wrong[0]]
+            raise UserError(
+                f"{path}: row {row.line} has {column} {row.values[column]}, but it should be"
+                f" degrees from -{limit:g} to {limit:g}; metres go under easting and northing."
+            )
+    try:
+        return project(latitudes, longitudes)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _numbers(rows: Sequence[Row], column: str, path: Path) -> np.ndarray:
+    return np.array([_number(row, column, path) for row in rows], dtype=np.float64)
+
+
+def _number(row: Row, column: str, path: Path) -> float:
+    try:
+        number = float(row.values[column])
+    except ValueError:
+        number = np.nan
+    if not np.isfinite(number):
+        raise UserError(
+            f"{path}: row {row.line} has {column} '{row.values[column]}', which is no finite"
+            " number."
+        )
+    return number
+
+
+def _extra(rows: Sequence[Row], columns: Sequence[str], path: Path) -> dict[str, np.ndarray]:
+    """What one side knows of its images; a column that is empty all along is not known."""
+    convert: dict[str, Callable[[Sequence[Row]], np.ndarray]] = {
+        "heading": lambda rows: _numbers(rows, "heading", path),
+        "light": lambda rows: np.array([row.values["light"] for row in rows], dtype=object),
+        "time": lambda rows: times([row.values["time"] for row in rows]),
+    }
+    extra = {}
+    for column in (c for c in convert if c in columns):
+        empty = [row for row in rows if not row.values[column]]
+        if len(empty) == len(rows):
+            continue
+        if empty:
+            raise UserError(
+                f"{path}: row {empty[0].line} lacks the {column} that other"
+                f" {empty[0].side} images have; give it for all of them or none."
+            )
+        extra[column] = convert[column](rows)
+    return extra

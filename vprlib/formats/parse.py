@@ -1,0 +1,219 @@
+"""A specification and the folder of its images: two indices and what can be counted at once."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vprlib.formats.checks import Findings, look_over, refuse_degrees
+from vprlib.formats.metadata import read_metadata
+from vprlib.formats.presence import Presence, find_images
+from vprlib.formats.specification import Layout, Specification
+from vprlib.images.index import ImageIndex, Unreadable, build_index
+from vprlib.pipeline.artifacts import write_text
+from vprlib.pipeline.params import UserError
+from vprlib.places.geo import chance_recall, locations, pairs_of
+from vprlib.places.truth import Listed, Near, Truth
+
+
+@dataclass(frozen=True)
+class ParsedSet:
+    """Both sides as they are on disk, and what is odd about them."""
+
+    database: ImageIndex
+    queries: ImageIndex
+    findings: Findings
+
+    @property
+    def unread(self) -> int:
+        """How many images could not be read, where that stops nothing."""
+        return len(self.database.unread) + len(self.queries.unread)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a set looks like before any network sees it; the radii are the specification's own.
+
+    Where lists tell what is right, there are no positions and no radii.
+    """
+
+    database: int
+    queries: int
+    database_positions: int | None  # distinct ones
+    query_positions: int | None
+    query_locations_1m: int | None  # by greedy leader clustering
+    positive_radius_m: float | None
+    queries_without_positive: int
+    mean_positives: float
+    chance_recall_1: float
+    training_radius_m: float | None
+    queries_without_training_positive: int
+    mean_training_positives: float
+
+    def sentence(self) -> str:
+        where = self.query_positions is not None
+        at = f" at {self.query_positions} positions" if where else ""
+        near = f" at {self.positive_radius_m:g} m" if where else " on its list"
+        return (
+            f"{self.database} database images, {self.queries} queries{at},"
+            f" {self.queries_without_positive} without a positive{near},"
+            f" chance recall@1 {self.chance_recall_1:.4f}"
+        )
+
+    def warning(self) -> str:
+        if 2 * self.queries_without_positive <= self.queries:
+            return ""
+        return "; WARNING: more than half of the queries have no positive: is a side of elsewhere?"
+
+
+def build_indices(
+    set_name: str,
+    specification: Specification,
+    folder: Path,
+    metadata_path: Path | None,
+    layout: Layout,
+    report_path: Path,
+    workers: int,
+    unreadable: Unreadable = "stop",
+) -> ParsedSet:
+    """Every image is looked for and opened; the report lists names without a file.
+
+    Or it lists what cannot be read, where that is left out.
+    """
+    s = specification
+    _check_positives(s, set_name)
+    every_name = [*s.database_names, *s.query_names]
+    metadata = read_metadata(metadata_path, every_name) if metadata_path else {}
+    present = [
+        find_images([f"{subfolder}/{name}".lstrip("/") for name in names], folder)
+        for names, subfolder in (
+            (s.database_names, layout.database_dir),
+            (s.query_names, layout.queries_dir),
+        )
+    ]
+    _check_present(*present, folder, report_path, unreadable)
+    cut = len(s.database_names)
+    sides = (
+        (s.database_positions, s.database_times, s.database_extra, slice(cut)),
+        (s.query_positions, s.query_times, s.query_extra, slice(cut, None)),
+    )
+    indices = []
+    for side, (positions, times, own, part) in zip(present, sides, strict=True):
+        extra = {**own, **{column: values[part] for column, values in metadata.items()}}
+        extra |= {} if times is None else {"time": times}
+        files = (side.names, positions, folder)
+        indices.append(build_index(set_name, *files, extra, workers, unreadable))
+    unread = [f"{index.names[row]}\n" for index in indices for row in index.unread]
+    if unread:
+        write_text(report_path, "".join(unread))
+    _check_boxes(indices[1])
+    renamed = sum(side.renamed for side in present)
+    return ParsedSet(*indices, look_over(*indices, s.positive_radius_m, renamed))
+
+
+def truth_of(specification: Specification) -> Truth:
+    """What is right by the specification's own positions and radius, or by its lists."""
+    s = specification
+    return listed_of(s) or Near(s.query_positions, s.database_positions, s.positive_radius_m)
+
+
+def listed_of(specification: Specification) -> Listed | None:
+    s = specification
+    if s.listed is None:
+        return None
+    lists = (s.listed.right, s.listed.doubtful, s.listed.training or s.listed.right)
+    return Listed(*(pairs_of(rows) for rows in lists), len(s.database_names))
+
+
+def summarise(specification: Specification) -> Summary:
+    s = specification
+    right = truth_of(s).counts()
+    training = right
+    if s.listed is None:
+        training = Near(s.query_positions, s.database_positions, s.training_radius_m).counts()
+    return Summary(
+        database=len(s.database_names),
+        queries=len(s.query_names),
+        **_places(s),
+        queries_without_positive=int((right == 0).sum()),
+        mean_positives=float(right.mean()),
+        chance_recall_1=chance_recall(right, len(s.database_names)),
+        queries_without_training_positive=int((training == 0).sum()),
+        mean_training_positives=float(training.mean()),
+    )
+
+
+def _places(specification: Specification) -> dict[str, float | None]:
+    """What positions tell: how many there are, and the radii around them."""
+    s = specification
+    if s.listed is not None:
+        return dict.fromkeys(
+            (
+                "database_positions",
+                "query_positions",
+                "query_locations_1m",
+                "positive_radius_m",
+                "training_radius_m",
+            )
+        )
+    return {
+        "database_positions": len(np.unique(s.database_positions, axis=0)),
+        "query_positions": len(np.unique(s.query_positions, axis=0)),
+        "query_locations_1m": int(locations(s.query_positions, 1.0).max(initial=-1)) + 1,
+        "positive_radius_m": s.positive_radius_m,
+        "training_radius_m": s.training_radius_m,
+    }
+
+
+def _check_positives(specification: Specification, set_name: str) -> None:
+    s = specification
+    for side, names in (("database", s.database_names), ("query", s.query_names)):
+        if not names:
+            raise UserError(f"the specification of {set_name} names no {side} image.")
+    if s.listed is None:
+        refuse_degrees(s, set_name)
+    if truth_of(s).counts().any():
+        return
+    if s.listed is not None:
+        raise UserError(f"the lists of {set_name} call no database image right for any query.")
+    raise UserError(
+        f"no query of {set_name} has a database image within {s.positive_radius_m:g} m:"
+        " check that both sides use the same coordinates, in metres."
+    )
+
+
+def _check_present(
+    database: Presence, queries: Presence, folder: Path, report_path: Path, unreadable: Unreadable
+) -> None:
+    missing = [*database.missing, *queries.missing]
+    is_some_there = all(len(side.missing) < len(side.names) for side in (database, queries))
+    if not missing or (unreadable == "leave_out" and is_some_there):
+        with suppress(OSError):
+            report_path.unlink()  # of an earlier run
+        return
+    write_text(report_path, "".join(f"{name}\n" for name in missing))
+    first = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+    raise UserError(
+        f"{_share(database, 'database')} and {_share(queries, 'query')} are missing below {folder}:"
+        f" {first}; {report_path} lists them all; link the folder that holds them as {folder}."
+    )
+
+
+def _share(side: Presence, called: str) -> str:
+    return f"{len(side.missing)} of {len(side.names)} {called} images"
+
+
+def _check_boxes(queries: ImageIndex) -> None:
+    """Each box shows some part of its image."""
+    if "box" not in queries.extra:
+        return
+    left, top, right, bottom = queries.extra["box"].T
+    widths = np.where(queries.is_rotated, queries.heights, queries.widths)
+    heights = np.where(queries.is_rotated, queries.widths, queries.heights)
+    outside = (left >= widths) | (top >= heights) | (right <= 0) | (bottom <= 0)
+    for row in np.setdiff1d(np.flatnonzero(outside), queries.unread)[:1]:
+        raise UserError(
+            f"the box of the query {queries.names[row]} is {queries.extra['box'][row].tolist()},"
+            f" which is outside its {widths[row]}×{heights[row]} pixels: mend its query file."
+        )

@@ -1,0 +1,170 @@
+"""Whether descriptors on disk are of the images that an index names, in its order."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import h5py
+import numpy as np
+
+from vprlib.images.decode import Opened, digest_of, inspect, problem_of
+from vprlib.pipeline.artifacts import write_hdf5
+from vprlib.pipeline.params import UserError
+from vprlib.pipeline.progress import progress
+
+_ARRAYS = ("positions", "byte_sizes", "widths", "heights", "is_rotated", "digests")
+# stop: name the images that cannot be read; leave_out: go on without them, and say which
+Unreadable = Literal["stop", "leave_out"]
+
+
+@dataclass(frozen=True)
+class ImageIndex:
+    """Images in the order of the specification; `extra` holds what else is known of each."""
+
+    set_name: str
+    names: list[str]  # relative to the data set's folder
+    positions: np.ndarray  # [N, 2] float64 metres
+    byte_sizes: np.ndarray
+    widths: np.ndarray  # as stored
+    heights: np.ndarray
+    is_rotated: np.ndarray  # EXIF says that width and height are to be swapped
+    digests: np.ndarray  # of the bytes; negative where the image could not be read
+    extra: Mapping[str, np.ndarray]  # 'time', 'heading', 'light', 'box' where known
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def unread(self) -> np.ndarray:
+        """Rows of images that could not be read, and are in the index all the same."""
+        return np.flatnonzero(self.digests < 0)
+
+    def take(self, rows: np.ndarray) -> "ImageIndex":
+        """These images alone, in this order."""
+        return ImageIndex(
+            self.set_name,
+            [self.names[row] for row in rows],
+            *(getattr(self, name)[rows] for name in _ARRAYS),
+            extra={name: values[rows] for name, values in self.extra.items()},
+        )
+
+    def opened(self, row: int) -> Opened:
+        """What parsing saw of one image."""
+        box = tuple(self.extra["box"][row].tolist()) if "box" in self.extra else None
+        return Opened(
+            int(self.byte_sizes[row]),
+            int(self.widths[row]),
+            int(self.heights[row]),
+            bool(self.is_rotated[row]),
+            int(self.digests[row]),
+            box,
+        )
+
+
+def build_index(
+    set_name: str,
+    names: Sequence[str],
+    positions: np.ndarray,
+    folder: Path,
+    extra: Mapping[str, np.ndarray],
+    workers: int,
+    unreadable: Unreadable = "stop",
+) -> ImageIndex:
+    """Opens every image; what cannot be used is a sentence, or else `unread` in the index."""
+    looked = _inspect_all(folder, names, workers)
+    damaged = [f"{n} {o}" for n, o in zip(names, looked, strict=True) if isinstance(o, str)]
+    whole = [found for found in looked if isinstance(found, Opened)]
+    if damaged and (unreadable == "stop" or not whole):
+        raise UserError(
+            f"{len(damaged)} of {len(names)} images below {folder} cannot be used:"
+            f" {'; '.join(damaged[:3])}{'; …' if len(damaged) > 3 else ''};"
+            " replace them and run again."
+        )
+    opened = [
+        _in_place_of(name, whole[0]) if isinstance(found, str) else found
+        for name, found in zip(names, looked, strict=True)
+    ]
+    return ImageIndex(
+        set_name,
+        list(names),
+        positions,
+        byte_sizes=np.array([o.byte_size for o in opened], dtype=np.int64),
+        widths=np.array([o.width for o in opened], dtype=np.int32),
+        heights=np.array([o.height for o in opened], dtype=np.int32),
+        is_rotated=np.array([o.is_rotated for o in opened], dtype=bool),
+        digests=np.array([o.digest for o in opened], dtype=np.int64),
+        extra=extra,
+    )
+
+
+def _inspect_all(folder: Path, names: Sequence[str], workers: int) -> list[Opened | str]:
+    """What each image is, or what is wrong with it."""
+
+    def look(name: str) -> Opened | str:
+        try:
+            return inspect(folder / name)
+        except (OSError, ValueError) as error:
+            return problem_of(error)
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        return list(progress(pool.map(look, names), len(names), "checking images"))
+
+
+def _in_place_of(name: str, other: Opened) -> Opened:
+    """Of an image that cannot be read: the size of another, and a digest that no content has."""
+    return Opened(0, other.width, other.height, other.is_rotated, -1 - digest_of(name.encode()))
+
+
+def write_index(
+    path: Path,
+    index: ImageIndex,
+    attributes: Mapping[str, float] | None = None,
+    truth: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """`truth` belongs to the queries of a specification without positions."""
+    arrays = {name: getattr(index, name) for name in _ARRAYS}
+    extra = {f"extra/{name}": values for name, values in index.extra.items()}
+    listed = {f"truth/{name}": values for name, values in (truth or {}).items()}
+    write_hdf5(
+        path,
+        {"names": index.names, **arrays, **extra, **listed},
+        {"set": index.set_name, **(attributes or {})},
+    )
+
+
+def read_index(path: Path) -> ImageIndex:
+    with h5py.File(path) as file:
+        extra = {
+            name: data.asstr()[:] if h5py.check_string_dtype(data.dtype) else data[:]
+            for name, data in file.get("extra", {}).items()
+        }
+        return ImageIndex(
+            str(file.attrs["set"]),
+            list(file["names"].asstr()[:]),
+            *(file[name][:] for name in _ARRAYS),
+            extra=extra,
+        )
+
+
+ATTRIBUTE = "images"  # of a file of descriptors
+
+
+def signature(index: ImageIndex) -> str:
+    """Changes with the images, their contents and their order."""
+    told = hashlib.blake2b("\n".join(index.names).encode(), digest_size=16)
+    told.update(index.digests.astype("<i8").tobytes())
+    return told.hexdigest()
+
+
+def check(path: Path, index: ImageIndex) -> None:
+    """Refuses descriptors of other images; a file that does not say of which is let through."""
+    with h5py.File(path) as file:
+        found = file.attrs.get(ATTRIBUTE)
+    if found is not None and found != signature(index):
+        raise UserError(
+            f"{path} describes other images than the index of {index.set_name} names, or in"
+            " another order: names and features are out of step; run `dvc repro`."
+        )

@@ -1,0 +1,38 @@
+"""Puts a file's tensors into a network, or says which of them do not fit."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vprlib.model.model import PlaceModel
+from vprlib.pipeline.params import UserError
+
+_NAMED = 3  # tensors of each kind in a sentence
+
+
+def fill(
+    model: PlaceModel, tensors: Mapping[str, Tensor], names: Mapping[str, str], path: Path
+) -> None:
+    """`names` has the file's name of each of the network's own tensors."""
+    wanted = model.state_dict()
+    found = {ours: theirs for ours, theirs in names.items() if theirs in tensors}
+    absent = [theirs for theirs in names.values() if theirs not in tensors]
+    known = set(names.values())
+    problems = [f"it lacks {name}" for name in absent[:_NAMED]]
+    problems += [f"{name} has no place" for name in sorted(set(tensors) - known)[:_NAMED]]
+    problems += [
+        f"{theirs} is {list(tensors[theirs].shape)} instead of {list(wanted[ours].shape)}"
+        for ours, theirs in found.items()
+        if tensors[theirs].shape != wanted[ours].shape
+    ][:_NAMED]
+    problems += [
+        f"{theirs} is not finite"
+        for theirs in found.values()
+        if not torch.isfinite(tensors[theirs]).all()
+    ][:_NAMED]
+    if problems:
+        backbone = model.architecture.backbone
+        raise UserError(f"{path} does not fit {backbone}: {'; '.join(problems)}.")
+    model.load_state_dict({ours: tensors[theirs].float() for ours, theirs in found.items()})

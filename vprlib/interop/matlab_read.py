@@ -1,0 +1,217 @@
+"""Reads the official MATLAB NetVLAD from a struct file such as `Pitts30K_struct.mat`.
+
+VGG16 only: Caffe's AlexNet, the original's other backbone, has grouped convolutions, which
+torchvision's AlexNet has not.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vprlib.formats.matfile import read_mat
+from vprlib.interop.fill import fill
+from vprlib.model.model import Architecture, PlaceModel
+from vprlib.model.settings import PoolSettings
+from vprlib.pipeline.params import UserError
+
+GREY_LEVELS = (1 / 255,) * 3  # the std of an input that stays 0 to 255
+_VGG16, _ALEXNET = 13, 5  # convolutions
+
+
+@dataclass(frozen=True)
+class Layer:
+    label: str  # its place from 1, and its name
+    kind: str  # conv, relu, pool, … as the file calls it
+    weights: list[np.ndarray]
+
+    @property
+    def is_vlad(self) -> bool:
+        """Two matrices of one shape: no other layer has them."""
+        shapes = [_matrix(values).shape for values in self.weights]
+        return len(shapes) == 2 and shapes[0] == shapes[1] and len(shapes[0]) == 2
+
+
+@dataclass(frozen=True)
+class Network:
+    """The layers by what they are."""
+
+    convolutions: list[Layer]
+    vlad: Layer
+    whitening: Layer | None
+    pool: PoolSettings
+
+
+def read_struct(path: Path) -> PlaceModel:
+    variables = read_mat(path)
+    if "net" not in variables:
+        found = ", ".join(variables) or "nothing"
+        raise UserError(f"{path} holds no network, which is a struct 'net', but {found}.")
+    net = next(_structs(variables["net"]), {})
+    network = _sort(_layers(net), path)
+    clusters = _matrix(network.vlad.weights[0]).shape[1]
+    dims = None if network.whitening is None else _four_axes(network.whitening.weights[0]).shape[3]
+    mean = tuple(value / 255 for value in _average_image(net, path))
+    model = PlaceModel(
+        Architecture("vgg16", "conv5_3", network.pool, clusters, dims, mean, GREY_LEVELS)
+    )
+    tensors = (
+        _backbone_tensors(network) | _vlad_tensors(network) | _whitening_tensors(network, path)
+    )
+    ours = [name for name in model.state_dict() if name.startswith("backbone.")]
+    ours += ["pool.conv.weight", "pool.centroids", "whitening.weight", "whitening.bias"]
+    fill(model, tensors, dict(zip(ours, tensors, strict=False)), path)
+    return model
+
+
+def _structs(value: object) -> Iterator[dict[str, object]]:
+    """The structs in a struct array, a cell array, or one inside the other."""
+    if isinstance(value, np.ndarray) and value.dtype.names:
+        for item in value.reshape(-1):
+            yield {name: item[name] for name in value.dtype.names}
+    elif isinstance(value, np.ndarray) and value.dtype == object:
+        for item in value.reshape(-1):
+            yield from _structs(item)
+
+
+def _layers(net: Mapping[str, object]) -> list[Layer]:
+    return [
+        Layer(
+            f"layer {place} ({_text(record.get('name')) or 'no name'})",
+            _text(record.get("type")),
+            list(_numbers(record.get("weights"))),
+        )
+        for place, record in enumerate(_structs(net.get("layers")), 1)
+    ]
+
+
+def _text(value: object) -> str:
+    first = value.reshape(-1)[:1] if isinstance(value, np.ndarray) else []
+    return str(first[0]) if len(first) else ""
+
+
+def _numbers(value: object) -> Iterator[np.ndarray]:
+    """The arrays that are not empty, of one array or of a cell array."""
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        for item in value.reshape(-1):
+            yield from _numbers(item)
+    elif isinstance(value, np.ndarray) and value.dtype.kind in "iuf" and value.size:
+        yield value
+
+
+def _sort(layers: list[Layer], path: Path) -> Network:
+    """Tells the layers apart by their weights: convolutions, NetVLAD, whitening."""
+    place = next((i for i, layer in enumerate(layers) if layer.is_vlad), None)
+    if place is None:
+        raise UserError(
+            f"{path} has no NetVLAD layer, which is one with two matrices of the same shape, among"
+            f" its {len(layers)} layers: where it is an object of a class, save it as a struct."
+        )
+    before = [i for i, layer in enumerate(layers[:place]) if layer.weights]
+    after = [i for i, layer in enumerate(layers) if i > place and layer.weights]
+    _check_shape_of_network(layers, before, place, after, path)
+    plain = len(layers) > len(before) + 1 + len(after)  # layers without weights are listed too
+    behind = (after[0] if after else len(layers)) - place - 1
+    pool = PoolSettings(
+        normalise_input=not plain or place > before[-1] + 1,
+        intra_normalise=not plain or behind != 1,  # one alone is the last normalisation
+    )
+    whitening = layers[after[0]] if after else None
+    return Network([layers[i] for i in before], layers[place], whitening, pool)
+
+
+def _check_shape_of_network(
+    layers: list[Layer], before: list[int], place: int, after: list[int], path: Path
+) -> None:
+    if len(before) == _ALEXNET:
+        raise UserError(
+            f"{path} has {_ALEXNET} convolutions, as Caffe's AlexNet, whose grouped convolutions"
+            " torchvision's AlexNet has not: take the VGG16 network."
+        )
+    if len(before) != _VGG16:
+        raise UserError(
+            f"{path} has {len(before)} convolutions before its NetVLAD layer, but VGG16 has"
+            f" {_VGG16}: take the VGG16 network."
+        )
+    between = [layer for layer in layers[before[-1] + 1 : place] if layer.kind in ("relu", "pool")]
+    if between:
+        raise UserError(
+            f"{path} has a {between[0].kind} between its last convolution and its NetVLAD layer,"
+            " but VGG16 is cut at conv5_3 itself."
+        )
+    if len(after) > 1:
+        raise UserError(
+            f"{path} has {len(after)} layers with weights after its NetVLAD layer"
+            f" ({', '.join(layers[i].label for i in after)}), where one whitening may be."
+        )
+
+
+def _average_image(net: Mapping[str, object], path: Path) -> list[float]:
+    """Red, green and blue; a whole mean picture by its mean colour."""
+    node: object = net
+    for name in ("meta", "normalization"):
+        node = next(_structs(node.get(name)), {}) if isinstance(node, dict) else {}
+    found = next(_numbers(node.get("averageImage")), np.empty(0))
+    colours = found if found.ndim == 3 and found.shape[2] == 3 else found.reshape(1, 1, -1)
+    if colours.shape[2] != 3 or not np.isfinite(colours).all():
+        raise UserError(
+            f"{path}: net.meta.normalization.averageImage should have three colours, but has the"
+            f" shape {found.shape}."
+        )
+    return colours.astype(np.float64).mean(axis=(0, 1)).tolist()
+
+
+def _matrix(values: np.ndarray) -> np.ndarray:
+    """[D, K], which the file may keep as [1, 1, D, K]; MATLAB drops a last axis of one."""
+    four = _four_axes(values)
+    return four[0, 0] if values.ndim > 2 and four.shape[:2] == (1, 1) else values
+
+
+def _four_axes(values: np.ndarray) -> np.ndarray:
+    return values.reshape(values.shape + (1,) * (4 - values.ndim))
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(values, np.float32, order="C"))
+
+
+def _backbone_tensors(network: Network) -> dict[str, Tensor]:
+    """[h, w, in, out] to [out, in, h, w]."""
+    tensors = {}
+    for layer in network.convolutions:
+        weight, bias = (*layer.weights, np.zeros(0))[:2]
+        tensors[f"{layer.label}'s weights"] = _tensor(_four_axes(weight).transpose(3, 2, 0, 1))
+        tensors[f"{layer.label}'s bias"] = _tensor(bias.reshape(-1))
+    return tensors
+
+
+def _vlad_tensors(network: Network) -> dict[str, Tensor]:
+    """[D, K] to [K, D]; the centres are stored negated."""
+    assignment, centres = (_matrix(values).T for values in network.vlad.weights)
+    label = network.vlad.label
+    return {
+        f"{label}'s assignment": _tensor(assignment[:, :, None, None]),
+        f"{label}'s centres": _tensor(-centres),
+    }
+
+
+def _whitening_tensors(network: Network, path: Path) -> dict[str, Tensor]:
+    """[1, 1, D·K, out] for a vector whose cluster runs fastest, to [out, K·D] for ours."""
+    if network.whitening is None:
+        return {}
+    label = network.whitening.label
+    weight, *bias = network.whitening.weights
+    dim, clusters = _matrix(network.vlad.weights[0]).shape
+    weight = _four_axes(weight)
+    if weight.shape[:3] != (1, 1, dim * clusters):
+        raise UserError(
+            f"{path}: the whitening {label} is {list(weight.shape)}, but the NetVLAD layer before"
+            f" it gives {dim} × {clusters} = {dim * clusters} numbers."
+        )
+    dims = weight.shape[3]
+    by_cluster = weight.reshape(dim, clusters, dims).transpose(2, 1, 0).reshape(dims, -1)
+    added = bias[0].reshape(-1) if bias else np.zeros(dims)
+    return {f"{label}'s weights": _tensor(by_cluster), f"{label}'s bias": _tensor(added)}

@@ -1,0 +1,190 @@
+"""A plain network as an ONNX file, and how far it is from the network that it was made of."""
+
+import contextlib
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from vprlib.interop.onnx_run import HEADER, INPUT, OUTPUT, Exported, Identity
+from vprlib.model.model import PlaceModel
+from vprlib.model.netvlad import NetVLAD
+from vprlib.pipeline.params import UserError
+
+
+def check_exportable(model: PlaceModel, path: Path) -> None:
+    """Refuses what an export would compute otherwise; lost channels and short numbers it may have.
+
+    The operations in int8 are oneDNN's, and would come out of ONNX Runtime as others or in float.
+    """
+    own = "int8" if model.architecture.int8 is not None else model.precision
+    if own != "float32":
+        raise UserError(
+            f"{path} is a network that computes in {own}, but an export computes in float32:"
+            " export the variant that it was made of."
+        )
+
+
+class PlainNetVLAD(nn.Module):
+    """The same as NetVLAD, all images of a batch at once."""
+
+    def __init__(self, layer: NetVLAD) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Local features [B, D, H, W] to unit vectors [B, K·D]."""
+        layer = self.layer
+        x = features.flatten(2)  # B D N
+        x = F.normalize(x, dim=1) if layer.normalise_input else x
+        assignment = F.conv1d(x, layer.conv.weight.squeeze(3), layer.conv.bias).softmax(dim=1)
+        sums = assignment @ x.transpose(1, 2)  # B K D
+        vlad = sums - assignment.sum(dim=2, keepdim=True) * layer.centroids
+        vlad = F.normalize(vlad, dim=2) if layer.intra_normalise else vlad
+        return F.normalize(vlad.flatten(1), dim=1)
+
+
+class StoredMatrix(nn.Module):
+    """X Pᵀ with the numbers as they are stored, made float32 where they are used."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], name: str) -> None:
+        super().__init__()
+        self.register_buffer("numbers", torch.from_numpy(arrays[name]))
+        scales = arrays.get(f"{name}_scales")
+        self.register_buffer("scales", None if scales is None else torch.from_numpy(scales))
+
+    def forward(self, x: Tensor) -> Tensor:
+        floats = self.numbers.float()
+        return x @ (floats if self.scales is None else floats * self.scales[:, None]).T
+
+
+class PlainWhitening(nn.Module):
+    """What a code does to a descriptor before any rounding, as `codes.Code.apply`."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.from_numpy(arrays["mean"]))
+        self.projection = StoredMatrix(arrays, "projection")
+        self.channels = self.width = None
+        if "channels" in arrays:
+            self.channels, self.width = (
+                StoredMatrix(arrays, "channels"),
+                arrays["channels"].shape[1],
+            )
+
+    def forward(self, descriptors: Tensor) -> Tensor:
+        """[B, D] to unit vectors [B, d]."""
+        x = descriptors - self.mean
+        if self.channels is not None:
+            x = self.channels(x.unflatten(1, (-1, self.width))).flatten(1)
+        return F.normalize(self.projection(x), dim=1)
+
+
+class Plain(nn.Module):
+    """Images to what a code keeps of their descriptors; the weights are those of the model."""
+
+    def __init__(self, model: PlaceModel, whitening: Mapping[str, np.ndarray]) -> None:
+        super().__init__()
+        self.normalise, self.backbone = model.normalise, model.backbone
+        self.pool = PlainNetVLAD(model.pool) if isinstance(model.pool, NetVLAD) else model.pool
+        self.own_whitening = model.whitening
+        self.whitening = PlainWhitening(whitening) if whitening else None
+        self.eval()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Images uint8 [B, H, W, 3] to unit vectors [B, dim]."""
+        x = self.pool(self.backbone(self.normalise(pixels)))
+        x = x if self.own_whitening is None else F.normalize(self.own_whitening(x), dim=1)
+        return x if self.whitening is None else self.whitening(x)
+
+
+AGREEMENT = 1e-4  # between any number of PyTorch's and of ONNX Runtime's
+OPSET = 18
+SCALES = (1.0, 0.75, 1.3)  # of the images in turn, where any size is taken
+TRACED = 2  # images that are followed through the network: of one alone it would learn "one"
+
+
+def to_onnx(network: nn.Module, image: np.ndarray, told: Identity) -> tuple[bytes, bool]:
+    """The file, and whether it takes images of any size: some networks insist on one."""
+    for module in ("onnx", "onnxscript"):
+        if importlib.util.find_spec(module) is None:
+            raise UserError(f"exporting needs {module}: run `pip install -e '.[onnx]'`.")
+    example = torch.from_numpy(np.stack([image] * TRACED))
+    with contextlib.suppress(torch.onnx.errors.OnnxExporterError):
+        return _file(network, example, told, any_size=True), True
+    return _file(network, example, told, any_size=False), False
+
+
+def _file(network: nn.Module, example: torch.Tensor, told: Identity, any_size: bool) -> bytes:
+    free = torch.export.Dim.DYNAMIC
+    axes = {0: free, 1: free, 2: free} if any_size else {0: free}
+    with _silence(), torch.no_grad():
+        program = torch.onnx.export(
+            network,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=(axes,),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            opset_version=OPSET,
+            verbose=False,
+        )
+    proto = program.model_proto
+    graph = proto.graph
+    values = (*graph.input, *graph.output, *graph.value_info)
+    for part in (proto, graph, *graph.node, *graph.initializer, *values):
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")  # where PyTorch lies on this machine, among others
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = HEADER, told.as_json()
+    return proto.SerializeToString(deterministic=True)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """PyTorch's exporter tells how far it is, and warns of what is wanted."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def difference(
+    exported: Exported,
+    expected: Callable[[np.ndarray], np.ndarray],
+    images: Sequence[np.ndarray],
+    any_size: bool,
+) -> float:
+    """The largest between two numbers: image by image in several sizes, and all as one batch."""
+    scales = SCALES if any_size else SCALES[:1]
+    batches = [
+        _scaled(image, scales[number % len(scales)])[None] for number, image in enumerate(images)
+    ]
+    batches.append(np.stack([image for image in images if image.shape == images[0].shape]))
+    return max(float(np.abs(exported(batch) - expected(batch)).max()) for batch in batches)
+
+
+def check(found: float, images: int, path: Path) -> None:
+    """Refuses an export that is off, or gives what is no number."""
+    if not found <= AGREEMENT:
+        raise UserError(
+            f"the export differs from PyTorch by {found:.1e} on {images} images, but"
+            f" {AGREEMENT:.0e} is the most, so {path} was not written: use the network itself."
+        )
+
+
+def _scaled(image: np.ndarray, scale: float) -> np.ndarray:
+    height, width = (round(side * scale) for side in image.shape[:2])
+    return np.array(Image.fromarray(image).resize((width, height)))

@@ -1,0 +1,143 @@
+"""An exported network: image in, descriptor out, without PyTorch."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from vprlib.images.batches import ImageSource, plan_batches, stream
+from vprlib.images.decode import ImageSettings
+from vprlib.pipeline.params import UserError
+from vprlib.pipeline.progress import progress
+from vprlib.pipeline.runtime import RuntimeSettings
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+FORMAT = "vprlib onnx 1"
+HEADER = "vprlib"  # the name of the metadata that says what the file is
+INPUT, OUTPUT = "pixels", "descriptor"
+CHUNK = 2**20  # bytes of a file that are digested at once
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What an exported network was made of, and for."""
+
+    variant: str
+    model: str  # digest of the model file
+    code: str
+    coder: str  # digest of the code's file
+    images: dict[str, object]  # how the set's images become pixels
+    architecture: str  # in words
+    dim: int  # of what comes out
+
+    def as_json(self) -> str:
+        return json.dumps({"format": FORMAT, **vars(self)}, sort_keys=True)
+
+    def differences(self, other: Self) -> list[str]:
+        """What is not the same, in words; `other` is what is wanted."""
+        said = {
+            "variant": f"is of variant {self.variant}, not {other.variant}",
+            "code": f"gives code {self.code}, not {other.code}",
+            "images": f"takes images as {self.images}, but the set's are {other.images}",
+        }
+        if self.variant == other.variant:
+            said["model"] = f"was made of another {other.variant} network than is there now"
+        if self.code == other.code:
+            said["coder"] = f"was made with another code {other.code} than is there now"
+        return [text for name, text in said.items() if getattr(self, name) != getattr(other, name)]
+
+
+def identity(
+    variant: str,
+    model_path: Path,
+    code: str,
+    coder_path: Path,
+    images: ImageSettings,
+    architecture: str = "",
+    dim: int = 0,
+) -> Identity:
+    """By the files as they are now."""
+    settings = dict(sorted(json.loads(images.model_dump_json()).items()))
+    digests = (digest(model_path), digest(coder_path))
+    return Identity(variant, digests[0], code, digests[1], settings, architecture, dim)
+
+
+def digest(path: Path) -> str:
+    """16 hexadecimal digits of a file's content."""
+    found = hashlib.blake2b(digest_size=8)
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            found.update(chunk)
+    return found.hexdigest()
+
+
+class Exported:
+    """A network in ONNX Runtime."""
+
+    def __init__(self, content: bytes | Path, threads: int) -> None:
+        runtime = runtime_module()
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 3  # errors alone
+        self.where = str(content) if isinstance(content, Path) else "the export"
+        given = str(content) if isinstance(content, Path) else content
+        try:
+            self._session = runtime.InferenceSession(given, options, ["CPUExecutionProvider"])
+            header = json.loads(self._session.get_modelmeta().custom_metadata_map[HEADER])
+            if header.pop("format") != FORMAT:
+                raise KeyError(FORMAT)
+            self.identity = Identity(**header)
+        except KeyError:
+            raise UserError(f"{self.where} is no '{FORMAT}' file: export it again.") from None
+        except Exception as error:  # ONNX Runtime's errors have no base class of their own
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{self.where} is no network ({reason}): export it again.") from None
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width, where it takes no other images."""
+        height, width = self._session.get_inputs()[0].shape[1:3]
+        is_fixed = isinstance(height, int) and isinstance(width, int)
+        return (height, width) if is_fixed else None
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """Images uint8 [B, H, W, 3] to unit vectors [B, dim]."""
+        height, width = pixels.shape[1:3]
+        if self.size not in (None, (height, width)):
+            raise UserError(
+                f"{self.where} takes images of {self.size[1]}×{self.size[0]} pixels alone, but was"
+                f" given {width}×{height}: use the network itself, or export one for that size."
+            )
+        try:
+            return self._session.run([OUTPUT], {INPUT: pixels})[0]
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{self.where} cannot describe images of {width}×{height} pixels ({reason}): ask"
+                " for larger ones by the data set's images.resize."
+            ) from None
+
+    def describe(self, source: ImageSource, runtime: RuntimeSettings) -> np.ndarray:
+        """The descriptors [N, dim] of all images of the source, batches as PyTorch has them."""
+        vectors = np.empty((len(source.index), self.identity.dim), np.float32)
+        batches = plan_batches(source.sizes(), np.arange(len(vectors)))
+        found = progress(stream(source, batches, runtime), len(batches), "describing", "batch")
+        for batch in found:
+            vectors[batch.rows] = self(batch.pixels)
+        return vectors
+
+
+def runtime_module() -> "onnxruntime":
+    """ONNX Runtime, or a sentence where it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError(
+            "an exported network needs ONNX Runtime: run `pip install -e '.[onnx]'`."
+        ) from None
+    return onnxruntime

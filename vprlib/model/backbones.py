@@ -1,0 +1,190 @@
+"""Networks cut where they give a feature map, with BatchNorm frozen."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from vprlib.model import dinov2, torchvision_chain
+from vprlib.pipeline.params import UserError
+
+# by layer: channels in, channels out and groups of a convolution; channels of a normalisation
+Widths = Mapping[str, tuple[int, ...]]
+
+
+def widths_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            found[name] = (layer.in_channels, layer.out_channels, layer.groups)
+        elif isinstance(layer, nn.BatchNorm2d):
+            found[name] = (layer.num_features,)
+    return found
+
+
+def narrow(network: nn.Module, widths: Widths) -> None:
+    """Gives the layers named their channels, on the meta device: the weights are yet to come."""
+    layers = dict(network.named_modules())
+    for name, width in widths.items():
+        network.set_submodule(name, _narrowed(layers[name], width))
+
+
+def _narrowed(layer: nn.Module, width: tuple[int, ...]) -> nn.Module:
+    if isinstance(layer, nn.BatchNorm2d):
+        (channels,) = width
+        return nn.BatchNorm2d(channels, layer.eps, layer.momentum, layer.affine, device="meta")
+    channels_in, channels_out, groups = width
+    return nn.Conv2d(
+        channels_in,
+        channels_out,
+        layer.kernel_size,
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        groups,
+        layer.bias is not None,
+        device="meta",
+    )
+
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Normaliser(nn.Module):
+    """uint8 images [B, H, W, 3] to the network's float input [B, 3, H, W]."""
+
+    def __init__(
+        self, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
+    ) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean), persistent=False)
+        self.register_buffer("std", torch.tensor(std), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """A row's colours lie side by side: whole rows go faster than threes."""
+        width = pixels.shape[2]
+        mean, std = (t.expand(width, 3).reshape(-1) for t in (self.mean, self.std))
+        numbers = (pixels.flatten(2) / 255.0).sub_(mean).div_(std)
+        return numbers.unflatten(2, (width, 3)).permute(0, 3, 1, 2)  # channels-last
+
+
+def names() -> list[str]:
+    """Those to choose from; a few of torchvision's are refused when they are cut."""
+    return [*torchvision_chain.names(), *dinov2.NETWORKS]
+
+
+def empty_backbone(name: str, cut: str, widths: Widths | None = None) -> nn.Sequential:
+    """The network up to the cut, with weights that are of no use; BatchNorm is frozen always.
+
+    `widths` are those of layers that have lost channels.
+    """
+    network = _home(name).cut_network(name, cut)
+    narrow(network, widths or {})
+    network = network.to_empty(device="cpu").eval()
+    fill_at_random(network, 0)
+    return network
+
+
+def channels(name: str, cut: str) -> int:
+    return _home(name).channels(name, cut)
+
+
+def layer_names(name: str, cut: str) -> list[str]:
+    """What can learn up to the cut: layers by their friendly names, or else all children."""
+    kept = _home(name).kept_children(name, cut)
+    friendly = _home(name).aliases(name)
+    return [alias for alias, child in friendly.items() if child in kept] or kept
+
+
+def trainable_children(name: str, cut: str, first_layer: str) -> set[str]:
+    """Names of the children from that layer on; 'pool' leaves the whole backbone frozen."""
+    if first_layer == "pool":
+        return set()
+    kept = _home(name).kept_children(name, cut)
+    first = _home(name).aliases(name).get(first_layer, first_layer)
+    if first not in kept:
+        raise UserError(
+            f"params.yaml: train.first_layer is '{first_layer}', but {name} has"
+            f" {', '.join(layer_names(name, cut))} and pool."
+        )
+    return set(kept[kept.index(first) :])
+
+
+def parts(network: nn.Sequential, learning: set[str]) -> tuple[nn.Sequential, nn.Sequential]:
+    """The children before the first that learns, and the others; one after the other they are it.
+
+    What passes between them is a map [B, D, H, W].
+    """
+    children = list(network.named_children())
+    place = next((n for n, (name, _) in enumerate(children) if name in learning), len(children))
+    if isinstance(network, dinov2.Dinov2):
+        return dinov2.parts(network, place)
+    before, after = (OrderedDict(part) for part in (children[:place], children[place:]))
+    return nn.Sequential(before), nn.Sequential(after)
+
+
+def fill_at_random(network: nn.Module, seed: int) -> None:
+    """He's normal initialisation with zero biases, one generator in the order of the modules.
+
+    All that is no convolution starts as PyTorch starts it, drawn from the same seed; the global
+    generator stays as it is. Scales that belong to no layer of PyTorch's start as ones.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(
+                    module.weight, mode="fan_out", nonlinearity="relu", generator=generator
+                )
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif callable(getattr(module, "reset_parameters", None)):
+                module.reset_parameters()
+            else:
+                for parameter in module.parameters(recurse=False):
+                    nn.init.ones_(parameter)
+
+
+def statistics(network: nn.Module) -> dict[str, Tensor]:
+    """BatchNorm's running mean and variance by name."""
+    return {k: v for k, v in network.state_dict().items() if "running_" in k}
+
+
+@torch.no_grad()
+def calibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Sets BatchNorm's statistics to their mean over the images of the batches."""
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train()
+    seen = 0
+    for batch in batches:
+        seen += len(batch)
+        for norm in norms:
+            norm.momentum = len(batch) / seen  # the running mean over images
+        # one image alone is doubled: a map of one pixel has no variance
+        network(batch if len(batch) > 1 else batch.expand(2, *batch.shape[1:]))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
+def fingerprint(network: nn.Module) -> str:
+    """A digest of the learnt weights, without BatchNorm's statistics."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        if "running_" not in name and "num_batches" not in name:
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _home(name: str) -> ModuleType:
+    """The module that knows the network."""
+    return dinov2 if name in dinov2.NETWORKS else torchvision_chain

@@ -1,0 +1,91 @@
+"""Describes images: a stream of descriptors, in memory bounded by one batch and those ahead."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vprlib.images.batches import Batch, ImageSource, plan_batches, stream
+from vprlib.model.fast.arithmetic import Arithmetic
+from vprlib.model.settings import Precision
+from vprlib.pipeline.params import UserError
+from vprlib.pipeline.progress import progress
+from vprlib.pipeline.runtime import RuntimeSettings
+
+# what PyTorch says of an image that vanishes on the way through the layers
+_TOO_SMALL = ("Output size is too small", "can't be greater than actual input size")
+
+
+@dataclass(frozen=True)
+class Described:
+    rows: np.ndarray  # [B] rows of the index
+    values: Tensor  # on the CPU, float32, one a row
+
+
+def describe(
+    network: nn.Module | Callable[[Tensor], Tensor],
+    source: ImageSource,
+    rows: Sequence[int] | np.ndarray,
+    device: torch.device,
+    runtime: RuntimeSettings,
+    label: str = "describing",
+    precision: Precision = "float32",
+) -> Iterator[Described]:
+    """What the network says of each of the rows; batches come in an order of the images' sizes."""
+    batches = plan_batches(source.sizes(), rows)
+    found = describe_batches(network, stream(source, batches, runtime), device, precision)
+    return progress(found, len(batches), label, "batch")
+
+
+@torch.no_grad()
+def describe_batches(
+    network: nn.Module | Callable[[Tensor], Tensor],
+    batches: Iterable[Batch],
+    device: torch.device,
+    precision: Precision = "float32",
+) -> Iterator[Described]:
+    """What the network says of each batch; what it derives from weights is derived once.
+
+    A network that is kept in another precision than float32 computes in that.
+    """
+    own = getattr(network, "precision", "float32")
+    arithmetic = Arithmetic(device, precision if own == "float32" else own)
+    for batch in batches:
+        with arithmetic:
+            values = network_output(network, torch.from_numpy(batch.pixels).to(device))
+        yield Described(batch.rows, values.float().cpu())
+
+
+def network_output(network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+    """One image alone is doubled, but for integers: kernels round a batch of one differently."""
+    is_exact = getattr(network, "is_exact_alone", False) and pixels.device.type == "cpu"
+    try:
+        if len(pixels) > 1 or is_exact:
+            return network(pixels)
+        return network(pixels.expand(2, *pixels.shape[1:]))[:1]
+    except RuntimeError as error:
+        if not any(reason in str(error) for reason in _TOO_SMALL):
+            raise
+        height, width = pixels.shape[1:3]
+        raise UserError(
+            f"images of {width}×{height} pixels are too small for the network: ask for larger"
+            " ones by the data set's images.resize."
+        ) from None
+
+
+def describe_into(
+    target: np.ndarray,
+    network: nn.Module,
+    source: ImageSource,
+    rows: Sequence[int] | np.ndarray,
+    device: torch.device,
+    runtime: RuntimeSettings,
+    label: str = "describing",
+    precision: Precision = "float32",
+) -> None:
+    """Writes the descriptor of each row to target[row]: an array, a memmap or an HDF5 dataset."""
+    for found in describe(network, source, rows, device, runtime, label, precision):
+        order = np.argsort(found.rows)  # HDF5 wants rising rows
+        target[found.rows[order]] = found.values.numpy()[order]

@@ -1,0 +1,174 @@
+"""DINOv2's vision transformers (Oquab et al., 2023) as chains of blocks that give a feature map."""
+
+import re
+from collections import OrderedDict
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vprlib.pipeline.params import UserError
+
+PATCH = 14  # pixels a side
+NETWORKS = {  # our name, which is Facebook's: timm's name, channels, blocks
+    f"dinov2_vit{size[0]}14{ours}": (f"vit_{size}_patch14{theirs}_dinov2", dim, blocks)
+    for ours, theirs in (("", ""), ("_reg", "_reg4"))
+    for size, dim, blocks in (
+        ("small", 384, 12),
+        ("base", 768, 12),
+        ("large", 1024, 24),
+        ("giant", 1536, 40),
+    )
+}
+
+
+class Embedding(nn.Module):
+    """Images to tokens [B, 1 + registers + N, D] with their positions."""
+
+    def __init__(self, whole: nn.Module) -> None:
+        super().__init__()
+        self.patch_embed = whole.patch_embed
+        self.cls_token, self.pos_embed = whole.cls_token, whole.pos_embed
+        self.register_parameter("reg_token", whole.reg_token)
+
+    def forward(self, images: Tensor) -> Tensor:
+        from timm.layers import resample_abs_pos_embed
+
+        patches = self.patch_embed.proj(images)  # B D h w
+        size, tokens = list(patches.shape[2:]), patches.flatten(2).transpose(1, 2)
+        first = [self.cls_token] if self.reg_token is None else [self.cls_token, self.reg_token]
+        first = [token.expand(len(images), -1, -1) for token in first]
+        # with registers, the class token's position is already part of the token
+        counted = 0 if self.reg_token is not None else 1
+        grid = list(self.patch_embed.grid_size)
+        positions = resample_abs_pos_embed(self.pos_embed, size, grid, counted)
+        if counted:
+            return torch.cat([*first, tokens], dim=1) + positions
+        return torch.cat([*first, tokens + positions], dim=1)
+
+
+class Dinov2(nn.Sequential):
+    """embedding → block0 … → norm; the tokens of the patches as a map [B, D, H/14, W/14].
+
+    An image whose sides are no multiples of 14 is resized to the nearest ones first.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = _whole_patches(images)
+        return _patches(super().forward(images), *_grid(images))
+
+
+class TokensAsMap(nn.Sequential):
+    """The first children; class token and registers stand in rows of their own at the top."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = _whole_patches(images)
+        tokens, (height, width) = super().forward(images), _grid(images)
+        first = tokens.shape[1] - height * width
+        filled = F.pad(tokens, (0, 0, -first % width, 0))
+        return filled.transpose(1, 2).unflatten(2, (-1, width))
+
+
+class MapToPatches(nn.Sequential):
+    """The other children, from a map as `TokensAsMap` makes it; `first` tokens are no patches."""
+
+    def __init__(self, children: OrderedDict[str, nn.Module], first: int) -> None:
+        super().__init__(children)
+        self.first = first
+
+    def forward(self, maps: Tensor) -> Tensor:
+        width = maps.shape[3]
+        tokens = maps.flatten(2).transpose(1, 2)[:, -self.first % width :]
+        height = (tokens.shape[1] - self.first) // width
+        return _patches(super().forward(tokens), height, width)
+
+
+def parts(network: Dinov2, place: int) -> tuple[TokensAsMap, MapToPatches]:
+    """The children before and from that place on."""
+    children = list(network.named_children())
+    registers = network.embedding.reg_token
+    first = 1 + (0 if registers is None else registers.shape[1])
+    before, after = (OrderedDict(part) for part in (children[:place], children[place:]))
+    return TokensAsMap(before), MapToPatches(after, first)
+
+
+def _grid(images: Tensor) -> tuple[int, int]:
+    """Patches down and across."""
+    height, width = (max(1, round(side / PATCH)) for side in images.shape[2:])
+    return height, width
+
+
+def _whole_patches(images: Tensor) -> Tensor:
+    size = tuple(PATCH * side for side in _grid(images))
+    if tuple(images.shape[2:]) == size:
+        return images
+    return F.interpolate(images, size, mode="bilinear", antialias=True)
+
+
+def _patches(tokens: Tensor, height: int, width: int) -> Tensor:
+    """The map [B, D, h, w] of the tokens that are patches, without class and registers."""
+    return tokens[:, -height * width :].transpose(1, 2).unflatten(2, (height, width))
+
+
+def channels(name: str, cut: str) -> int:
+    kept_children(name, cut)  # refuses a cut that there is not
+    return NETWORKS[name][1]
+
+
+def aliases(name: str) -> dict[str, str]:
+    return {}
+
+
+def kept_children(name: str, cut: str) -> list[str]:
+    blocks = [f"block{n}" for n in range(NETWORKS[name][2])]
+    if cut not in (*blocks, "norm"):
+        raise UserError(
+            f"params.yaml: model.backbone.cut is '{cut}', but {name} can be cut after block0 to"
+            f" {blocks[-1]} and norm."
+        )
+    known = ["embedding", *blocks, "norm"]
+    return known[: known.index(cut) + 1]
+
+
+def cut_network(name: str, cut: str) -> Dinov2:
+    """The chain up to the cut, on the meta device."""
+    kept, whole = kept_children(name, cut), _whole(name)
+    blocks = {f"block{n}": block for n, block in enumerate(whole.blocks)}
+    chain = {"embedding": Embedding(whole), **blocks, "norm": whole.norm}
+    return Dinov2(OrderedDict((child, chain[child]) for child in kept))
+
+
+def renamed(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file, in Facebook's own naming or in timm's, by the chain's names."""
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
+    whole = _whole(name)
+    has_registers = "register_tokens" in tensors or "reg_token" in tensors
+    if has_registers != name.endswith("_reg"):
+        other = name.removesuffix("_reg") if name.endswith("_reg") else f"{name}_reg"
+        raise UserError(
+            f"the weights for {name} have {'' if has_registers else 'no '}registers:"
+            f" set model.backbone.name to {other}, or take another file."
+        )
+    try:
+        tensors = checkpoint_filter_fn(dict(tensors), whole)
+    except (KeyError, RuntimeError):  # it is no DINOv2 at all
+        return {}
+    first = re.compile(r"^(?=cls_token|pos_embed|reg_token|patch_embed)")
+    return {
+        first.sub("embedding.", re.sub(r"^blocks\.(\d+)\.", r"block\1.", key)): tensor
+        for key, tensor in tensors.items()
+    }
+
+
+def _whole(name: str) -> nn.Module:
+    """timm's network without memory for its weights."""
+    try:
+        import timm
+    except ImportError:
+        raise UserError(
+            f"params.yaml: model.backbone.name is '{name}', which needs timm:"
+            " run `pip install timm`."
+        ) from None
+    with torch.device("meta"):
+        return timm.create_model(NETWORKS[name][0], num_classes=0).eval()

@@ -1,0 +1,160 @@
+"""The whole network, image in and descriptor out, and the file that rebuilds it by itself."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vprlib.model.backbones import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Normaliser,
+    Widths,
+    channels,
+    empty_backbone,
+)
+from vprlib.model.fast.arithmetic import no_detours
+from vprlib.model.int8 import Int8Backbone
+from vprlib.model.operations import Operations
+from vprlib.model.packing import PLAIN, Form, pack, unpack
+from vprlib.model.pools import build_pool, dim_out
+from vprlib.model.settings import PoolSettings, Precision
+from vprlib.pipeline.artifacts import write_tensors
+from vprlib.pipeline.params import UserError
+
+FORMAT = "vprlib model 2"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What is needed to build the network without its weights."""
+
+    backbone: str
+    cut: str  # its last layer
+    pool: PoolSettings
+    clusters: int = 0  # of NetVLAD
+    whitening: int | None = None  # dimensions left by the network's own whitening, where it has one
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    # of a network that is no longer as its name says; files of all others leave these out
+    widths: Widths = field(default_factory=dict)  # by layer of the backbone that lost channels
+    channels: int | None = None  # of its map, where it lost some
+    int8: Operations | None = None  # what the backbone does in integers
+    precision: Precision = "float32"  # in which it computes otherwise
+
+    @property
+    def difference(self) -> str | None:
+        """What keeps files of other systems from holding it, whatever they know by its name."""
+        if self.int8 is not None:
+            return "a network in int8"
+        return "a network that has lost channels" if self.widths else None
+
+
+class PlaceModel(nn.Module):
+    """backbone → pool → whitening, where the network brings its own."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = a = architecture
+        width = a.channels or channels(a.backbone, a.cut)
+        self.backbone = _empty_backbone(a)
+        self.pool = build_pool(a.pool, a.clusters, width)
+        pooled = dim_out(a.pool, a.clusters, width)
+        self.whitening = None
+        if a.whitening is not None:
+            self.whitening = nn.Linear(pooled, a.whitening).requires_grad_(False)
+        self.dim = a.whitening or pooled
+        # integers normalise pixels on their own
+        self.normalise = Normaliser(a.mean, a.std) if a.int8 is None else nn.Identity()
+        self.eval()
+
+    @property
+    def precision(self) -> Precision:
+        """In which it wants to compute; integers take no notice of it."""
+        return self.architecture.precision
+
+    @property
+    def is_exact_alone(self) -> bool:
+        """Whether a CPU gives one image alone the bytes that it gives it among others."""
+        return self.architecture.int8 is not None and self.whitening is None
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Images uint8 [B, H, W, 3] to unit vectors [B, dim]."""
+        return self.described(self.backbone(self.normalise(pixels)))
+
+    def described(self, maps: Tensor) -> Tensor:
+        """What the backbone gives [B, D, H, W] to unit vectors [B, dim]; always in float32."""
+        with no_detours(), torch.autocast(maps.device.type, enabled=False):
+            pooled = self.pool(maps.float())
+            return pooled if self.whitening is None else F.normalize(self.whitening(pooled), dim=1)
+
+
+def write_model(
+    path: Path, model: PlaceModel, history: Mapping[str, object], form: Form = PLAIN
+) -> None:
+    """`history` says where the weights come from; it is kept for people and for conversion."""
+    packed, shapes = pack(model.state_dict(), form)
+    header = {"format": FORMAT, **_as_header(model.architecture), "history": dict(history)}
+    write_tensors(path, packed, header | ({"shapes": shapes} if shapes else {}))
+
+
+def read_model(path: Path) -> PlaceModel:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("header", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, FileNotFoundError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is no model file of vprlib ({error}): make it again.") from None
+    if header.get("format") != FORMAT:
+        raise UserError(f"{path} is no '{FORMAT}' file: make it again with `dvc repro`.")
+    try:
+        model = PlaceModel(_from_header(header))
+        model.load_state_dict(unpack(tensors, header.get("shapes", {})))
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: header and tensors disagree ({reason}): make it again.") from None
+    return model
+
+
+def read_history(path: Path) -> dict[str, object]:
+    """Where the weights of a model file come from, as `write_model` was told."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["header"])["history"]
+
+
+def _empty_backbone(a: Architecture) -> nn.Module:
+    if a.int8 is not None:
+        return Int8Backbone(a.int8)
+    return empty_backbone(a.backbone, a.cut, a.widths)
+
+
+def _as_header(architecture: Architecture) -> dict[str, object]:
+    """Fields that are as in most networks are left out, where older files do not have them."""
+    a = architecture
+    header = {name: getattr(a, name) for name in _FIRST} | {"pool": a.pool.model_dump()}
+    header |= {name: getattr(a, name) for name in _LATER if getattr(a, name) != _LATER[name]}
+    return header if a.int8 is None else header | {"int8": a.int8.model_dump()}
+
+
+def _from_header(header: Mapping[str, object]) -> Architecture:
+    fields = {name: header[name] for name in _FIRST}
+    fields |= {name: tuple(fields[name]) for name in ("mean", "std")}
+    fields["pool"] = PoolSettings(**fields["pool"])
+    fields |= {name: header[name] for name in _LATER if name in header}
+    if "widths" in fields:
+        fields["widths"] = {name: tuple(width) for name, width in fields["widths"].items()}
+    if "int8" in fields:
+        fields["int8"] = Operations(**fields["int8"])
+    return Architecture(**fields)
+
+
+_LATER = {"widths": {}, "channels": None, "int8": None, "precision": "float32"}
+_FIRST = [f.name for f in fields(Architecture) if f.name not in _LATER]

@@ -1,0 +1,72 @@
+"""How tensors lie in a model file: as they are, in half precision, without zeros, or in int8."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vprlib.model.settings import StoredPrecision
+from vprlib.pipeline.arrays import rows_as_int8
+
+# what stands beside a tensor of which a file holds less
+KEPT, ROW_SCALE = ".kept", ".row_scale"
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is done to a network's tensors on their way to the file."""
+
+    numbers: StoredPrecision = "float32"
+    leaves_out_zeros: bool = False
+    in_int8: tuple[str, ...] = ()  # matrices whose rows lie in int8, each with its scale
+
+
+PLAIN = Form()
+
+
+def pack(tensors: Mapping[str, Tensor], form: Form) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """What lies in the file, and by name the shapes of what lies there without its zeros."""
+    packed, shapes = {}, {}
+    for name, tensor in tensors.items():
+        content = tensor.detach().cpu()
+        if content.is_floating_point():
+            content = content.to(getattr(torch, form.numbers))
+        if name in form.in_int8:
+            integers, scales = rows_as_int8(tensor.detach().cpu().numpy())
+            content, packed[name + ROW_SCALE] = map(torch.from_numpy, (integers, scales))
+        zeros = content.numel() - int(content.count_nonzero())
+        saved = 8 * content.element_size() * zeros - content.numel()  # bits, less the marks
+        if form.leaves_out_zeros and saved > 0:
+            shapes[name] = list(content.shape)
+            packed[name + KEPT] = _as_bits(content != 0)
+            content = content[content != 0]
+        packed[name] = content
+    return packed, shapes
+
+
+def unpack(packed: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> dict[str, Tensor]:
+    """The tensors of a network: of what was packed, in float32."""
+    tensors = {}
+    for name, content in packed.items():
+        if name.endswith((KEPT, ROW_SCALE)):
+            continue
+        if name in shapes:
+            content = _filled(content, packed[name + KEPT], shapes[name])
+        if name + ROW_SCALE in packed:
+            content = content.float() * packed[name + ROW_SCALE][:, None]
+        tensors[name] = content.float() if content.is_floating_point() else content
+    return tensors
+
+
+def _as_bits(marks: Tensor) -> Tensor:
+    return torch.from_numpy(np.packbits(marks.flatten().numpy()))
+
+
+def _filled(values: Tensor, kept: Tensor, shape: list[int]) -> Tensor:
+    marks = torch.from_numpy(np.unpackbits(kept.numpy(), count=math.prod(shape)).astype(bool))
+    whole = torch.zeros(math.prod(shape), dtype=values.dtype)
+    whole[marks] = values
+    return whole.reshape(shape)

@@ -1,0 +1,123 @@
+"""Reads files of tensors, PyTorch's or safetensors, without running any code of them."""
+
+import io
+import pickle
+import re
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vprlib.pipeline.params import UserError
+
+_HARMLESS = {"torch", "numpy", "collections", "_codecs"}  # passed over, still not run
+
+
+class _NumberKind:
+    """Stands in for numpy's dtype while a file is read."""
+
+    def __init__(self, code: str, *_flags: bool) -> None:
+        self.code, self.order = code, "="
+
+    def __setstate__(self, state: tuple[object, ...]) -> None:
+        self.order = state[1]  # after the version of the state
+
+
+def _number(kind: _NumberKind, content: bytes | str) -> float:
+    """Stands in for numpy's scalar, and gives a plain number."""
+    dtype = np.dtype(kind.code).newbyteorder(kind.order)
+    if dtype.kind not in "biuf":
+        raise pickle.UnpicklingError(f"a scalar of {dtype} is no number")
+    raw = content.encode("latin1") if isinstance(content, str) else content
+    return np.frombuffer(raw, dtype)[0].item()
+
+
+# scores beside the tensors are numpy scalars, under numpy's names before and after its version 2
+_ALLOWED = [
+    (_number, "numpy.core.multiarray.scalar"),
+    (_number, "numpy._core.multiarray.scalar"),
+    (_NumberKind, "numpy.dtype"),
+    *((_NumberKind, f"numpy.dtypes.{name}") for name in ("Float64DType", "Float32DType")),
+]
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors by name of a safetensors or PyTorch file, or of the checkpoint in it."""
+    content = read_file(path)
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise UserError(f"the weights file {path} holds no mapping of tensors.")
+    return dict(content)
+
+
+def read_file(path: Path) -> object:
+    """All that a safetensors or PyTorch file holds, read without running any code of it."""
+    if not path.is_file():
+        raise UserError(f"the weights file {path} is missing: put or link it there.")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED):
+            warnings.simplefilter("ignore")  # of pickle protocols that torch does not write
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpicklers and zip readers raise anything on bad bytes
+        raise UserError(
+            f"the weights file {path} cannot be read: {_reason(error, path)}."
+        ) from None
+
+
+def _reason(error: Exception, path: Path) -> str:
+    told = re.search(r"GLOBAL ([\w.]+)", str(error))  # what PyTorch refused to run
+    named = told[1].rstrip(".") if told else _named_for_running(path)
+    if named:
+        return f"it wants to run {named}, and no code of a file is ever run; take tensors alone"
+    if path.read_bytes()[:2] == b"PK" and not zipfile.is_zipfile(path):
+        return "it is truncated"
+    reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
+    if reason.startswith("Unsupported operand"):
+        return "it is no PyTorch file"
+    return (reason or type(error).__name__).split("\n")[0].split(". ")[0].rstrip(".")
+
+
+class _NamedError(Exception):
+    """Its text is what a pickle wants to run."""
+
+
+class _Inert(dict):
+    """What stands for harmless things while a pickle is looked through."""
+
+    def __init__(self, *_: object) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class _Looking(pickle.Unpickler):
+    """Goes through a pickle and runs nothing of it."""
+
+    def find_class(self, module: str, name: str) -> type[_Inert]:
+        if module.split(".")[0] not in _HARMLESS:
+            raise _NamedError(f"{module}.{name}")
+        return _Inert
+
+    def persistent_load(self, key: object) -> None:
+        return None
+
+
+def _named_for_running(path: Path) -> str | None:
+    """The first foreign module.name in a bare pickle; PyTorch reads old protocols alone."""
+    try:
+        _Looking(io.BytesIO(path.read_bytes())).load()
+    except _NamedError as found:
+        return str(found)
+    except Exception:  # it is no pickle, or breaks off
+        return None
+    return None

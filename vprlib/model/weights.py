@@ -1,0 +1,97 @@
+"""Where a backbone's weights come from: torchvision, a file, or chance."""
+
+import re
+from pathlib import Path
+from urllib.error import URLError
+
+import torchvision
+from pydantic import field_validator
+from torch import Tensor, nn
+
+from vprlib.model import dinov2
+from vprlib.model.backbones import empty_backbone, fill_at_random, names, statistics
+from vprlib.model.tensor_files import read_tensors
+from vprlib.model.torchvision_chain import unknown_name
+from vprlib.pipeline.params import Section, Seed, UserError
+
+# before the names of a backbone's own tensors, in files of whole models
+_PREFIXES = re.compile(r"^(?:(?:module|encoder|backbone|features)\.)+")
+# DenseNet's published files say norm.1 where the network says norm1
+_DENSE = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+
+
+class BackboneSettings(Section):
+    """Which network describes the images, and what it knows at the start."""
+
+    name: str  # torchvision's name of a convolutional network, or DINOv2's
+    cut: str  # its last layer
+    # random: from `seed`; imagenet: torchvision's own; else a file in data/raw/weights
+    weights: str = "imagenet"
+    seed: Seed = 1  # of random weights
+
+    @field_validator("name")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        if name not in names():
+            raise ValueError(unknown_name(name, names()))
+        return name
+
+
+def starting_backbone(settings: BackboneSettings, weights_dir: Path) -> nn.Sequential:
+    """The backbone as the settings want it before any training."""
+    is_dinov2 = settings.name in dinov2.NETWORKS
+    if is_dinov2 and settings.weights in ("random", "imagenet"):
+        raise UserError(
+            f"params.yaml: model.backbone.weights is '{settings.weights}', but {settings.name} has"
+            f" its weights from a file: put {settings.name}_pretrain.pth into {weights_dir} and"
+            " write that name there."
+        )
+    network = empty_backbone(settings.name, settings.cut)
+    if settings.weights == "random":
+        fill_at_random(network, settings.seed)
+        return network
+    if settings.weights == "imagenet":
+        tensors = _imagenet(settings.name, weights_dir)
+    else:
+        tensors = read_tensors(weights_dir / settings.weights)
+    bare = {_DENSE.sub(r"\1\2", _PREFIXES.sub("", name)): t for name, t in tensors.items()}
+    _fit(network, dinov2.renamed(settings.name, bare) if is_dinov2 else bare, settings)
+    return network
+
+
+def is_uncalibrated(settings: BackboneSettings, network: nn.Module) -> bool:
+    """Random weights have running statistics that fit no image yet."""
+    return settings.weights == "random" and bool(statistics(network))
+
+
+def _imagenet(name: str, weights_dir: Path) -> dict[str, Tensor]:
+    """torchvision's first ImageNet weights; of networks that never had those, the default."""
+    entries = torchvision.models.get_model_weights(name)
+    entry = getattr(entries, "IMAGENET1K_V1", entries.DEFAULT)
+    filename = entry.url.rpartition("/")[2]
+    if (weights_dir / filename).exists():
+        return read_tensors(weights_dir / filename)
+    try:
+        return dict(entry.get_state_dict(progress=False, check_hash=True))
+    except (URLError, OSError, RuntimeError) as error:
+        raise UserError(
+            f"the ImageNet weights of {name} could not be fetched from {entry.url} ({error}):"
+            f" fetch that file elsewhere and put it at {weights_dir / filename}."
+        ) from None
+
+
+def _fit(network: nn.Module, tensors: dict[str, Tensor], settings: BackboneSettings) -> None:
+    """Loads the backbone's own tensors; what else a file holds does not matter."""
+    wanted = network.state_dict()
+    needed = [name for name in wanted if "num_batches" not in name]
+    absent = [name for name in needed if name not in tensors]
+    wrong = [n for n in needed if n in tensors and tensors[n].shape != wanted[n].shape]
+    if absent or wrong:
+        problems = [f"lacks {name}" for name in absent[:3]]
+        problems += [
+            f"{n} is {list(tensors[n].shape)} instead of {list(wanted[n].shape)}" for n in wrong[:3]
+        ]
+        raise UserError(
+            f"the weights '{settings.weights}' do not fit {settings.name}: {'; '.join(problems)}."
+        )
+    network.load_state_dict({name: tensors.get(name, wanted[name]) for name in wanted})

@@ -1,0 +1,32 @@
+"""Small helpers for arrays: memory-mapped scratch arrays, and rows as int8 with a scale each."""
+
+import mmap
+from pathlib import Path
+
+import numpy as np
+
+from vprlib.pipeline.artifacts import reserve
+
+LARGEST = 127
+
+
+def rows_as_int8(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The integers [n, D] and scales [n] of float32 rows; a row of zeros stays one."""
+    largest = np.maximum(np.abs(matrix).max(axis=1), np.finfo(np.float32).tiny * LARGEST)
+    scales = (largest / LARGEST).astype(np.float32)
+    integers = np.rint(matrix / scales[:, None]).clip(-LARGEST, LARGEST).astype(np.int8)
+    return integers, scales
+
+
+def scratch_array(path: Path, shape: tuple[int, int]) -> np.memmap:
+    """float32 on disk, its space taken at once."""
+    reserve(path, 4 * shape[0] * shape[1])
+    return np.memmap(path, np.float32, "r+", shape=shape)
+
+
+def forget(array: object) -> None:
+    """Lets go of the pages of a mapped file: they stay in the system's cache, and count there."""
+    mapped = getattr(array, "_mmap", None)
+    # what was written to a copy on write would be lost; not every system takes the advice
+    if mapped is not None and array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)

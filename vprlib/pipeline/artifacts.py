@@ -1,0 +1,268 @@
+"""The one writer: every file is written beside its place and then renamed into it."""
+
+import csv
+import errno
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+
+from vprlib.pipeline.params import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_NO_RESERVING = {errno.EINVAL, errno.EOPNOTSUPP}  # of file systems that cannot
+_NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
+Attribute = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the rows of a dataset lie in its file, one after the other."""
+
+    start: int  # byte; 0 where there is no row
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def of(self, row: int) -> int:
+        return self.start + row * self.dtype.itemsize * math.prod(self.shape[1:])
+
+
+@contextmanager
+def explaining(path: Path) -> Iterator[None]:
+    """A full disk or a read-only place becomes a sentence about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise _explained(error, path) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a path beside `path` for a file or a folder; renamed at the end, removed on failure."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _discard(partial)
+        yield partial
+        _discard(path) if partial.is_dir() else _flush(partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # h5py raises RuntimeError when closing fails
+        _discard(partial)
+        raise _explained(error, path) from error
+    except BaseException:
+        _discard(partial)
+        raise
+
+
+def write_folder(path: Path, files: Iterable[tuple[str, bytes]]) -> str:
+    """A folder of files by relative name; gives a digest of their contents in order."""
+    digest = hashlib.sha256()
+    with replacing(path) as partial:
+        partial.mkdir()
+        for name, content in files:
+            target = partial / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def writing_folder(path: Path) -> Iterator[Path]:
+    """A folder to be filled, which appears at `path` only when the body has ended well."""
+    with replacing(path) as partial:
+        partial.mkdir()
+        yield partial
+        for file in partial.iterdir():
+            _flush(file)
+
+
+@contextmanager
+def writing_at(path: Path, size: int) -> Iterator[Callable[[int, bytes | np.ndarray], None]]:
+    """A file of known size inside a folder that is being filled; gives what writes at an offset."""
+    reserve(path, size)
+    with path.open("r+b", buffering=0) as file:
+
+        def write(offset: int, content: bytes | np.ndarray) -> None:
+            file.seek(offset)
+            left = memoryview(content).cast("B")
+            while left:
+                left = left[file.write(left) :]
+
+        yield write
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Mapping[str, object] | Sequence[object]) -> None:
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+@contextmanager
+def writing_hdf5(path: Path) -> Iterator[h5py.File]:
+    """An open HDF5 file that appears at `path` only when the body has ended well."""
+    # through a Python file: HDF5's own driver can crash the process on a full disk
+    with (
+        replacing(path) as partial,
+        partial.open("w+b") as raw,
+        h5py.File(raw, "w", libver="v110") as file,
+    ):
+        yield file
+
+
+def write_hdf5(
+    path: Path,
+    arrays: Mapping[str, np.ndarray | Sequence[str]],
+    attributes: Mapping[str, Attribute] | None = None,
+) -> None:
+    """Arrays and lists of strings as datasets, `attributes` on the root."""
+    with writing_hdf5(path) as file:
+        for name, values in arrays.items():
+            if isinstance(values, np.ndarray) and values.dtype != object:
+                file.create_dataset(name, data=values)
+            else:
+                file.create_dataset(name, data=list(values), dtype=h5py.string_dtype())
+        file.attrs.update(attributes or {})
+
+
+def prepare_hdf5(
+    path: Path,
+    empty: Mapping[str, tuple[tuple[int, ...], type]],
+    arrays: Mapping[str, np.ndarray],
+    attributes: Mapping[str, Attribute],
+) -> None:
+    """As `write_hdf5`, with datasets of zeros to be filled in place: their space is taken at once.
+
+    `places_in` says where they lie; what a finished file holds depends on their values alone.
+    """
+    with replacing(path) as partial:
+        with partial.open("w+b") as raw, h5py.File(raw, "w", libver="v110") as file:
+            file.attrs.update(attributes)
+            for name, values in arrays.items():
+                file.create_dataset(name, data=values)
+            for name, (shape, dtype) in empty.items():
+                file.create_dataset(name, shape, dtype, dcpl=_reserved())
+        size = partial.stat().st_size
+        with partial.open("r+b") as raw:
+            _allocate(raw.fileno(), size)
+
+
+def places_in(path: Path, names: Iterable[str]) -> list[Place]:
+    with h5py.File(path) as file:
+        found = [file[name] for name in names]
+        return [Place(f.id.get_offset() or 0, f.shape, f.dtype) for f in found]
+
+
+def publish(source: Path, path: Path) -> None:
+    """Moves a finished file to its place, flushed; by a copy where that is on another disk."""
+    with explaining(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _flush(source)
+        try:
+            source.replace(path)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            with replacing(path) as partial:
+                shutil.copyfile(source, partial)
+
+
+def write_at(file: int, values: np.ndarray, place: int) -> None:
+    """All bytes of an array at that place of an open file."""
+    rest = memoryview(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+    while rest:
+        count = os.pwrite(file, rest, place)
+        rest, place = rest[count:], place + count
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, "torch.Tensor"], header: Mapping[str, object]
+) -> None:
+    """Safetensors with `header` as sorted JSON under one key: two keys would not be stable."""
+    from safetensors.torch import save
+
+    metadata = {"header": json.dumps(header, sort_keys=True, allow_nan=False)}
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, save(contiguous, metadata=metadata))
+
+
+def reserve(path: Path, size: int) -> None:
+    """A file of zeros, its space taken at once: a full disk is a sentence, not a crash later."""
+    with explaining(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w+b") as file:
+            _allocate(file.fileno(), size)
+
+
+def _allocate(file: int, size: int) -> None:
+    """Makes an open file that long, of zeros where it was shorter."""
+    allocate = getattr(os, "posix_fallocate", None)  # not on every system
+    try:
+        allocate(file, 0, size) if allocate and size else os.truncate(file, size)
+    except OSError as error:
+        if error.errno not in _NO_RESERVING:
+            raise
+        os.truncate(file, size)
+
+
+def _reserved() -> h5py.h5p.PropDCID:
+    """Of a dataset that lies in the file from the beginning, and that nobody fills with zeros."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.CONTIGUOUS)
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return properties
+
+
+def _discard(path: Path) -> None:
+    """Removes what may be there; on a read-only disk even an absent file cannot be unlinked."""
+    with suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _explained(error: Exception, path: Path) -> Exception:
+    """The sentence for a full disk or a read-only place; any other error as it is."""
+    told = re.search(r"errno = (\d+)", str(error))  # by HDF5
+    number = getattr(error, "errno", None) or (int(told[1]) if told else 0)
+    if number in _NO_SPACE or os.strerror(errno.ENOSPC) in str(error):  # by Faiss
+        return UserError(
+            f"{path} could not be written: no space left on the disk; free some and run again."
+        )
+    if number in _NO_RIGHT:
+        return UserError(
+            f"{path} could not be written: {os.strerror(number).lower()};"
+            " make its folder writable and run again."
+        )
+    return error

@@ -1,0 +1,134 @@
+"""The processes that share one piece of work."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from vprlib.pipeline.params import UserError
+from vprlib.pipeline.runtime import Member, member
+
+PATIENCE = timedelta(hours=12)  # for the others, while the first does something alone
+LOST_S = 10  # so long the launcher has to find which process is gone, and to say why
+T = TypeVar("T")
+Rows = TypeVar("Rows", np.ndarray, list)
+
+
+@dataclass(frozen=True)
+class Group(Member):
+    """What is a method here, all processes must call in the same order: each waits for all."""
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def share(self) -> slice:
+        """What this process takes of a sequence that all have."""
+        return slice(self.rank, None, self.size)
+
+    def wait(self) -> None:
+        self.gather(None)
+
+    def gather(self, own: T) -> list[T]:
+        """Everyone's object by rank."""
+        if self.size == 1:
+            return [own]
+        found = [own] * self.size
+        with _reaching_others(self):
+            dist.all_gather_object(found, own)
+        return found
+
+    def interleave(self, own: Rows) -> Rows:
+        """What was made of everyone's `share`, in the order of the whole."""
+        parts = self.gather(own)
+        total = sum(len(part) for part in parts)
+        is_array = isinstance(own, np.ndarray)
+        whole = np.empty((total, *own.shape[1:]), own.dtype) if is_array else [None] * total
+        for rank, part in enumerate(parts):
+            whole[rank :: self.size] = part
+        return whole
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """Puts the sum over all processes into each tensor, the same bytes everywhere."""
+        self._on_one_buffer(tensors, dist.all_reduce)
+
+    @torch.no_grad()
+    def gather_tensors(self, own: Sequence[Tensor]) -> list[list[Tensor]]:
+        """Everyone's tensors by rank; all have some of the same shapes."""
+        found = [list(own) for _ in range(self.size)]
+        for places in _alike(own) if self.size > 1 else ():
+            buffer = torch.cat([own[place].reshape(-1) for place in places])
+            buffers = [torch.empty_like(buffer) for _ in found]
+            with _reaching_others(self):
+                dist.all_gather(buffers, buffer)
+            sizes = [own[place].numel() for place in places]
+            for tensors, everything in zip(found, buffers, strict=True):
+                for place, part in zip(places, everything.split(sizes), strict=True):
+                    tensors[place] = part.view(own[place].shape)
+        return found
+
+    def same(self, tensors: Sequence[Tensor]) -> None:
+        """Puts what the first process has into each tensor."""
+        self._on_one_buffer(tensors, lambda buffer: dist.broadcast(buffer, src=0))
+
+    @torch.no_grad()
+    def _on_one_buffer(
+        self, tensors: Sequence[Tensor], exchange: Callable[[Tensor], object]
+    ) -> None:
+        """One exchange for all tensors of a kind: each has a latency of its own."""
+        for places in _alike(tensors) if self.size > 1 else ():
+            alike = [tensors[place] for place in places]
+            buffer = torch.cat([t.reshape(-1) for t in alike])
+            with _reaching_others(self):
+                exchange(buffer)
+            for tensor, part in zip(alike, buffer.split([t.numel() for t in alike]), strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+
+ALONE = Group()
+
+
+def _alike(tensors: Sequence[Tensor]) -> list[list[int]]:
+    """Places of the tensors of each type and device."""
+    kinds: dict[tuple[torch.dtype, torch.device], list[int]] = {}
+    for place, tensor in enumerate(tensors):
+        kinds.setdefault((tensor.dtype, tensor.device), []).append(place)
+    return list(kinds.values())
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Group]:
+    """The group that vprlib.launch started this process for, or ALONE."""
+    group = Group(**vars(member()))
+    if group.size == 1:
+        yield ALONE
+        return
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    with _reaching_others(group):
+        dist.init_process_group(backend, timeout=PATIENCE)
+    yield group
+    group.wait()  # who leaves early would be missed by a machine that still works
+    dist.destroy_process_group()  # not after an error: it could wait for the others for ever
+
+
+@contextmanager
+def _reaching_others(group: Group) -> Iterator[None]:
+    """torch says by a RuntimeError that a connection was closed."""
+    try:
+        yield
+    except RuntimeError as error:
+        time.sleep(LOST_S)  # the launcher stops this one here where the other was of this machine
+        reason = str(error).split("\n")[0].split("] ", 1)[-1].split(". ")[0]  # not torch's places
+        raise UserError(
+            f"process {group.rank + 1} of {group.size} of the group lost the others ({reason}): see"
+            " what they said, and run `dvc repro` again; it goes on from the state that was last"
+            " kept."
+        ) from error

@@ -1,0 +1,100 @@
+"""Latitude and longitude as metres on the plane: one UTM zone for images near each other."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vprlib.pipeline.params import UserError
+
+if TYPE_CHECKING:
+    from pyproj import Proj
+
+ZONE_M = 1_000_000.0  # a zone's eastings stay below it, and so no two zones share one
+MAX_LATITUDE = 84.0  # where UTM ends
+_GAP_DEG = 0.1  # wider ones part groups: over 1 km even at 84 degrees
+_TOLERANCE = 1e-3  # of any distance inside a group
+_SOUTH_M = 10_000_000.0  # what UTM adds to the northings of the southern hemisphere
+
+
+def project(latitudes: np.ndarray, longitudes: np.ndarray) -> np.ndarray:
+    """Metres [N, 2] in which distances up to kilometres are right to 0.1 %.
+
+    Images without a gap of 0.1 degrees of longitude between them share the plane of one UTM zone,
+    that of their median, however far past its border some are; the date line is no border.
+    Eastings are zone · 1,000,000 m + UTM's, as in EPSG:4647. Northings are those of the northern
+    hemisphere on both sides of the equator: negative south of it, without UTM's 10,000,000 m.
+    A group that a zone's plane would stretch by over 0.1 % gets one around its own median,
+    numbered from 61 on.
+    """
+    positions = np.empty((len(latitudes), 2))
+    groups, unwrapped = _groups(longitudes)
+    for group in range(groups.max(initial=-1) + 1):
+        rows = groups == group
+        positions[rows] = _on_plane(latitudes[rows], unwrapped[rows], 61 + group)
+    return positions
+
+
+def on_one_plane(
+    eastings: np.ndarray, northings: np.ndarray, zones: np.ndarray, is_south: np.ndarray
+) -> np.ndarray:
+    """UTM positions as metres [N, 2] by the same rules, where they come in different zones."""
+    northings = northings - _SOUTH_M * is_south
+    if len(np.unique(zones)) == 1:
+        return np.stack([eastings + ZONE_M * zones, northings], axis=1)
+    degrees = np.empty((len(zones), 2))
+    for zone in np.unique(zones):
+        rows = zones == zone
+        plane = _plane(_meridian(zone))
+        degrees[rows] = np.stack(plane(eastings[rows], northings[rows], inverse=True), axis=1)
+    return project(degrees[:, 1], degrees[:, 0])
+
+
+def _groups(longitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A label an image, and longitudes that do not jump inside a group."""
+    if not len(longitudes):
+        return np.zeros(0, np.int64), longitudes
+    around = longitudes % 360.0
+    order = np.argsort(around, kind="stable")
+    gaps = np.diff(around[order], append=around[order[0]] + 360.0)
+    order = np.roll(order, -(int(np.argmax(gaps)) + 1))  # cut the circle where it is widest
+    rising = around[order] + 360.0 * (around[order] < around[order[0]])
+    labels, unwrapped = np.empty(len(order), np.int64), np.empty(len(order))
+    labels[order] = np.concatenate([[0], np.cumsum(np.diff(rising) > _GAP_DEG)])
+    unwrapped[order] = rising
+    return labels, unwrapped
+
+
+def _on_plane(latitudes: np.ndarray, longitudes: np.ndarray, own_number: int) -> np.ndarray:
+    median = float(np.median(longitudes))
+    zone = int((median + 180.0) % 360.0 // 6.0) + 1
+    for number, meridian in ((zone, _meridian(zone)), (own_number, median)):
+        if _stretch(latitudes, longitudes - meridian) <= _TOLERANCE:
+            eastings, northings = _plane(meridian)(longitudes, latitudes)
+            return np.stack([eastings + ZONE_M * number, northings], axis=1)
+    raise UserError(
+        f"{len(longitudes)} images lie without a gap between the longitudes"
+        f" {_shown(longitudes.min())} and {_shown(longitudes.max())}, too wide for distances on"
+        " one plane: make several sets of them, or give eastings and northings in metres."
+    )
+
+
+def _stretch(latitudes: np.ndarray, offsets: np.ndarray) -> float:
+    """The largest relative error of a short distance at offsets in degrees from the meridian."""
+    offsets = np.abs((offsets + 180.0) % 360.0 - 180.0)
+    if offsets.max() > 45.0:
+        return np.inf  # where the series of the projection ends
+    return float(np.abs(_plane(0.0).get_factors(offsets, latitudes).meridional_scale - 1.0).max())
+
+
+def _meridian(zone: int) -> float:
+    return 6.0 * zone - 183.0
+
+
+def _plane(meridian: float) -> "Proj":
+    from pyproj import Proj  # takes a moment, and most sets need none
+
+    return Proj(proj="tmerc", lon_0=meridian, k=0.9996, x_0=500_000.0, ellps="WGS84")
+
+
+def _shown(longitude: float) -> str:
+    return f"{(longitude + 180.0) % 360.0 - 180.0:.2f}"

@@ -1,0 +1,181 @@
+"""Which database images show the place of a query: those near it, or those on a list."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Protocol, Self
+
+import h5py
+import numpy as np
+from pydantic import Field
+
+from vprlib.images.index import ImageIndex
+from vprlib.places.geo import Pairs, count_within, pairs_within
+
+_LISTS = ("right", "doubtful", "training")
+_PARTS = ("starts", "rows")
+RadiusOrOwn = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None  # null: the set's own
+
+
+class Truth(Protocol):
+    """What a retrieved image is held against."""
+
+    def is_right(self, rows: np.ndarray) -> np.ndarray:
+        """Whether each retrieved database row [Q, K] shows the place of its query."""
+        ...
+
+    def is_doubtful(self, rows: np.ndarray) -> np.ndarray:
+        """Whether each row is neither right nor wrong: it is taken out before anything counts."""
+        ...
+
+    def counts(self) -> np.ndarray:
+        """How many database images show the place of each query [Q]."""
+        ...
+
+    def positives(self) -> Pairs:
+        """The database images that show the place of each query."""
+        ...
+
+    def no_negatives(self) -> Pairs:
+        """Those that cannot count as wrong: the positives, and what is in doubt."""
+        ...
+
+    def take(self, queries: np.ndarray | slice) -> Self:
+        """The same for these queries alone, in this order."""
+        ...
+
+    @property
+    def most_doubtful(self) -> int:
+        """How many doubtful images a query has at most."""
+        ...
+
+    @property
+    def database_size(self) -> int: ...
+
+    @property
+    def radius_m(self) -> float | None: ...
+
+
+@dataclass(frozen=True)
+class Near:
+    """Right is what lies within the radius, inclusive, of the query; positions in metres."""
+
+    queries: np.ndarray  # [Q, 2] float64
+    database: np.ndarray  # [D, 2]
+    radius_m: float
+
+    def is_right(self, rows: np.ndarray) -> np.ndarray:
+        offsets = self.database[rows] - self.queries[:, None]  # Q K 2
+        return np.einsum("qkd,qkd->qk", offsets, offsets) <= self.radius_m**2
+
+    def is_doubtful(self, rows: np.ndarray) -> np.ndarray:
+        return np.zeros(rows.shape, bool)
+
+    def counts(self) -> np.ndarray:
+        return count_within(self.queries, self.database, self.radius_m)
+
+    def positives(self) -> Pairs:
+        return pairs_within(self.queries, self.database, self.radius_m)
+
+    def no_negatives(self) -> Pairs:
+        return self.positives()
+
+    def take(self, queries: np.ndarray | slice) -> Self:
+        return replace(self, queries=self.queries[queries])
+
+    @property
+    def most_doubtful(self) -> int:
+        return 0
+
+    @property
+    def database_size(self) -> int:
+        return len(self.database)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Right is what a specification without positions lists."""
+
+    right: Pairs  # database rows that show the place of each query, rising
+    doubtful: Pairs  # neither right nor wrong: no negative in training, taken out of a ranking
+    training: Pairs  # positives in training, some of what is right or doubtful
+    database_size: int
+    radius_m: None = None
+
+    def is_right(self, rows: np.ndarray) -> np.ndarray:
+        return self.right.contain(rows)
+
+    def is_doubtful(self, rows: np.ndarray) -> np.ndarray:
+        return self.doubtful.contain(rows)
+
+    def counts(self) -> np.ndarray:
+        return self.right.counts()
+
+    def positives(self) -> Pairs:
+        return self.right
+
+    def no_negatives(self) -> Pairs:
+        return self.right.joined(self.doubtful)
+
+    def take(self, queries: np.ndarray | slice) -> Self:
+        lists = ("right", "doubtful", "training")
+        return replace(self, **{name: getattr(self, name).take(queries) for name in lists})
+
+    @property
+    def most_doubtful(self) -> int:
+        return int(self.doubtful.counts().max(initial=0))
+
+
+def listed_arrays(listed: Listed | None) -> dict[str, np.ndarray]:
+    """What `write_index` keeps of the lists of a specification without positions."""
+    return {
+        f"{name}/{part}": getattr(getattr(listed, name), part)
+        for name in (_LISTS if listed is not None else ())
+        for part in _PARTS
+    }
+
+
+@dataclass(frozen=True)
+class Radii:
+    """The specification's own radii in metres."""
+
+    positive_m: float  # a retrieved image this near is right; a farther one is a negative
+    training_m: float  # a training positive is this near
+
+
+def read_radii(queries_path: Path) -> Radii:
+    with h5py.File(queries_path) as file:
+        return Radii(float(file.attrs["positive_radius_m"]), float(file.attrs["training_radius_m"]))
+
+
+def read_listed(queries_path: Path, database_size: int) -> Listed | None:
+    """What the specification lists as right; none where positions tell."""
+    with h5py.File(queries_path) as file:
+        if "truth" not in file:
+            return None
+        pairs = (Pairs(*(file[f"truth/{name}/{part}"][:] for part in _PARTS)) for name in _LISTS)
+        return Listed(*pairs, database_size)
+
+
+def read_truth(
+    queries_path: Path, queries: ImageIndex, database: ImageIndex, radius_m: float | None
+) -> Truth:
+    """What is right for the queries of a set; `radius_m` in place of the specification's own."""
+    listed = read_listed(queries_path, len(database))
+    if listed is not None:
+        return listed
+    own = read_radii(queries_path).positive_m
+    return Near(queries.positions, database.positions, radius_m or own)
+
+
+def is_right(rows: np.ndarray, truth: Truth) -> np.ndarray:
+    """As the truth has it for rows [Q, K]; a row of -1 is no image, and so not right."""
+    return truth.is_right(np.maximum(rows, 0)) & (rows >= 0)
+
+
+def recall_at(right: np.ndarray, ns: Sequence[int]) -> dict[int, float]:
+    """N → share of the queries with a right image among their N nearest; `right` is [Q, K]."""
+    if not right.size:
+        return dict.fromkeys(ns, 0.0)
+    found = np.maximum.accumulate(right, axis=1).mean(axis=0)
+    return {n: float(found[min(n, right.shape[1]) - 1]) for n in ns}

@@ -1,0 +1,118 @@
+"""The two sets of a training run, and who may be whose positive and negative."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vprlib.images.batches import ImageSource, open_source
+from vprlib.images.decode import ImageSettings
+from vprlib.pipeline.draws import Draw, generator
+from vprlib.pipeline.params import UserError
+from vprlib.places.truth import (
+    Listed,
+    Radii,
+    RadiusOrOwn,
+    Truth,
+    read_listed,
+    read_radii,
+    read_truth,
+)
+from vprlib.train.mining import Candidates, candidates
+from vprlib.train.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Split:
+    database: ImageSource
+    queries: ImageSource
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """Where a split lies."""
+
+    db: Path
+    queries: Path
+    folder: Path  # of the images
+    images: ImageSettings
+
+    def open_database(self) -> ImageSource:
+        return open_source(self.db, self.folder, self.images)
+
+    def open(self) -> Split:
+        return Split(self.open_database(), open_source(self.queries, self.folder, self.images))
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    train: Split
+    candidates: Candidates
+    val: Split  # with the queries that are asked each epoch
+    val_truth: Truth  # of those
+
+
+def read_training_data(
+    train: SplitFiles, val: SplitFiles, val_radius_m: RadiusOrOwn, settings: TrainSettings
+) -> TrainingData:
+    learnt, asked = train.open(), val.open()
+    truth = read_truth(val.queries, asked.queries.index, asked.database.index, val_radius_m)
+    listed = read_listed(train.queries, len(learnt.database.index))
+    return training_data(learnt, read_radii(train.queries), asked, truth, settings, listed)
+
+
+def training_data(
+    train: Split,
+    radii: Radii,
+    val: Split,
+    val_truth: Truth,
+    settings: TrainSettings,
+    listed: Listed | None = None,
+) -> TrainingData:
+    """Who may be whose positive and negative; a sentence where no query could learn anything."""
+    is_own = settings.train_queries == "database"
+    if is_own and listed is not None:
+        raise UserError(
+            f"train.train_queries is 'database', but {train.queries.index.set_name} lists what is"
+            " right for its queries alone: set it to queries, or give positions."
+        )
+    train = Split(train.database, train.database) if is_own else train
+    positive_m = settings.positive_radius_m or radii.training_m
+    negative_m = settings.negative_radius_m or radii.positive_m
+    allowed = candidates(
+        train.queries.index,
+        train.database.index,
+        positive_m,
+        negative_m,
+        settings.exclude_same_spot,
+        listed,
+    )
+    allowed = allowed.without_self() if is_own else allowed
+    if not len(allowed.trainable()):
+        needed = f"a database image within {positive_m:g} m and one beyond {negative_m:g} m"
+        if listed is not None:
+            needed = "a right database image on its list and one that is on neither list"
+        raise UserError(
+            f"no query of {train.queries.index.set_name} can be trained on: none has both"
+            f" {needed}; check the positions, or widen train.positive_radius_m."
+        )
+    asked = validation_queries(len(val.queries.index), settings)
+    if asked is not None:
+        val, val_truth = Split(val.database, val.queries.take(asked)), val_truth.take(asked)
+    return TrainingData(train, allowed, val, val_truth)
+
+
+def validation_queries(count: int, settings: TrainSettings) -> np.ndarray | None:
+    """Rows of those that are asked, rising, the same each epoch; none where all are."""
+    if settings.val_queries is None or settings.val_queries >= count:
+        return None
+    draw = generator(Draw.VALIDATION, settings.seed)
+    return np.sort(draw.choice(count, settings.val_queries, replace=False))
+
+
+def epoch_blocks(queries: np.ndarray, epoch: int, settings: TrainSettings) -> list[np.ndarray]:
+    """A fresh order of all queries, cut where descriptors are refreshed."""
+    order = np.random.default_rng([settings.seed, epoch]).permutation(queries)
+    doublings = (epoch - 1) // settings.halve_every if settings.refresh_doubles else 0
+    size = settings.refresh_queries * 2**doublings or len(order)
+    return [order[start : start + size] for start in range(0, len(order), size)]

@@ -1,0 +1,196 @@
+"""A network in two halves: layers that stay as they are, and those that learn."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from torch import Tensor, nn
+
+import vprlib
+from vprlib.images.batches import ImageSource, images_a_batch
+from vprlib.model.backbones import fingerprint, parts, statistics, trainable_children
+from vprlib.model.describe import network_output
+from vprlib.model.fast.arithmetic import Arithmetic
+from vprlib.model.model import PlaceModel
+from vprlib.model.settings import Precision, StoredPrecision
+from vprlib.pipeline.params import UserError
+from vprlib.train.augmentation import UNCHANGED, Change, changed
+from vprlib.train.cache import Shelf, Store, Wish, digest
+
+# numpy has no bfloat16: its bits are kept
+_STORED = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One image on its way into the network: its pixels, or the map that the frozen half gave."""
+
+    values: np.ndarray  # uint8 [H, W, 3], or [h, w, D]
+    is_map: bool = False
+    keep: Callable[[np.ndarray], None] | None = None  # where a map that is made now goes
+
+
+class Halves:
+    """The network cut before its first child that learns; `frozen` is none where all do."""
+
+    def __init__(
+        self, model: PlaceModel, first_layer: str, precision: Precision, stored: StoredPrecision
+    ) -> None:
+        a = model.architecture
+        learning = trainable_children(a.backbone, a.cut, first_layer)
+        before, after = parts(model.backbone, learning)
+        self.model, self.precision, self.stored = model, precision, stored
+        self.frozen = nn.Sequential(model.normalise, before).eval() if len(before) else None
+        self.learning = _Learning(after, model) if len(before) else model
+        self.device = model.normalise.mean.device
+        self.arithmetic = Arithmetic(self.device, precision)  # how it is to compute
+        self._shapes: dict[tuple[int, int], tuple[int, ...]] = {}
+
+    def describe(self, images: Sequence[Loaded]) -> Tensor:
+        """Descriptors [B, dim] of images that may differ in size, in their order."""
+        inputs = self._inputs(images)
+        groups = _by_shape(inputs)
+        found = [
+            network_output(self.learning, torch.stack([inputs[place] for place in group]))
+            for group in groups
+        ]
+        places = torch.tensor([place for group in groups for place in group])
+        return torch.cat(found)[places.argsort().to(self.device)]
+
+    def map_shape(self, width: int, height: int) -> tuple[int, ...]:
+        """Of the map [h, w, D] that the frozen half gives of an image; nothing is computed."""
+        if (width, height) not in self._shapes:
+            image = torch.empty(2, height, width, 3, dtype=torch.uint8, device="meta")
+            with torch.no_grad():
+                found = network_output(self._weightless, image).shape
+            self._shapes[width, height] = (*found[2:], found[1])
+        return self._shapes[width, height]
+
+    @cached_property
+    def _weightless(self) -> nn.Module:
+        """The frozen half on the meta device, where nothing is computed."""
+        return copy.deepcopy(self.frozen).to("meta")
+
+    def _inputs(self, images: Sequence[Loaded]) -> list[Tensor]:
+        """Of the learning half, on the device; a map is as the store would give it back."""
+        values = [torch.from_numpy(np.array(image.values)) for image in images]
+        if self.frozen is None:
+            return [v.to(self.device) for v in values]
+        made = [place for place, image in enumerate(images) if not image.is_map]
+        for group in _by_shape(values, made):
+            height, width, _ = values[group[0]].shape
+            size = images_a_batch(width, height)
+            for part in (group[start : start + size] for start in range(0, len(group), size)):
+                maps = self._frozen_maps(torch.stack([values[place] for place in part]))
+                for place, found in zip(part, maps, strict=True):
+                    values[place] = found
+                    if images[place].keep is not None:
+                        images[place].keep(found.cpu().numpy())
+        return [self._restored(v) for v in values]
+
+    @torch.no_grad()
+    def _frozen_maps(self, pixels: Tensor) -> Tensor:
+        """As they are stored, [B, h, w, D]."""
+        maps = network_output(self.frozen, pixels.to(self.device)).permute(0, 2, 3, 1)
+        if self.stored == "bfloat16":
+            return maps.bfloat16().contiguous().view(torch.uint16)
+        maps = maps.to(getattr(torch, self.stored))
+        if self.stored == "float16" and not torch.isfinite(maps).all():
+            raise UserError(
+                "a feature before train.first_layer is beyond what float16 holds: set"
+                " train.stored to bfloat16 or float32."
+            )
+        return maps.contiguous()
+
+    def _restored(self, values: Tensor) -> Tensor:
+        values = values.to(self.device)
+        return (values.view(torch.bfloat16) if self.stored == "bfloat16" else values).float()
+
+
+class _Learning(nn.Module):
+    """Maps [B, h, w, D], or whatever the frozen half leaves to do, to descriptors."""
+
+    def __init__(self, backbone: nn.Module, model: PlaceModel) -> None:
+        super().__init__()
+        self.backbone, self.model = backbone, model
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.model.described(self.backbone(maps.permute(0, 3, 1, 2)))
+
+
+class Feed:
+    """The images of one source as the network wants them, kept in the store where it may be."""
+
+    def __init__(self, source: ImageSource, halves: Halves, store: Store) -> None:
+        self.source, self.halves, self.sizes = source, halves, source.sizes()
+        self.wish = _wish(source, halves, self.sizes)
+        self.shelf: Shelf | None = store.shelf(self.wish) if len(self.sizes) else None
+
+    def load(self, row: int, change: Change = UNCHANGED) -> Loaded:
+        """Safe to be called by several threads."""
+        if self.halves.frozen is None:
+            return Loaded(changed(self._pixels(row), change))
+        is_stored = self.shelf is not None and change == UNCHANGED
+        found = self.shelf.get(row) if is_stored else None
+        if found is not None:
+            return Loaded(found, is_map=True)
+        keep = (lambda values: self.shelf.put(row, values)) if is_stored else None
+        return Loaded(changed(self.source.pixels(row), change), keep=keep)
+
+    def largest(self) -> int:
+        """Bytes of the largest image, decoded or as a map."""
+        pixels = 3 * int(self.sizes.prod(axis=1).max(initial=1))
+        return max(pixels, int(self.wish.sizes.max(initial=1)))
+
+    def _pixels(self, row: int) -> np.ndarray:
+        found = self.shelf.get(row) if self.shelf is not None else None
+        if found is None:
+            found = self.source.pixels(row)
+            if self.shelf is not None:
+                self.shelf.put(row, found)
+        return found
+
+
+def _wish(source: ImageSource, halves: Halves, sizes: np.ndarray) -> Wish:
+    index = source.index
+    images = [index.digests, index.byte_sizes, sizes, source.settings.model_dump()]
+    folder = Path(vprlib.__file__).parent
+    if halves.frozen is None:
+        shapes = np.array([(height, width, 3) for width, height in sizes], int).reshape(-1, 3)
+        key = digest("pixels", *images, folder / "images/decode.py")
+        return Wish(f"{len(sizes)} decoded images of {index.set_name}", key, shapes, np.dtype("u1"))
+    shapes = np.array([halves.map_shape(*size) for size in sizes.tolist()], int).reshape(-1, 3)
+    frozen = halves.frozen[1]
+    a = halves.model.architecture
+    key = digest(
+        "maps",
+        *images,
+        *_code(folder),
+        [name for name, _ in frozen.named_children()],
+        [a.backbone, a.cut, a.mean, a.std],
+        fingerprint(frozen),
+        *(values.cpu().numpy() for values in statistics(frozen).values()),
+        [halves.precision, halves.stored, halves.device.type],
+        [torch.__version__, torchvision.__version__, torch.backends.cpu.get_cpu_capability()],
+    )
+    what = f"maps of {len(sizes)} images of {index.set_name} ({halves.stored})"
+    return Wish(what, key, shapes, np.dtype(_STORED[halves.stored]))
+
+
+def _code(folder: Path) -> list[Path]:
+    """What a stored map's bytes depend on, besides weights and images."""
+    found = [path for room in ("images", "model") for path in sorted((folder / room).rglob("*.py"))]
+    return [*found, Path(__file__)]
+
+
+def _by_shape(values: Sequence[Tensor], places: Sequence[int] | None = None) -> list[list[int]]:
+    """Places of equal shape together, in order of first appearance."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place in range(len(values)) if places is None else places:
+        groups.setdefault(tuple(values[place].shape), []).append(place)
+    return list(groups.values())

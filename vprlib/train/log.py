@@ -1,0 +1,109 @@
+"""Training's scalars for TensorBoard, written only where a person asks for them."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from vprlib.pipeline.params import UserError
+from vprlib.pipeline.png import figure_png
+from vprlib.train.data import TrainingData
+from vprlib.train.trainer import EpochLog, Outcome
+from vprlib.train.validation import VALIDATION_NS
+
+_RECALLS = tuple(f"recall@{n}" for n in VALIDATION_NS)
+COLUMNS = ("epoch", "loss", "learning_rate", "violating", *_RECALLS, "rank_loss")
+
+
+def rows(log: Sequence[EpochLog]) -> Iterator[tuple[object, ...]]:
+    """One row an epoch, beneath COLUMNS; epoch 0 has no loss."""
+    for row in log:
+        recalls = (row.recalls[name] for name in _RECALLS)
+        values = (row.epoch, row.loss, row.learning_rate, row.violating, *recalls, row.rank_loss)
+        yield tuple("" if value is None else value for value in values)
+
+
+def summarise(outcome: Outcome, data: TrainingData) -> dict[str, object]:
+    trained = len(data.candidates.trainable())
+    return {
+        "best_epoch": outcome.best.epoch,
+        "epochs": outcome.log[-1].epoch,
+        "queries": trained,
+        "queries_left_out": len(data.train.queries.index) - trained,
+        "val_start": _validation(outcome.log[0]),
+        "val_best": _validation(outcome.best),
+    }
+
+
+def _validation(row: EpochLog) -> dict[str, float]:
+    return row.recalls | ({} if row.rank_loss is None else {"rank_loss": row.rank_loss})
+
+
+def plot(log: Sequence[EpochLog]) -> bytes:
+    recalls = {name: [row.recalls[name] for row in log] for name in _RECALLS[:2]}
+    return training_curves([row.epoch for row in log], [row.loss for row in log], recalls)
+
+
+def sentence(summary: Mapping[str, object]) -> str:
+    start, best = summary["val_start"], summary["val_best"]
+    left_out = summary["queries_left_out"]
+    return (
+        f"training: best epoch {summary['best_epoch']} of {summary['epochs']},"
+        f" val recall@1 {start['recall@1']:.3f} → {best['recall@1']:.3f},"
+        f" recall@5 {start['recall@5']:.3f} → {best['recall@5']:.3f};"
+        f" {left_out} queries without a possible triplet left out"
+    )
+
+
+OnEpoch = Callable[[EpochLog], None]
+
+
+@contextmanager
+def open_scalars(folder: Path, is_wanted: bool) -> Iterator[OnEpoch]:
+    """What is to be called after each epoch; it does nothing unless wanted.
+
+    A run that goes on begins its curves anew, with all epochs before the interruption.
+    """
+    if not is_wanted:
+        yield lambda row: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError(
+            "params.yaml: runtime.tensorboard is true, but TensorBoard is not installed:"
+            " run `pip install tensorboard`, or set it to false."
+        ) from None
+    shutil.rmtree(folder, ignore_errors=True)
+    writer = SummaryWriter(str(folder))
+
+    def write(row: EpochLog) -> None:
+        known = {"loss": row.loss, "learning_rate": row.learning_rate, "violating": row.violating}
+        for name, value in {**known, **row.recalls, "rank_loss": row.rank_loss}.items():
+            if value is not None:
+                writer.add_scalar(name, value, row.epoch)
+        writer.flush()
+
+    with closing(writer):
+        yield write
+
+
+def training_curves(
+    epochs: Sequence[int], losses: Sequence[float | None], recalls: dict[str, Sequence[float]]
+) -> bytes:
+    """Loss on the left, validation recall on the right, both by epoch."""
+    figure = Figure(figsize=(8, 3.6), dpi=120, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    known = [(e, loss) for e, loss in zip(epochs, losses, strict=True) if loss is not None]
+    left.plot([e for e, _ in known], [loss for _, loss in known], marker="o")
+    left.set(xlabel="epoch", ylabel="triplet loss", title="training")
+    for name, values in recalls.items():
+        right.plot(epochs, [100 * v for v in values], marker="o", label=name)
+    right.set(xlabel="epoch", ylabel="recall (%)", title="validation", ylim=(0, 105))
+    right.legend()
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    return figure_png(figure)

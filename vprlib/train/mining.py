@@ -1,0 +1,213 @@
+"""A query's training tuple: its positive and its negatives, the hardest or random ones."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+import torch
+
+from vprlib.images.index import ImageIndex
+from vprlib.pipeline.draws import Draw, generator
+from vprlib.places.geo import Pairs, pair_distances, pairs_within
+from vprlib.places.truth import Listed
+from vprlib.train.augmentation import UNCHANGED, Change
+from vprlib.train.losses import Distance, margin_for
+from vprlib.train.pairwise import forget, squared_distances
+
+SAME_SPOT_M = 1.0
+# full: by descriptors of the whole database; partial: by those of a sample; random: blindly
+Mining = Literal["full", "partial", "random"]
+Positive = Literal["nearest", "random"]  # nearest by descriptors
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What the positions allow: whom a query may and may not be compared with."""
+
+    positives: Pairs  # potential positives
+    near: Pairs  # too near to be a negative
+    database_size: int
+
+    def trainable(self) -> np.ndarray:
+        """Rows of the queries with a potential positive and a definite negative."""
+        has_negative = self.near.counts() < self.database_size
+        return np.flatnonzero((self.positives.counts() > 0) & has_negative)
+
+    def without_self(self) -> "Candidates":
+        """Where the queries are the database: no image is its own positive.
+
+        It is never its own negative, being as near as can be.
+        """
+        is_other = self.positives.rows != self.positives.queries()
+        return Candidates(self.positives.keep(is_other), self.near, self.database_size)
+
+
+@dataclass(frozen=True)
+class Tuple:
+    """Rows of one query, its positive and its negatives: violating ones, nearest first."""
+
+    query: int
+    positive: int
+    negatives: np.ndarray
+    change: Change = UNCHANGED  # of all its images
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Whom one query is compared with: rising rows of the database."""
+
+    query: int
+    positives: np.ndarray
+    negatives: np.ndarray
+
+
+@dataclass(frozen=True)
+class Mined:
+    tuple: Tuple | None  # none where nothing violates the margin
+    hardest: np.ndarray  # database rows to remember
+
+
+@dataclass(frozen=True)
+class MiningRules:
+    negatives: int  # at most so many a tuple
+    pool: int  # random negatives looked at
+    margin: float
+    distance: Distance
+    seed: int
+    kind: Mining = "full"
+    positive: Positive = "nearest"
+    skip: int = 0  # so many of the hardest negatives are not learnt from
+
+
+def candidates(
+    queries: ImageIndex,
+    database: ImageIndex,
+    positive_radius_m: float,
+    negative_radius_m: float,
+    exclude_same_spot: bool,
+    listed: Listed | None = None,
+) -> Candidates:
+    """Positives within a radius, farther than 1 m and of another time; negatives beyond another.
+
+    Where lists are the truth, they name the positives; what is right or doubtful is no negative.
+    """
+    if listed is not None:
+        return Candidates(listed.training, listed.no_negatives(), len(database))
+    near = pairs_within(queries.positions, database.positions, negative_radius_m)
+    positives = pairs_within(queries.positions, database.positions, positive_radius_m)
+    if exclude_same_spot:
+        apart = pair_distances(positives, queries.positions, database.positions) > SAME_SPOT_M
+        positives = positives.keep(apart)
+    if "time" in queries.extra and "time" in database.extra:
+        times = queries.extra["time"][positives.queries()]
+        positives = positives.keep(times != database.extra["time"][positives.rows])
+    return Candidates(positives, near, len(database))
+
+
+def pool_of(
+    query: int,
+    allowed: Candidates,
+    remembered: np.ndarray,
+    rules: MiningRules,
+    epoch: int,
+    sample: np.ndarray | None = None,
+) -> Pool:
+    """Whom a query is compared with; `sample` goes in place of random negatives of its own."""
+    positives = allowed.positives.of(query)
+    if rules.positive == "random":
+        positives = generator(Draw.POSITIVE, rules.seed, epoch, query).choice(positives, 1)
+    if sample is None:
+        negatives = random_negatives(allowed, query, rules, epoch)
+    else:
+        negatives = np.setdiff1d(sample, allowed.near.of(query), assume_unique=True)
+    return Pool(query, positives, np.union1d(negatives, remembered[remembered >= 0]))
+
+
+def mine_block(
+    pools: Iterable[Pool],
+    queries: np.ndarray,
+    database: np.ndarray,
+    rules: MiningRules,
+    device: torch.device,
+    memory_bytes: int,
+) -> Iterator[Mined]:
+    """What each pool's query learns from, by descriptors [Q, D] and [N, D], in the pools' order.
+
+    So many queries look at the database together that their descriptors, or their distances and
+    pools, fit a quarter of the memory. Only rows of a pool need hold a descriptor.
+    """
+    count, dim = database.shape
+    size = max(1, memory_bytes // 4 // max(4 * dim, 4 * count + 8 * min(rules.pool, count)))
+    waiting = iter(pools)
+    while part := list(islice(waiting, size)):
+        rows = _rows_read(part, count)
+        own = queries[[pool.query for pool in part]]
+        forget(queries)
+        squared = squared_distances(own, database, rows, device, memory_bytes // 8)
+        columns = np.full(count, -1)
+        columns[rows] = np.arange(len(rows))
+        for pool, to_rows in zip(part, squared, strict=True):
+            yield _mined(
+                pool, to_rows[columns[pool.positives]], to_rows[columns[pool.negatives]], rules
+            )
+
+
+def pooled_rows(pools: Iterable[Pool], database_size: int) -> np.ndarray:
+    """Each database row that stands in a pool, once, rising."""
+    is_wanted = np.zeros(database_size, bool)
+    for pool in pools:
+        is_wanted[pool.positives] = True
+        is_wanted[pool.negatives] = True
+    return np.flatnonzero(is_wanted)
+
+
+def blind_tuple(pool: Pool) -> Tuple:
+    """The tuple of a pool that holds one positive and few negatives: all are kept."""
+    return Tuple(pool.query, int(pool.positives[0]), pool.negatives)
+
+
+def random_negatives(allowed: Candidates, query: int, rules: MiningRules, epoch: int) -> np.ndarray:
+    """Distinct random rows that are not near the query, rising; all where there are fewer."""
+    count = rules.negatives if rules.kind == "random" else rules.pool
+    near = allowed.near.of(query)
+    available = allowed.database_size - len(near)
+    draw = np.random.default_rng([rules.seed, epoch, query])
+    picks = draw.choice(available, min(count, available), replace=False)
+    # the i-th row that is not near: shift past the near rows before it
+    return np.sort(picks + np.searchsorted(near - np.arange(len(near)), picks, side="right"))
+
+
+def block_sample(database_size: int, rules: MiningRules, epoch: int, block: int) -> np.ndarray:
+    """Distinct random rows, rising, that all queries of a block take their negatives from."""
+    draw = generator(Draw.SAMPLE, rules.seed, epoch, block)
+    return np.sort(draw.choice(database_size, min(rules.pool, database_size), replace=False))
+
+
+def _rows_read(pools: list[Pool], database_size: int) -> np.ndarray:
+    """Those that stand in a pool; or all, where they are most: a whole file is read fastest."""
+    rows = pooled_rows(pools, database_size)
+    return np.arange(database_size) if 2 * len(rows) > database_size else rows
+
+
+def _mined(
+    pool: Pool, to_positives: np.ndarray, to_negatives: np.ndarray, rules: MiningRules
+) -> Mined:
+    """From the squared distances to both sides of a pool; of equal ones the lowest row is first."""
+    nearest = int(np.argmin(to_positives))
+    hardest = np.argsort(to_negatives, kind="stable")[: rules.skip + rules.negatives]
+    looked_at = hardest[rules.skip :]
+    is_violating = _violates(to_negatives[looked_at], to_positives[nearest], rules)
+    negatives = pool.negatives[looked_at[is_violating]]
+    positive = int(pool.positives[nearest])
+    found = Tuple(pool.query, positive, negatives) if len(negatives) else None
+    return Mined(found, pool.negatives[hardest])
+
+
+def _violates(to_negatives: np.ndarray, to_positive: np.float32, rules: MiningRules) -> np.ndarray:
+    """Whether squared distances to negatives lie within the margin behind the positive."""
+    margin = margin_for(rules.margin, rules.distance)
+    if rules.distance == "squared":
+        return to_negatives < to_positive + margin
+    return np.sqrt(to_negatives) < np.sqrt(to_positive) + margin

@@ -1,0 +1,74 @@
+"""The tuples of a block of queries: mined by descriptors, or drawn blindly."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from vprlib.images.batches import ImageSource
+from vprlib.pipeline.progress import progress
+from vprlib.train.data import TrainingData
+from vprlib.train.mining import (
+    Mined,
+    MiningRules,
+    Pool,
+    blind_tuple,
+    block_sample,
+    mine_block,
+    pool_of,
+    pooled_rows,
+)
+
+_NO_ROWS = np.zeros(0, np.int64)
+
+
+class Describe(Protocol):
+    def __call__(self, name: str, source: ImageSource, rows: np.ndarray | None) -> np.ndarray:
+        """Descriptors by row, those of `rows` or of all; the others are anything."""
+        ...
+
+
+@dataclass(frozen=True)
+class Block:
+    """Queries that share one look at the network: its weights change in between."""
+
+    queries: np.ndarray
+    epoch: int
+    number: int  # within the epoch
+
+
+def select(
+    block: Block,
+    data: TrainingData,
+    hardest: np.ndarray,
+    rules: MiningRules,
+    describe: Describe,
+    device: torch.device,
+    memory_bytes: int,
+    share: slice = slice(None),
+) -> list[Mined]:
+    """What each query of this share of the block learns from, in their order.
+
+    `hardest` [Q, n] are the negatives remembered of each query, -1 for none. `full` describes the
+    whole database, `partial` what a pool of the block holds, and `random` nothing: the same for
+    every share, an empty one too, so that several processes can describe together.
+    """
+    sample = None
+    if rules.kind == "partial":
+        sample = block_sample(data.candidates.database_size, rules, block.epoch, block.number)
+
+    def pool(query: int) -> Pool:
+        return pool_of(query, data.candidates, hardest[query], rules, block.epoch, sample)
+
+    own = block.queries[share].tolist()
+    if rules.kind == "random":
+        return [Mined(blind_tuple(pool(query)), _NO_ROWS) for query in own]
+    pools, rows = map(pool, own), None  # drawn when their turn comes
+    if rules.kind == "partial":
+        everyone = [pool(query) for query in block.queries.tolist()]
+        pools, rows = everyone[share], pooled_rows(everyone, data.candidates.database_size)
+    database = describe("database", data.train.database, rows)
+    descriptors = describe("queries", data.train.queries, block.queries)
+    mined = mine_block(pools, descriptors, database, rules, device, memory_bytes)
+    return list(progress(mined, len(own), f"epoch {block.epoch}: mining", "query"))

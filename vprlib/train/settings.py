@@ -1,0 +1,93 @@
+"""How the network learns: the `train` section of a recipe."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from vprlib.model.settings import Precision, StoredPrecision
+from vprlib.pipeline.params import Section, Seed
+from vprlib.train.augmentation import Augmentation
+from vprlib.train.losses import Distance
+from vprlib.train.mining import Mining, MiningRules, Positive
+from vprlib.train.rank_loss import RankLoss
+
+_Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Jitter = tuple[_Factor, _Factor]
+
+
+class TrainSettings(Section):
+    """How the network learns; the defaults are the paper's and the PyTorch port's."""
+
+    epochs: int = Field(30, ge=0)  # 0 copies the start
+    first_layer: str = "conv5_1"  # this layer and all above learn; 'pool': the pool alone
+    precision: Precision = "float32"  # of convolutions; bfloat16 where processor or GPU has it
+    stored: StoredPrecision = "float32"  # in which what frozen layers give is handed on, and kept
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: float = Field(1e-4, gt=0)
+    halve_every: int = Field(5, ge=1)  # epochs; the first halving is before the next one
+    momentum: float = Field(0.9, ge=0, lt=1)  # of SGD
+    weight_decay: float = Field(1e-3, ge=0)
+    distance: Distance = "l2"  # or squared, as in the paper
+    margin: float = Field(0.1, gt=0)  # for squared distances; l2 takes its square root
+    queries_a_step: int = Field(4, ge=1)
+    accumulate: int = Field(1, ge=1)  # so many such steps move the optimiser once
+    train_queries: Literal["queries", "database"] = "queries"  # or the references themselves
+    mining: Mining = "full"
+    positive: Positive = "nearest"
+    negatives: int = Field(10, ge=1)  # hardest ones a query, learnt from and remembered
+    skip_hardest: int = Field(0, ge=0)  # the very hardest that are left out before those
+    negative_pool: int = Field(1000, ge=1)  # random ones looked at: by a query, if partial a block
+    refresh_queries: int = Field(1000, ge=0)  # describe all anew after so many; 0: once an epoch
+    refresh_doubles: bool = False  # the interval doubles when the rate halves, as in the original
+    keep: Literal["best", "last"] = "best"  # epoch, by validation; or whatever came last
+    patience: int = Field(10, ge=1)  # epochs without a better R@5 before it stops
+    positive_radius_m: float | None = Field(None, gt=0)  # null: the specification's own
+    negative_radius_m: float | None = Field(None, gt=0)  # null: the specification's own
+    exclude_same_spot: bool = True  # no positive within 1 m of the query
+    flip: float = Field(0.0, ge=0, le=1)  # probability that a whole tuple is mirrored
+    jitter: Jitter | None = None  # range of the factor that a tuple's images are resized by
+    val_queries: int | None = Field(None, ge=1)  # validation queries drawn once; null: all
+    rank_loss_negatives: int = Field(1000, ge=0)  # random ones a validation query; 0: no rank loss
+    seed: Seed = 1
+
+    @field_validator("jitter")
+    @classmethod
+    def _rises(cls, jitter: Jitter | None) -> Jitter | None:
+        if jitter is not None and jitter[0] > jitter[1]:
+            raise ValueError(f"should be [smallest, largest] factor, but is {list(jitter)}")
+        return jitter
+
+    @model_validator(mode="after")
+    def _random_mining_looks_at_nothing(self) -> Self:
+        if self.mining == "random" and self.positive == "nearest":
+            raise ValueError(
+                "mining is random, which describes nothing and so cannot know the nearest"
+                " positive: set positive to random, or mining to partial"
+            )
+        if self.mining == "random" and self.skip_hardest:
+            raise ValueError(
+                f"skip_hardest is {self.skip_hardest}, but random mining cannot know the hardest"
+                " negatives: set it to 0, or mining to partial"
+            )
+        return self
+
+    def rules(self) -> MiningRules:
+        return MiningRules(
+            negatives=self.negatives,
+            pool=self.negative_pool,
+            margin=self.margin,
+            distance=self.distance,
+            seed=self.seed,
+            kind=self.mining,
+            positive=self.positive,
+            skip=self.skip_hardest,
+        )
+
+    def augmentation(self) -> Augmentation:
+        return Augmentation(self.flip, self.jitter, self.seed)
+
+    def rank_loss(self) -> RankLoss:
+        return RankLoss(self.rank_loss_negatives, self.margin, self.distance, self.seed)
+
+    def rate_at(self, epoch: int) -> float:
+        return self.learning_rate * 0.5 ** ((epoch - 1) // self.halve_every)

@@ -1,0 +1,104 @@
+"""Puts backbone and pool together into the network that training starts from."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from vprlib.interop.networks import Network, read_network
+from vprlib.model.backbones import fingerprint
+from vprlib.model.model import Architecture, PlaceModel
+from vprlib.model.netvlad import initialise
+from vprlib.model.settings import PoolSettings, has_words
+from vprlib.model.weights import BackboneSettings
+from vprlib.pipeline.params import UserError
+from vprlib.train.sample import Sample
+
+StartWhitening = Literal["keep", "drop"]
+
+
+def read_start(path: Path, wanted: Architecture, whitening: StartWhitening) -> Network:
+    """The network in the file, which agrees with the recipe; its own whitening may be dropped."""
+    network = read_network(path)
+    if network.model.architecture.int8 is not None:
+        raise UserError(
+            f"the start {path} is in int8, which can no longer learn: take the network that it was"
+            " made of."
+        )
+    _check_agrees(network.model.architecture, wanted, path)
+    if whitening == "keep" or network.model.whitening is None:
+        return network
+    return replace(network, model=_without_whitening(network.model))
+
+
+def _check_agrees(found: Architecture, wanted: Architecture, path: Path) -> None:
+    sides = [_compared(architecture) for architecture in (found, wanted)]
+    for (place, label), have in sides[0].items():
+        want = sides[1].get((place, label), have)  # another kind of pool is told first
+        if have != want:
+            raise UserError(
+                f"the start {path} has {label}={have}, but {place} is {want}: set it to {have} in"
+                " params.yaml, or take another model.start."
+            )
+
+
+def _compared(architecture: Architecture) -> dict[tuple[str, str], str]:
+    """Place in the recipe and label → value; GeM's exponent is learnt, and the file's holds."""
+    a = architecture
+    values: dict[tuple[str, str], object] = {
+        ("model.backbone.name", "backbone"): a.backbone,
+        ("model.backbone.cut", "cut"): a.cut,
+        ("model.pool.kind", "pool"): a.pool.kind,
+    }
+    if a.pool.kind == "netvlad":
+        values |= {
+            ("model.pool.version", "version"): a.pool.version,
+            ("kmeans.clusters", "K"): a.clusters,
+        }
+        for name in ("normalise_input", "intra_normalise"):
+            values["model.pool." + name, name] = getattr(a.pool, name)
+    return {key: str(value).lower() for key, value in values.items()}
+
+
+def _without_whitening(model: PlaceModel) -> PlaceModel:
+    bare = PlaceModel(replace(model.architecture, whitening=None))
+    bare.load_state_dict({name: model.state_dict()[name] for name in bare.state_dict()})
+    return bare
+
+
+def assemble(
+    kind: BackboneSettings,
+    backbone: nn.Sequential,
+    pool: PoolSettings,
+    centroids: np.ndarray,
+    sample: Sample,
+) -> tuple[PlaceModel, float | None]:
+    """The network before training, and α, which only NetVLAD has.
+
+    `sample` holds BatchNorm's statistics where it must.
+    """
+    if fingerprint(backbone) != sample.backbone:
+        raise UserError(
+            f"the weights '{kind.weights}' of {kind.name} changed since the features were"
+            " sampled: run `dvc repro -f -s sample_features` and then `dvc repro`."
+        )
+    clusters = len(centroids) if has_words(pool.kind) else 0
+    model = PlaceModel(Architecture(kind.name, kind.cut, pool, clusters))
+    fitted = {name: torch.from_numpy(values) for name, values in sample.statistics.items()}
+    model.backbone.load_state_dict({**backbone.state_dict(), **fitted})
+    if not clusters:
+        return model, None
+    descriptors = torch.from_numpy(sample.descriptors)
+    return model, initialise(model.pool, torch.from_numpy(centroids), descriptors)
+
+
+def start_sentence(kind: BackboneSettings, model: PlaceModel, alpha: float | None) -> str:
+    """What there is before training, to be said."""
+    a = model.architecture
+    pool = f"{a.pool.kind} pooling"
+    if alpha is not None:
+        pool = f"NetVLAD {a.pool.version}, K {a.clusters}, alpha {alpha:.2f}"
+    return f"model: {kind.name} ({kind.weights}) with {pool}, {model.dim} dimensions"

@@ -1,0 +1,46 @@
+"""What a network is worth on the validation set: recall, and the rank loss."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.places.truth import recall_at
+from vprlib.train.data import TrainingData
+from vprlib.train.pairwise import nearest
+from vprlib.train.rank_loss import RankLoss, mean_loss, rank_losses
+from vprlib.train.selection import Describe
+
+VALIDATION_NS = (1, 5, 10, 20)
+CPU = torch.device("cpu")
+
+
+class Validation(NamedTuple):
+    recalls: dict[str, float]
+    rank_loss: float | None  # none where not asked for, or where no query has both sides
+
+
+def validate(
+    data: TrainingData,
+    settings: RankLoss,
+    describe: Describe,
+    runtime: RuntimeSettings,
+    share: slice = slice(None),
+    gather: Callable[[np.ndarray], np.ndarray] = lambda own: own,
+) -> Validation:
+    """Asks this share of the queries; `gather` puts the rows of all shares in the queries' order.
+
+    It hears first of what was right [q, K], then, where a rank loss is asked for, of losses [q].
+    """
+    queries = describe("val-queries", data.val.queries, None)[share]
+    database = describe("val-database", data.val.database, None)
+    truth, memory = data.val_truth.take(share), runtime.memory_bytes
+    rows, squared = nearest(queries, database, max(VALIDATION_NS), CPU, memory)
+    right = gather(truth.is_right(rows))
+    recalls = {f"recall@{n}": value for n, value in recall_at(right, VALIDATION_NS).items()}
+    if not settings.negatives:
+        return Validation(recalls, None)
+    losses = gather(rank_losses(queries, database, rows, np.sqrt(squared), truth, settings, memory))
+    return Validation(recalls, mean_loss(losses))

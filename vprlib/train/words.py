@@ -1,0 +1,68 @@
+"""k-means on Faiss over all descriptors given: no silent sub-sampling, a seed of our own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import faiss
+import h5py
+import numpy as np
+from pydantic import Field
+
+from vprlib.pipeline.params import Section, Seed, UserError
+
+
+class KmeansSettings(Section):
+    """The visual words."""
+
+    clusters: int = Field(64, ge=1)  # K
+    iterations: int = Field(100, ge=1)
+    seed: Seed = 1
+    file: str | None = None  # words in data/raw/weights that are taken in place of k-means
+
+
+@dataclass(frozen=True)
+class Clustering:
+    centroids: np.ndarray  # [K, D] float32
+    objective: np.ndarray  # sum of squared distances by iteration, until nothing moves
+
+
+def cluster(descriptors: np.ndarray, settings: KmeansSettings, threads: int) -> Clustering:
+    """Centroids of all descriptors [n, D]."""
+    count, dim = descriptors.shape
+    if settings.clusters > count:
+        raise UserError(
+            f"params.yaml: kmeans.clusters is {settings.clusters}, but the sample has {count}"
+            " descriptors: lower it, or sample more images or positions."
+        )
+    faiss.omp_set_num_threads(threads)
+    kmeans = faiss.Kmeans(
+        dim,
+        settings.clusters,
+        niter=settings.iterations,
+        seed=settings.seed,
+        min_points_per_centroid=1,
+        max_points_per_centroid=count,  # Faiss would keep 256 a centroid without a word
+    )
+    kmeans.train(np.ascontiguousarray(descriptors, dtype=np.float32))
+    return Clustering(kmeans.centroids.copy(), np.array(kmeans.obj))
+
+
+def no_words(dim: int) -> Clustering:
+    """For a pool that has none, or a network that brings its own."""
+    return Clustering(np.zeros((0, dim), np.float32), np.zeros(0))
+
+
+def sentence(found: Clustering, count: int) -> str:
+    """What was made of so many descriptors, to be said."""
+    if not len(found.centroids):
+        return "k-means: no words needed"
+    return (
+        f"k-means: {len(found.centroids)} words of {count} descriptors,"
+        f" mean squared distance {found.objective[-1] / count:.4f}"
+    )
+
+
+def read_descriptors(sample_path: Path) -> tuple[np.ndarray, str]:
+    """The sampled descriptors and the name of the set that they come from."""
+    with h5py.File(sample_path) as file:
+        return file["descriptors"][:], str(file.attrs["set"])
