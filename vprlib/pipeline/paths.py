@@ -1,15 +1,111 @@
-"""What the pipeline has left on disk, for the commands that read it."""
+"""Every path of the pipeline, from the project's folder; dvc.yaml names the same ones."""
 
 from pathlib import Path
+from typing import Literal
 
 from vprlib.pipeline.params import PARAMS_PATH, UserError
+
+Side = Literal["db", "queries"]
+
+RAW = Path("data/raw")  # images, drawn or linked; a data set's `folder` lies here
+WEIGHTS = RAW / "weights"  # networks from elsewhere
+SWITCHES = Path("data/index/switches.txt")
+SAMPLE = Path("artifacts/features/sample.h5")
+CENTROIDS = Path("artifacts/features/centroids.h5")
+TRAIN_METRICS = Path("metrics/train.json")
+TRAIN_LOG = Path("metrics/train.csv")
+TRAIN_PLOT = Path("artifacts/plots/train.png")
+# not tracked by DVC
+SCRATCH = Path("artifacts/.scratch")  # what an interrupted stage goes on from
+CACHE = Path("artifacts/.cache")  # outputs of frozen layers
+TENSORBOARD = Path("artifacts/tensorboard")
+REPORTS = Path("artifacts/reports")  # lists of images that could not be read
+
+
+def index(dataset: str, side: Side) -> Path:
+    """What parse_mat read of one side of a set."""
+    return Path(f"data/index/{dataset}/{side}.h5")
+
+
+def fingerprints(dataset: str) -> Path:
+    return Path(f"data/index/{dataset}/fingerprints.h5")
+
+
+def set_metrics(dataset: str) -> Path:
+    return Path(f"metrics/sets/{dataset}.json")
+
+
+def audit_metrics(dataset: str) -> Path:
+    return Path(f"metrics/audit/{dataset}.json")
+
+
+def model(variant: str) -> Path:
+    return Path(f"artifacts/models/{variant}.safetensors")
+
+
+def variant_metrics(variant: str) -> Path:
+    return Path(f"metrics/variants/{variant}.json")
+
+
+def fit_sample(variant: str) -> Path:
+    """Descriptors of training images that codes are fitted on."""
+    return Path(f"artifacts/fit/{variant}/sample.h5")
+
+
+def whitening(variant: str) -> Path:
+    return Path(f"artifacts/fit/{variant}/whitening.h5")
+
+
+def coder(variant: str, code: str) -> Path:
+    """What turns descriptors into a code; the code `full` has none."""
+    return Path(f"artifacts/coders/{variant}/{code}.h5")
+
+
+def descriptors_dir(dataset: str, variant: str, code: str) -> Path:
+    """Both sides of a set in one code, and its search index where it has one."""
+    return Path(f"artifacts/descriptors/{dataset}/{variant}/{code}")
+
+
+def descriptors(dataset: str, variant: str, code: str, side: Side) -> Path:
+    return descriptors_dir(dataset, variant, code) / f"{side}.h5"
+
+
+def search_index(dataset: str, variant: str, code: str) -> Path:
+    return descriptors_dir(dataset, variant, code) / "index"
+
+
+def neighbors(dataset: str, variant: str, code: str) -> Path:
+    """What search found, before a protocol takes anything out."""
+    return Path(f"artifacts/neighbors/{dataset}/{variant}-{code}.h5")
+
+
+def predictions(dataset: str, variant: str, code: str) -> Path:
+    """What recall kept of the neighbors, and which of them are right."""
+    return Path(f"artifacts/predictions/{dataset}/{variant}-{code}.h5")
+
+
+def recall_metrics(dataset: str, variant: str, code: str) -> Path:
+    return Path(f"metrics/recall/{dataset}/{variant}-{code}.json")
+
+
+def calibration(variant: str, code: str) -> Path:
+    return Path(f"artifacts/calibration/{variant}-{code}.json")
+
+
+def plot(dataset: str, variant: str, code: str, what: str = "") -> Path:
+    """`what` is such as '-plan'; nothing for the recall curve."""
+    return Path(f"artifacts/plots/{dataset}/{variant}-{code}{what}.png")
+
+
+def onnx(variant: str, code: str) -> Path:
+    return Path(f"artifacts/onnx/{variant}-{code}.onnx")
 
 
 def existing(path: Path) -> Path:
     """The path, or a sentence that says which run would make it."""
     if not path.exists():
         raise UserError(
-            f"{path} is missing: run `dvc repro` with the set, the variant and the code in the"
-            f" switches of {PARAMS_PATH}."
+            f"{path} is missing: check that set, variant and code are in use in {PARAMS_PATH},"
+            " and run `dvc repro`."
         )
     return path
