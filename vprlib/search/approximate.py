@@ -62,7 +62,8 @@ def check_indexes(codes: Mapping[str, CodeSettings]) -> None:
     """A sentence where Faiss cannot build or ask the index of one of these codes."""
     for name, code in codes.items():
         if code.index is not None:
-            check_index(f"{PARAMS_PATH}: code_defs.{name}", code.index, code.search, code.whiten)
+            place = f"{PARAMS_PATH}: code_defs.{name}"
+            check_index(place, code.index, code.search, code.keep.whiten)
 
 
 def check_index(
@@ -331,12 +332,6 @@ def _bytes_each(index: faiss.Index, reader: Reader) -> float:
     return (len(faiss.serialize_index(trial)) - before) / max(1, count)
 
 
-def write_no_index(path: Path) -> None:
-    """The mark of a code that is searched exactly."""
-    with writing_folder(path) as folder:
-        write_json(folder / FACTS, {"factory": None})
-
-
 @dataclass(frozen=True)
 class Approximate:
     """Searches through an index on disk; called as `search.search_parts` is."""
@@ -400,7 +395,7 @@ class Approximate:
         if (index.ntotal, index.d) != (kept, database.shape[1]):
             raise UserError(
                 f"{self.path} has {index.ntotal} descriptors of {index.d} dimensions, but"
-                f" {kept} of {database.shape[1]} are to be searched: run `dvc repro build_index`."
+                f" {kept} of {database.shape[1]} are to be searched: run `dvc repro encode`."
             )
         return index
 
