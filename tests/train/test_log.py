@@ -4,8 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from vprlib.train.log import COLUMNS, plot, rows, sentence, summarise
-from vprlib.train.trainer import EpochLog, Outcome
+from vprlib.train.log import COLUMNS, EpochLog, Outcome, plot, rows, sentence, summarise
 
 RECALLS = {f"recall@{n}": n / 40 for n in (1, 5, 10, 20)}
 START = EpochLog(0, None, None, None, RECALLS)

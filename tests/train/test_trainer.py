@@ -17,17 +17,17 @@ from vprlib.pipeline.params import UserError
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import Near, Radii
-from vprlib.train import selection
-from vprlib.train import trainer as training
+from vprlib.train import gradients, selection
 from vprlib.train.augmentation import changed
 from vprlib.train.cache import NO_STORE, Store
 from vprlib.train.data import Split, TrainingData, epoch_blocks, training_data
+from vprlib.train.gradients import StepGradients, database_images
 from vprlib.train.halves import Halves, Loaded
+from vprlib.train.log import EpochLog, Outcome
 from vprlib.train.losses import triplet_loss
 from vprlib.train.mining import Candidates, Mined, Pool, Tuple
 from vprlib.train.settings import TrainSettings
-from vprlib.train.steps import database_images
-from vprlib.train.trainer import EpochLog, Outcome, Trainer, make_optimizer
+from vprlib.train.trainer import Trainer, make_optimizer
 
 CUTS = {"alexnet": "conv5", "resnet18": "layer4"}
 RADII = Radii(positive_m=25.0, training_m=10.0)
@@ -173,7 +173,7 @@ def test_the_store_changes_no_byte_of_a_run(
         assert weights(outcome.model) == weights(expected.model)
         last, twin = stored.state.weights, plain.state.weights
         assert all(torch.equal(last[name], twin[name]) for name in twin)
-    shelf = stored.feeds["database"].shelf
+    shelf = stored.inputs.feeds["database"].shelf
     assert all(shelf.get(row) is not None for row in range(PLACES * VIEWS)) or "mining" in changes
 
 
@@ -200,15 +200,16 @@ def test_bfloat16_learns_what_float32_does_but_for_rounding(
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, method: str, call: int) -> None:
-    """Makes the call of that number to a method of Trainer raise."""
-    whole, calls = getattr(Trainer, method), iter(range(1, 1000))
+    """Makes the call of that number to a method of Trainer or StepGradients raise."""
+    owner = Trainer if hasattr(Trainer, method) else StepGradients
+    whole, calls = getattr(owner, method), iter(range(1, 1000))
 
-    def broken(self: Trainer, *args: object) -> object:
+    def broken(self: object, *args: object) -> object:
         if next(calls) == call:
             raise StopError
         return whole(self, *args)
 
-    monkeypatch.setattr(Trainer, method, broken)
+    monkeypatch.setattr(owner, method, broken)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -330,7 +331,7 @@ def test_each_epoch_counts_its_own_triplets(
         return value
 
     monkeypatch.setattr(selection, "mine_block", listening)
-    monkeypatch.setattr(training, "triplet_loss", loss)
+    monkeypatch.setattr(gradients, "triplet_loss", loss)
     for row in running.run().log[1:]:
         violating, looked_at = counts[row.epoch]
         assert row.violating == violating / looked_at
@@ -405,7 +406,7 @@ def test_a_loss_that_is_no_number_names_epoch_and_step(
     def loss(*sides: object) -> torch.Tensor:
         return triplet_loss(*sides) * (float("nan") if next(calls) == 2 else 1.0)
 
-    monkeypatch.setattr(training, "triplet_loss", loss)
+    monkeypatch.setattr(gradients, "triplet_loss", loss)
     sentence = (
         r"^the loss became nan in epoch 1, step 2: .*lower train\.learning_rate \(now 0\.01\)"
     )
@@ -554,7 +555,7 @@ def test_a_step_learns_from_the_loss_of_its_triplets(
     running = trainer(momentum=0.0, weight_decay=0.0, margin=4.0)
     running.state.epoch = 1
     step = [Tuple(0, 1, np.array([3, 6])), Tuple(5, 8, np.array([1, 3]))]
-    running._learn([step], iter([[load() for load in running._images(step)]]))
+    running._learn([step], iter([[load() for load in running.inputs.images_of(step)]]))
     twin, total = a_model(), 0.0
     for t in step:
         rows = [data.train.queries.pixels(t.query)]
@@ -621,7 +622,7 @@ def learner(
 
 @pytest.mark.parametrize("changes", [BERLIN, CHANGED, {"mining": "partial", "flip": 1.0}])
 @pytest.mark.parametrize(
-    ("method", "call"), [("_mine", 2), ("_learn", 3), ("_add_gradient", 6), ("_save", 3)]
+    ("method", "call"), [("_mine", 2), ("_learn", 3), ("_add_part", 6), ("_save", 3)]
 )
 def test_an_interrupted_run_of_each_kind_ends_as_one_that_was_not(
     learner: Callable[..., Trainer],
@@ -710,7 +711,7 @@ def test_references_are_queries_and_database_at_once(
     for t in tuples:
         assert t.positive != t.query and t.positive // VIEWS == t.query // VIEWS
         assert all(n // VIEWS != t.query // VIEWS for n in t.negatives)
-    assert running.feeds["queries"].source == running.data.train.database
+    assert running.inputs.feeds["queries"].source == running.data.train.database
 
 
 def test_every_image_of_a_tuple_is_changed_alike_and_anew_in_each_epoch(
@@ -718,14 +719,16 @@ def test_every_image_of_a_tuple_is_changed_alike_and_anew_in_each_epoch(
 ) -> None:
     running = learner(flip=0.5, jitter=(0.5, 1.5), margin=4.0)
     parts, changes = [], {}
-    whole = Trainer._add_gradient
+    whole = StepGradients._add_part
 
-    def listening(self: Trainer, part: list[Tuple], images: list[Loaded], *o: object) -> float:
+    def listening(
+        self: StepGradients, part: list[Tuple], images: list[Loaded], *o: object
+    ) -> float:
         parts.append((part, images))
-        changes.update({(self.state.epoch, t.query): t.change for t in part})
+        changes.update({(running.state.epoch, t.query): t.change for t in part})
         return whole(self, part, images, *o)
 
-    monkeypatch.setattr(Trainer, "_add_gradient", listening)
+    monkeypatch.setattr(StepGradients, "_add_part", listening)
     running.run()
     for part, images in parts:
         train = running.data.train

@@ -1,20 +1,41 @@
-"""Training's scalars for TensorBoard, written only where a person asks for them."""
+"""What training reports: its table, its plot, its summary and scalars for TensorBoard."""
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
+from vprlib.model.model import PlaceModel
 from vprlib.pipeline.params import UserError
-from vprlib.pipeline.png import figure_png
 from vprlib.train.data import TrainingData
-from vprlib.train.trainer import EpochLog, Outcome
 from vprlib.train.validation import VALIDATION_NS
 
 _RECALLS = tuple(f"recall@{n}" for n in VALIDATION_NS)
 COLUMNS = ("epoch", "loss", "learning_rate", "violating", *_RECALLS, "rank_loss")
+
+
+@dataclass(frozen=True)
+class EpochLog:
+    """One row of the log; epoch 0 is the network before training."""
+
+    epoch: int
+    loss: float | None
+    learning_rate: float | None
+    violating: float | None  # share of the mined negatives that violate the margin
+    recalls: dict[str, float]
+    rank_loss: float | None = None
+
+    @property
+    def score(self) -> tuple[float, float]:
+        return self.recalls["recall@5"], self.recalls["recall@1"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    model: PlaceModel
+    log: list[EpochLog]
+    best: EpochLog
 
 
 def rows(log: Sequence[EpochLog]) -> Iterator[tuple[object, ...]]:
@@ -94,6 +115,10 @@ def training_curves(
     epochs: Sequence[int], losses: Sequence[float | None], recalls: dict[str, Sequence[float]]
 ) -> bytes:
     """Loss on the left, validation recall on the right, both by epoch."""
+    from matplotlib.figure import Figure  # here: variants train, and draw nothing
+
+    from vprlib.pipeline.png import figure_png
+
     figure = Figure(figsize=(8, 3.6), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2)
     known = [(e, loss) for e, loss in zip(epochs, losses, strict=True) if loss is not None]

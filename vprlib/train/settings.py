@@ -7,9 +7,8 @@ from pydantic import Field, field_validator, model_validator
 from vprlib.model.settings import Precision, StoredPrecision
 from vprlib.pipeline.params import Section, Seed
 from vprlib.train.augmentation import Augmentation
-from vprlib.train.losses import Distance
+from vprlib.train.losses import Distance, RankLoss
 from vprlib.train.mining import Mining, MiningRules, Positive
-from vprlib.train.rank_loss import RankLoss
 
 _Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Jitter = tuple[_Factor, _Factor]
