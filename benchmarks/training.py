@@ -187,7 +187,7 @@ class TimedTrainer(Trainer):
     def __init__(self, *args: object, **others: object) -> None:
         super().__init__(*args, **others)
         self.clock, self.losses, self.steps = Stopwatch.of(self.device), [], []
-        self.on_epoch = lambda row: None
+        self.on_epoch = self.lines = lambda row: None
         self.optimizer.step = self.clock.timed("backward", self.optimizer.step)
 
     def start(self) -> None:

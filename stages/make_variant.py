@@ -57,7 +57,7 @@ def main(
     stored = store_at(store, p.runtime, typer.echo)
     device = prepare(p.runtime)
     with joined(device) as group:
-        school = School(read_data, p.train, device, p.runtime, kept, stored, group)
+        school = School(read_data, p.train, device, p.runtime, kept, stored, group, typer.echo)
         workshop = Workshop(train.open_database(), school, device, p.runtime)
         made = workshop.make(read_model(base), read_history(base).get("steps", []), p.steps)
     if not group.is_first:

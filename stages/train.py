@@ -64,7 +64,7 @@ def main(
         trainer = Trainer(model, data, p.train, device, p.runtime, kept, stored, group)
         is_shown = p.runtime.tensorboard and group.is_first
         with open_scalars(scalars / kept.folder.name, is_shown) as on_epoch:
-            outcome = trainer.run(on_epoch)
+            outcome = trainer.run(on_epoch, typer.echo)
     if not group.is_first:
         return
     summary = log.summarise(outcome, data)

@@ -22,7 +22,7 @@ from vprlib.train.data import TrainingData, epoch_blocks
 from vprlib.train.gradients import Step, StepGradients, as_steps, count_negatives
 from vprlib.train.halves import Halves, Loaded
 from vprlib.train.inputs import Inputs
-from vprlib.train.log import EpochLog, Outcome
+from vprlib.train.log import EpochLines, EpochLog, Outcome
 from vprlib.train.selection import Block, select
 from vprlib.train.settings import TrainSettings
 from vprlib.train.validation import Validation, validate
@@ -75,12 +75,17 @@ class Trainer:
         self.inputs = Inputs(data, halves, store, scratch.folder, runtime, group)
         self.state = self._restored() or self._fresh()
 
-    def run(self, on_epoch: Callable[[EpochLog], None] = lambda row: None) -> Outcome:
+    def run(
+        self,
+        on_epoch: Callable[[EpochLog], None] = lambda row: None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> Outcome:
         """Trains to the last epoch, or until nothing improves, and returns the best model.
 
-        `on_epoch` is called after each epoch, and first for those before an interruption.
+        `on_epoch` is called after each epoch, and first for those before an interruption. `say`
+        is given a line about each epoch of this run if there is no terminal to show progress on.
         """
-        self.on_epoch = on_epoch
+        self.on_epoch, self.lines = on_epoch, EpochLines(self.settings.epochs, say)
         for row in self.state.rows():
             on_epoch(row)
         if not self.state.log:
@@ -108,18 +113,27 @@ class Trainer:
                 self._save()
         loss = state.loss_sum / max(1, state.triplets)
         violating = state.triplets / state.looked_at if state.looked_at else None
-        self._finish_epoch(EpochLog(state.epoch, loss, rate, violating, *self._validate()))
+        found = self._validate() if self._is_validated(state.epoch) else Validation({}, None)
+        self._finish_epoch(EpochLog(state.epoch, loss, rate, violating, *found))
+
+    def _is_validated(self, epoch: int) -> bool:
+        """Also where training may end: after the last epoch, and when patience runs out."""
+        settings = self.settings
+        waited = epoch - self.state.best_epoch
+        is_due = epoch % settings.validate_every == 0
+        return is_due or epoch == settings.epochs or waited >= settings.patience
 
     def _finish_epoch(self, row: EpochLog) -> None:
         state = self.state
         rows = state.rows()
         state.log.append(asdict(row))
         is_kept = self.settings.keep == "last" or not rows
-        if is_kept or row.score > rows[state.best_epoch].score:
+        if is_kept or (row.recalls and row.score > rows[state.best_epoch].score):
             state.best_epoch, state.best_weights = row.epoch, self._weights()
         state.epoch, state.block, state.step = row.epoch + 1, 0, 0
         state.loss_sum, state.triplets, state.looked_at = 0.0, 0, 0
         self._save()
+        self.lines(row)
         self.on_epoch(row)
 
     def _run_block(self, block: np.ndarray) -> None:
