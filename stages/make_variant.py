@@ -44,7 +44,7 @@ def main(variant: str, base: str, training: str, validation: str) -> None:
     stored = store_at(paths.CACHE, p.runtime, typer.echo)
     device = prepare(p.runtime)
     with joined(device) as group:
-        school = School(read_data, p.train, device, p.runtime, kept, stored, group)
+        school = School(read_data, p.train, device, p.runtime, kept, stored, group, typer.echo)
         workshop = Workshop(train.open_database(), school, device, p.runtime)
         made = workshop.make(read_model(source), read_history(source).get("steps", []), p.steps)
     if not group.is_first:

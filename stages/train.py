@@ -15,7 +15,7 @@ from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.resume import scratch_for
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import RadiusOrOwn
-from vprlib.train import log as training_log
+from vprlib.train import log
 from vprlib.train.cache import store_at
 from vprlib.train.data import SplitFiles, read_training_data
 from vprlib.train.log import open_scalars
@@ -50,17 +50,17 @@ def main(training: str, validation: str, start: str) -> None:
         trainer = Trainer(model, data, p.train, device, p.runtime, kept, stored, group)
         is_shown = p.runtime.tensorboard and group.is_first
         with open_scalars(paths.TENSORBOARD / kept.folder.name, is_shown) as on_epoch:
-            outcome = trainer.run(on_epoch)
+            outcome = trainer.run(on_epoch, typer.echo)
     if not group.is_first:
         return
-    summary = training_log.summarise(outcome, data)
-    write_csv(paths.TRAIN_LOG, training_log.COLUMNS, training_log.rows(outcome.log))
-    write_bytes(paths.TRAIN_PLOT, training_log.plot(outcome.log))
+    summary = log.summarise(outcome, data)
+    write_csv(paths.TRAIN_LOG, log.COLUMNS, log.rows(outcome.log))
+    write_bytes(paths.TRAIN_PLOT, log.plot(outcome.log))
     write_json(paths.TRAIN_METRICS, summary)
     history = {"trained_on": training, "start": start, "best_epoch": outcome.best.epoch}
     write_model(paths.model("trained"), outcome.model, history)
     kept.remove()
-    typer.echo(training_log.sentence(summary))
+    typer.echo(log.sentence(summary))
 
 
 if __name__ == "__main__":

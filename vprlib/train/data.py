@@ -125,6 +125,6 @@ def validation_queries(count: int, settings: TrainSettings) -> np.ndarray | None
 def epoch_blocks(queries: np.ndarray, epoch: int, settings: TrainSettings) -> list[np.ndarray]:
     """A fresh order of all queries, cut where descriptors are refreshed."""
     order = np.random.default_rng([settings.seed, epoch]).permutation(queries)
-    doublings = (epoch - 1) // settings.halve_every if settings.refresh_doubles else 0
+    doublings = settings.rate_steps(epoch) if settings.refresh_doubles else 0
     size = settings.refresh_queries * 2**doublings or len(order)
     return [order[start : start + size] for start in range(0, len(order), size)]
