@@ -11,7 +11,8 @@ from vprlib.descriptors.settings import IndexSettings
 from vprlib.pipeline import command
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.search.approximate import build, write_no_index
+from vprlib.search.faiss_index import build, write_no_index
+from vprlib.search.faiss_training import IndexRequest
 
 
 class Params(StageParams):
@@ -34,7 +35,7 @@ def main(
         count = len(file["descriptors"])
     with opened_code(coded, "database", db, count) as stored:
         budget = p.runtime.memory_bytes, p.runtime.cores
-        facts = build(out, code, stored, p.index, *budget, excluded=failed_rows(db))
+        facts = build(out, IndexRequest(code, stored, p.index, *budget, failed_rows(db)))
     typer.echo(
         f"{code}: {facts['factory']} of {facts['descriptors']} descriptors,"
         f" {facts['bytes'] / max(1, facts['descriptors']):.0f} bytes each"

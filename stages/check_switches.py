@@ -15,7 +15,7 @@ from vprlib.pipeline import command
 from vprlib.pipeline.artifacts import write_text
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.switches import SetPlace, check, check_specifications, check_whitened
-from vprlib.search.approximate import check_indexes
+from vprlib.search.faiss_factory import check_indexes
 
 
 class Params(StageParams):

@@ -18,7 +18,7 @@ from vprlib.cli.find import as_rows, listing
 from vprlib.descriptors.files import opened_code
 from vprlib.evaluate.confidence import Calibration
 from vprlib.pipeline.artifacts import write_json
-from vprlib.search.exact import Neighbors
+from vprlib.search.request import Neighbors
 
 CALIBRATION = Path("artifacts/calibration/trained-full.json")
 

@@ -17,7 +17,7 @@ from vprlib.compress.settings import words_of_training
 from vprlib.descriptors import files
 from vprlib.evaluate.leaks import AuditSettings
 from vprlib.pipeline import artifacts
-from vprlib.search.approximate import write_no_index
+from vprlib.search.faiss_index import write_no_index
 
 SETS = ("toy_train", "toy_val", "toy_test")
 FAR_M = 10_000.0  # between sets

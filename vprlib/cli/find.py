@@ -29,7 +29,7 @@ from vprlib.pipeline.params import At, StageParams, UserError
 from vprlib.pipeline.paths import existing
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.search.approximate import searcher
-from vprlib.search.exact import Neighbors, SearchParts, collected
+from vprlib.search.request import Neighbors, Searcher, SearchRequest, collect
 
 HEADER = (
     *("photograph", "rank", "database", "distance", "score", "easting", "northing"),
@@ -110,7 +110,7 @@ def choose(dataset: str | None, variant: str | None, code: str | None) -> Choice
 @contextmanager
 def searched(
     choice: Choice, images: int
-) -> Iterator[tuple[Rows, SearchParts, Callable[[np.ndarray], Rows]]]:
+) -> Iterator[tuple[Rows, Searcher, Callable[[np.ndarray], Rows]]]:
     """The database, how it is searched, and what makes of unrounded vectors [Q, d] queries."""
     settings = Asked.load(code=choice.code).search
     code = read_code(choice.coder_path, whitens=False)
@@ -223,8 +223,8 @@ def find(
             )
         absent = failed_rows(choice.descriptors_path)
         budget = runtime.memory_bytes, runtime.cores
-        parts = search(as_queries(vectors), database, count, *budget, absent)
-        return collected((found for _, found in parts), min(count, images))
+        request = SearchRequest(as_queries(vectors), database, count, *budget, absent)
+        return collect(search, request)
 
 
 def sureness(

@@ -12,8 +12,8 @@ from vprlib.pipeline.params import UserError
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.geo import Pairs
 from vprlib.places.truth import Near, Truth, is_right, recall_at
-from vprlib.search.exact import Neighbors, SearchParts
 from vprlib.search.hamming import search_parts
+from vprlib.search.request import Neighbors, Searcher, SearchRequest
 
 TILES = 12  # consecutive database images of Tokyo 24/7 are one panorama
 LIGHTS = ("day", "sunset", "night")  # its queries come in this order, over and over
@@ -139,7 +139,7 @@ def rank(
     columns: int,
     runtime: RuntimeSettings,
     left_out: LeftOut = NONE_LEFT_OUT,
-    search: SearchParts = search_parts,
+    search: Searcher = search_parts,
 ) -> Ranking:
     """Searches, takes out what the protocol does not count, and keeps the first `columns`.
 
@@ -154,7 +154,8 @@ def rank(
     count = depth(protocol, columns, truth)
     kept, precisions = [], []
     budget = runtime.memory_bytes, runtime.cores
-    for part, found in search(queries, database, count, *budget, left_out.database):
+    request = SearchRequest(queries, database, count, *budget, left_out.database)
+    for part, found in search(request):
         here = truth.take(part)
         allowed = (found.rows >= 0) & ~here.is_doubtful(np.maximum(found.rows, 0))
         allowed[np.isin(np.arange(part.start, part.stop), left_out.queries)] = False
