@@ -10,7 +10,7 @@ from vprlib.city.files import metadata_rows, photographs, specification
 from vprlib.city.shots import CityParams, PartParams, plan
 from vprlib.evaluate import charts
 from vprlib.formats.mat import specification_bytes
-from vprlib.formats.metadata import COLUMNS
+from vprlib.formats.specification import METADATA_COLUMNS
 from vprlib.pipeline import command
 from vprlib.pipeline.artifacts import write_bytes, write_csv, write_folder
 from vprlib.pipeline.params import At, StageParams
@@ -38,7 +38,7 @@ def main(
         write_folder(images_out, photographs(drawn, drawn.database, workers)),
         write_folder(queries_out, photographs(drawn, drawn.queries, workers)),
     ]
-    write_csv(csv_out, COLUMNS, metadata_rows(drawn))
+    write_csv(csv_out, METADATA_COLUMNS, metadata_rows(drawn))
     write_bytes(sheet_out, charts.picture(contact_sheet(drawn, rows=3)))
     write_bytes(mat_out, specification_bytes(specification(drawn), note=" ".join(digests)))
     typer.echo(f"city {part}: drew {len(drawn.database)} tiles and {len(drawn.queries)} queries")
