@@ -8,7 +8,7 @@ import typer
 from vprlib.compress.settings import saw_training
 from vprlib.descriptors.files import Count, SampleSeed, is_needed
 from vprlib.evaluate.leaks import Audited, AuditSettings, audit, refuse, whitening_rows, words_rows
-from vprlib.images.fingerprints import read_prints
+from vprlib.images.fingerprints import read_fingerprints
 from vprlib.pipeline import command
 from vprlib.pipeline.artifacts import write_json, write_text
 from vprlib.pipeline.params import At, StageParams
@@ -37,7 +37,7 @@ def main(
 ) -> None:
     p = Params.load(recipe=recipe, dataset=dataset)
     asked, training, validation = (
-        Audited(folder, *read_prints(path))
+        Audited(folder, *read_fingerprints(path))
         for folder, path in ((p.folder, evaluated), (p.train_folder, train), (p.val_folder, val))
     )
     fitted_on = whitening_rows(is_needed(codes), len(training.database), p.descriptors, p.seed)

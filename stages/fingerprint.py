@@ -1,11 +1,11 @@
-"""Looks at every image of a set once, so that its copies in other sets can be told."""
+"""Takes a fingerprint of every image of a set, so that copies in other sets are recognised."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vprlib.images.fingerprints import prints_of, write_prints
+from vprlib.images.fingerprints import take_fingerprints, write_fingerprints
 from vprlib.images.index import Unreadable, read_index
 from vprlib.pipeline import command
 from vprlib.pipeline.params import At, StageParams
@@ -25,9 +25,10 @@ def main(
     out: Path = typer.Option(),
 ) -> None:
     p = Params.load()
-    sides = [prints_of(read_index(side), images, p.runtime, p.unreadable) for side in (db, queries)]
-    write_prints(out, *sides)
-    plain = sum(int(side.looks.is_plain.sum()) for side in sides)
+    given = (images, p.runtime, p.unreadable)
+    sides = [take_fingerprints(read_index(side), *given) for side in (db, queries)]
+    write_fingerprints(out, *sides)
+    plain = sum(int(side.hashes.is_plain.sum()) for side in sides)
     count = sum(len(side) for side in sides)
     typer.echo(f"{dataset}: looked at {count} images, {plain} of one colour all over or left out")
 

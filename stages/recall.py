@@ -12,7 +12,7 @@ from vprlib.evaluate.intervals import IntervalSettings, query_locations, with_in
 from vprlib.evaluate.protocols import LeftOut, judged, measure, rank
 from vprlib.evaluate.recall import Protocol, RecallSettings
 from vprlib.evaluate.sanity import doubted
-from vprlib.images.index import check, read_index
+from vprlib.images.index import check_order, read_index
 from vprlib.pipeline import command
 from vprlib.pipeline.artifacts import write_bytes, write_csv, write_hdf5, write_json
 from vprlib.pipeline.params import At, StageParams
@@ -51,8 +51,8 @@ def main(
     truth = judged(
         p.protocol, read_truth(queries_index, asked, database, p.radius_m), database, asked
     )
-    check(db, database)
-    check(queries, asked)
+    check_order(db, database)
+    check_order(queries, asked)
     left_out = LeftOut(failed_rows(queries), failed_rows(db))
     with (
         opened_code(coded, "database", db, len(database)) as stored,

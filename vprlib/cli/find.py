@@ -20,7 +20,7 @@ from vprlib.evaluate.confidence import Calibration, read_calibration, similarity
 from vprlib.evaluate.gallery import Panel, sheet
 from vprlib.images.batches import ImageSource
 from vprlib.images.decode import ImageSettings
-from vprlib.images.index import ImageIndex, build_index, check, read_index
+from vprlib.images.index import ImageIndex, build_index, check_order, read_index
 from vprlib.interop.onnx_run import Exported, identity
 from vprlib.model.settings import Precision
 from vprlib.pipeline import command
@@ -322,7 +322,7 @@ def main(
     database = read_index(choice.index_path)
     folder, index = photographs(photo, p.runtime.workers)
     asked = ImageSource(index, folder, p.images)
-    check(choice.descriptors_path, database)
+    check_order(choice.descriptors_path, database)
     describe = describer(onnx, choice, p, is_one=not photo.is_dir())
     calibration = choice.calibration()
     depth = max(count, calibration.depth) if calibration else count

@@ -126,7 +126,7 @@ def misses(
 
 def _shown(source: ImageSource, row: int) -> np.ndarray:
     """An image, or grey where it cannot be read: a picture is not worth stopping a run."""
-    found = source.tried(row)
+    found = source.pixels_or_problem(row)
     return np.full((3, 4, 3), 160, np.uint8) if isinstance(found, str) else found
 
 

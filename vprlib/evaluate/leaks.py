@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from pydantic import Field
 
-from vprlib.images.fingerprints import Looks, Prints, are_alike, joined
+from vprlib.images.fingerprints import Fingerprints, ImageHashes, are_alike, join_hashes
 from vprlib.pipeline.draws import choose_rows
 from vprlib.pipeline.params import Section, UserError
 from vprlib.places.geo import nearest_m
@@ -31,8 +31,8 @@ class Audited:
     """A set with all that is compared of it."""
 
     folder: str  # below data/raw
-    database: Prints
-    queries: Prints
+    database: Fingerprints
+    queries: Fingerprints
 
     @property
     def name(self) -> str:
@@ -47,8 +47,8 @@ class Audited:
         return np.concatenate([self.database.positions, self.queries.positions])
 
     @cached_property
-    def looks(self) -> Looks:
-        return joined([self.database.looks, self.queries.looks])
+    def hashes(self) -> ImageHashes:
+        return join_hashes([self.database.hashes, self.queries.hashes])
 
     def is_elsewhere(self, other: "Audited") -> bool:
         """Whether positions of both cannot be compared: not known, or another origin.
@@ -115,7 +115,7 @@ class Audit:
 def overlap(these: Audited, others: Audited, settings: AuditSettings) -> Overlap:
     sides = (these.queries, these.database)
     same = [np.isin(side.digests, others.digests) for side in sides]
-    alike = [are_alike(side.looks, others.looks, settings.alike_bits) for side in sides]
+    alike = [are_alike(side.hashes, others.hashes, settings.alike_bits) for side in sides]
     copies = [a & ~s for a, s in zip(alike, same, strict=True)]
     counts = [int(found.sum()) for found in (*same, *copies)]
     if these.is_elsewhere(others):
@@ -129,11 +129,11 @@ def overlap(these: Audited, others: Audited, settings: AuditSettings) -> Overlap
 def fitted(rows: np.ndarray, train: Audited, evaluated: Audited, bits: int) -> Fitted:
     """What of the evaluated set is among these rows of the training database."""
     same = np.isin(evaluated.digests, train.database.digests[rows])
-    alike = are_alike(evaluated.looks, train.database.looks.take(rows), bits) & ~same
+    alike = are_alike(evaluated.hashes, train.database.hashes.take(rows), bits) & ~same
     return Fitted(len(rows), int(same.sum()), int(alike.sum()))
 
 
-def words_rows(sample_path: Path, database: Prints) -> np.ndarray:
+def words_rows(sample_path: Path, database: Fingerprints) -> np.ndarray:
     """Rows of the training database that visual words and their statistics were fitted on."""
     with h5py.File(sample_path) as file:
         names = set(file["image_names"].asstr()[:])
