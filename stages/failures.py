@@ -46,13 +46,13 @@ def main(
     title, found = f"{dataset}, {variant}, {code}", made.found
     as_stored = ImageSettings(resize=None, exif_rotate=p.images.exif_rotate)
     sources = [ImageSource(i, raw / p.folder, as_stored) for i in (found.queries, found.database)]
-    places, is_located = on_map(found, a.became, p.utm_zone)
+    places, is_located = on_map(found, a.outcome, p.utm_zone)
     write_json(metrics_out, a.metrics)
-    write_csv(rows_out, HEADER, as_rows(found, a.became, a.known))
+    write_csv(rows_out, HEADER, as_rows(found, a.outcome, a.facts))
     write_json(map_out, places)
-    names = a.became.names()
+    names = a.outcome.names()
     write_bytes(plan_out, plan(found.database.positions, found.queries.positions, names, title))
-    write_bytes(worst_out, misses(a.worst, found, a.became, made.truth, *sources, title))
+    write_bytes(worst_out, misses(a.worst, found, a.outcome, made.truth, *sources, title))
     where = "" if is_located else f"; no map: datasets.{dataset}.utm_zone is null"
     typer.echo(f"{title}: {sentence(a.metrics['shares'])}{where}")
 
