@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from vprlib.evaluate.leaks import Audited, AuditSettings, audit, refuse
-from vprlib.images.fingerprints import read_prints
+from vprlib.images.fingerprints import read_fingerprints
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_json
 from vprlib.pipeline.params import At, StageParams
@@ -22,7 +22,7 @@ def main(dataset: str, training: str, validation: str) -> None:
     p = Params.load(dataset=dataset, training=training, validation=validation)
     folders = {dataset: p.folder, training: p.train_folder, validation: p.val_folder}
     sets = [
-        Audited(folders[name], *read_prints(paths.fingerprints(name)))
+        Audited(folders[name], *read_fingerprints(paths.fingerprints(name)))
         for name in (dataset, training, validation)
     ]
     found = audit(*sets, p.settings)

@@ -13,7 +13,7 @@ from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_text
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.switches import Switches, check, check_files, check_whitened
-from vprlib.search.approximate import check_indexes
+from vprlib.search.faiss_factory import check_indexes
 
 
 class Params(StageParams):

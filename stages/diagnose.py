@@ -37,14 +37,14 @@ def main(dataset: str, variant: str, code: str) -> None:
     as_stored = ImageSettings(resize=None, exif_rotate=p.images.exif_rotate)
     folder = paths.RAW / p.folder
     sources = [ImageSource(i, folder, as_stored) for i in (found.queries, found.database)]
-    geojson, is_located = on_map(found, a.became, p.utm_zone)
+    geojson, is_located = on_map(found, a.outcome, p.utm_zone)
     write_json(paths.failure_metrics(*names), a.metrics)
-    write_csv(paths.failures(*names, "csv"), HEADER, as_rows(found, a.became, a.known))
+    write_csv(paths.failures(*names, "csv"), HEADER, as_rows(found, a.outcome, a.facts))
     write_json(paths.failures(*names, "geojson"), geojson)
-    outcomes = a.became.names()
+    outcomes = a.outcome.names()
     drawn = plan(found.database.positions, found.queries.positions, outcomes, title)
     write_bytes(paths.plot(*names, "-plan"), drawn)
-    worst = misses(a.worst, found, a.became, truth, *sources, title)
+    worst = misses(a.worst, found, a.outcome, truth, *sources, title)
     write_bytes(paths.plot(*names, "-worst"), worst)
 
     known = read_calibration(paths.calibration(variant, code))

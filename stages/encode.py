@@ -11,7 +11,8 @@ from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import writing_folder
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.search.approximate import build
+from vprlib.search.faiss_index import build
+from vprlib.search.faiss_training import IndexRequest
 
 
 class Params(StageParams):
@@ -32,7 +33,7 @@ def main(dataset: str, variant: str, code: str) -> None:
             stored = folder / "db.h5"
             with opened(stored) as rows:
                 budget, failed = (p.runtime.memory_bytes, p.runtime.cores), failed_rows(stored)
-                facts = build(folder / "index", code, rows, p.index, *budget, excluded=failed)
+                facts = build(folder / "index", IndexRequest(code, rows, p.index, *budget, failed))
             size = facts["bytes"] / max(1, facts["descriptors"])
             said.append(f"{facts['factory']} of {facts['descriptors']} × {size:.0f} bytes")
     typer.echo(f"{dataset}, {variant}, {code}: {', '.join(said)}")

@@ -8,7 +8,7 @@ from vprlib.city.contact import contact_sheet
 from vprlib.city.files import metadata_rows, photographs, specification
 from vprlib.city.shots import CityParams, PartParams, plan
 from vprlib.formats.mat import specification_bytes
-from vprlib.formats.metadata import COLUMNS
+from vprlib.formats.specification import METADATA_COLUMNS
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_bytes, write_csv, write_folder
 from vprlib.pipeline.params import At, StageParams
@@ -31,7 +31,7 @@ def main(part: str) -> None:
         write_folder(city / "queries_real" / part, photographs(drawn, drawn.queries, workers)),
     ]
     listing = city / f"datasets/city_{part}"
-    write_csv(listing.with_suffix(".csv"), COLUMNS, metadata_rows(drawn))
+    write_csv(listing.with_suffix(".csv"), METADATA_COLUMNS, metadata_rows(drawn))
     write_bytes(paths.city_plot(part), image_png(contact_sheet(drawn, rows=3)))
     content = specification_bytes(specification(drawn), note=" ".join(digests))
     write_bytes(listing.with_suffix(".mat"), content)

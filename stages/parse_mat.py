@@ -7,7 +7,7 @@ import typer
 from vprlib.formats.dialects import read_specification
 from vprlib.formats.parse import build_indices, listed_of, summarise
 from vprlib.formats.specification import Layout
-from vprlib.images.fingerprints import prints_of, write_prints
+from vprlib.images.fingerprints import take_fingerprints, write_fingerprints
 from vprlib.images.index import Unreadable, write_index
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_json
@@ -39,10 +39,10 @@ def main(dataset: str) -> None:
     }
     truth = listed_arrays(listed_of(specification))
     sides = (parsed.database, parsed.queries)
-    fingerprints = [prints_of(side, images, p.runtime, p.unreadable) for side in sides]
+    fingerprints = [take_fingerprints(side, images, p.runtime, p.unreadable) for side in sides]
     write_index(paths.index(dataset, "db"), parsed.database)
     write_index(paths.index(dataset, "queries"), parsed.queries, radii, truth)
-    write_prints(paths.fingerprints(dataset), *fingerprints)
+    write_fingerprints(paths.fingerprints(dataset), *fingerprints)
     unread = {"unreadable": parsed.unread} if parsed.unread else {}
     write_json(paths.set_metrics(dataset), {**vars(summary), **vars(findings), **unread})
     left_out = f", {parsed.unread} images that cannot be read ({report})" if unread else ""

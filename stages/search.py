@@ -6,12 +6,13 @@ import typer
 
 from vprlib.descriptors.files import failed_rows, opened
 from vprlib.descriptors.settings import SearchSettings
-from vprlib.images.index import check, read_index
+from vprlib.images.index import check_order, read_index
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.search.approximate import searcher
 from vprlib.search.neighbors import NeighborSettings, write_neighbors
+from vprlib.search.request import SearchRequest
 
 
 class Params(StageParams):
@@ -25,7 +26,7 @@ def main(dataset: str, variant: str, code: str) -> None:
     files = {side: paths.descriptors(*names, side) for side in ("db", "queries")}
     images = {side: read_index(paths.index(dataset, side)) for side in files}
     for side, path in files.items():
-        check(path, images[side])
+        check_order(path, images[side])
     out, search = paths.neighbors(*names), searcher(paths.search_index(*names), p.asked)
     with (
         opened(files["db"], len(images["db"])) as database,
@@ -33,7 +34,7 @@ def main(dataset: str, variant: str, code: str) -> None:
     ):
         count = p.settings.of(len(images["db"]))
         budget, failed = (p.runtime.memory_bytes, p.runtime.cores), failed_rows(files["db"])
-        parts = search(queries, database, count, *budget, failed)
+        parts = search(SearchRequest(queries, database, count, *budget, failed))
         facts = {"set": dataset, "variant": variant, "code": code, "is_exact": p.asked is None}
         left_out = {"failed_queries": failed_rows(files["queries"]), "failed_database": failed}
         write_neighbors(out, parts, (len(images["queries"]), count), left_out, facts)

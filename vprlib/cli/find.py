@@ -20,7 +20,7 @@ from vprlib.evaluate.confidence import Calibration, read_calibration, similarity
 from vprlib.evaluate.gallery import Panel, sheet
 from vprlib.images.batches import ImageSource
 from vprlib.images.decode import ImageSettings
-from vprlib.images.index import ImageIndex, build_index, check, read_index
+from vprlib.images.index import ImageIndex, build_index, check_order, read_index
 from vprlib.interop.onnx_run import Exported, identity
 from vprlib.model.settings import Precision
 from vprlib.pipeline import command
@@ -29,7 +29,7 @@ from vprlib.pipeline.params import At, StageParams, UserError
 from vprlib.pipeline.paths import existing
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.search.approximate import searcher
-from vprlib.search.exact import Neighbors, SearchParts, collected
+from vprlib.search.request import Neighbors, Searcher, SearchRequest, collect
 
 HEADER = (
     *("photograph", "rank", "database", "distance", "score", "easting", "northing"),
@@ -110,7 +110,7 @@ def choose(dataset: str | None, variant: str | None, code: str | None) -> Choice
 @contextmanager
 def searched(
     choice: Choice, images: int
-) -> Iterator[tuple[Rows, SearchParts, Callable[[np.ndarray], Rows]]]:
+) -> Iterator[tuple[Rows, Searcher, Callable[[np.ndarray], Rows]]]:
     """The database, how it is searched, and what makes of unrounded vectors [Q, d] queries."""
     settings = Asked.load(code=choice.code).search
     code = read_code(choice.coder_path, whitens=False)
@@ -223,8 +223,8 @@ def find(
             )
         absent = failed_rows(choice.descriptors_path)
         budget = runtime.memory_bytes, runtime.cores
-        parts = search(as_queries(vectors), database, count, *budget, absent)
-        return collected((found for _, found in parts), min(count, images))
+        request = SearchRequest(as_queries(vectors), database, count, *budget, absent)
+        return collect(search, request)
 
 
 def sureness(
@@ -322,7 +322,7 @@ def main(
     database = read_index(choice.index_path)
     folder, index = photographs(photo, p.runtime.workers)
     asked = ImageSource(index, folder, p.images)
-    check(choice.descriptors_path, database)
+    check_order(choice.descriptors_path, database)
     describe = describer(onnx, choice, p, is_one=not photo.is_dir())
     calibration = choice.calibration()
     depth = max(count, calibration.depth) if calibration else count

@@ -195,7 +195,7 @@ def main(
     is_list: Annotated[bool, typer.Option("--list", help="show what presets there are")] = False,
     force: Annotated[bool, typer.Option("--force", help="overwrite uncommitted edits")] = False,
 ) -> None:
-    """Sets params.yaml up for a data set, and says what changed and which files are still needed."""
+    """Sets params.yaml up for a data set; says what changed and which files are missing."""
     if is_list:
         width = max(map(len, preset_names()))
         for preset in preset_names():

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from pydantic import Field
 
-from vprlib.images.fingerprints import Looks, Prints, are_alike, joined
+from vprlib.images.fingerprints import Fingerprints, ImageHashes, are_alike, join_hashes
 from vprlib.pipeline.params import Section, UserError
 from vprlib.places.geo import nearest_m
 
@@ -28,8 +28,8 @@ class Audited:
     """A set with all that is compared of it."""
 
     folder: str  # below data/raw
-    database: Prints
-    queries: Prints
+    database: Fingerprints
+    queries: Fingerprints
 
     @property
     def name(self) -> str:
@@ -44,8 +44,8 @@ class Audited:
         return np.concatenate([self.database.positions, self.queries.positions])
 
     @cached_property
-    def looks(self) -> Looks:
-        return joined([self.database.looks, self.queries.looks])
+    def hashes(self) -> ImageHashes:
+        return join_hashes([self.database.hashes, self.queries.hashes])
 
     def is_elsewhere(self, other: "Audited") -> bool:
         """Whether positions of both cannot be compared: not known, or another origin.
@@ -101,7 +101,7 @@ class Audit:
 def overlap(these: Audited, others: Audited, settings: AuditSettings) -> Overlap:
     sides = (these.queries, these.database)
     same = [np.isin(side.digests, others.digests) for side in sides]
-    alike = [are_alike(side.looks, others.looks, settings.alike_bits) for side in sides]
+    alike = [are_alike(side.hashes, others.hashes, settings.alike_bits) for side in sides]
     copies = [a & ~s for a, s in zip(alike, same, strict=True)]
     counts = [int(found.sum()) for found in (*same, *copies)]
     if these.is_elsewhere(others):

@@ -10,8 +10,8 @@ from vprlib.images.index import ImageIndex
 from vprlib.pipeline.params import PARAMS_PATH, UserError
 from vprlib.places.geo import Pairs
 from vprlib.places.truth import Near, Truth, is_right, recall_at
-from vprlib.search.exact import Neighbors
 from vprlib.search.neighbors import Found
+from vprlib.search.request import Neighbors
 
 TILES = 12  # consecutive database images of Tokyo 24/7 are one panorama
 LIGHTS = ("day", "sunset", "night")  # its queries come in this order, over and over

@@ -12,7 +12,7 @@ from pydantic import PositiveInt
 
 from vprlib.pipeline.artifacts import writing_hdf5
 from vprlib.pipeline.params import Section
-from vprlib.search.exact import Neighbors
+from vprlib.search.request import Neighbors
 
 PART = 2**22  # neighbors that are read at once
 
