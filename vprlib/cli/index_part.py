@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vprlib.cli.find import Choice, choose
+from vprlib.cli.choice import Choice, choose
 from vprlib.descriptors.files import failed_rows, opened_code
 from vprlib.descriptors.settings import IndexSettings
 from vprlib.images.index import read_index

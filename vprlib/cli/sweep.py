@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from vprlib.cli.find import Choice, choose
+from vprlib.cli.choice import Choice, choose
 from vprlib.descriptors.files import failed_rows, opened_code
 from vprlib.descriptors.quantisers import bytes_a_row
 from vprlib.descriptors.rows import Rows

@@ -1,13 +1,15 @@
-"""What `compare` found, as text for one screen."""
+"""The result of `vpr compare` as text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+
+from vprlib.cli.output import aligned
 
 Answer = Mapping[str, object]
-SHOWN = 6  # parameters that differ
+SHOWN = 6  # differing parameters that are printed
 
 
-def pairs_screen(answer: Answer, with_names: bool) -> str:
-    """Recall of each run, and each of the others against the first."""
+def pairs_report(answer: Answer, with_names: bool) -> str:
+    """The recall of each run, then each other run compared with the first."""
     runs = answer["runs"]
     letters = [chr(ord("A") + at) if at < 26 else str(at) for at in range(len(runs))]
     rows = [
@@ -17,7 +19,7 @@ def pairs_screen(answer: Answer, with_names: bool) -> str:
             for letter, run in zip(letters, runs, strict=True)
         ),
     ]
-    lines = [_title(answer), "", *_aligned(rows)]
+    lines = [_title(answer), "", aligned(rows)]
     for letter, pair in zip(letters[1:], answer["pairs"], strict=True):
         lines += ["", *_pair(letter, pair)]
         if with_names:
@@ -25,8 +27,8 @@ def pairs_screen(answer: Answer, with_names: bool) -> str:
     return "\n".join(lines)
 
 
-def seeds_screen(answer: Answer) -> str:
-    """Mean, spread and both intervals of each recall."""
+def seeds_report(answer: Answer) -> str:
+    """Mean, spread and both confidence intervals of each recall."""
     rows = [["", "mean", "spread", "of other seeds", "of other places", *answer["runs"]]]
     for name, found in answer["recalls"].items():
         rows.append(
@@ -40,7 +42,7 @@ def seeds_screen(answer: Answer) -> str:
             ]
         )
     seeds = [f"{place}: {', '.join(map(str, v))}" for place, v in answer["seeds"].items()]
-    return "\n".join([_title(answer), *seeds, "", *_aligned(rows)])
+    return "\n".join([_title(answer), *seeds, "", aligned(rows)])
 
 
 def _title(answer: Answer) -> str:
@@ -77,7 +79,7 @@ def _pair(letter: str, pair: Answer) -> list[str]:
     more = [f"and {len(changed) - SHOWN} more"] if len(changed) > SHOWN else []
     if changed:
         notes.append(f"params.yaml: {'; '.join([*changed[:SHOWN], *more])}")
-    return [*_aligned(rows), *notes]
+    return [aligned(rows), *notes]
 
 
 def _ranks(ranks: Answer) -> str:
@@ -99,15 +101,3 @@ def _percent(value: float) -> str:
 
 def _ends(low: float, high: float) -> str:
     return f"[{_percent(low)}, {_percent(high)}]"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if at else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

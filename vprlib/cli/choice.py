@@ -1,0 +1,108 @@
+"""Which set, variant and code a command is about, and the files that belong to them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from vprlib.descriptors.files import failed_rows, opened_code
+from vprlib.descriptors.rows import Rows
+from vprlib.images.decode import ImageSettings
+from vprlib.pipeline import paths
+from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.paths import Side, existing
+from vprlib.pipeline.runtime import RuntimeSettings
+
+
+class InUse(StageParams):
+    eval_on: Annotated[list[str], At("eval_on")]
+    variants: Annotated[list[str], At("variants")]
+    codes: Annotated[list[str], At("codes")]
+
+
+class SetParams(StageParams):
+    """How the images of one set are read."""
+
+    images: Annotated[ImageSettings, At("datasets.{dataset}.images")]
+    folder: Annotated[str, At("sets.{dataset}.folder")]
+    runtime: Annotated[RuntimeSettings, At("runtime")]
+
+    @property
+    def image_dir(self) -> Path:
+        return paths.RAW / self.folder
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A set, a variant and a code; a file that a command cannot do without is checked to exist."""
+
+    dataset: str
+    variant: str
+    code: str
+
+    @property
+    def index_path(self) -> Path:
+        return existing(paths.index(self.dataset, "db"))
+
+    @property
+    def queries_index_path(self) -> Path:
+        return existing(paths.index(self.dataset, "queries"))
+
+    @property
+    def model_path(self) -> Path:
+        return existing(paths.model(self.variant))
+
+    @property
+    def coder_path(self) -> Path:
+        return existing(paths.coder(self.variant, self.code))
+
+    @property
+    def onnx_path(self) -> Path:
+        """Where the export is, if there is one."""
+        return paths.onnx(self.variant, self.code)
+
+    @property
+    def calibration_path(self) -> Path:
+        return paths.calibration(self.variant, self.code)
+
+    @property
+    def search_index_path(self) -> Path:
+        return Path(f"artifacts/indexes/{self.dataset}/{self.variant}/{self.code}")
+
+    @property
+    def descriptors_path(self) -> Path:
+        """Of the database, as the network gave them."""
+        return existing(Path(f"artifacts/descriptors/{self.dataset}/{self.variant}/db.h5"))
+
+    @property
+    def coded_path(self) -> Path:
+        return existing(Path(f"artifacts/codes/{self.dataset}/{self.variant}/{self.code}.h5"))
+
+    @contextmanager
+    def descriptors(self, side: Side, count: int) -> Iterator[Rows]:
+        """Descriptors of one side as the code keeps them, checked to be `count`."""
+        full_path = existing(self.descriptors_path.with_name(f"{side}.h5"))
+        name = "database" if side == "db" else "queries"
+        with opened_code(self.coded_path, name, full_path, count) as rows:
+            yield rows
+
+    def failed_rows(self) -> np.ndarray:
+        """Rows of database images that could not be read."""
+        return failed_rows(self.descriptors_path)
+
+
+def choose(dataset: str | None, variant: str | None, code: str | None) -> Choice:
+    """Fills in what was not named: the first set and code in use, and the trained network."""
+    in_use = InUse.load()
+    return Choice(
+        dataset or in_use.eval_on[0],
+        variant or best_variant(in_use.variants),
+        code or in_use.codes[0],
+    )
+
+
+def best_variant(variants: list[str]) -> str:
+    return "trained" if "trained" in variants else variants[-1]
