@@ -13,7 +13,7 @@ WANTED = (
     "use, find, table, compare, predictions, tradeoffs, model convert, model export, index sweep,"
     " index part, index merge, cache list, cache clear"
 )
-VERBS = r"\b(Print|Write|Measure|Set|Sets|Remove|Adds|Copies)"
+VERBS = r"\b(Print|Write|Measure|Compare|Set|Remove|Add|Join|Copie)s?\b"
 
 
 def test_every_command_is_there_and_costs_is_not_listed(vpr):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -85,7 +85,7 @@ class Choice:
     def descriptors(self, side: Side, count: int) -> Iterator[Rows]:
         """Descriptors of one side as the code keeps them, checked to be `count`."""
         full_path = existing(self.descriptors_path.with_name(f"{side}.h5"))
-        name = "database" if side == "db" else "queries"
+        name: Literal["database", "queries"] = "database" if side == "db" else "queries"
         with opened_code(self.coded_path, name, full_path, count) as rows:
             yield rows
 

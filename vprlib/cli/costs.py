@@ -13,6 +13,7 @@ from statistics import median
 import numpy as np
 import typer
 
+from vprlib.cli.output import JsonObject
 from vprlib.pipeline import command
 from vprlib.pipeline.params import UserError
 
@@ -76,7 +77,7 @@ def measured_apart(
     return found
 
 
-def _cost(measured: dict[str, object]) -> Cost:
+def _cost(measured: JsonObject) -> Cost:
     """From JSON, whose keys are strings."""
     coding = {name: _by_threads(times) for name, times in measured["coding_ms"].items()}
     return Cost(
@@ -124,8 +125,8 @@ def _network(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
 
     torch.set_num_threads(threads)
     cpu = torch.device("cpu")
-    model = placed(read_model(path), cpu)
-    arithmetic = Arithmetic(cpu, model.precision)
+    stored = read_model(path)
+    model, arithmetic = placed(stored, cpu), Arithmetic(cpu, stored.precision)
 
     @torch.no_grad()
     def describe(pixels: np.ndarray) -> np.ndarray:

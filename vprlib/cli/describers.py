@@ -37,9 +37,9 @@ class NetworkDescriber:
         from vprlib.model.model import read_model
 
         device = prepare(runtime)
-        model = placed(read_model(self.path), device)
-        vectors = np.empty((len(photos.index), model.dim), np.float32)
-        rows = np.arange(len(vectors))
+        stored = read_model(self.path)
+        vectors = np.empty((len(photos.index), stored.dim), np.float32)
+        model, rows = placed(stored, device), np.arange(len(vectors))
         describe_into(vectors, model, photos, rows, device, runtime, precision=self.precision)
         return read_code(self.choice.coder_path).apply(vectors)
 

@@ -135,11 +135,12 @@ def as_objects(rows: Sequence[tuple[object, ...]]) -> list[dict[str, object]]:
 
 def as_table(database: ImageIndex, found: Neighbors) -> str:
     """What was found for one photograph."""
+    similar = similarity(found.distances)[0]
     rows = [["rank", "distance", "score", "easting", "northing", "image"]]
     for rank, (row, distance) in enumerate(found.of(0), 1):
         place = ("-" if np.isnan(value) else f"{value:.2f}" for value in database.positions[row])
-        score = f"{similarity(distance):.3f}"
-        rows.append([str(rank), f"{distance:.4f}", score, *place, database.names[row]])
+        cells = (f"{distance:.4f}", f"{similar[rank - 1]:.3f}", *place)
+        rows.append([str(rank), *cells, database.names[row]])
     return aligned(rows, left=(5,))
 
 
@@ -158,14 +159,14 @@ def verdict(
 
 def gallery(photos: ImageSource, database: ImageSource, found: Neighbors) -> bytes:
     """A PNG of the photograph beside the images found for it."""
-    panels = []
+    panels, similar = [], similarity(found.distances)[0]
     for rank, (row, distance) in enumerate(found.of(0), 1):
         position = database.index.positions[row]
         where = (
             "position unknown" if np.isnan(position).any() else "{:.2f}, {:.2f}".format(*position)
         )
         title = f"{rank}   distance {distance:.3f}"
-        notes = (f"score {similarity(distance):.3f}", where, database.index.names[row])
+        notes = (f"score {similar[rank - 1]:.3f}", where, database.index.names[row])
         panels.append(Panel(database.pixels(row), title, notes))
     return sheet(Panel(photos.pixels(0), "photograph", (photos.index.names[0],)), panels)
 

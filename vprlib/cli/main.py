@@ -8,6 +8,10 @@ import typer
 
 from vprlib.pipeline import command
 
+ABOUT = """Find where photographs were taken, and judge networks that do.
+
+Run it in the project's folder. `dvc repro` makes what these commands read.
+"""
 # command → module and function below vprlib.cli, and its line in `vpr --help`
 COMMANDS = {
     "use": ("use:main", "Write a preset into params.yaml and print what changed."),
@@ -39,11 +43,9 @@ GROUPS = {
 
 def new_app(arguments: Sequence[str]) -> typer.Typer:
     """The application for one command line; commands that it does not name are not imported."""
-    app = command.new_app(no_args_is_help=True)
-    app.callback()(about)
-    groups = {"": app}
-    for name, text in GROUPS.items():
-        groups[name] = command.new_app(no_args_is_help=True, help=text)
+    app = command.new_app(ABOUT)
+    groups = {"": app} | {name: command.new_app(text) for name, text in GROUPS.items()}
+    for name in GROUPS:
         app.add_typer(groups[name], name=name)
     for path, (place, text) in COMMANDS.items():
         group, _, name = path.rpartition(" ")
@@ -51,14 +53,6 @@ def new_app(arguments: Sequence[str]) -> typer.Typer:
         function = _load(place) if is_asked else _not_loaded
         groups[group].command(name, help=None if is_asked else text)(function)
     return app
-
-
-def about() -> None:
-    """Visual place recognition: find where photographs were taken, and evaluate networks for it.
-
-    Run it in the project's folder. `dvc repro` makes what these commands read; `vpr COMMAND --help`
-    explains a command.
-    """
 
 
 def _load(place: str) -> Callable[..., None]:

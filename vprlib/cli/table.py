@@ -2,16 +2,16 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 from vprlib.cli import options, output
 from vprlib.pipeline.params import PARAMS_PATH, UserError, look_up, read_params_file
 
-Metrics = Mapping[str, object]  # of one JSON file
+Metrics = output.JsonObject  # of one JSON file
 Row = tuple[str, str, str, Metrics]  # set, variant, code and the metrics
 
 
@@ -25,9 +25,10 @@ def read_rows(metrics_dir: Path) -> list[Row]:
     return [(*key, content) for key, content in zip(keys, contents, strict=True)]
 
 
-def in_use(rows: Sequence[Row], params: Mapping[str, object]) -> list[Row]:
+def in_use(rows: Sequence[Row], params: output.JsonObject) -> list[Row]:
     """The rows whose set, variant and code params.yaml names; other files may be outdated."""
-    names = [look_up(params, name) for name in ("eval_on", "variants", "codes")]
+    keys = ("eval_on", "variants", "codes")
+    names = [cast(list[str], look_up(params, key)) for key in keys]
     return [row for row in rows if all(k in known for k, known in zip(row[:3], names, strict=True))]
 
 

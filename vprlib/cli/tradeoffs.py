@@ -93,7 +93,7 @@ def _scale(axes: "Axes", costs: Sequence[float]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-Row = dict[str, object]
+Row = output.JsonObject
 
 
 class Params(StageParams):
@@ -206,7 +206,7 @@ def measured_rows(full: Choice, index: ImageIndex, threads: Sequence[int], p: Pa
     ]
 
 
-def table(rows: Sequence[Mapping[str, object]], ns: Sequence[int], threads: int) -> str:
+def table(rows: Sequence[Row], ns: Sequence[int], threads: int) -> str:
     """The rows as a Markdown table."""
     batches = [(1, 1), (1, threads), (16, 1), (16, threads)]
     if threads == 1:
@@ -228,7 +228,7 @@ def table(rows: Sequence[Mapping[str, object]], ns: Sequence[int], threads: int)
     return output.markdown(lines, left=2) + "\n"
 
 
-def _recall(row: Mapping[str, object], n: int) -> str:
+def _recall(row: Row, n: int) -> str:
     value, low, high = (100 * row[f"recall@{n}{end}"] for end in ("", "_low", "_high"))
     return f"{value:.1f} ({low:.1f}–{high:.1f})"
 

@@ -9,18 +9,21 @@ import typer
 from vprlib.pipeline.params import UserError
 
 
-def new_app(**settings: str | bool | None) -> typer.Typer:
+def new_app(help: str | None = None) -> typer.Typer:
     """Plain help texts, no completion options, and Python's own tracebacks of our mistakes."""
     return typer.Typer(
-        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, **settings
+        help=help,
+        no_args_is_help=help is not None,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
     )
 
 
 def run(main: typer.Typer | Callable[..., None], name: str | None = None) -> None:
     """Runs an application, or one function, with the options of the command line."""
-    app = main
-    if not isinstance(app, typer.Typer):
-        app = new_app()
+    app = main if isinstance(main, typer.Typer) else new_app()
+    if not isinstance(main, typer.Typer):
         app.command()(main)
     try:
         app(prog_name=name)

@@ -18,12 +18,10 @@ from vprlib.cli.comparison.runs import (
     read_run,
 )
 from vprlib.cli.comparison.stats import change, check_seeds, moves, over_seeds
-from vprlib.cli.output import echo_json
+from vprlib.cli.output import JsonObject, echo_json
 from vprlib.evaluate.intervals import CompareSettings, IntervalSettings, share_interval
 from vprlib.evaluate.recall import RecallSettings
 from vprlib.pipeline.params import At, StageParams, UserError
-
-Answer = dict[str, object]
 
 
 class Params(StageParams):
@@ -46,7 +44,7 @@ def kept_ns(ns: Sequence[int], runs: Sequence[Run]) -> list[int]:
     return kept
 
 
-def conditions(runs: Sequence[Run], dataset: str, settings: IntervalSettings) -> Answer:
+def conditions(runs: Sequence[Run], dataset: str, settings: IntervalSettings) -> JsonObject:
     """What all runs have in common: the set, the rules and the queries."""
     first, place = runs[0], runs[0].locations(settings.location_m)
     return {
@@ -62,7 +60,9 @@ def conditions(runs: Sequence[Run], dataset: str, settings: IntervalSettings) ->
     }
 
 
-def recalls(run: Run, ns: Sequence[int], place: np.ndarray, settings: IntervalSettings) -> Answer:
+def recalls(
+    run: Run, ns: Sequence[int], place: np.ndarray, settings: IntervalSettings
+) -> JsonObject:
     """The recall of a run at each N with its confidence interval."""
     found = {f"recall@{n}": run.found(n)[run.counted] for n in ns}
     ends = {name: share_interval(r, place[run.counted], settings) for name, r in found.items()}
@@ -72,7 +72,7 @@ def recalls(run: Run, ns: Sequence[int], place: np.ndarray, settings: IntervalSe
     }
 
 
-def pair(a: Run, b: Run, ns: Sequence[int], at: int, place: np.ndarray, p: Params) -> Answer:
+def pair(a: Run, b: Run, ns: Sequence[int], at: int, place: np.ndarray, p: Params) -> JsonObject:
     """How B differs from A; gained and lost queries are listed for one N, `at`."""
     changes = {
         n: change(a.found(n), b.found(n), a.counted, place, p.interval, p.compare)
@@ -101,12 +101,12 @@ def pair(a: Run, b: Run, ns: Sequence[int], at: int, place: np.ndarray, p: Param
 KINDS = ("gained", "lost", "both_right", "both_wrong")
 
 
-def named(run: Run, rows: np.ndarray) -> list[Answer]:
+def named(run: Run, rows: np.ndarray) -> list[JsonObject]:
     """Queries by row, from 0, and by name."""
     return [{"query": row, "name": run.queries.names[row]} for row in rows.tolist()]
 
 
-def compared(runs: Sequence[Run], dataset: str, at: int, p: Params) -> Answer:
+def compared(runs: Sequence[Run], dataset: str, at: int, p: Params) -> JsonObject:
     """Every other run compared with the first."""
     first, *others = runs
     for other in others:
@@ -122,7 +122,7 @@ def compared(runs: Sequence[Run], dataset: str, at: int, p: Params) -> Answer:
     }
 
 
-def averaged(runs: Sequence[Run], dataset: str, p: Params) -> Answer:
+def averaged(runs: Sequence[Run], dataset: str, p: Params) -> JsonObject:
     """The runs as one experiment that was repeated with other seeds."""
     seeds = check_seeds(runs)
     first, place = runs[0], runs[0].locations(p.interval.location_m)[runs[0].counted]

@@ -1,14 +1,11 @@
 """The result of `vpr compare` as text."""
 
-from collections.abc import Mapping
+from vprlib.cli.output import JsonObject, aligned
 
-from vprlib.cli.output import aligned
-
-Answer = Mapping[str, object]
 SHOWN = 6  # differing parameters that are printed
 
 
-def pairs_report(answer: Answer, with_names: bool) -> str:
+def pairs_report(answer: JsonObject, with_names: bool) -> str:
     """The recall of each run, then each other run compared with the first."""
     runs = answer["runs"]
     letters = [chr(ord("A") + at) if at < 26 else str(at) for at in range(len(runs))]
@@ -27,7 +24,7 @@ def pairs_report(answer: Answer, with_names: bool) -> str:
     return "\n".join(lines)
 
 
-def seeds_report(answer: Answer) -> str:
+def seeds_report(answer: JsonObject) -> str:
     """Mean, spread and both confidence intervals of each recall."""
     rows = [["", "mean", "spread", "of other seeds", "of other places", *answer["runs"]]]
     for name, found in answer["recalls"].items():
@@ -45,7 +42,7 @@ def seeds_report(answer: Answer) -> str:
     return "\n".join([_title(answer), *seeds, "", aligned(rows)])
 
 
-def _title(answer: Answer) -> str:
+def _title(answer: JsonObject) -> str:
     radius = "" if answer["radius_m"] is None else f", {answer['radius_m']:g} m"
     is_part = answer["denominator"] != "all"
     counted = f", {answer['counted']} of them answerable," if is_part else ""
@@ -55,7 +52,7 @@ def _title(answer: Answer) -> str:
     )
 
 
-def _pair(letter: str, pair: Answer) -> list[str]:
+def _pair(letter: str, pair: JsonObject) -> list[str]:
     differences = pair["differences"]
     rows = [
         ["", f"{letter} − A", "interval", "p", "gained", "lost", "both right", "both wrong"],
@@ -82,7 +79,7 @@ def _pair(letter: str, pair: Answer) -> list[str]:
     return [aligned(rows), *notes]
 
 
-def _ranks(ranks: Answer) -> str:
+def _ranks(ranks: JsonObject) -> str:
     median = "" if ranks["median"] is None else f"; median change {ranks['median']:+g}"
     return (
         f"first right image among {ranks['kept']}: nearer for {ranks['up']} queries"
@@ -91,7 +88,7 @@ def _ranks(ranks: Answer) -> str:
     )
 
 
-def _share(found: Answer) -> str:
+def _share(found: JsonObject) -> str:
     return f"{_percent(found['value'])} {_ends(found['low'], found['high'])}"
 
 

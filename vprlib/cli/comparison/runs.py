@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import h5py
 import numpy as np
@@ -107,7 +107,7 @@ class Run:
 
     def found(self, n: int) -> np.ndarray:
         """Whether one of the n nearest is right [Q]."""
-        return self.right[:, :n].any(axis=1)
+        return np.any(self.right[:, :n], axis=1)
 
 
 def parse_run(text: str, variants: Sequence[str]) -> RunSpec:
@@ -128,8 +128,8 @@ def read_run(spec: RunSpec, dataset: str) -> Run:
     """A run's predictions for a set, with the queries and the ground truth of its revision."""
     with files_of(spec.revision) as files:
         params = read_params_file(files.path(PARAMS_PATH))
-        variant = spec.variant or best_variant(look_up(params, "variants"))
-        code = spec.code or str(look_up(params, "codes")[0])
+        variant = spec.variant or best_variant(cast(list[str], look_up(params, "variants")))
+        code = spec.code or cast(list[str], look_up(params, "codes"))[0]
         name = f"{variant}/{code}"
         if spec.revision is not None:
             name = f"{spec.revision}:{name}"
@@ -211,8 +211,7 @@ def _same_lists(a: Run, b: Run) -> bool:
     names = [
         [run.database.names[row] for row in run.truth.positives().rows.tolist()] for run in (a, b)
     ]
-    counts = [run.truth.counts() for run in (a, b)]
-    return names[0] == names[1] and np.array_equal(*counts)
+    return names[0] == names[1] and np.array_equal(a.truth.counts(), b.truth.counts())
 
 
 def database_difference(a: Run, b: Run) -> str | None:
