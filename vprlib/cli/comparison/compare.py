@@ -141,7 +141,7 @@ def averaged(runs: Sequence[Run], dataset: str, p: Params) -> JsonObject:
 def main(
     runs: Annotated[list[str], typer.Argument(help="two or more; the first is the baseline")],
     dataset: options.Dataset = None,
-    at: Annotated[int, typer.Option(min=1, help="the N at which queries count as gained")] = 1,
+    at: Annotated[int, typer.Option(min=1, help="the N for gained and lost queries")] = 1,
     names: Annotated[bool, typer.Option("--list", help="name the queries gained and lost")] = False,
     seeds: Annotated[
         bool, typer.Option("--seeds", help="average runs that differ only in their seeds")

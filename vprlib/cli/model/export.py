@@ -54,7 +54,7 @@ def main(
     dataset: options.Dataset = None,
     variant: options.Variant = None,
     code: options.Code = None,
-    images: Annotated[int, typer.Option(min=1, help="on how many of the set it is checked")] = 16,
+    images: Annotated[int, typer.Option(min=1, help="how many of the set to check it on")] = 16,
     out: options.OptionalOut = None,
 ) -> None:
     """Write a network as one ONNX file: image in, descriptor out.
