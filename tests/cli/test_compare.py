@@ -118,7 +118,7 @@ def test_one_screen_says_it_all(here, ask):
     assert lines[0] == "toy_val, plain, 25 m: 36 queries at 9 locations, 95 % intervals"
     assert lines[3].startswith("A  off_the_shelf/full  ") and lines[4].startswith("B  trained/full")
     assert lines[6].split("  ")[-4:] == ["gained", "lost", "both right", "both wrong"]
-    assert "first right image among 20: nearer for " in said
+    assert "rank of the first right image among 20: better for " in said
     assert len(lines) < 24 and "fancied" not in said
 
 

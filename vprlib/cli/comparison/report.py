@@ -26,7 +26,7 @@ def pairs_report(answer: JsonObject, with_names: bool) -> str:
 
 def seeds_report(answer: JsonObject) -> str:
     """Mean, spread and both confidence intervals of each recall."""
-    rows = [["", "mean", "spread", "of other seeds", "of other places", *answer["runs"]]]
+    rows = [["", "mean", "spread", "over seeds", "over places", *answer["runs"]]]
     for name, found in answer["recalls"].items():
         rows.append(
             [
@@ -82,9 +82,9 @@ def _pair(letter: str, pair: JsonObject) -> list[str]:
 def _ranks(ranks: JsonObject) -> str:
     median = "" if ranks["median"] is None else f"; median change {ranks['median']:+g}"
     return (
-        f"first right image among {ranks['kept']}: nearer for {ranks['up']} queries"
-        f" ({ranks['found']} had none), farther for {ranks['down']} ({ranks['lost']} have none"
-        f" now), as before for {ranks['same']}{median}"
+        f"rank of the first right image among {ranks['kept']}: better for {ranks['up']} queries"
+        f" ({ranks['found']} had none), worse for {ranks['down']} ({ranks['lost']} have none"
+        f" now), the same for {ranks['same']}{median}"
     )
 
 
