@@ -1,17 +1,19 @@
 """What several tests share: tiny photographs, indices without files, a slim network."""
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import evaluated
 import numpy as np
 import pytest
 import torch
-import toy
 from PIL import Image
 from torch import Tensor, nn
 
+from vprlib.cli import main
 from vprlib.images.batches import ImageSource
 from vprlib.images.decode import ImageSettings
 from vprlib.images.index import ImageIndex, build_index
@@ -89,13 +91,25 @@ def refused(
 
 
 @pytest.fixture
-def find(
+def vpr(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
-    """Exit code and what was said, as `python -m vprlib.cli.find` would give them."""
-    return lambda *arguments: toy.run_command(
-        "vprlib.cli.find", [str(a) for a in arguments], monkeypatch, capsys
-    )
+    """Runs the command line `vpr …`; gives its exit code and all it printed."""
+
+    def run(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["vpr", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main.run()
+        printed = capsys.readouterr()
+        return int(stop.value.code or 0), printed.out + printed.err
+
+    return run
+
+
+@pytest.fixture
+def find(vpr: Callable[..., tuple[int, str]]) -> Callable[..., tuple[int, str]]:
+    return partial(vpr, "find")
 
 
 @pytest.fixture
