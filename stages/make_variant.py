@@ -53,11 +53,13 @@ def main(
     val = SplitFiles(val_db, val_queries, raw / p.val_folder, p.val_images)
     read_data = partial(read_training_data, train, val, p.val_radius_m, p.train)
     inputs = (base, db, queries, val_db, val_queries)
-    kept = scratch_for(scratch, f"variant-{variant}", p.model_dump(exclude={"runtime"}), inputs)
     stored = store_at(store, p.runtime, typer.echo)
     device = prepare(p.runtime)
+    settings = p.train.resolved(device, typer.echo)
+    values = p.model_dump(exclude={"runtime"}) | {"train": settings.model_dump()}
+    kept = scratch_for(scratch, f"variant-{variant}", values, inputs)
     with joined(device) as group:
-        school = School(read_data, p.train, device, p.runtime, kept, stored, group, typer.echo)
+        school = School(read_data, settings, device, p.runtime, kept, stored, group, typer.echo)
         workshop = Workshop(train.open_database(), school, device, p.runtime)
         made = workshop.make(read_model(base), read_history(base).get("steps", []), p.steps)
     if not group.is_first:

@@ -14,7 +14,6 @@ from vprlib.images.decode import ImageSettings
 from vprlib.interop.onnx_export import Plain, check, check_exportable, difference, to_onnx
 from vprlib.interop.onnx_run import Exported, identity
 from vprlib.model.describe import network_output
-from vprlib.model.fast.arithmetic import Arithmetic
 from vprlib.model.model import PlaceModel, read_model
 from vprlib.pipeline import command
 from vprlib.pipeline.artifacts import write_bytes
@@ -33,12 +32,10 @@ class Pipeline:
 
     def __init__(self, model: PlaceModel, code: Code) -> None:
         self.model, self.code = model, code
-        self.arithmetic = Arithmetic(torch.device("cpu"))
 
     @torch.no_grad()
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        with self.arithmetic:
-            described = network_output(self.model, torch.from_numpy(pixels))
+        described = network_output(self.model, torch.from_numpy(pixels))
         return self.code.apply(described.numpy())
 
 

@@ -162,8 +162,8 @@ class Network:
     def __call__(self, asked: ImageSource, runtime: RuntimeSettings) -> np.ndarray:
         from vprlib.model.describe import describe_into
         from vprlib.model.device import prepare
-        from vprlib.model.fast.arithmetic import placed
         from vprlib.model.model import read_model
+        from vprlib.model.precision import placed
 
         device = prepare(runtime)
         model = placed(read_model(self.name), device)
