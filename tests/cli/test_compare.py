@@ -10,8 +10,8 @@ import pytest
 import toy
 import yaml
 
-from vprlib.cli.compare_stats import moves
-from vprlib.cli.runs import Spelled, spelled
+from vprlib.cli.comparison.runs import RunSpec, parse_run
+from vprlib.cli.comparison.stats import moves
 from vprlib.images.index import write_index
 from vprlib.pipeline.artifacts import write_hdf5, write_json
 
@@ -52,19 +52,19 @@ def here(tmp_path, monkeypatch, index_at):
 
 
 @pytest.fixture
-def ask(monkeypatch, capsys):
+def ask(vpr):
     def run(*arguments):
-        code, said = toy.run_command("vprlib.cli.compare", list(arguments), monkeypatch, capsys)
+        code, said = vpr("compare", *arguments)
         assert code == 0, said
-        return said
+        return json.loads(said) if "--json" in arguments else said
 
     return run
 
 
 @pytest.fixture
-def refused(monkeypatch, capsys):
+def refused(vpr):
     def run(*arguments):
-        code, said = toy.run_command("vprlib.cli.compare", list(arguments), monkeypatch, capsys)
+        code, said = vpr("compare", *arguments)
         assert code == 1 and said.startswith("error: ") and said.count("\n") == 1, said
         return said
 
@@ -95,22 +95,21 @@ def check_against_loop(answer, a, b):
 
 @pytest.mark.parametrize("at", [1, 5])
 def test_the_counts_are_those_of_a_slow_loop(here, ask, at):
-    ask("off_the_shelf", "trained", "--json", "out.json", "--at", str(at))
-    answer = json.loads(Path("out.json").read_text())
+    answer = ask("off_the_shelf", "trained", "--json", "--at", at)
     check_against_loop(answer, *here)
     assert (answer["queries"], answer["locations"]) == (36, 9)
     assert answer["runs"][1]["recall@1"]["value"] == here[1][:, 0].mean()
 
 
 @pytest.mark.skipif(not CITY.exists(), reason="the city has not been evaluated here")
-def test_the_counts_on_the_city_are_those_of_a_slow_loop(ask, tmp_path, monkeypatch):
+def test_the_counts_on_the_city_are_those_of_a_slow_loop(ask, monkeypatch):
     monkeypatch.chdir(toy.ROOT)
-    ask("off_the_shelf/full", "trained/full", "--set", "city_test", "--json", f"{tmp_path}/o.json")
+    answer = ask("off_the_shelf/full", "trained/full", "--set", "city_test", "--json")
     hits = []
     for variant in ("off_the_shelf", "trained"):
         with h5py.File(CITY / f"{variant}-full.h5") as file:
             hits.append(file["hits"][:])
-    check_against_loop(json.loads((tmp_path / "o.json").read_text()), *hits)
+    check_against_loop(answer, *hits)
 
 
 def test_one_screen_says_it_all(here, ask):
@@ -119,7 +118,7 @@ def test_one_screen_says_it_all(here, ask):
     assert lines[0] == "toy_val, plain, 25 m: 36 queries at 9 locations, 95 % intervals"
     assert lines[3].startswith("A  off_the_shelf/full  ") and lines[4].startswith("B  trained/full")
     assert lines[6].split("  ")[-4:] == ["gained", "lost", "both right", "both wrong"]
-    assert "first right image among 20: nearer for " in said
+    assert "rank of the first right image among 20: better for " in said
     assert len(lines) < 24 and "fancied" not in said
 
 
@@ -132,20 +131,18 @@ def test_names_are_listed_where_that_is_asked_for(here, ask):
 
 
 def test_equal_runs_differ_by_nothing(here, ask):
-    said = ask("trained", "trained/full", "--json", "out.json")
-    (pair,) = json.loads(Path("out.json").read_text())["pairs"]
+    (pair,) = ask("trained", "trained/full", "--json")["pairs"]
     for found in pair["differences"].values():
         assert (found["value"], found["p"], found["gained"], found["lost"]) == (0.0, 1.0, 0, 0)
     assert (pair["same_predictions"], pair["ranks"]["same"]) == (True, 36)
-    assert "every query has the same results in the same order" in said
+    assert "every query has the same results in the same order" in ask("trained", "trained/full")
 
 
 def test_several_runs_are_held_against_the_first(here, ask):
     write_run("pruned", 3, 0.5)
     tree = toy.params()
     toy.write_params(Path(), tree | {"variants": [*tree["variants"], "pruned"]})
-    ask("off_the_shelf", "trained", "pruned", "--json", "out.json")
-    pairs = json.loads(Path("out.json").read_text())["pairs"]
+    pairs = ask("off_the_shelf", "trained", "pruned", "--json")["pairs"]
     assert [(p["from"], p["to"]) for p in pairs] == [
         ("off_the_shelf/full", "trained/full"), ("off_the_shelf/full", "pruned/full"),
     ]  # fmt: skip
@@ -187,7 +184,7 @@ def test_ranks_move_as_a_loop_says():
     ],
 )
 def test_how_a_run_is_spelled(text, expected):
-    assert spelled(text, ["off_the_shelf", "trained"]) == Spelled(*expected)
+    assert parse_run(text, ["off_the_shelf", "trained"]) == RunSpec(*expected)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +202,7 @@ def test_other_rules_are_refused(here, refused, change, problem):
 
 def test_what_is_missing_or_too_little_is_a_sentence(here, refused):
     assert "name two runs at least" in refused("trained")
-    assert "pruned-full.h5 is missing: run `dvc repro`" in refused("trained", ":pruned")
+    assert "pruned-full.h5 is missing: check that set" in refused("trained", ":pruned")
     assert "kept 20 results a query, too few for recall@21" in refused(
         "trained", "off_the_shelf", "--at", "21"
     )
@@ -235,8 +232,7 @@ def test_a_revision_is_read_through_dvc_and_held_against_the_workspace(here, ask
     repo = Repo.init(".")
     commit(repo, "old")
     found = write_run("trained", 5, 0.9)
-    ask("HEAD", "trained", "--json", "out.json")
-    answer = json.loads(Path("out.json").read_text())
+    answer = ask("HEAD", "trained", "--json")
     check_against_loop(answer, here[1], found)
     assert [run["name"] for run in answer["runs"]] == ["HEAD:trained/full", "trained/full"]
     assert "nowhere is no git revision and no DVC experiment" in refused("trained", "nowhere")
@@ -267,12 +263,11 @@ def history(here, index_at):
 
 @pytest.mark.slow
 def test_revisions_are_compared_and_averaged(history, ask, refused):
-    said = ask("two", "long:trained/full", "--json", "out.json")
-    answer = json.loads(Path("out.json").read_text())
+    answer = ask("two", "long:trained/full", "--json")
     check_against_loop(answer, history["two"], history["long"])
     assert [run["name"] for run in answer["runs"]] == ["two:trained/full", "long:trained/full"]
     assert answer["pairs"][0]["params"] == {"recipes.toy.train.epochs": [1, 9]}
-    assert "params.yaml: recipes.toy.train.epochs 1 → 9" in said
+    assert "params.yaml: recipes.toy.train.epochs 1 → 9" in ask("two", "long:trained/full")
 
     said = refused("two", "fewer")
     assert "the queries differ (36 and 32, 32 in both; 032.jpg is in one alone)" in said
@@ -280,8 +275,7 @@ def test_revisions_are_compared_and_averaged(history, ask, refused):
         "one", "one:pruned"
     )
 
-    said = ask("one", "two", "--seeds", "--json", "out.json")
-    answer = json.loads(Path("out.json").read_text())
+    answer = ask("one", "two", "--seeds", "--json")
     values = [history[tag][:, 0].mean() for tag in ("one", "two")]
     found = answer["recalls"]["recall@1"]
     assert (found["mean"], found["spread"]) == pytest.approx(
@@ -290,7 +284,7 @@ def test_revisions_are_compared_and_averaged(history, ask, refused):
     half = 12.7062 * found["spread"] / 2**0.5  # Student's quantile of one degree of freedom
     assert found["seeds_low"] == pytest.approx(max(found["mean"] - half, 0), abs=1e-4)
     assert answer["seeds"] == {"recipes.toy.train.seed": [11, 12]}
-    assert "recipes.toy.train.seed: 11, 12" in said
+    assert "recipes.toy.train.seed: 11, 12" in ask("one", "two", "--seeds")
     assert "differ in more than seeds: recipes.toy.train.epochs is 1 in the one and 9" in refused(
         "one", "two", "long", "--seeds"
     )

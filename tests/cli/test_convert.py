@@ -1,6 +1,5 @@
-"""`python -m vprlib.cli.convert`: networks and words from any of the systems to any other."""
+"""`vpr model convert`: networks and words from any of the systems to any other."""
 
-import sys
 from pathlib import Path
 
 import h5py
@@ -9,32 +8,18 @@ import pytest
 import scipy.io
 import torch
 
-from vprlib.cli import convert
 from vprlib.interop.kinds import kind_of
 from vprlib.interop.networks import read_network
 from vprlib.interop.words import read_words, write_mat_words
 from vprlib.model.model import Architecture, PlaceModel, read_history, write_model
 from vprlib.model.settings import PoolSettings
-from vprlib.pipeline import command
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Exit code and what was said, inside the test's folder."""
+def run(tmp_path, monkeypatch, vpr):
+    """Exit code and what was printed, inside the test's folder."""
     monkeypatch.chdir(tmp_path)
-
-    def convert_it(*arguments):
-        monkeypatch.setattr(sys, "argv", ["convert", *arguments])
-        capsys.readouterr()
-        code = 0
-        try:
-            command.run(convert.main)
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        said = capsys.readouterr()
-        return code, said.out + said.err
-
-    return convert_it
+    return lambda source, out, *more: vpr("model", "convert", source, "--out", out, *more)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -45,10 +46,8 @@ def write(tmp_path, monkeypatch, index_at):
 
 
 @pytest.fixture
-def ask(monkeypatch, capsys):
-    return lambda *more: toy.run_command(
-        "vprlib.cli.predictions", [*ASK, *map(str, more)], monkeypatch, capsys
-    )
+def ask(vpr):
+    return partial(vpr, "predictions", *ASK)
 
 
 @pytest.fixture
@@ -146,7 +145,7 @@ def test_absolute_paths_of_another_form_are_refused(write, refused):
 def test_what_is_missing_is_named_with_the_command(write, refused, gone):
     write([[2]])
     gone.unlink()
-    assert f"{gone} is missing: run `dvc repro`" in refused()
+    assert f"{gone} is missing: check that set" in refused()
 
 
 def test_predictions_of_another_set_are_refused(write, refused, index_at):

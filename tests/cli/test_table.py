@@ -78,16 +78,16 @@ def test_figures_of_two_protocols_are_not_subtracted(tmp_path):
     assert "gained" not in table(read_rows(tmp_path))
 
 
-def test_the_command_prints_either_form(tmp_path, monkeypatch, capsys):
+def test_the_command_prints_each_form(tmp_path, monkeypatch, vpr):
     toy.write_params(tmp_path, toy.params() | {"eval_on": ["toy"]})
     write(tmp_path, "trained-full", n1=0.75)
     monkeypatch.chdir(tmp_path)
-    said = [
-        toy.run_command("vprlib.cli.table", [*form, "--metrics", "."], monkeypatch, capsys)
-        for form in ([], ["--markdown"])
-    ]
+    said = [vpr("table", *form, "--metrics", ".") for form in ([], ["--markdown"])]
     rows = read_rows(tmp_path)
     assert said == [(0, f"{table(rows)}\n"), (0, f"{markdown(rows)}\n")]
+    assert json.loads(vpr("table", "--json", "--metrics", ".")[1]) == [
+        {"set": "toy", "variant": "trained", "code": "full", "recall@1": 0.75, "queries": 4}
+    ]
 
 
 def test_one_variant_alone_has_no_gain(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,14 +11,16 @@ import numpy as np
 import pytest
 import toy
 
-from vprlib.cli import costs, runs, tradeoffs
+from vprlib.cli import costs, tradeoffs
+from vprlib.cli.choice import Choice
+from vprlib.cli.comparison import runs
 from vprlib.cli.costs import Cost
-from vprlib.cli.find import Choice
 from vprlib.compress.pruning import sparsify
 from vprlib.model.model import read_model, write_model
 from vprlib.model.packing import Form
 
 METRICS = Path("metrics/recall/toy_val")
+OUT = Path("artifacts/tradeoffs")
 
 
 def measured(network, coders, size, threads):
@@ -36,7 +39,7 @@ def here(made, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(here, monkeypatch, capsys):
+def run(here, monkeypatch, vpr):
     codes = ["full", "w4", "w8_int8", "w8_binary"]
     tree = toy.params() | {"variants": ["trained"], "codes": codes}
     tree["runtime"]["threads"] = 2
@@ -45,15 +48,13 @@ def run(here, monkeypatch, capsys):
     for code in codes:
         (METRICS / f"trained-{code}.json").write_text(json.dumps({"denominator": "all"}))
     monkeypatch.setattr(costs, "measured_apart", measured)
-    return lambda *arguments: toy.run_command(
-        "vprlib.cli.tradeoffs", list(arguments), monkeypatch, capsys
-    )
+    return partial(vpr, "tradeoffs")
 
 
 def test_each_variant_and_code_has_a_row(run):
     code, said = run()
     assert code == 0, said
-    rows = json.loads(Path("metrics/variants.json").read_text())
+    rows = json.loads((OUT / "variants.json").read_text())
     assert [row["code"] for row in rows] == ["full", "w4", "w8_int8", "w8_binary"]
     assert [row["descriptor_bytes"] for row in rows] == [4 * 768, 16, 8, 1]
     model = Path("artifacts/models/trained.safetensors").stat().st_size
@@ -75,17 +76,17 @@ def test_each_variant_and_code_has_a_row(run):
         assert row["onnx"] is None and row["queries"] == 6
     assert rows[1]["parameters"] == rows[0]["parameters"] + 768 * 5  # four rows and a mean
     lines = said.splitlines()
-    assert lines == Path("metrics/variants.md").read_text().splitlines()
+    assert lines == (OUT / "variants.md").read_text().splitlines()
     assert len(lines) == 2 + 4 and lines[0].startswith("| Network | Code | R@1 | R@5 |")
     assert {line.count("|") for line in lines} == {lines[0].count("|")}
-    assert Path("artifacts/plots/variants.png").read_bytes().startswith(b"\x89PNG")
+    assert (OUT / "variants.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_a_file_leaves_out_is_no_parameter(run):
     choice = Choice("toy_val", "trained", "full")
-    whole, model = tradeoffs.sizes(choice), read_model(choice.model_path)
+    whole, model = tradeoffs.sizes(choice, 12), read_model(choice.model_path)
     write_model(choice.model_path, sparsify(model, 0.5), {}, Form(leaves_out_zeros=True))
-    kept = tradeoffs.sizes(choice)
+    kept = tradeoffs.sizes(choice, 12)
     weights = sum(int(t.count_nonzero()) for t in sparsify(model, 0.5).state_dict().values())
     assert weights <= kept["parameters"] < 0.6 * whole["parameters"]
     assert kept["file_bytes"] < 0.7 * whole["file_bytes"]
@@ -96,18 +97,18 @@ def test_an_export_has_its_own_size_and_speed(run):
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x" * 1000)
     assert run()[0] == 0
-    rows = json.loads(Path("metrics/variants.json").read_text())
+    rows = json.loads((OUT / "variants.json").read_text())
     assert [row["onnx"] is None for row in rows] == [True, False, True, True]
     assert rows[1]["onnx"]["file_bytes"] == 1000 and rows[1]["onnx"]["ms_per_image"] == 4.0
 
 
 def test_what_is_not_evaluated_is_named(run, here):
     code, said = run("--against", "trained/w9")
-    assert code == 1 and "--against is trained/w9, which the switches do not name" in said
+    assert code == 1 and "--against is trained/w9, which params.yaml does not name" in said
     (METRICS / "trained-w4.json").unlink()
     code, said = run()
-    assert code == 1 and "trained-w4.json is missing: run `dvc repro`" in said
-    assert not (here / "metrics/variants.json").exists()
+    assert code == 1 and "trained-w4.json is missing: check that set" in said
+    assert not (here / OUT / "variants.json").exists()
 
 
 def test_queries_without_an_answer_are_left_out_where_recall_left_them_out(run, monkeypatch):
@@ -117,7 +118,7 @@ def test_queries_without_an_answer_are_left_out_where_recall_left_them_out(run, 
     for path in METRICS.glob("*.json"):
         path.write_text(json.dumps({"denominator": "answerable"}))
     assert run()[0] == 0
-    rows = json.loads(Path("metrics/variants.json").read_text())
+    rows = json.loads((OUT / "variants.json").read_text())
     assert {row["queries"] for row in rows} == {5}
 
 

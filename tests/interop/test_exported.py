@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vprlib.cli.export import words
+from vprlib.cli.model.export import summary
 from vprlib.compress.pruning import by_magnitude, sparsify, without_channels
 from vprlib.compress.quantising import quantised, rehearse
 from vprlib.descriptors import matrix
@@ -112,7 +112,9 @@ def test_what_lost_channels_weights_or_digits_is_plain_all_the_same(
     check_exportable(found, tmp_path / "m")
     with torch.no_grad():
         plain, expected = Plain(found, {})(images()[0]), found(images()[0])
-    assert found.dim < model.dim and words(found).startswith("alexnet to conv5 with fewer channels")
+    assert found.dim < model.dim and summary(found).startswith(
+        "alexnet to conv5 with fewer channels"
+    )
     torch.testing.assert_close(plain, expected, atol=1e-6, rtol=0)
 
 

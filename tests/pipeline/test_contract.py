@@ -120,7 +120,7 @@ def test_every_stage_script_is_in_the_pipeline():
     assert scripts == set(PIPELINE)
 
 
-READS_REVISIONS = ROOT / "vprlib/cli/runs.py"
+READS_REVISIONS = ROOT / "vprlib/cli/comparison/runs.py"
 
 
 def test_the_library_never_imports_a_stage_or_dvc():

@@ -331,7 +331,7 @@ def test_experiments_run_here_and_from_the_queue(committed, project):
     assert "Success" in status, status
     assert "recall@7" in project.dvc("metrics", "diff", "HEAD", "queued")
     said = subprocess.run(
-        [sys.executable, "-m", "vprlib.cli.compare", "HEAD:off_the_shelf", "here", "queued"],
+        [sys.executable, "-m", "vprlib.cli", "compare", "HEAD:off_the_shelf", "here", "queued"],
         cwd=project.folder,
         capture_output=True,
         text=True,

@@ -182,18 +182,18 @@ def test_digests_tell_arrays_files_and_values_apart(tmp_path: Path) -> None:
 
 
 def test_the_command_lists_and_clears_what_is_not_in_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vpr: Callable[..., tuple[int, str]]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     toy.write_params(tmp_path, toy.params())
-    code, said = toy.run_command("vprlib.cli.cache", [], monkeypatch, capsys)
+    code, said = vpr("cache", "list")
     assert (code, said) == (0, "artifacts/.store holds nothing\n")
     kept = Store(store_module.FOLDER, 2**30, lambda sentence: None)
     kept.shelf(a_wish("free")).close()
     used = kept.shelf(a_wish("used"))
-    code, said = toy.run_command("vprlib.cli.cache", [], monkeypatch, capsys)
+    code, said = vpr("cache", "list")
     assert code == 0 and "maps of free" in said and "maps of used" in said
-    code, said = toy.run_command("vprlib.cli.cache", ["--clear"], monkeypatch, capsys)
+    code, said = vpr("cache", "clear")
     assert "removed:" in said and "in use, kept:" in said
     assert [entry.name for entry in entries(store_module.FOLDER)] == ["used"]
     used.close()

@@ -1,11 +1,14 @@
-"""Lists and clears what training keeps of images."""
+"""Lists and clears what training keeps on disk: the commands `vpr cache list` and `clear`."""
 
 import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vprlib.pipeline import command
+from vprlib.cli import options
+from vprlib.cli.output import echo_json
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.train.cache import FOLDER, entries, gib, removed, size_of, store_at
@@ -15,20 +18,36 @@ class Params(StageParams):
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
-def main(
-    clear: bool = typer.Option(False, help="remove all that is not in use"),
-) -> None:
-    """Lists what training keeps of images, and removes it."""
+@dataclass(frozen=True)
+class Entry:
+    what: str
+    bytes: int
+    folder: str
+
+    def __str__(self) -> str:
+        return f"{gib(self.bytes):>10}  {self.what}  ({self.folder})"
+
+
+def read_entries() -> list[Entry]:
     folder = store_at(FOLDER, Params.load().runtime, typer.echo).folder
     found = entries(folder)
-    for entry in found:
-        what = json.loads((entry / "about.json").read_text())["what"]
-        size = gib(size_of(entry))
-        state = "" if not clear else "removed: " if removed(entry) else "in use, kept: "
-        typer.echo(f"{state}{size:>10}  {what}  ({entry})")
     if not found:
-        typer.echo(f"{folder} holds nothing")
+        typer.echo(f"{folder} holds nothing", err=True)
+    about = [json.loads((entry / "about.json").read_text()) for entry in found]
+    return [Entry(a["what"], size_of(e), str(e)) for e, a in zip(found, about, strict=True)]
 
 
-if __name__ == "__main__":
-    command.run(main)
+def list_entries(as_json: options.AsJson = False) -> None:
+    """Print what training keeps on disk between runs, with sizes."""
+    found = read_entries()
+    if as_json:
+        echo_json([asdict(entry) for entry in found])
+    else:
+        typer.echo("".join(f"{entry}\n" for entry in found), nl=False)
+
+
+def clear() -> None:
+    """Remove what training keeps on disk, except what a process uses, and print it."""
+    for entry in read_entries():
+        state = "removed" if removed(Path(entry.folder)) else "in use, kept"
+        typer.echo(f"{state}: {entry}")

@@ -1,4 +1,4 @@
-"""What describing an image costs, measured in a process of its own."""
+"""Measures what describing an image costs; started by `vpr tradeoffs` as a process of its own."""
 
 import json
 import subprocess
@@ -13,14 +13,15 @@ from statistics import median
 import numpy as np
 import typer
 
+from vprlib.cli.output import JsonObject
 from vprlib.pipeline import command
 from vprlib.pipeline.params import UserError
 
 BATCHES = (1, 16)
 LEAST_RUNS = 5  # of which the median is taken
-ROUNDS = 3  # in which all networks take turns: a shared machine is slower in some minutes
-SECONDS = 1.5  # of the network's runs, at each number of threads; more are not begun
-CODING_SECONDS = 0.5  # of a code's, which are short
+ROUNDS = 3  # the networks take turns, since a shared machine is slower at times
+SECONDS = 1.5  # of repeating the network, for each number of threads
+CODING_SECONDS = 0.5  # of repeating a code, which is short
 
 
 @dataclass(frozen=True)
@@ -36,19 +37,19 @@ class Cost:
 def measured_in_rounds(
     networks: Mapping[Path, Sequence[Path]], size: tuple[int, int], threads: Sequence[int]
 ) -> dict[Path, list[Cost]]:
-    """By network, of which the files of its codes are given: the medians over rounds."""
+    """The medians over rounds for each network; `networks` maps it to the files of its codes."""
     rounds = [
         {path: measured_apart(path, coders, size, threads) for path, coders in networks.items()}
         for _ in range(ROUNDS)
     ]
     return {
-        path: [middle(costs) for costs in zip(*(found[path] for found in rounds), strict=True)]
+        path: [combined(costs) for costs in zip(*(found[path] for found in rounds), strict=True)]
         for path in networks
     }
 
 
-def middle(costs: Sequence[Cost]) -> Cost:
-    """Medians of times, and the largest peak, of measurements of the same."""
+def combined(costs: Sequence[Cost]) -> Cost:
+    """Several measurements as one: median times and the largest peak."""
     first = costs[0]
     network_ms = {t: median(cost.network_ms[t] for cost in costs) for t in first.network_ms}
     coding_ms = {
@@ -61,25 +62,27 @@ def middle(costs: Sequence[Cost]) -> Cost:
 def measured_apart(
     network: Path, coders: Sequence[Path], size: tuple[int, int], threads: Iterable[int]
 ) -> list[Cost]:
-    """One new process for each batch size, so that peaks are the network's own."""
+    """Starts a new process for each batch size, so that peaks are the network's own."""
     given = [f"--network={network}", f"--width={size[0]}", f"--height={size[1]}"]
     given += [f"--coder={coder}" for coder in coders]
     given += [f"--threads={count}" for count in threads]
     found = []
     for batch in BATCHES:
-        asked = [sys.executable, "-m", "vprlib.cli.costs", *given, f"--batch={batch}"]
-        done = subprocess.run(asked, capture_output=True, text=True)
+        command_line = [sys.executable, "-m", "vprlib.cli.costs", *given, f"--batch={batch}"]
+        done = subprocess.run(command_line, capture_output=True, text=True)
         if done.returncode:
-            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-            raise UserError(f"{network} could not be measured: {said[-1].removeprefix('error: ')}")
+            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise UserError(f"{network} could not be measured: {lines[-1].removeprefix('error: ')}")
         found.append(_cost(json.loads(done.stdout.splitlines()[-1])))
     return found
 
 
-def _cost(told: dict[str, object]) -> Cost:
-    """As it was before JSON made strings of numbers."""
-    coding = {name: _by_threads(times) for name, times in told["coding_ms"].items()}
-    return Cost(told["batch"], _by_threads(told["network_ms"]), coding, told["peak_bytes"])
+def _cost(measured: JsonObject) -> Cost:
+    """From JSON, whose keys are strings."""
+    coding = {name: _by_threads(times) for name, times in measured["coding_ms"].items()}
+    return Cost(
+        measured["batch"], _by_threads(measured["network_ms"]), coding, measured["peak_bytes"]
+    )
 
 
 def _by_threads(times: dict[str, float]) -> dict[int, float]:
@@ -87,7 +90,7 @@ def _by_threads(times: dict[str, float]) -> dict[int, float]:
 
 
 def timed(action: Callable[[], object], at_least: float, runs: int = LEAST_RUNS) -> float:
-    """Seconds: the median of runs after a first one that does not count."""
+    """The median seconds of at least `runs` runs, after one to warm up."""
     action()
     seconds: list[float] = []
     while len(seconds) < runs or sum(seconds) < at_least:
@@ -100,7 +103,7 @@ def timed(action: Callable[[], object], at_least: float, runs: int = LEAST_RUNS)
 def measure(
     network: Path, coders: Sequence[Path], pixels: np.ndarray, threads: Sequence[int]
 ) -> Cost:
-    """In this process, which should be new: what it has used before would count."""
+    """Measures in this process, which should be new: its peak memory counts from its start."""
     images = len(pixels)
     load = _exported if network.suffix == ".onnx" else _network
     network_ms = {}
@@ -113,7 +116,7 @@ def measure(
 
 
 def _network(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    """As the pipeline describes, on the CPU."""
+    """Describes as the pipeline does on the CPU."""
     import torch
 
     from vprlib.model.describe import network_output
@@ -122,8 +125,8 @@ def _network(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
 
     torch.set_num_threads(threads)
     cpu = torch.device("cpu")
-    model = placed(read_model(path), cpu)
-    arithmetic = Arithmetic(cpu, model.precision)
+    stored = read_model(path)
+    model, arithmetic = placed(stored, cpu), Arithmetic(cpu, stored.precision)
 
     @torch.no_grad()
     def describe(pixels: np.ndarray) -> np.ndarray:
@@ -145,20 +148,19 @@ def _coding(path: Path, vectors: np.ndarray, threads: Sequence[int]) -> dict[int
     from vprlib.descriptors.codes import read_code
 
     code, found = read_code(path), {}
-    quantiser = code.quantiser("database", vectors.shape[1])
+    quantiser = code.quantiser("db", vectors.shape[1])
 
     def encode() -> np.ndarray:
         return quantiser.encode(code.apply(vectors))
 
     for count in threads:
         with threadpool_limits(count):
-            seconds = 0.0 if code.keeps_all else timed(encode, CODING_SECONDS)
-            found[count] = 1000 * seconds / len(vectors)
+            found[count] = 1000 * timed(encode, CODING_SECONDS) / len(vectors)
     return found
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held; not its parent, which `getrusage` counts too."""
+    """The peak memory of this process; `getrusage` would count its parent's too."""
     status = Path("/proc/self/status")
     if status.exists():
         lines = status.read_text().splitlines()
@@ -170,14 +172,14 @@ def peak_bytes() -> int:
 
 
 def main(
-    network: Path = typer.Option(help="a model file, or an export"),
-    coder: list[Path] = typer.Option([], help="files of fit_code, to be timed as well"),
+    network: Path = typer.Option(help="a model file or an export"),
+    coder: list[Path] = typer.Option([], help="files of fit_code to time as well"),
     width: int = typer.Option(640, min=1),
     height: int = typer.Option(480, min=1),
     batch: int = typer.Option(1, min=1),
     threads: list[int] = typer.Option([1]),
 ) -> None:
-    """Prints as JSON what describing random images of one size costs."""
+    """Print as JSON what describing random images of one size costs."""
     draw = np.random.default_rng(1)
     pixels = draw.integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
     typer.echo(json.dumps(asdict(measure(network, coder, pixels, threads))))

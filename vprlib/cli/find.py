@@ -1,18 +1,23 @@
-"""Finds where photographs were taken: `python -m vprlib.cli.find PHOTO`."""
+"""Finds where photographs were taken: the command `vpr find`."""
 
 import csv
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import numpy as np
 import typer
 
-from vprlib.descriptors.codes import read_code
-from vprlib.descriptors.files import failed_rows, opened_code
+from vprlib.cli import options
+from vprlib.cli.choice import Choice, choose
+from vprlib.cli.describers import (
+    DescribeParams,
+    ExportDescriber,
+    NetworkDescriber,
+    describer,
+)
+from vprlib.cli.output import aligned, echo_json
 from vprlib.descriptors.quantisers import Coded
 from vprlib.descriptors.rows import Rows
 from vprlib.descriptors.settings import SearchSettings
@@ -21,15 +26,11 @@ from vprlib.evaluate.gallery import Panel, sheet
 from vprlib.images.batches import ImageSource
 from vprlib.images.decode import ImageSettings
 from vprlib.images.index import ImageIndex, build_index, check_order, read_index
-from vprlib.interop.onnx_run import Exported, identity
-from vprlib.model.settings import Precision
-from vprlib.pipeline import command
 from vprlib.pipeline.artifacts import write_bytes, write_csv
 from vprlib.pipeline.params import At, StageParams, UserError
-from vprlib.pipeline.paths import existing
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.search.approximate import searcher
-from vprlib.search.request import Neighbors, Searcher, SearchRequest, collect
+from vprlib.search.request import Neighbors, SearchRequest, collect
 
 HEADER = (
     *("photograph", "rank", "database", "distance", "score", "easting", "northing"),
@@ -37,95 +38,15 @@ HEADER = (
 )
 
 
-class Switches(StageParams):
-    eval_on: Annotated[list[str], At("eval_on")]
-    variants: Annotated[list[str], At("variants")]
-    codes: Annotated[list[str], At("codes")]
-
-
-class Params(StageParams):
-    images: Annotated[ImageSettings, At("datasets.{dataset}.images")]
-    folder: Annotated[str, At("sets.{dataset}.folder")]
-    precision: Annotated[Precision, At("extraction.precision")]
-    runtime: Annotated[RuntimeSettings, At("runtime")]
-
-
-class Asked(StageParams):
+class CodeParams(StageParams):
     search: Annotated[SearchSettings | None, At("code_defs.{code}.search")]
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Which descriptors are searched, and where what they need lies."""
-
-    dataset: str
-    variant: str
-    code: str
-
-    @property
-    def index_path(self) -> Path:
-        return existing(Path(f"data/index/{self.dataset}/db.h5"))
-
-    @property
-    def model_path(self) -> Path:
-        return existing(Path(f"artifacts/models/{self.variant}.safetensors"))
-
-    @property
-    def descriptors_path(self) -> Path:
-        return existing(Path(f"artifacts/descriptors/{self.dataset}/{self.variant}/db.h5"))
-
-    @property
-    def coded_path(self) -> Path:
-        return existing(Path(f"artifacts/codes/{self.dataset}/{self.variant}/{self.code}.h5"))
-
-    @property
-    def search_index_path(self) -> Path:
-        return Path(f"artifacts/indexes/{self.dataset}/{self.variant}/{self.code}")
-
-    @property
-    def calibration_path(self) -> Path:
-        return Path(f"artifacts/calibration/{self.variant}-{self.code}.json")
-
-    def calibration(self) -> Calibration | None:
-        """What tells a sure answer from another; None where nothing was calibrated."""
-        path = self.calibration_path
-        return read_calibration(path) if path.exists() else None
-
-    @property
-    def onnx_path(self) -> Path:
-        return Path(f"artifacts/onnx/{self.variant}-{self.code}.onnx")
-
-    @property
-    def coder_path(self) -> Path:
-        return existing(Path(f"artifacts/coders/{self.variant}/{self.code}.h5"))
-
-
-def choose(dataset: str | None, variant: str | None, code: str | None) -> Choice:
-    """What is not asked for is the first that the switches name; of networks the trained one."""
-    switches = Switches.load()
-    best = "trained" if "trained" in switches.variants else switches.variants[-1]
-    return Choice(dataset or switches.eval_on[0], variant or best, code or switches.codes[0])
-
-
-@contextmanager
-def searched(
-    choice: Choice, images: int
-) -> Iterator[tuple[Rows, Searcher, Callable[[np.ndarray], Rows]]]:
-    """The database, how it is searched, and what makes of unrounded vectors [Q, d] queries."""
-    settings = Asked.load(code=choice.code).search
-    code = read_code(choice.coder_path, whitens=False)
-
-    def as_queries(vectors: np.ndarray) -> Rows:
-        quantiser = code.quantiser("queries", vectors.shape[1])
-        coded = quantiser.encode(vectors)
-        return Coded(coded, quantiser) if code.codes_queries else coded
-
-    with opened_code(choice.coded_path, "database", choice.descriptors_path, images) as stored:
-        yield stored, searcher(choice.search_index_path, settings), as_queries
-
-
 def photographs(path: Path, workers: int) -> tuple[Path, ImageIndex]:
-    """One photograph or every file below a folder, but hidden ones; each is opened."""
+    """The folder and the index of one photograph, or of all files below a folder but hidden ones.
+
+    Every image is opened, so that one that cannot be read is named before anything is described.
+    """
     folder = path if path.is_dir() else path.parent
     if path.is_dir():
         below = (file.relative_to(path) for file in sorted(path.rglob("*")) if file.is_file())
@@ -140,97 +61,37 @@ def photographs(path: Path, workers: int) -> tuple[Path, ImageIndex]:
     return folder, build_index("photographs", names, positions, folder, {}, workers)
 
 
-class Describer(Protocol):
-    """Makes of photographs what their code keeps, before any rounding."""
-
-    @property
-    def name(self) -> Path: ...
-
-    def __call__(self, asked: ImageSource, runtime: RuntimeSettings) -> np.ndarray: ...
-
-
-class Network:
-    """The network itself, by PyTorch, which takes seconds to load."""
-
-    def __init__(self, choice: Choice, precision: Precision) -> None:
-        self.choice, self.precision = choice, precision
-
-    @property
-    def name(self) -> Path:
-        return self.choice.model_path
-
-    def __call__(self, asked: ImageSource, runtime: RuntimeSettings) -> np.ndarray:
-        from vprlib.model.describe import describe_into
-        from vprlib.model.device import prepare
-        from vprlib.model.fast.arithmetic import placed
-        from vprlib.model.model import read_model
-
-        device = prepare(runtime)
-        model = placed(read_model(self.name), device)
-        vectors = np.empty((len(asked.index), model.dim), np.float32)
-        rows = np.arange(len(vectors))
-        describe_into(vectors, model, asked, rows, device, runtime, precision=self.precision)
-        return read_code(self.choice.coder_path).apply(vectors)
-
-
-class Export:
-    """A network that `vprlib.cli.export` has written, where it is of what is searched."""
-
-    def __init__(self, path: Path, choice: Choice, images: ImageSettings, threads: int) -> None:
-        if not path.exists():
-            raise UserError(f"{path} is missing: write it by `python -m vprlib.cli.export`.")
-        self.name, self.network = path, Exported(path, threads)
-        wanted = identity(choice.variant, choice.model_path, choice.code, choice.coder_path, images)
-        differences = self.network.identity.differences(wanted)
-        if differences:
-            raise UserError(
-                f"{path} {'; it '.join(differences)}: export it again by"
-                " `python -m vprlib.cli.export`, or leave it out."
-            )
-
-    def __call__(self, asked: ImageSource, runtime: RuntimeSettings) -> np.ndarray:
-        return self.network.describe(asked, runtime)
-
-
-def describer(onnx: Path | None, choice: Choice, p: Params, is_one: bool) -> Describer:
-    """The export asked for; for one photograph one that is there; or else the network itself."""
-    given = (choice, p.images, p.runtime.cores)
-    if onnx is not None:
-        return Export(onnx, *given)
-    if is_one and choice.onnx_path.exists():
-        try:
-            return Export(choice.onnx_path, *given)
-        except UserError as error:
-            typer.echo(f"without the export: {error}", err=True)
-    return Network(choice, p.precision)
-
-
 def find(
-    asked: ImageSource,
-    describe: Describer,
+    photos: ImageSource,
+    describe: NetworkDescriber | ExportDescriber,
     choice: Choice,
     images: int,
     count: int,
     runtime: RuntimeSettings,
 ) -> Neighbors:
-    """The nearest database images of each photograph; the network is loaded once."""
-    with searched(choice, images) as (database, search, as_queries):
-        vectors = describe(asked, runtime)
+    """The `count` nearest of the database's `images` for each photograph."""
+    search = searcher(choice.search_index_path, CodeParams.load(code=choice.code).search)
+    code = choice.read_code(whitens=False)
+    with choice.descriptors("db", images) as database:
+        vectors = describe(photos, runtime)
         if vectors.shape[1] != database.shape[1]:
             raise UserError(
-                f"{describe.name} gives {vectors.shape[1]} dimensions, but the database was"
+                f"{describe.path} gives {vectors.shape[1]} dimensions, but the database was"
                 f" described in {database.shape[1]}: run `dvc repro` so that one network made both."
             )
-        absent = failed_rows(choice.descriptors_path)
+        quantiser = code.quantiser("queries", vectors.shape[1])
+        queries: Rows = quantiser.encode(vectors)
+        if code.codes_queries:
+            queries = Coded(queries, quantiser)
         budget = runtime.memory_bytes, runtime.cores
-        request = SearchRequest(as_queries(vectors), database, count, *budget, absent)
+        request = SearchRequest(queries, database, count, *budget, choice.failed_rows())
         return collect(search, request)
 
 
-def sureness(
+def confidences(
     found: Neighbors, database: ImageIndex, calibration: Calibration | None
 ) -> list[tuple[str, str]]:
-    """Of each photograph its confidence and the precision in per cent that it stands for."""
+    """The confidence of each photograph's first result, and its precision level in per cent."""
     if calibration is None:
         return [("", "")] * len(found.rows)
     scores = calibration.scores(found.rows, found.distances, database.positions)
@@ -238,45 +99,54 @@ def sureness(
 
 
 def as_rows(
-    asked: ImageIndex,
+    photos: ImageIndex,
     database: ImageIndex,
     found: Neighbors,
-    told: Sequence[tuple[str, str]],
+    confidence: Sequence[tuple[str, str]],
 ) -> list[tuple[object, ...]]:
-    """A row a database image found; positions are empty where they are unknown."""
+    """A row for each image found; unknown positions are empty."""
     similar = similarity(found.distances)
     return [
         (
-            asked.names[query],
+            photos.names[query],
             rank + 1,
             database.names[row],
             f"{found.distances[query, rank]:.6f}",
             f"{similar[query, rank]:.6f}",
             *("" if np.isnan(value) else float(value) for value in database.positions[row]),
-            *told[query],
+            *confidence[query],
         )
         for (query, rank), row in np.ndenumerate(found.rows)
         if row >= 0
     ]
 
 
-def listing(title: str, database: ImageIndex, found: Neighbors) -> str:
-    """What was found for one photograph, as aligned text."""
-    lines = [title, "rank  distance  score      easting     northing  image"]
+def as_objects(rows: Sequence[tuple[object, ...]]) -> list[dict[str, object]]:
+    """The same for JSON: numbers are numbers, and what is unknown is null."""
+
+    def value(name: str, cell: object) -> object:
+        if cell == "":
+            return None
+        return float(str(cell)) if name in ("distance", "score", "confidence") else cell
+
+    return [{n: value(n, cell) for n, cell in zip(HEADER, row, strict=True)} for row in rows]
+
+
+def as_table(database: ImageIndex, found: Neighbors) -> str:
+    """What was found for one photograph."""
+    similar = similarity(found.distances)[0]
+    rows = [["rank", "distance", "score", "easting", "northing", "image"]]
     for rank, (row, distance) in enumerate(found.of(0), 1):
         place = ("-" if np.isnan(value) else f"{value:.2f}" for value in database.positions[row])
-        cells = (f"{cell:>11}" for cell in place)
-        lines.append(
-            f"{rank:4}  {distance:8.4f}  {similarity(distance):5.3f}  {'  '.join(cells)}"
-            f"  {database.names[row]}"
-        )
-    return "\n".join(lines)
+        cells = (f"{distance:.4f}", f"{similar[rank - 1]:.3f}", *place)
+        rows.append([str(rank), *cells, database.names[row]])
+    return aligned(rows, left=(5,))
 
 
-def answer(
+def verdict(
     found: Neighbors, database: ImageIndex, calibration: Calibration | None, choice: Choice
 ) -> str:
-    """Whether the first result of one photograph is to be believed."""
+    """How far to trust the first result of one photograph."""
     if calibration is None:
         return (
             f"not calibrated: {choice.calibration_path} is missing, so nothing is known of how"
@@ -286,64 +156,69 @@ def answer(
     return calibration.verdict(float(scores[0]))
 
 
-def gallery(asked: ImageSource, database: ImageSource, found: Neighbors) -> bytes:
-    """The photograph and the images found for it, as they would hang on a wall."""
-    panels = []
+def gallery(photos: ImageSource, database: ImageSource, found: Neighbors) -> bytes:
+    """A PNG of the photograph beside the images found for it."""
+    panels, similar = [], similarity(found.distances)[0]
     for rank, (row, distance) in enumerate(found.of(0), 1):
         position = database.index.positions[row]
         where = (
             "position unknown" if np.isnan(position).any() else "{:.2f}, {:.2f}".format(*position)
         )
         title = f"{rank}   distance {distance:.3f}"
-        notes = (f"score {similarity(distance):.3f}", where, database.index.names[row])
+        notes = (f"score {similar[rank - 1]:.3f}", where, database.index.names[row])
         panels.append(Panel(database.pixels(row), title, notes))
-    return sheet(Panel(asked.pixels(0), "photograph", (asked.index.names[0],)), panels)
+    return sheet(Panel(photos.pixels(0), "photograph", (photos.index.names[0],)), panels)
 
 
 def main(
-    photo: Path = typer.Argument(help="a photograph, or a folder of them"),
-    dataset: str | None = typer.Option(None, "--set", help="default: the first of eval_on"),
-    variant: str | None = typer.Option(None, help="default: trained, where it is evaluated"),
-    code: str | None = typer.Option(None, help="default: the first of codes"),
-    count: int = typer.Option(5, "-k", min=1, help="how many database images to give"),
-    onnx: Path | None = typer.Option(None, help="a file of vprlib.export in place of PyTorch"),
-    picture: Path | None = typer.Option(None, help="one photograph: a PNG of it and the results"),
-    out: Path | None = typer.Option(None, help="a CSV of what is printed"),
+    photo: Annotated[Path, typer.Argument(help="a photograph, or a folder of them")],
+    dataset: options.Dataset = None,
+    variant: options.Variant = None,
+    code: options.Code = None,
+    count: Annotated[int, typer.Option("-k", min=1, help="how many images to find")] = 5,
+    onnx: Annotated[
+        Path | None, typer.Option(help="describe by this file of `vpr model export`")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="also write a PNG of one photograph and its results")
+    ] = None,
+    out: options.OptionalOut = None,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Prints the database images most like a photograph, and where they are.
+    """Print the database images that are most like a photograph, and where they are.
 
-    The score is the cosine similarity of the descriptors, 1 − distance² / 2. A folder gives a CSV.
-    Where `calibrate` has run, the last line says whether the first result is to be believed.
+    The score is the cosine similarity of the descriptors, 1 − distance² / 2. For one photograph the
+    last line says how far to trust the first result. For a folder the output is CSV. --out writes
+    that CSV to a file.
     """
-    if picture is not None and photo.is_dir():
+    is_folder = photo.is_dir()
+    if picture is not None and is_folder:
         raise UserError(f"--picture shows one photograph, but {photo} is a folder: name one in it.")
     choice = choose(dataset, variant, code)
-    p = Params.load(dataset=choice.dataset)
+    p = DescribeParams.load(dataset=choice.dataset)
     database = read_index(choice.index_path)
     folder, index = photographs(photo, p.runtime.workers)
-    asked = ImageSource(index, folder, p.images)
+    photos = ImageSource(index, folder, p.images)
     check_order(choice.descriptors_path, database)
-    describe = describer(onnx, choice, p, is_one=not photo.is_dir())
-    calibration = choice.calibration()
+    describe = describer(onnx, choice, p, use_export=not is_folder)
+    path = choice.calibration_path
+    calibration = read_calibration(path) if path.exists() else None
     depth = max(count, calibration.depth) if calibration else count
-    deep = find(asked, describe, choice, len(database), depth, p.runtime)
+    deep = find(photos, describe, choice, len(database), depth, p.runtime)
     found = Neighbors(deep.rows[:, :count], deep.distances[:, :count])
-    told = sureness(deep, database, calibration)
-    rows = as_rows(index, database, found, told)
+    rows = as_rows(index, database, found, confidences(deep, database, calibration))
     if picture is not None:
         as_stored = ImageSettings(resize=None, exif_rotate=p.images.exif_rotate)
         shown = ImageSource(index, folder, as_stored)
-        stored = ImageSource(database, Path("data/raw") / p.folder, as_stored)
+        stored = ImageSource(database, p.image_dir, as_stored)
         write_bytes(picture, gallery(shown, stored, found))
     if out is not None:
         write_csv(out, HEADER, rows)
-    if not photo.is_dir():
+    if as_json:
+        echo_json(as_objects(rows))
+    elif not is_folder:
         of = f"{len(database)} images of {choice.dataset} ({choice.variant}, {choice.code})"
-        typer.echo(listing(f"{photo}: the nearest of {of}", database, found))
-        typer.echo(answer(deep, database, calibration, choice))
+        typer.echo(f"{photo}: the nearest of {of}\n{as_table(database, found)}")
+        typer.echo(verdict(deep, database, calibration, choice))
     elif out is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows([HEADER, *rows])
-
-
-if __name__ == "__main__":
-    command.run(main)

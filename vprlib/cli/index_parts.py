@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vprlib.cli.find import choose
-from vprlib.descriptors.files import failed_rows, opened_code
+from vprlib.cli.choice import choose
 from vprlib.descriptors.settings import IndexSettings
 from vprlib.images.index import read_index
 from vprlib.pipeline.params import PARAMS_PATH, At, StageParams, UserError
@@ -43,10 +42,9 @@ def part(
     p = Params.load(code=choice.code)
     if p.index is None:
         raise UserError(f"{PARAMS_PATH}: code_defs.{choice.code}.index is null: name an index.")
-    full, budget = choice.descriptors_path, (p.runtime.memory_bytes, p.runtime.cores)
-    count = len(read_index(choice.index_path))
-    with opened_code(choice.coded_path, "database", full, count) as stored:
-        request = IndexRequest(choice.code, stored, p.index, *budget, failed_rows(full))
+    budget = p.runtime.memory_bytes, p.runtime.cores
+    with choice.descriptors("db", len(read_index(choice.index_path))) as stored:
+        request = IndexRequest(choice.code, stored, p.index, *budget, choice.failed_rows())
         index = open_trained(trained, request.dim) if trained else train(request)
         echo(out, add(out, index, request, which))
 

@@ -1,18 +1,20 @@
-"""Writes predictions in a form that other programs read."""
+"""Writes predictions for other programs: the command `vpr predictions`."""
 
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import typer
 
+from vprlib.cli import options
+from vprlib.cli.choice import SetParams, choose
 from vprlib.evaluate.predictions import Predictions, read_predictions
-from vprlib.pipeline import command
 from vprlib.pipeline.artifacts import write_csv, write_json, write_text
-from vprlib.pipeline.params import PARAMS_PATH, UserError, look_up, read_params_file
+from vprlib.pipeline.params import UserError
 
-SUBMITTED = 20  # database images a query in a submission
+SUBMITTED = 20  # database images per query in a submission
 HEADER = ("query", "rank", "database", "distance", "easting", "northing", "metres", "right")
 
 
@@ -23,7 +25,7 @@ class Form(StrEnum):
 
 
 def as_rows(predictions: Predictions) -> Iterator[tuple[object, ...]]:
-    """A row a database image found; positions and metres are empty where they are unknown."""
+    """A row for each database image found; unknown positions and distances are empty."""
     p = predictions
     for query, rank in p.pairs():
         row = p.rows[query, rank]
@@ -41,7 +43,7 @@ def as_rows(predictions: Predictions) -> Iterator[tuple[object, ...]]:
 
 
 def as_submission(predictions: Predictions) -> dict[str, object]:
-    """The class challenge's form: zero-based rows in the order of the specification."""
+    """The form of the class challenge: rows of the database, from zero, query by query."""
     best = predictions.rows[:, :SUBMITTED]
     found = (best >= 0).sum(axis=1)
     if best.shape[1] < SUBMITTED or found.min(initial=SUBMITTED) < SUBMITTED:
@@ -55,7 +57,7 @@ def as_submission(predictions: Predictions) -> dict[str, object]:
 
 
 def as_candidates(predictions: Predictions, folder: Path | None) -> Iterator[str]:
-    """A line 'query, database' a pair; paths from the set's folder, or below `folder`."""
+    """A line 'query, database' for each pair; paths start in the set's folder, or at `folder`."""
     p = predictions
     for query, rank in p.pairs():
         names = (p.queries.names[query], p.database.names[p.rows[query, rank]])
@@ -63,8 +65,8 @@ def as_candidates(predictions: Predictions, folder: Path | None) -> Iterator[str
         for path in paths:
             if "," in path or "\n" in path:
                 raise UserError(
-                    f"'{path}' has a comma or a line break in it, which would tear a line"
-                    " 'query, database': rename it, or ask for --form csv."
+                    f"'{path}' has a comma or a line break in it, which would break the"
+                    " line 'query, database': rename it, or ask for --form csv."
                 )
         yield ", ".join(paths)
 
@@ -79,28 +81,30 @@ def write(form: Form, out: Path, predictions: Predictions, folder: Path | None) 
 
 
 def main(
-    dataset: str = typer.Option(..., "--set", help="the set, such as city_test"),
-    variant: str = typer.Option(..., help="the network, such as trained"),
-    code: str = typer.Option("full", help="what is kept of a descriptor"),
-    form: Form = typer.Option(Form.csv, help="what to write"),
-    out: Path = typer.Option(..., help="the file to write"),
-    absolute: Path | None = typer.Option(
-        None, help="candidates: the folder data/raw, so that paths are absolute"
+    out: options.Out,
+    dataset: options.Dataset = None,
+    variant: options.Variant = None,
+    code: options.Code = None,
+    form: Annotated[Form, typer.Option(help="what to write")] = Form.csv,
+    absolute: Annotated[
+        Path | None, typer.Option(help="candidates: the folder data/raw, for absolute paths")
+    ] = None,
+    predictions: Annotated[Path, typer.Option(help="the folder that `recall` wrote")] = Path(
+        "artifacts/predictions"
     ),
-    predictions: Path = typer.Option(Path("artifacts/predictions"), help="what `recall` wrote"),
-    index: Path = typer.Option(Path("data/index"), help="what `parse_mat` wrote"),
+    index: Annotated[Path, typer.Option(help="the folder that `parse_mat` wrote")] = Path(
+        "data/index"
+    ),
 ) -> None:
-    """Writes predictions as a CSV, as a submission, or as candidates for re-ranking."""
+    """Write what was found for each query: as CSV, a submission, or candidates for re-ranking."""
     if absolute is not None and form is not Form.candidates:
         raise UserError(f"--absolute is for --form candidates, but the form is {form}.")
-    found = read_predictions(predictions / dataset / f"{variant}-{code}.h5", index / dataset)
+    choice = choose(dataset, variant, code)
+    dataset, name = choice.dataset, f"{choice.variant}-{choice.code}"
+    found = read_predictions(predictions / dataset / f"{name}.h5", index / dataset)
     folder = None
     if absolute is not None:
-        place = look_up(read_params_file(PARAMS_PATH), f"sets.{dataset}.folder")
-        folder = absolute.absolute() / str(place)
+        folder = absolute.absolute() / SetParams.load(dataset=dataset).folder
+    which = (dataset, choice.variant, choice.code)
     write(form, out, found, folder)
-    typer.echo(f"{out}: {len(found.rows)} queries of {dataset}, {variant}, {code}, as {form}")
-
-
-if __name__ == "__main__":
-    command.run(main)
+    typer.echo(f"{out}: {len(found.rows)} queries of {', '.join(which)}, as {form}")

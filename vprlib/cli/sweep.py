@@ -11,8 +11,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from vprlib.cli.find import Choice, choose
-from vprlib.descriptors.files import failed_rows, opened_code
+from vprlib.cli.choice import choose
 from vprlib.descriptors.quantisers import bytes_a_row
 from vprlib.descriptors.rows import Rows
 from vprlib.descriptors.settings import IndexSettings, SearchSettings
@@ -20,7 +19,6 @@ from vprlib.evaluate import charts
 from vprlib.images.index import read_index
 from vprlib.pipeline.artifacts import write_bytes, write_json
 from vprlib.pipeline.params import At, StageParams, UserError
-from vprlib.pipeline.paths import existing
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import RadiusOrOwn, Truth, is_right, read_truth, recall_at
 from vprlib.search.approximate import Approximate
@@ -184,14 +182,12 @@ def main(
     """
     choice = choose(dataset, variant, code)
     p = Params.load(dataset=choice.dataset)
-    queries_index = existing(Path(f"data/index/{choice.dataset}/queries.h5"))
+    queries_index = choice.queries_index_path
     database, queries = read_index(choice.index_path), read_index(queries_index)
     truth = read_truth(queries_index, queries, database, p.radius_m)
     with (
-        opened_code(
-            choice.coded_path, "database", choice.descriptors_path, len(database)
-        ) as stored,
-        opened_code(choice.coded_path, "queries", queries_path(choice), len(queries)) as searched,
+        choice.descriptors("db", len(database)) as stored,
+        choice.descriptors("queries", len(queries)) as searched,
     ):
         indexes = [
             (
@@ -206,8 +202,8 @@ def main(
         for settings, searches in indexes:
             check_index("sweep", settings, searches[0], stored.shape[1])
         out.mkdir(parents=True, exist_ok=True)
-        absent = failed_rows(choice.descriptors_path)
-        found = list(trials(searched, stored, truth, indexes, p.runtime, out, absent))
+        given = (p.runtime, out, choice.failed_rows())
+        found = list(trials(searched, stored, truth, indexes, *given))
     title = f"{choice.dataset}, {choice.variant}, {choice.code}"
     name = f"{choice.dataset}-{choice.variant}-{choice.code}"
     facts = {"set": choice.dataset, "variant": choice.variant, "code": choice.code}
@@ -217,7 +213,3 @@ def main(
     typer.echo(f"{title}: {len(database)} images, {len(queries)} queries")
     typer.echo(table(found))
     typer.echo(f"also in {out / name}.json and .png")
-
-
-def queries_path(choice: Choice) -> Path:
-    return existing(Path(f"artifacts/descriptors/{choice.dataset}/{choice.variant}/queries.h5"))

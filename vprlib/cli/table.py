@@ -1,21 +1,22 @@
-"""Prints recall of every variant, and what training gained: `python -m vprlib.cli.table`."""
+"""Recall of every variant, and what training gained: the command `vpr table`."""
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, cast
 
 import typer
 
-from vprlib.pipeline import command
+from vprlib.cli import options, output
 from vprlib.pipeline.params import PARAMS_PATH, UserError, look_up, read_params_file
 
-Metrics = Mapping[str, object]  # of one JSON file
+Metrics = output.JsonObject  # of one JSON file
 Row = tuple[str, str, str, Metrics]  # set, variant, code and the metrics
 
 
 def read_rows(metrics_dir: Path) -> list[Row]:
-    """The metrics of `recall` by set, variant and code; the untrained network first."""
+    """The metrics of every set, variant and code; the untrained network comes first."""
     paths = sorted(metrics_dir.glob("*/*-*.json"))
     if not paths:
         raise UserError(f"{metrics_dir} holds no metrics of recall: run `dvc repro` first.")
@@ -24,45 +25,34 @@ def read_rows(metrics_dir: Path) -> list[Row]:
     return [(*key, content) for key, content in zip(keys, contents, strict=True)]
 
 
-def in_switches(rows: Sequence[Row], params: Mapping[str, object]) -> list[Row]:
-    """The rows whose set, variant and code params.yaml evaluates now; others may be old."""
-    switches = [look_up(params, name) for name in ("eval_on", "variants", "codes")]
-    return [row for row in rows if all(k in s for k, s in zip(row[:3], switches, strict=True))]
+def in_use(rows: Sequence[Row], params: output.JsonObject) -> list[Row]:
+    """The rows whose set, variant and code params.yaml names; other files may be outdated."""
+    keys = ("eval_on", "variants", "codes")
+    names = [cast(list[str], look_up(params, key)) for key in keys]
+    return [row for row in rows if all(k in known for k, known in zip(row[:3], names, strict=True))]
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Figures in per cent as aligned text, and below them what `trained` gained in points.
+    """Recall in per cent as aligned text, and below it what training gained in points.
 
-    The protocol is named where it is not plain recall over all queries.
+    The protocol has a column if any is not plain recall over all queries.
     """
     names = _measures(rows)
     lines = [(["set", "variant", "code", "protocol"], names), *_lines(rows, names)]
     left = 4 if any(keys[3] != "plain" for keys, _ in lines[1:]) else 3
-    cells = [keys[:left] + figures for keys, figures in lines]
-    widths = [max(len(line[column]) for line in cells) for column in range(left + len(names))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in cells
-    )
+    return output.aligned([keys[:left] + figures for keys, figures in lines], range(left))
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The same as a table of Markdown, the protocol always named."""
+    """The same as a Markdown table, which always names the protocol."""
     names = _measures(rows)
     short = ["mAP" if name == "map" else f"R@{_number(name)}" for name in names]
-    lines = [
-        ["Set", "Network", "Code", "Protocol", *short],
-        [":--"] * 4 + ["--:"] * len(names),
-        *(keys + figures for keys, figures in _lines(rows, names)),
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    head = ["Set", "Network", "Code", "Protocol", *short]
+    return output.markdown([head, *(keys + f for keys, f in _lines(rows, names))], left=4)
 
 
 def _lines(rows: Sequence[Row], names: Sequence[str]) -> list[tuple[list[str], list[str]]]:
-    """What a line is of (set, variant, code, protocol), and its figures; the gains come last."""
+    """Set, variant, code and protocol of each line, and its figures; the gains come last."""
     lines = []
     for *key, metrics in rows:
         figures = [_figure(metrics, n) for n in names]
@@ -77,7 +67,7 @@ def _lines(rows: Sequence[Row], names: Sequence[str]) -> list[tuple[list[str], l
 
 
 def _figure(metrics: Metrics, name: str) -> str:
-    """In per cent, with its interval where there is one."""
+    """In per cent, with its confidence interval if there is one."""
     if name not in metrics:
         return "-"
     if f"{name}_low" not in metrics:
@@ -87,13 +77,13 @@ def _figure(metrics: Metrics, name: str) -> str:
 
 
 def _measures(rows: Sequence[Row]) -> list[str]:
-    """The recalls by rising N, and mAP where a set has it."""
+    """The recalls by rising N, and mAP if a set has it."""
     recalls = {n for *_, metrics in rows for n in metrics if _is_recall(n)}
     return sorted(recalls, key=_number) + ["map"] * any("map" in m for *_, m in rows)
 
 
 def _protocol(metrics: Metrics) -> str:
-    """The protocol, and the denominator where it is not all queries."""
+    """The protocol, and the denominator unless it is all queries."""
     denominator = metrics.get("denominator", "all")
     name = str(metrics.get("protocol", "plain"))
     return name if denominator == "all" else f"{name}, {denominator}"
@@ -102,7 +92,7 @@ def _protocol(metrics: Metrics) -> str:
 def _pairs(
     rows: Sequence[Row],
 ) -> list[tuple[str, str, Metrics, Metrics]]:
-    """Set, code and the metrics of both, where both networks were evaluated alike."""
+    """Set, code and the metrics of both networks, if both were evaluated by the same rules."""
     found = {(dataset, code, variant): metrics for dataset, variant, code, metrics in rows}
     return [
         (dataset, code, found[dataset, code, "off_the_shelf"], metrics)
@@ -122,15 +112,18 @@ def _number(name: str) -> int:
 
 
 def main(
-    metrics: Path = typer.Option(Path("metrics/recall"), help="where recall's JSON lies"),
-    as_markdown: bool = typer.Option(False, "--markdown", help="as a table of Markdown"),
+    metrics: Annotated[Path, typer.Option(help="the folder of recall's JSON files")] = Path(
+        "metrics/recall"
+    ),
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="print a Markdown table")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Prints the recall of every variant side by side, and what training gained."""
-    in_use = in_switches(read_rows(metrics), read_params_file(PARAMS_PATH))
-    if not in_use:
-        raise UserError(f"{metrics} holds nothing that the switches name: run `dvc repro` first.")
-    typer.echo(markdown(in_use) if as_markdown else table(in_use))
-
-
-if __name__ == "__main__":
-    command.run(main)
+    """Print the recall of all variants side by side, and what training gained."""
+    rows = in_use(read_rows(metrics), read_params_file(PARAMS_PATH))
+    if not rows:
+        raise UserError(f"{metrics} holds nothing that {PARAMS_PATH} names: run `dvc repro` first.")
+    if as_json:
+        names = ("set", "variant", "code")
+        output.echo_json([dict(zip(names, key, strict=True)) | dict(m) for *key, m in rows])
+    else:
+        typer.echo(markdown(rows) if as_markdown else table(rows))

@@ -1,21 +1,17 @@
-"""Recall, size and speed of every variant and code in one table."""
+"""Recall, size and speed of every variant and code: the command `vpr tradeoffs`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import h5py
 import numpy as np
 import typer
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
+from vprlib.cli import options, output
+from vprlib.cli.choice import Choice, choose
+from vprlib.cli.comparison.runs import Run, RunSpec, read_run
 from vprlib.cli.costs import Cost, measured_in_rounds
-from vprlib.cli.find import Choice, choose
-from vprlib.cli.runs import Spelled, read_run
-from vprlib.descriptors.codes import read_arrays
 from vprlib.descriptors.quantisers import bytes_a_row
 from vprlib.evaluate.intervals import (
     CompareSettings,
@@ -26,19 +22,19 @@ from vprlib.evaluate.intervals import (
 from vprlib.evaluate.recall import RecallSettings
 from vprlib.images.decode import ImageSettings, target_size
 from vprlib.images.index import ImageIndex, read_index
-from vprlib.model.device import processor_name
-from vprlib.model.packing import KEPT, ROW_SCALE
-from vprlib.pipeline import command
 from vprlib.pipeline.artifacts import write_bytes, write_json, write_text
-from vprlib.pipeline.params import At, StageParams, UserError
+from vprlib.pipeline.params import PARAMS_PATH, At, StageParams, UserError
 from vprlib.pipeline.png import figure_png
 from vprlib.pipeline.runtime import RuntimeSettings
 
-# times the least cost: below the first an axis of factors would have too few ticks, and above
-# the second too many
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# ratios of the largest to the least cost: from NARROW on the axis is logarithmic, from WIDE on
+# only powers of ten get a tick
 NARROW, WIDE = 5, 200
-LINE = 0.16  # inches of a name below
-CORNERS = ((6, 6), (6, -14), (-11, 6), (-11, -14))  # where numbers stand: neighbours may be near
+LINE = 0.16  # inches per name below a panel
+CORNERS = ((6, 6), (6, -14), (-11, 6), (-11, -14))  # offsets of labels, so that few overlap
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ class Point:
 
 
 def front(points: Sequence[Point]) -> list[Point]:
-    """By rising cost, those that gain more than all that cost as little or less."""
+    """The Pareto front by rising cost: points that gain more than all cheaper ones."""
     kept: list[Point] = []
     for point in sorted(points, key=lambda p: (p.cost, -p.gain)):
         if not kept or point.gain > kept[-1].gain:
@@ -60,7 +56,9 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def picture(panels: Mapping[str, Sequence[Point]], gain: str) -> bytes:
-    """A panel a cost; the points of the front are joined, and named below by their numbers."""
+    """A PNG with a panel for each cost; points of the front are joined, numbered and named."""
+    from matplotlib.figure import Figure
+
     fronts = [front(points) for points in panels.values()]
     size = (6 * len(panels), 5 + LINE * max(map(len, fronts)))
     figure = Figure(figsize=size, dpi=110, layout="constrained")
@@ -82,7 +80,9 @@ def picture(panels: Mapping[str, Sequence[Point]], gain: str) -> bytes:
     return figure_png(figure)
 
 
-def _scale(axes: Axes, costs: Sequence[float]) -> None:
+def _scale(axes: "Axes", costs: Sequence[float]) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     spread = max(costs) / min(costs)
     if spread < NARROW:
         return
@@ -92,7 +92,7 @@ def _scale(axes: Axes, costs: Sequence[float]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-Row = dict[str, object]
+Row = output.JsonObject
 
 
 class Params(StageParams):
@@ -105,50 +105,39 @@ class Params(StageParams):
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What a variant and code found for the queries of a set."""
-
-    right: np.ndarray  # [Q, K]
-    counted: np.ndarray  # [Q] whether the query is in the denominator
-    place: np.ndarray  # [Q] its location
-
-    def found(self, n: int) -> np.ndarray:
-        """Whether one of the n nearest is right, of the counted queries."""
-        return self.right[self.counted, :n].any(axis=1)
+def read_choice(choice: Choice) -> Run:
+    return read_run(RunSpec(None, choice.variant, choice.code), choice.dataset)
 
 
-def read_answers(choice: Choice, location_m: float) -> Answers:
-    """Predictions and how they are counted, as `recall` left them."""
-    run = read_run(Spelled(None, choice.variant, choice.code), choice.dataset)
-    return Answers(run.right, run.counted, run.locations(location_m))
-
-
-def recalls(answers: Answers, full: Answers, p: Params) -> Row:
-    """Recall at each N with its interval, and the difference from the full model with its own."""
+def recalls(run: Run, full: Run, p: Params) -> Row:
+    """Recall at each N, and its difference from the full model, both with intervals."""
     row: Row = {}
-    place = answers.place[answers.counted]
+    place = run.locations(p.interval.location_m)[run.counted]
     for n in p.recall.ns:
-        found = answers.found(n)
+        found, before = run.found(n)[run.counted], full.found(n)[full.counted]
         low, high = share_interval(found, place, p.interval)
         row |= {f"recall@{n}": float(found.mean())}
         row |= {f"recall@{n}_low": low, f"recall@{n}_high": high}
-        change = difference_interval(full.found(n), found, place, p.interval, p.compare)
+        change = difference_interval(before, found, place, p.interval, p.compare)
         row[f"difference@{n}"] = asdict(change)
     return row
 
 
-def sizes(choice: Choice) -> Row:
-    """Numbers and bytes of what makes a descriptor, and bytes of a descriptor on disk."""
+def sizes(choice: Choice, images: int) -> Row:
+    """Parameters and bytes of network and whitening, and bytes of a descriptor on disk."""
     from safetensors import safe_open
+
+    from vprlib.model.packing import KEPT, ROW_SCALE
 
     with safe_open(choice.model_path, "np") as file:
         kept = [n for n in file.keys() if not n.endswith((KEPT, ROW_SCALE))]  # noqa: SIM118
-        shapes = [file.get_slice(name).get_shape() for name in kept]  # zeros left out count not
-    whitening = read_arrays(choice.coder_path)
+        shapes = [
+            file.get_slice(name).get_shape() for name in kept
+        ]  # zeros that the file leaves out do not count
+    whitening = choice.whitening()
     coder_bytes = choice.coder_path.stat().st_size if whitening else 0
-    with h5py.File(choice.coded_path) as coded, h5py.File(choice.descriptors_path) as full:
-        descriptor_bytes = bytes_a_row(coded.get("database", full["descriptors"]))
+    with choice.descriptors("db", images) as stored:
+        descriptor_bytes = bytes_a_row(stored)
     return {
         "parameters": sum(int(np.prod(shape)) for shape in shapes)
         + sum(values.size for values in whitening.values()),
@@ -158,7 +147,7 @@ def sizes(choice: Choice) -> Row:
 
 
 def speeds(costs: Sequence[Cost], coder: Path | None) -> Row:
-    """Milliseconds an image, network and code together, and the peaks of memory."""
+    """Milliseconds per image of network and code together, and peak memory."""
     row: Row = {}
     for cost in costs:
         coding = cost.coding_ms[str(coder)] if coder is not None else {}
@@ -172,14 +161,14 @@ def speeds(costs: Sequence[Cost], coder: Path | None) -> Row:
 
 
 def exported(path: Path, costs: Sequence[Cost] | None) -> Row | None:
-    """Size and speed of the export, where there is one."""
+    """Size and speed of the export, if there is one."""
     if costs is None:
         return None
     return {"file_bytes": path.stat().st_size, **speeds(costs, None)}
 
 
 def commonest_size(index: ImageIndex, settings: ImageSettings) -> tuple[int, int]:
-    """Width and height that most images of a set have before the network."""
+    """The most common width and height of the network's inputs."""
     stored = zip(
         index.widths.tolist(), index.heights.tolist(), index.is_rotated.tolist(), strict=True
     )
@@ -187,14 +176,18 @@ def commonest_size(index: ImageIndex, settings: ImageSettings) -> tuple[int, int
     return max(sorted(set(found)), key=found.count)
 
 
-def measured_rows(
-    full: Choice, size: tuple[int, int], threads: Sequence[int], p: Params
-) -> list[Row]:
-    """A row a variant and code; `full` is what the others are held against."""
+def measured_rows(full: Choice, index: ImageIndex, threads: Sequence[int], p: Params) -> list[Row]:
+    """A row for each variant and code; the others are compared with `full`."""
+    from vprlib.model.device import processor_name
+
+    size = commonest_size(index, p.images)
     choices = {v: [Choice(full.dataset, v, c) for c in p.codes] for v in p.variants}
     every = [choice for of_variant in choices.values() for choice in of_variant]
-    found = {choice: read_answers(choice, p.interval.location_m) for choice in every}
-    networks = {of[0].model_path: [c.coder_path for c in of] for of in choices.values()}
+    found = {choice: read_choice(choice) for choice in every}
+    networks = {
+        of[0].model_path: [c.coder_path for c in of if c.coder_path is not None]
+        for of in choices.values()
+    }
     networks |= {choice.onnx_path: [] for choice in every if choice.onnx_path.exists()}
     costs = measured_in_rounds(networks, size, threads)
     return [
@@ -202,21 +195,21 @@ def measured_rows(
             "variant": choice.variant,
             "code": choice.code,
             "set": choice.dataset,
-            "queries": int(answers.counted.sum()),
+            "queries": int(run.counted.sum()),
             "against": f"{full.variant}/{full.code}",
-            **recalls(answers, found[full], p),
-            **sizes(choice),
+            **recalls(run, found[full], p),
+            **sizes(choice, len(index)),
             **speeds(costs[choice.model_path], choice.coder_path),
             "onnx": exported(choice.onnx_path, costs.get(choice.onnx_path)),
             "image_size": list(size),
             "machine": processor_name(),
         }
-        for choice, answers in found.items()
+        for choice, run in found.items()
     ]
 
 
-def table(rows: Sequence[Mapping[str, object]], ns: Sequence[int], threads: int) -> str:
-    """The rows as a table of Markdown."""
+def table(rows: Sequence[Row], ns: Sequence[int], threads: int) -> str:
+    """The rows as a Markdown table."""
     batches = [(1, 1), (1, threads), (16, 1), (16, threads)]
     if threads == 1:
         batches = [(1, 1), (16, 1)]
@@ -224,7 +217,7 @@ def table(rows: Sequence[Mapping[str, object]], ns: Sequence[int], threads: int)
     head += ["File, MB", "Bytes an image"]
     head += [f"ms, batch {batch}, {count} thread{'s' * (count > 1)}" for batch, count in batches]
     head += ["Peak, MB"]
-    lines = [head, [":--"] * 2 + ["--:"] * (len(head) - 2)]
+    lines = [head]
     for row in rows:
         cells = [str(row["variant"]), str(row["code"]), *(_recall(row, n) for n in ns)]
         is_full = row["against"] == f"{row['variant']}/{row['code']}"
@@ -234,10 +227,10 @@ def table(rows: Sequence[Mapping[str, object]], ns: Sequence[int], threads: int)
         cells += [f"{row[f'ms_per_image_batch_{b}_threads_{t}']:.2f}" for b, t in batches]
         cells.append(f"{row['peak_bytes'] / 1e6:.0f}")
         lines.append(cells)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+    return output.markdown(lines, left=2) + "\n"
 
 
-def _recall(row: Mapping[str, object], n: int) -> str:
+def _recall(row: Row, n: int) -> str:
     value, low, high = (100 * row[f"recall@{n}{end}"] for end in ("", "_low", "_high"))
     return f"{value:.1f} ({low:.1f}–{high:.1f})"
 
@@ -259,32 +252,35 @@ def points(rows: Sequence[Row], n: int, cost: str, scale: float) -> list[Point]:
 
 
 def main(
-    dataset: str | None = typer.Option(None, "--set", help="default: the first of eval_on"),
-    against: str | None = typer.Option(None, help="<variant>/<code>; default: trained/full"),
-    json_out: Path = typer.Option(Path("metrics/variants.json"), "--json"),
-    table_out: Path = typer.Option(Path("metrics/variants.md"), "--table"),
-    picture_out: Path = typer.Option(Path("artifacts/plots/variants.png"), "--picture"),
+    dataset: options.Dataset = None,
+    against: Annotated[
+        str | None, typer.Option(help="the baseline, as <variant>/<code>; default: trained/full")
+    ] = None,
+    out: options.Out = Path("artifacts/tradeoffs"),
+    as_json: options.AsJson = False,
 ) -> None:
-    """Measures size and speed of all variants and codes of the switches, beside their recall."""
+    """Measure size and speed of all variants and codes in use, and print them beside their recall.
+
+    Writes variants.json, variants.md (what is printed) and variants.png into the folder --out.
+    """
     first = choose(dataset, None, None)
     p = Params.load(dataset=first.dataset)
     variant, _, code = (against or f"{first.variant}/{first.code}").partition("/")
     if variant not in p.variants or code not in p.codes:
-        raise UserError(f"--against is {variant}/{code}, which the switches do not name.")
-    size = commonest_size(read_index(first.index_path), p.images)
-    threads = sorted({1, p.runtime.cores})
-    rows = measured_rows(Choice(first.dataset, variant, code), size, threads, p)
-    write_json(json_out, rows)
-    write_text(table_out, table(rows, p.recall.ns, threads[-1]))
-    n = p.recall.ns[0]
+        raise UserError(f"--against is {variant}/{code}, which {PARAMS_PATH} does not name.")
+    index, threads = read_index(first.index_path), sorted({1, p.runtime.cores})
+    rows = measured_rows(Choice(first.dataset, variant, code), index, threads, p)
+    text = table(rows, p.recall.ns, threads[-1])
+    n, (width, height) = p.recall.ns[0], rows[0]["image_size"]
     panels = {
         "model file and whitening (MB)": points(rows, n, "file_bytes", 1e6),
-        f"milliseconds an image of {size[0]}×{size[1]}": points(rows, n, "ms_per_image", 1),
+        f"milliseconds an image of {width}×{height}": points(rows, n, "ms_per_image", 1),
         "bytes a descriptor": points(rows, n, "descriptor_bytes", 1),
     }
-    write_bytes(picture_out, picture(panels, f"recall@{n} of {first.dataset} (%)"))
-    typer.echo(table_out.read_text(encoding="utf-8"), nl=False)
-
-
-if __name__ == "__main__":
-    command.run(main)
+    write_json(out / "variants.json", rows)
+    write_text(out / "variants.md", text)
+    write_bytes(out / "variants.png", picture(panels, f"recall@{n} of {first.dataset} (%)"))
+    if as_json:
+        output.echo_json(rows)
+    else:
+        typer.echo(text, nl=False)

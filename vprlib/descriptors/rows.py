@@ -15,10 +15,13 @@ PIECE = 2**23  # bytes of float32 that are converted at once
 class Rows(Protocol):
     """An array, a memmap or an HDF5 dataset [N, D]."""
 
-    shape: tuple[int, ...]
-    dtype: np.dtype
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
-    def __getitem__(self, rows: slice) -> np.ndarray: ...
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray: ...
 
 
 class Reader:

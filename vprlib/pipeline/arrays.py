@@ -26,7 +26,7 @@ def scratch_array(path: Path, shape: tuple[int, int]) -> np.memmap:
 
 def forget(array: object) -> None:
     """Lets go of the pages of a mapped file: they stay in the system's cache, and count there."""
-    mapped = getattr(array, "_mmap", None)
+    mapped, mode = getattr(array, "_mmap", None), getattr(array, "mode", None)
     # what was written to a copy on write would be lost; not every system takes the advice
-    if mapped is not None and array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+    if mapped is not None and mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)

@@ -86,8 +86,9 @@ def writing_folder(path: Path) -> Iterator[Path]:
     with replacing(path) as partial:
         partial.mkdir()
         yield partial
-        for file in partial.iterdir():
-            _flush(file)
+        for file in partial.rglob("*"):
+            if file.is_file():
+                _flush(file)
 
 
 @contextmanager
@@ -98,7 +99,7 @@ def writing_at(path: Path, size: int) -> Iterator[Callable[[int, bytes | np.ndar
 
         def write(offset: int, content: bytes | np.ndarray) -> None:
             file.seek(offset)
-            left = memoryview(content).cast("B")
+            left = memoryview(content if isinstance(content, bytes) else content.data).cast("B")
             while left:
                 left = left[file.write(left) :]
 
@@ -196,7 +197,7 @@ def publish(source: Path, path: Path) -> None:
 
 def write_at(file: int, values: np.ndarray, place: int) -> None:
     """All bytes of an array at that place of an open file."""
-    rest = memoryview(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+    rest = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
     while rest:
         count = os.pwrite(file, rest, place)
         rest, place = rest[count:], place + count

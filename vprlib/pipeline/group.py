@@ -50,8 +50,10 @@ class Group(Member):
         """What was made of everyone's `share`, in the order of the whole."""
         parts = self.gather(own)
         total = sum(len(part) for part in parts)
-        is_array = isinstance(own, np.ndarray)
-        whole = np.empty((total, *own.shape[1:]), own.dtype) if is_array else [None] * total
+        if isinstance(own, np.ndarray):
+            whole = np.empty((total, *own.shape[1:]), own.dtype)
+        else:
+            whole = [None] * total
         for rank, part in enumerate(parts):
             whole[rank :: self.size] = part
         return whole

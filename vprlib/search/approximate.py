@@ -83,7 +83,7 @@ class Approximate:
             raise UserError(
                 f"{self.path} has {self._index.ntotal} descriptors of {self._index.d} dimensions,"
                 f" but {count} of {database.shape[1]} are to be searched: run"
-                " `dvc repro build_index`."
+                " `dvc repro encode`."
             )
 
 

@@ -29,7 +29,8 @@ def check_indexes(codes: Mapping[str, CodeSettings]) -> None:
     """Raises an error if Faiss cannot build or search the index of one of these codes."""
     for name, code in codes.items():
         if code.index is not None:
-            check_index(f"{PARAMS_PATH}: code_defs.{name}", code.index, code.search, code.whiten)
+            place = f"{PARAMS_PATH}: code_defs.{name}"
+            check_index(place, code.index, code.search, code.keep.whiten)
 
 
 def check_index(

@@ -95,9 +95,3 @@ def _check_memory(request: IndexRequest, index: faiss.Index, reader: Reader) -> 
             f" runtime.memory_gib ({request.memory_bytes / 2**30:.1f}): raise it, or take an IVF…"
             " with Flat, PQ or SQ, whose lists stay on disk."
         )
-
-
-def write_no_index(path: Path) -> None:
-    """Marks a code that is searched exactly."""
-    with writing_folder(path) as folder:
-        write_json(folder / FACTS, {"factory": None})

@@ -1,30 +1,27 @@
-"""Tells what changed between runs, and whether chance explains it."""
+"""Compares runs query by query: the command `vpr compare`."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
-from vprlib.cli.compare_stats import change, check_seeds, moves, over_seeds
-from vprlib.cli.report import pairs_screen, seeds_screen
-from vprlib.cli.runs import (
+from vprlib.cli import options
+from vprlib.cli.comparison.report import pairs_report, seeds_report
+from vprlib.cli.comparison.runs import (
     Run,
     check_comparable,
-    other_database,
-    other_params,
+    database_difference,
+    different_params,
+    parse_run,
     read_run,
-    spelled,
 )
+from vprlib.cli.comparison.stats import change, check_seeds, moves, over_seeds
+from vprlib.cli.output import JsonObject, echo_json
 from vprlib.evaluate.intervals import CompareSettings, IntervalSettings, share_interval
 from vprlib.evaluate.recall import RecallSettings
-from vprlib.pipeline import command
-from vprlib.pipeline.artifacts import write_json
 from vprlib.pipeline.params import At, StageParams, UserError
-
-Answer = dict[str, object]
 
 
 class Params(StageParams):
@@ -36,7 +33,7 @@ class Params(StageParams):
 
 
 def kept_ns(ns: Sequence[int], runs: Sequence[Run]) -> list[int]:
-    """Those N for which every run kept enough results."""
+    """The Ns for which every run kept enough results."""
     least = min(runs, key=lambda run: run.right.shape[1])
     kept = [n for n in ns if n <= least.right.shape[1]]
     if not kept:
@@ -47,8 +44,8 @@ def kept_ns(ns: Sequence[int], runs: Sequence[Run]) -> list[int]:
     return kept
 
 
-def asked(runs: Sequence[Run], dataset: str, settings: IntervalSettings) -> Answer:
-    """What is the same for all of the runs."""
+def conditions(runs: Sequence[Run], dataset: str, settings: IntervalSettings) -> JsonObject:
+    """What all runs have in common: the set, the rules and the queries."""
     first, place = runs[0], runs[0].locations(settings.location_m)
     return {
         "set": dataset,
@@ -63,8 +60,10 @@ def asked(runs: Sequence[Run], dataset: str, settings: IntervalSettings) -> Answ
     }
 
 
-def recalls(run: Run, ns: Sequence[int], place: np.ndarray, settings: IntervalSettings) -> Answer:
-    """The run's recall at each N with the ends of its interval."""
+def recalls(
+    run: Run, ns: Sequence[int], place: np.ndarray, settings: IntervalSettings
+) -> JsonObject:
+    """The recall of a run at each N with its confidence interval."""
     found = {f"recall@{n}": run.found(n)[run.counted] for n in ns}
     ends = {name: share_interval(r, place[run.counted], settings) for name, r in found.items()}
     return {
@@ -73,8 +72,8 @@ def recalls(run: Run, ns: Sequence[int], place: np.ndarray, settings: IntervalSe
     }
 
 
-def pair(a: Run, b: Run, ns: Sequence[int], at: int, place: np.ndarray, p: Params) -> Answer:
-    """What B answers otherwise than A; queries are named at one N."""
+def pair(a: Run, b: Run, ns: Sequence[int], at: int, place: np.ndarray, p: Params) -> JsonObject:
+    """How B differs from A; gained and lost queries are listed for one N, `at`."""
     changes = {
         n: change(a.found(n), b.found(n), a.counted, place, p.interval, p.compare)
         for n in sorted({*ns, at})
@@ -83,8 +82,8 @@ def pair(a: Run, b: Run, ns: Sequence[int], at: int, place: np.ndarray, p: Param
     return {
         "from": a.name,
         "to": b.name,
-        "params": {key: list(values) for key, values in other_params(a, b).items()},
-        "database": other_database(a, b),
+        "params": {key: list(values) for key, values in different_params(a, b).items()},
+        "database": database_difference(a, b),
         "same_predictions": np.array_equal(a.rows, b.rows),
         "differences": {
             f"recall@{n}": {
@@ -102,13 +101,13 @@ def pair(a: Run, b: Run, ns: Sequence[int], at: int, place: np.ndarray, p: Param
 KINDS = ("gained", "lost", "both_right", "both_wrong")
 
 
-def named(run: Run, rows: np.ndarray) -> list[Answer]:
-    """Queries by their place in the specification, from 0, and by name."""
+def named(run: Run, rows: np.ndarray) -> list[JsonObject]:
+    """Queries by row, from 0, and by name."""
     return [{"query": row, "name": run.queries.names[row]} for row in rows.tolist()]
 
 
-def compared(runs: Sequence[Run], dataset: str, at: int, p: Params) -> Answer:
-    """Each run against the first."""
+def compared(runs: Sequence[Run], dataset: str, at: int, p: Params) -> JsonObject:
+    """Every other run compared with the first."""
     first, *others = runs
     for other in others:
         check_comparable(first, other)
@@ -116,15 +115,15 @@ def compared(runs: Sequence[Run], dataset: str, at: int, p: Params) -> Answer:
     kept_ns([at], runs)
     place = first.locations(p.interval.location_m)
     return {
-        **asked(runs, dataset, p.interval),
+        **conditions(runs, dataset, p.interval),
         "resamples": p.compare.resamples,
         "runs": [{"name": run.name, **recalls(run, ns, place, p.interval)} for run in runs],
         "pairs": [pair(first, other, ns, at, place, p) for other in others],
     }
 
 
-def averaged(runs: Sequence[Run], dataset: str, p: Params) -> Answer:
-    """The runs as one experiment with several seeds."""
+def averaged(runs: Sequence[Run], dataset: str, p: Params) -> JsonObject:
+    """The runs as one experiment that was repeated with other seeds."""
     seeds = check_seeds(runs)
     first, place = runs[0], runs[0].locations(p.interval.location_m)[runs[0].counted]
     found = {
@@ -132,7 +131,7 @@ def averaged(runs: Sequence[Run], dataset: str, p: Params) -> Answer:
         for n in kept_ns(p.recall.ns, runs)
     }
     return {
-        **asked(runs, dataset, p.interval),
+        **conditions(runs, dataset, p.interval),
         "runs": [run.name for run in runs],
         "seeds": seeds,
         "recalls": {name: asdict(value) for name, value in found.items()},
@@ -140,29 +139,28 @@ def averaged(runs: Sequence[Run], dataset: str, p: Params) -> Answer:
 
 
 def main(
-    runs: list[str] = typer.Argument(help="two or more; the others are held against the first"),
-    dataset: str | None = typer.Option(None, "--set", help="default: the first of eval_on"),
-    at: int = typer.Option(1, min=1, help="the N at which queries are gained and lost"),
-    names: bool = typer.Option(False, "--list", help="name the queries gained and lost"),
-    seeds: bool = typer.Option(False, help="the runs differ in seeds: mean, spread, intervals"),
-    json_path: Path | None = typer.Option(None, "--json", help="a file for all of it as JSON"),
+    runs: Annotated[list[str], typer.Argument(help="two or more; the first is the baseline")],
+    dataset: options.Dataset = None,
+    at: Annotated[int, typer.Option(min=1, help="the N for gained and lost queries")] = 1,
+    names: Annotated[bool, typer.Option("--list", help="name the queries gained and lost")] = False,
+    seeds: Annotated[
+        bool, typer.Option("--seeds", help="average runs that differ only in their seeds")
+    ] = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Compares runs query by query: differences and their intervals, queries gained and lost.
+    """Print how runs differ query by query, and whether the difference is significant.
 
     A run is a variant of the workspace (trained, trained/w512), a git revision or a DVC experiment
-    (HEAD~1, longer), or one of its variants (HEAD~1:off_the_shelf, longer:trained/w512). What is
-    left out is trained, and the first of codes.
+    (HEAD~1, longer), or a variant of one of these (HEAD~1:off_the_shelf, longer:trained/w512). The
+    default variant is trained, the default code the first of codes.
     """
     if len(runs) < 2:
         raise UserError(f"name two runs at least, such as off_the_shelf trained; got {runs[0]}.")
     p = Params.load()
     dataset = dataset or p.eval_on[0]
-    found = [read_run(spelled(text, p.variants), dataset) for text in runs]
+    found = [read_run(parse_run(text, p.variants), dataset) for text in runs]
     answer = averaged(found, dataset, p) if seeds else compared(found, dataset, at, p)
-    if json_path is not None:
-        write_json(json_path, answer)
-    typer.echo(seeds_screen(answer) if seeds else pairs_screen(answer, names))
-
-
-if __name__ == "__main__":
-    command.run(main)
+    if as_json:
+        echo_json(answer)
+    else:
+        typer.echo(seeds_report(answer) if seeds else pairs_report(answer, names))

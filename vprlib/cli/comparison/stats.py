@@ -1,11 +1,11 @@
-"""One experiment trained with several seeds: what it is worth on average."""
+"""The statistics of `vpr compare`: changes between two runs, and averages over seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from vprlib.cli.runs import Run, check_comparable, other_params
+from vprlib.cli.comparison.runs import Run, check_comparable, different_params
 from vprlib.evaluate.intervals import (
     CompareSettings,
     Difference,
@@ -18,10 +18,10 @@ from vprlib.pipeline.params import UserError
 
 @dataclass(frozen=True)
 class Change:
-    """Of the counted queries [Q], within the first N results."""
+    """How the counted queries changed, within the first N results."""
 
     difference: Difference
-    gained: np.ndarray  # rows of the queries that only the second run finds
+    gained: np.ndarray  # rows of queries that only the second run answers correctly
     lost: np.ndarray
     both_right: np.ndarray
     both_wrong: np.ndarray
@@ -29,15 +29,15 @@ class Change:
 
 @dataclass(frozen=True)
 class Moves:
-    """How the rank of the first right image moved, within the results that both kept."""
+    """How the rank of the first right image changed, within the results that both runs kept."""
 
     kept: int
-    up: int  # towards the first place, or found anew
+    up: int  # queries whose rank is better, or that have a right image only now
     down: int
     same: int
-    found: int  # of `up`, those of which the first run kept no right image
-    lost: int  # of `down`
-    median: float | None  # of new rank less old rank, where both kept a right image
+    found: int  # of `up`: the first run had no right image
+    lost: int  # of `down`: the second run has no right image
+    median: float | None  # of new rank − old rank, where both runs have a right image
 
 
 def change(
@@ -48,7 +48,7 @@ def change(
     interval: IntervalSettings,
     settings: CompareSettings,
 ) -> Change:
-    """All arguments are [Q]: what both runs found, which queries count, and their locations."""
+    """Arrays are [Q]: what each run found, which queries count, and their locations."""
     sides = (right_a[counted], right_b[counted])
     return Change(
         difference_interval(*sides, place[counted], interval, settings),
@@ -60,7 +60,7 @@ def change(
 
 
 def moves(right_a: np.ndarray, right_b: np.ndarray, counted: np.ndarray) -> Moves:
-    """From what each run's results [Q, K] are; the two may have kept different numbers of them."""
+    """From whether each result [Q, K] is right; the runs may have kept different numbers K."""
     kept = min(right_a.shape[1], right_b.shape[1])
     a, b = (_first(right[counted, :kept]) for right in (right_a, right_b))
     both = (a <= kept) & (b <= kept)
@@ -76,27 +76,27 @@ def moves(right_a: np.ndarray, right_b: np.ndarray, counted: np.ndarray) -> Move
 
 
 def _first(right: np.ndarray) -> np.ndarray:
-    """The rank, from 1, of the first right result [Q]; one past the last where there is none."""
+    """The rank, from 1, of the first right result [Q]; K + 1 if there is none."""
     return np.where(right.any(axis=1), right.argmax(axis=1) + 1, right.shape[1] + 1)
 
 
 @dataclass(frozen=True)
 class OverSeeds:
-    """Recall of the seeds' mean; one interval for other seeds, one for other places."""
+    """Recall averaged over seeds, with one interval for other seeds and one for other places."""
 
     mean: float
     spread: float  # standard deviation between seeds
     values: list[float]
-    seeds_low: float  # where the mean of all seeds lies, on these queries
+    seeds_low: float  # interval of the mean over all seeds, on these queries
     seeds_high: float
-    places_low: float  # where the mean of these seeds lies, at all places
+    places_low: float  # interval of the mean of these seeds, at all places
     places_high: float
 
 
 def over_seeds(
     right: Sequence[np.ndarray], place: np.ndarray, settings: IntervalSettings
 ) -> OverSeeds:
-    """From whether each seed's network found each query [Q]; Student's interval over seeds."""
+    """From whether each seed's network found each query [Q]; Student's t interval over seeds."""
     from scipy.special import stdtrit
 
     found = np.array(right, np.float64)  # S Q
@@ -114,12 +114,12 @@ def over_seeds(
 
 
 def check_seeds(runs: Sequence[Run]) -> dict[str, list[object]]:
-    """The seeds of the runs by their place; refuses what differs in more than seeds, or in none."""
+    """Each seed's place in params.yaml → its values; refuses runs that differ otherwise."""
     first, *others = runs
     seeds: dict[str, list[object]] = {}
     for at, run in enumerate(others, 1):
         check_comparable(first, run)
-        differing = other_params(first, run)
+        differing = different_params(first, run)
         more = [place for place in differing if place.rpartition(".")[2] != "seed"]
         if more:
             old, new = differing[more[0]]

@@ -1,41 +1,43 @@
-"""One evaluated run: what it answered, to which queries, and by which rules."""
+"""One evaluated run, of the workspace or of another revision, and whether two are comparable."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
-
-from vprlib.pipeline.params import UserError
-from vprlib.pipeline.paths import existing
-
-if TYPE_CHECKING:
-    from dvc.api import DVCFileSystem
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import h5py
 import numpy as np
 
+from vprlib.cli.choice import Choice, best_variant
 from vprlib.evaluate.intervals import query_locations
 from vprlib.evaluate.predictions import read_predictions
 from vprlib.evaluate.protocols import judged
 from vprlib.images.index import ImageIndex
-from vprlib.pipeline.params import look_up, read_params_file
+from vprlib.pipeline import paths
+from vprlib.pipeline.params import PARAMS_PATH, UserError, look_up, read_params_file
+from vprlib.pipeline.paths import existing
 from vprlib.places.truth import Listed, Truth, read_truth
+
+if TYPE_CHECKING:
+    from dvc.api import DVCFileSystem
+
+WORKSPACE = "workspace"
+NO_RESULT = ("runtime", "ready", "interval", "compare")  # sections that change no prediction
 
 
 class Files:
-    """Where the files of one revision lie; those of another than the workspace are copied."""
+    """Finds the files of one revision; files of other revisions are copied out of DVC's cache."""
 
     def __init__(self, revision: str | None, source: "DVCFileSystem | None", folder: Path) -> None:
         self._revision, self._source, self._folder = revision, source, folder
 
-    def path(self, name: str) -> Path:
-        """The file by its name in the project."""
+    def path(self, name: Path) -> Path:
+        """The file that has this path in the project."""
         if self._source is None:
-            return existing(Path(name))
+            return existing(name)
         target = self._folder / name
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +54,7 @@ class Files:
 
 @contextmanager
 def files_of(revision: str | None) -> Iterator[Files]:
-    """The workspace's files for no revision; else those of a commit, a branch, an experiment."""
+    """The files of a commit, a branch or an experiment; None stands for the workspace."""
     with TemporaryDirectory() as folder:
         source = None if revision is None else _opened(revision)
         yield Files(revision, source, Path(folder))
@@ -67,7 +69,7 @@ def _opened(revision: str) -> "DVCFileSystem":
 
     try:
         source = DVCFileSystem(rev=revision)
-        source.ls("/")  # the first look opens it
+        source.ls("/")  # opened only when first used
     except (DvcException, SCMError) as error:
         raise UserError(
             f"{revision} is no git revision and no DVC experiment of this project, and no variant"
@@ -77,15 +79,11 @@ def _opened(revision: str) -> "DVCFileSystem":
     return source
 
 
-WORKSPACE = "workspace"
-NO_RESULT = ("runtime", "ready", "interval", "compare")  # sections that change no prediction
-
-
 @dataclass(frozen=True)
-class Spelled:
-    """Which run is meant; what is none is the default of its revision."""
+class RunSpec:
+    """Which run is meant; the defaults of its revision stand for None."""
 
-    revision: str | None  # none: the workspace
+    revision: str | None  # None: the workspace
     variant: str | None
     code: str | None
 
@@ -109,42 +107,40 @@ class Run:
 
     def found(self, n: int) -> np.ndarray:
         """Whether one of the n nearest is right [Q]."""
-        return self.right[:, :n].any(axis=1)
+        return np.any(self.right[:, :n], axis=1)
 
 
-def spelled(text: str, variants: Sequence[str]) -> Spelled:
-    """`trained`, `trained/w512`, `HEAD~1`, `HEAD~1:trained/full`; `variants` are the workspace's.
+def parse_run(text: str, variants: Sequence[str]) -> RunSpec:
+    """Understands `trained`, `trained/w512`, `HEAD~1` and `HEAD~1:trained/full`.
 
-    What stands before a colon, or alone and is no variant, is a revision or an experiment.
+    What stands before a colon is a revision or an experiment, and so is a single word that is not
+    one of the workspace's `variants`.
     """
     revision, colon, rest = text.rpartition(":")
     if not colon and rest.partition("/")[0] not in variants:
         revision, rest = rest, ""
     variant, _, code = rest.partition("/")
     named = None if revision in ("", WORKSPACE) else revision
-    return Spelled(named, variant or None, code or None)
+    return RunSpec(named, variant or None, code or None)
 
 
-def read_run(asked: Spelled, dataset: str) -> Run:
-    """The run's predictions for a set, with the queries and the truth of its own revision."""
-    with files_of(asked.revision) as files:
-        params = read_params_file(files.path("params.yaml"))
-        variant = asked.variant or _best(look_up(params, "variants"))
-        code = asked.code or str(look_up(params, "codes")[0])
+def read_run(spec: RunSpec, dataset: str) -> Run:
+    """A run's predictions for a set, with the queries and the ground truth of its revision."""
+    with files_of(spec.revision) as files:
+        params = read_params_file(files.path(PARAMS_PATH))
+        variant = spec.variant or best_variant(cast(list[str], look_up(params, "variants")))
+        code = spec.code or cast(list[str], look_up(params, "codes"))[0]
         name = f"{variant}/{code}"
-        if asked.revision is not None:
-            name = f"{asked.revision}:{name}"
-        return _read(files, name, dataset, f"{dataset}/{variant}-{code}", params)
+        if spec.revision is not None:
+            name = f"{spec.revision}:{name}"
+        return _read(files, name, Choice(dataset, variant, code), params)
 
 
-def _best(variants: Sequence[str]) -> str:
-    return "trained" if "trained" in variants else variants[-1]
-
-
-def _read(files: Files, name: str, dataset: str, result: str, params: Mapping[str, object]) -> Run:
-    sides = [files.path(f"data/index/{dataset}/{side}.h5") for side in ("queries", "db")]
-    path = files.path(f"artifacts/predictions/{result}.h5")
-    metrics = json.loads(files.path(f"metrics/recall/{result}.json").read_text())
+def _read(files: Files, name: str, choice: Choice, params: Mapping[str, object]) -> Run:
+    which = (choice.dataset, choice.variant, choice.code)
+    sides = [files.path(paths.index(choice.dataset, side)) for side in ("queries", "db")]
+    path = files.path(paths.predictions(*which))
+    metrics = json.loads(files.path(paths.recall_metrics(*which)).read_text())
     predictions = read_predictions(path, sides[0].parent)
     queries, database = predictions.queries, predictions.database
     with h5py.File(path) as file:
@@ -167,15 +163,15 @@ def _read(files: Files, name: str, dataset: str, result: str, params: Mapping[st
 
 
 def check_comparable(a: Run, b: Run) -> None:
-    """Refuses runs that were not asked the same by the same rules, and says what differs."""
-    for differing in (_other_rules(a, b), _other_queries(a, b)):
+    """Refuses runs that differ in their queries or rules, and says what differs."""
+    for differing in (_different_rules(a, b), _different_queries(a, b)):
         if differing:
             raise UserError(
                 f"{a.name} and {b.name} cannot be compared query by query: {differing}."
             )
 
 
-def _other_rules(a: Run, b: Run) -> str | None:
+def _different_rules(a: Run, b: Run) -> str | None:
     rules = {"protocol": "protocol", "radius_m": "radius", "denominator": "denominator"}
     for field, name in rules.items():
         one, other = getattr(a, field), getattr(b, field)
@@ -184,7 +180,7 @@ def _other_rules(a: Run, b: Run) -> str | None:
     return None
 
 
-def _other_queries(a: Run, b: Run) -> str | None:
+def _different_queries(a: Run, b: Run) -> str | None:
     ours, theirs = set(a.queries.names), set(b.queries.names)
     if ours != theirs:
         only = sorted(ours ^ theirs)
@@ -215,12 +211,11 @@ def _same_lists(a: Run, b: Run) -> bool:
     names = [
         [run.database.names[row] for row in run.truth.positives().rows.tolist()] for run in (a, b)
     ]
-    counts = [run.truth.counts() for run in (a, b)]
-    return names[0] == names[1] and np.array_equal(*counts)
+    return names[0] == names[1] and np.array_equal(a.truth.counts(), b.truth.counts())
 
 
-def other_database(a: Run, b: Run) -> str | None:
-    """What is said where the same queries were searched in another database."""
+def database_difference(a: Run, b: Run) -> str | None:
+    """How the databases differ, or None."""
     if a.database.names != b.database.names:
         return f"{len(a.database)} and {len(b.database)} images"
     if not np.array_equal(a.database.digests, b.database.digests):
@@ -228,8 +223,8 @@ def other_database(a: Run, b: Run) -> str | None:
     return None
 
 
-def other_params(a: Run, b: Run) -> dict[str, tuple[object, object]]:
-    """Dotted place → its values in both, where they differ; what changes no prediction aside."""
+def different_params(a: Run, b: Run) -> dict[str, tuple[object, object]]:
+    """Dotted place → its value in each run, where these differ and may change predictions."""
     ours, theirs = (
         dict(_leaves({k: v for k, v in run.params.items() if k not in NO_RESULT}, ""))
         for run in (a, b)

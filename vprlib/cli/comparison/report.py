@@ -1,13 +1,12 @@
-"""What `compare` found, as text for one screen."""
+"""The result of `vpr compare` as text."""
 
-from collections.abc import Mapping, Sequence
+from vprlib.cli.output import JsonObject, aligned
 
-Answer = Mapping[str, object]
-SHOWN = 6  # parameters that differ
+SHOWN = 6  # differing parameters that are printed
 
 
-def pairs_screen(answer: Answer, with_names: bool) -> str:
-    """Recall of each run, and each of the others against the first."""
+def pairs_report(answer: JsonObject, with_names: bool) -> str:
+    """The recall of each run, then each other run compared with the first."""
     runs = answer["runs"]
     letters = [chr(ord("A") + at) if at < 26 else str(at) for at in range(len(runs))]
     rows = [
@@ -17,7 +16,7 @@ def pairs_screen(answer: Answer, with_names: bool) -> str:
             for letter, run in zip(letters, runs, strict=True)
         ),
     ]
-    lines = [_title(answer), "", *_aligned(rows)]
+    lines = [_title(answer), "", aligned(rows)]
     for letter, pair in zip(letters[1:], answer["pairs"], strict=True):
         lines += ["", *_pair(letter, pair)]
         if with_names:
@@ -25,9 +24,9 @@ def pairs_screen(answer: Answer, with_names: bool) -> str:
     return "\n".join(lines)
 
 
-def seeds_screen(answer: Answer) -> str:
-    """Mean, spread and both intervals of each recall."""
-    rows = [["", "mean", "spread", "of other seeds", "of other places", *answer["runs"]]]
+def seeds_report(answer: JsonObject) -> str:
+    """Mean, spread and both confidence intervals of each recall."""
+    rows = [["", "mean", "spread", "over seeds", "over places", *answer["runs"]]]
     for name, found in answer["recalls"].items():
         rows.append(
             [
@@ -40,10 +39,10 @@ def seeds_screen(answer: Answer) -> str:
             ]
         )
     seeds = [f"{place}: {', '.join(map(str, v))}" for place, v in answer["seeds"].items()]
-    return "\n".join([_title(answer), *seeds, "", *_aligned(rows)])
+    return "\n".join([_title(answer), *seeds, "", aligned(rows)])
 
 
-def _title(answer: Answer) -> str:
+def _title(answer: JsonObject) -> str:
     radius = "" if answer["radius_m"] is None else f", {answer['radius_m']:g} m"
     is_part = answer["denominator"] != "all"
     counted = f", {answer['counted']} of them answerable," if is_part else ""
@@ -53,7 +52,7 @@ def _title(answer: Answer) -> str:
     )
 
 
-def _pair(letter: str, pair: Answer) -> list[str]:
+def _pair(letter: str, pair: JsonObject) -> list[str]:
     differences = pair["differences"]
     rows = [
         ["", f"{letter} − A", "interval", "p", "gained", "lost", "both right", "both wrong"],
@@ -77,19 +76,19 @@ def _pair(letter: str, pair: Answer) -> list[str]:
     more = [f"and {len(changed) - SHOWN} more"] if len(changed) > SHOWN else []
     if changed:
         notes.append(f"params.yaml: {'; '.join([*changed[:SHOWN], *more])}")
-    return [*_aligned(rows), *notes]
+    return [aligned(rows), *notes]
 
 
-def _ranks(ranks: Answer) -> str:
+def _ranks(ranks: JsonObject) -> str:
     median = "" if ranks["median"] is None else f"; median change {ranks['median']:+g}"
     return (
-        f"first right image among {ranks['kept']}: nearer for {ranks['up']} queries"
-        f" ({ranks['found']} had none), farther for {ranks['down']} ({ranks['lost']} have none"
-        f" now), as before for {ranks['same']}{median}"
+        f"rank of the first right image among {ranks['kept']}: better for {ranks['up']} queries"
+        f" ({ranks['found']} had none), worse for {ranks['down']} ({ranks['lost']} have none"
+        f" now), the same for {ranks['same']}{median}"
     )
 
 
-def _share(found: Answer) -> str:
+def _share(found: JsonObject) -> str:
     return f"{_percent(found['value'])} {_ends(found['low'], found['high'])}"
 
 
@@ -99,15 +98,3 @@ def _percent(value: float) -> str:
 
 def _ends(low: float, high: float) -> str:
     return f"[{_percent(low)}, {_percent(high)}]"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if at else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

@@ -1,0 +1,5 @@
+"""Lets `python -m vprlib.cli` do what `vpr` does."""
+
+from vprlib.cli.main import run
+
+run()

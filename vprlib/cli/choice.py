@@ -1,0 +1,115 @@
+"""Which set, variant and code a command is about, and the files that belong to them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from vprlib.descriptors.codes import Code, read_arrays, read_code
+from vprlib.descriptors.files import failed_rows, opened
+from vprlib.descriptors.matrix import Arrays
+from vprlib.descriptors.rows import Rows
+from vprlib.images.decode import ImageSettings
+from vprlib.pipeline import paths
+from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.paths import Side, existing
+from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.pipeline.switches import FULL
+
+
+class InUse(StageParams):
+    eval_on: Annotated[list[str], At("eval_on")]
+    variants: Annotated[list[str], At("variants")]
+    codes: Annotated[list[str], At("codes")]
+
+
+class SetParams(StageParams):
+    """How the images of one set are read."""
+
+    images: Annotated[ImageSettings, At("datasets.{dataset}.images")]
+    folder: Annotated[str, At("datasets.{dataset}.folder")]
+    runtime: Annotated[RuntimeSettings, At("runtime")]
+
+    @property
+    def image_dir(self) -> Path:
+        return paths.RAW / self.folder
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A set, a variant and a code; a file that a command cannot do without is checked to exist."""
+
+    dataset: str
+    variant: str
+    code: str
+
+    @property
+    def index_path(self) -> Path:
+        return existing(paths.index(self.dataset, "db"))
+
+    @property
+    def queries_index_path(self) -> Path:
+        return existing(paths.index(self.dataset, "queries"))
+
+    @property
+    def model_path(self) -> Path:
+        return existing(paths.model(self.variant))
+
+    @property
+    def coder_path(self) -> Path | None:
+        """The code `full` needs none."""
+        return None if self.code == FULL else existing(paths.coder(self.variant, self.code))
+
+    def read_code(self, whitens: bool = True) -> Code:
+        path = self.coder_path
+        return Code() if path is None else read_code(path, whitens)
+
+    def whitening(self) -> Arrays:
+        """The arrays that the code whitens by; none for a code that does not."""
+        path = self.coder_path
+        return {} if path is None else read_arrays(path)
+
+    @property
+    def onnx_path(self) -> Path:
+        """Where the export is, if there is one."""
+        return paths.onnx(self.variant, self.code)
+
+    @property
+    def calibration_path(self) -> Path:
+        return paths.calibration(self.variant, self.code)
+
+    @property
+    def search_index_path(self) -> Path:
+        return paths.search_index(self.dataset, self.variant, self.code)
+
+    @property
+    def descriptors_path(self) -> Path:
+        """Of the database, as the code keeps them."""
+        return existing(paths.descriptors(self.dataset, self.variant, self.code, "db"))
+
+    @contextmanager
+    def descriptors(self, side: Side, count: int) -> Iterator[Rows]:
+        """Descriptors of one side as the code keeps them, checked to be `count`."""
+        with opened(existing(self.descriptors_path.with_name(f"{side}.h5")), count) as rows:
+            yield rows
+
+    def failed_rows(self) -> np.ndarray:
+        """Rows of database images that could not be read."""
+        return failed_rows(self.descriptors_path)
+
+
+def choose(dataset: str | None, variant: str | None, code: str | None) -> Choice:
+    """Fills in what was not named: the first set and code in use, and the trained network."""
+    in_use = InUse.load()
+    return Choice(
+        dataset or in_use.eval_on[0],
+        variant or best_variant(in_use.variants),
+        code or in_use.codes[0],
+    )
+
+
+def best_variant(variants: list[str]) -> str:
+    return "trained" if "trained" in variants else variants[-1]

@@ -1,0 +1,69 @@
+"""The `vpr` command: loads only the module of the subcommand that was asked for."""
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+import typer
+
+from vprlib.pipeline import command
+
+ABOUT = """Find where photographs were taken, and judge networks that do.
+
+Run it in the project's folder. `dvc repro` makes what these commands read.
+"""
+# command → module and function below vprlib.cli, and its line in `vpr --help`
+COMMANDS = {
+    "use": ("use:main", "Write a preset into params.yaml and print what changed."),
+    "find": ("find:main", "Print the database images that are most like a photograph."),
+    "table": ("table:main", "Print the recall of all variants, and what training gained."),
+    "compare": (
+        "comparison.compare:main",
+        "Print how runs differ, and whether that is significant.",
+    ),
+    "predictions": ("predictions:main", "Write predictions as CSV, submission or candidates."),
+    "tradeoffs": ("tradeoffs:main", "Measure size and speed of all variants, beside their recall."),
+    "model convert": (
+        "model.convert:main",
+        "Write a network or visual words for another system.",
+    ),
+    "model export": ("model.export:main", "Write a network as one ONNX file."),
+    "index sweep": ("sweep:main", "Print recall, time and size of approximate search indexes."),
+    "index part": ("index_parts:part", "Write one part of a large search index."),
+    "index merge": ("index_parts:merge", "Write one search index from its parts."),
+    "cache list": ("cache:list_entries", "Print what training keeps on disk between runs."),
+    "cache clear": ("cache:clear", "Remove what training keeps and no process uses."),
+}
+GROUPS = {
+    "model": "Convert and export networks.",
+    "index": "Choose and build approximate search indexes.",
+    "cache": "List and clear what training keeps on disk.",
+}
+
+
+def new_app(arguments: Sequence[str]) -> typer.Typer:
+    """The application for one command line; commands that it does not name are not imported."""
+    app = command.new_app(ABOUT)
+    groups = {"": app} | {name: command.new_app(text) for name, text in GROUPS.items()}
+    for name in GROUPS:
+        app.add_typer(groups[name], name=name)
+    for path, (place, text) in COMMANDS.items():
+        group, _, name = path.rpartition(" ")
+        is_asked = list(arguments[: path.count(" ") + 1]) == path.split()
+        function = _load(place) if is_asked else _not_loaded
+        groups[group].command(name, help=None if is_asked else text)(function)
+    return app
+
+
+def _load(place: str) -> Callable[..., None]:
+    module, _, function = place.partition(":")
+    return getattr(import_module(f"vprlib.cli.{module}"), function)
+
+
+def _not_loaded() -> None:
+    raise AssertionError("only the help text of this command is used")
+
+
+def run() -> None:
+    """The entry point of the installed command."""
+    command.run(new_app(sys.argv[1:]), "vpr")

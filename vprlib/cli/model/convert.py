@@ -1,0 +1,77 @@
+"""Converts networks and visual words between systems: the command `vpr model convert`."""
+
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vprlib.cli import options
+
+if TYPE_CHECKING:
+    from vprlib.interop.networks import Network
+    from vprlib.interop.words import Words
+
+
+class Form(StrEnum):
+    """What is written: a whole network, or only its visual words."""
+
+    VPRLIB = "vprlib"
+    PORT = "port"
+    MATLAB = "matlab"
+    CENTROIDS_MAT = "centroids-mat"
+    CENTROIDS_PORT = "centroids-port"
+
+
+def write_network(path: Path, network: "Network", form: Form) -> None:
+    from vprlib.interop.matlab_write import write_struct
+    from vprlib.interop.port import write_checkpoint
+    from vprlib.model.model import write_model
+
+    if form is Form.PORT:
+        write_checkpoint(path, network.model, network.history)
+    elif form is Form.MATLAB:
+        write_struct(path, network.model)
+    else:
+        write_model(path, network.model, network.history)
+
+
+def write_words(path: Path, words: "Words", form: Form) -> None:
+    from vprlib.interop.words import write_mat_words, write_port_words
+
+    if form is Form.CENTROIDS_MAT:
+        write_mat_words(path, words.centroids)
+    else:
+        write_port_words(path, words)
+
+
+def main(
+    source: Annotated[Path, typer.Argument(help="a network or visual words, of any system")],
+    to: Annotated[Form, typer.Option(help="the system that is to read it")],
+    out: options.Out,
+    descriptors: Annotated[
+        Path | None, typer.Option(help="local descriptors, for --to centroids-port")
+    ] = None,
+) -> None:
+    """Write a network or visual words in the form of another system.
+
+    The systems are vprlib, the PyTorch port (pytorch-NetVlad) and the MATLAB original.
+    """
+    from vprlib.interop.networks import describe, read_network, words_of
+    from vprlib.interop.port import FLAGS
+    from vprlib.interop.words import read_descriptors
+
+    if to in (Form.CENTROIDS_MAT, Form.CENTROIDS_PORT):
+        words = words_of(source)
+        if descriptors is not None:
+            words = replace(words, descriptors=read_descriptors(descriptors))
+        write_words(out, words, to)
+        count, dim = words.centroids.shape
+        typer.echo(f"read {source}: {count} visual words of {dim} dimensions")
+    else:
+        network = read_network(source)
+        write_network(out, network, to)
+        typer.echo(f"read {source}, a {describe(network)}")
+    beside = f" and {out.with_name(FLAGS)}" if to is Form.PORT else ""
+    typer.echo(f"wrote {out}{beside}")

@@ -1,0 +1,91 @@
+"""Exports a network, with a code's whitening, to ONNX: the command `vpr model export`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from vprlib.cli import options
+from vprlib.cli.choice import SetParams, choose
+from vprlib.descriptors.codes import Code
+from vprlib.images.batches import ImageSource, open_source
+from vprlib.pipeline.artifacts import write_bytes
+
+if TYPE_CHECKING:
+    from vprlib.model.model import PlaceModel
+
+
+class Reference:
+    """The descriptors that the pipeline computes, by PyTorch on the CPU."""
+
+    def __init__(self, model: "PlaceModel", code: Code) -> None:
+        import torch
+
+        from vprlib.model.fast.arithmetic import Arithmetic
+
+        self.model, self.code = model, code
+        self.arithmetic = Arithmetic(torch.device("cpu"))
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        import torch
+
+        from vprlib.model.describe import network_output
+
+        with torch.no_grad(), self.arithmetic:
+            described = network_output(self.model, torch.from_numpy(pixels))
+        return self.code.apply(described.numpy())
+
+
+def evenly_spaced(source: ImageSource, count: int) -> list[np.ndarray]:
+    """The pixels of `count` images, evenly spaced over the rows of the set."""
+    last = len(source.index) - 1
+    rows = np.unique(np.linspace(0, last, min(count, last + 1)).round().astype(int))
+    return [source.pixels(int(row)) for row in rows]
+
+
+def summary(model: "PlaceModel") -> str:
+    """The network in a few words."""
+    a = model.architecture
+    pool = f"{a.pool.kind} {a.clusters}" if a.clusters else a.pool.kind
+    return f"{a.backbone} to {a.cut}{' with fewer channels' if a.widths else ''}, {pool}"
+
+
+def main(
+    dataset: options.Dataset = None,
+    variant: options.Variant = None,
+    code: options.Code = None,
+    images: Annotated[int, typer.Option(min=1, help="how many of the set to check it on")] = 16,
+    out: options.OptionalOut = None,
+) -> None:
+    """Write a network as one ONNX file: image in, descriptor out.
+
+    The code's whitening is part of it. The file is written only if its descriptors agree with
+    PyTorch on images of the set; by default it is artifacts/onnx/<variant>-<code>.onnx.
+    """
+    import torch
+
+    from vprlib.interop.onnx_export import Plain, check, check_exportable, difference, to_onnx
+    from vprlib.interop.onnx_run import Exported, identity
+    from vprlib.model.model import read_model
+
+    choice = choose(dataset, variant, code)
+    p = SetParams.load(dataset=choice.dataset)
+    target, cores = out or choice.onnx_path, p.runtime.cores
+    torch.set_num_threads(cores)
+    model = read_model(choice.model_path)
+    check_exportable(model, choice.model_path)
+    whitening = choice.read_code()
+    files = (choice.variant, choice.model_path, choice.code, choice.coder_path)
+    about = identity(*files, p.images, summary(model), whitening.dim(model.dim))
+    pictures = evenly_spaced(open_source(choice.index_path, p.image_dir, p.images), images)
+    network = Plain(model, choice.whitening())
+    content, any_size = to_onnx(network, pictures[0], about)
+    found = difference(Exported(content, cores), Reference(model, whitening), pictures, any_size)
+    check(found, len(pictures), target)
+    write_bytes(target, content)
+    height, width = pictures[0].shape[:2]
+    size = "images of any size" if any_size else f"images of {width}×{height} pixels only"
+    typer.echo(
+        f"{target}: {about.architecture}, {choice.code}, {about.dim} dimensions of {size},"
+        f" {len(content):,} bytes; differs from PyTorch by {found:.1e} on {len(pictures)} images"
+    )

@@ -1,0 +1,21 @@
+"""The options that several commands share: the same name, default and help everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_OUT = typer.Option("--out", help="the file or folder to write")
+
+Dataset = Annotated[
+    str | None, typer.Option("--set", help="a data set of params.yaml; default: first of eval_on")
+]
+Variant = Annotated[
+    str | None, typer.Option(help="a network; default: trained, or else the last of variants")
+]
+Code = Annotated[
+    str | None, typer.Option(help="how descriptors are stored; default: first of codes")
+]
+Out = Annotated[Path, _OUT]
+OptionalOut = Annotated[Path | None, _OUT]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON in place of text")]
