@@ -10,7 +10,7 @@ import numpy as np
 import typer
 from PIL import Image, ImageEnhance
 
-from vprlib.images.fingerprints import GRID, look, read_prints
+from vprlib.images.fingerprints import GRID, image_hashes, read_fingerprints
 from vprlib.images.index import read_index
 
 PARTS = ("train", "val", "test")
@@ -24,7 +24,9 @@ def main(
 ) -> None:
     """Prints the bits that differ between copies of an image, and between images of two sets."""
     found = {
-        part: [side.looks.bits for side in read_prints(index / f"city_{part}/fingerprints.h5")]
+        part: [
+            side.hashes.bits for side in read_fingerprints(index / f"city_{part}/fingerprints.h5")
+        ]
         for part in PARTS
     }
     told: dict[str, dict[str, float]] = {"copies": {}, "strangers": {}}
@@ -79,7 +81,7 @@ def saved(image: Image.Image, **options: object) -> bytes:
 def bits_of(content: bytes) -> np.ndarray:
     image = Image.open(io.BytesIO(content)).convert("RGB")
     small = image.resize((GRID, GRID), Image.Resampling.BILINEAR, reducing_gap=3.0)
-    return look(np.asarray(small.convert("L"), np.float64)[None]).bits[0]
+    return image_hashes(np.asarray(small.convert("L"), np.float64)[None]).bits[0]
 
 
 def differing(one: np.ndarray, other: np.ndarray) -> int:

@@ -23,8 +23,11 @@ from vprlib.images.index import read_index
 from vprlib.pipeline.artifacts import writing_hdf5
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import read_truth
-from vprlib.search.approximate import Approximate, build
-from vprlib.search.exact import SearchParts, collected, search, search_parts
+from vprlib.search.approximate import Approximate
+from vprlib.search.exact import search, search_parts
+from vprlib.search.faiss_index import build
+from vprlib.search.faiss_training import IndexRequest
+from vprlib.search.request import Searcher, SearchRequest, collect
 
 COUNT = 20  # neighbours of a query
 NOISE = 0.8  # of a query beside the descriptor that it repeats, as long as that
@@ -117,9 +120,8 @@ def exact(path: str, memory_gib: float) -> Case:
     runtime = RuntimeSettings(memory_gib=memory_gib)
     with h5py.File(path) as file:
         start = time.perf_counter()
-        found = search(
-            file["queries"], file["database"], COUNT, runtime.memory_bytes, runtime.cores
-        )
+        sides, budget = (file["queries"], file["database"]), (runtime.memory_bytes, runtime.cores)
+        found = search(SearchRequest(*sides, COUNT, *budget))
         seconds = time.perf_counter() - start
         repeated = 7 * np.arange(len(found.rows)) % len(file["database"])
     assert (found.rows[:, 0] == repeated).all() and (np.diff(found.distances) >= 0).all()
@@ -137,9 +139,9 @@ def flat(path: str) -> Case:
         index = faiss.IndexFlatL2(database.shape[1])
         index.add(database)
         ways = {
-            "seconds": lambda: search(queries, database, COUNT, *budget).distances,
+            "seconds": lambda: search(SearchRequest(queries, database, COUNT, *budget)).distances,
             "flat_s": lambda: np.sqrt(index.search(queries, COUNT)[0]),
-            "file_s": lambda: search(*sides, COUNT, *budget).distances,
+            "file_s": lambda: search(SearchRequest(*sides, COUNT, *budget)).distances,
         }
         rounds = [{name: seconds(way) for name, way in ways.items()} for _ in range(ROUNDS)]
         best = {name: min(taken[name] for taken in rounds) for name in ways}
@@ -172,15 +174,15 @@ def approximate(
             Path(folder) / "index", SearchSettings(parameters=parameters, refine=refine)
         )
         start = time.perf_counter()
-        facts = build(index.path, "benchmark", database, settings, *budget)
+        facts = build(index.path, IndexRequest("benchmark", database, settings, *budget))
         build_s = time.perf_counter() - start
 
-        def asked(searcher: SearchParts) -> tuple[float, float]:
+        def asked(searcher: Searcher) -> tuple[float, float]:
             """Seconds, and the share of the queries whose first image shows their place."""
             start = time.perf_counter()
-            found = [part for _, part in searcher(queries, database, COUNT, *budget)]
+            found = collect(searcher, SearchRequest(queries, database, COUNT, *budget))
             taken = time.perf_counter() - start
-            return taken, float(is_right(file, collected(found, COUNT).rows[:, 0]).mean())
+            return taken, float(is_right(file, found.rows[:, 0]).mean())
 
         opening, _ = asked(index)  # it stays open
         one, recall = min(asked(index) for _ in range(rounds))

@@ -22,7 +22,6 @@ from benchmarks.memory import watching
 from benchmarks.pictures import Size, drawn_data
 from benchmarks.plain import LoopNetVLAD, PlainTrainer, backbone_overhead
 from benchmarks.stopwatch import Stopwatch
-from vprlib.images.batches import ImageSource
 from vprlib.model.device import prepare, processor_name
 from vprlib.model.fast import arithmetic
 from vprlib.model.model import Architecture, PlaceModel, read_model, write_model
@@ -36,10 +35,11 @@ from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.train.cache import store_at
 from vprlib.train.data import TrainingData
+from vprlib.train.gradients import Step, database_images
+from vprlib.train.log import EpochLog
 from vprlib.train.sample import SampleSettings, take_sample
 from vprlib.train.settings import TrainSettings
-from vprlib.train.steps import Step, database_images
-from vprlib.train.trainer import EpochLog, Trainer
+from vprlib.train.trainer import Trainer
 from vprlib.train.validation import VALIDATION_NS, Validation
 from vprlib.train.words import KmeansSettings, cluster
 
@@ -187,7 +187,7 @@ class TimedTrainer(Trainer):
     def __init__(self, *args: object, **others: object) -> None:
         super().__init__(*args, **others)
         self.clock, self.losses, self.steps = Stopwatch.of(self.device), [], []
-        self.on_epoch = lambda row: None
+        self.on_epoch = self.lines = lambda row: None
         self.optimizer.step = self.clock.timed("backward", self.optimizer.step)
 
     def start(self) -> None:
@@ -197,9 +197,9 @@ class TimedTrainer(Trainer):
     def _validate(self) -> Validation:
         return Validation({f"recall@{n}": 0.0 for n in VALIDATION_NS}, None)
 
-    def _describe(self, name: str, source: ImageSource, rows: np.ndarray | None) -> np.ndarray:
+    def _describe(self, name: str, rows: np.ndarray | None) -> np.ndarray:
         with self.clock.part("encode"):
-            return super()._describe(name, source, rows)
+            return super()._describe(name, rows)
 
     def _mine(self, queries: np.ndarray) -> list[Step]:
         with self.clock.part("mine"):

@@ -1,1 +1,1 @@
-"""One thin script a pipeline stage; dvc.yaml says what each reads and writes."""
+"""One thin script for each pipeline stage; dvc.yaml says what it reads and writes."""

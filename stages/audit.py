@@ -1,52 +1,33 @@
-"""Checks that what is evaluated stayed out of training, and says so where it did not."""
+"""Checks that no evaluated image is also in the training or the validation set."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vprlib.compress.settings import saw_training
-from vprlib.descriptors.files import Count, SampleSeed, is_needed
-from vprlib.evaluate.leaks import Audited, AuditSettings, audit, refuse, whitening_rows, words_rows
-from vprlib.images.fingerprints import read_prints
-from vprlib.pipeline import command
-from vprlib.pipeline.artifacts import write_json, write_text
+from vprlib.evaluate.leaks import Audited, AuditSettings, audit, refuse
+from vprlib.images.fingerprints import read_fingerprints
+from vprlib.pipeline import command, paths
+from vprlib.pipeline.artifacts import write_json
 from vprlib.pipeline.params import At, StageParams
 
 
 class Params(StageParams):
     settings: Annotated[AuditSettings, At("audit")]
-    folder: Annotated[str, At("sets.{dataset}.folder")]
-    train_folder: Annotated[str, At("sets.{recipe}_train.folder")]
-    val_folder: Annotated[str, At("sets.{recipe}_val.folder")]
-    descriptors: Annotated[Count, At("whitening.descriptors")]
-    seed: Annotated[SampleSeed, At("whitening.seed")]
+    folder: Annotated[str, At("datasets.{dataset}.folder")]
+    train_folder: Annotated[str, At("datasets.{training}.folder")]
+    val_folder: Annotated[str, At("datasets.{validation}.folder")]
 
 
-def main(
-    recipe: str = typer.Option(),
-    dataset: str = typer.Option(),
-    evaluated: Path = typer.Option(),
-    train: Path = typer.Option(),
-    val: Path = typer.Option(),
-    sample: Path = typer.Option(),
-    codes: Path = typer.Option(),
-    variants: Path = typer.Option(),
-    metrics_out: Path = typer.Option(),
-    verdict_out: Path = typer.Option(),
-) -> None:
-    p = Params.load(recipe=recipe, dataset=dataset)
-    asked, training, validation = (
-        Audited(folder, *read_prints(path))
-        for folder, path in ((p.folder, evaluated), (p.train_folder, train), (p.val_folder, val))
-    )
-    fitted_on = whitening_rows(is_needed(codes), len(training.database), p.descriptors, p.seed)
-    words = words_rows(sample, training.database)
-    has_seen = saw_training(variants)
-    found = audit(asked, training, validation, words, fitted_on, has_seen, p.settings)
+def main(dataset: str, training: str, validation: str) -> None:
+    p = Params.load(dataset=dataset, training=training, validation=validation)
+    folders = {dataset: p.folder, training: p.train_folder, validation: p.val_folder}
+    sets = [
+        Audited(folders[name], *read_fingerprints(paths.fingerprints(name)))
+        for name in (dataset, training, validation)
+    ]
+    found = audit(*sets, p.settings)
     refuse(found, p.settings.fatal)
-    write_json(metrics_out, found.metrics())
-    write_text(verdict_out, f"{found.verdict()}\n")
+    write_json(paths.audit_metrics(dataset), found.metrics())
     typer.echo(f"audit of {dataset}: {found.sentence()}")
 
 

@@ -1,13 +1,12 @@
-"""Finds from which score on an answer is right so often, on the set that calibrates."""
+"""Finds the scores from which on answers are sure, on the set that calibrates."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vprlib.evaluate.confidence import ConfidenceSettings, calibrate, judge
 from vprlib.evaluate.predictions import read_judgement
-from vprlib.pipeline import command
+from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_json
 from vprlib.pipeline.params import At, StageParams
 
@@ -16,19 +15,12 @@ class Params(StageParams):
     settings: Annotated[ConfidenceSettings, At("confidence")]
 
 
-def main(
-    variant: str = typer.Option(),
-    code: str = typer.Option(),
-    db_index: Path = typer.Option(),
-    queries_index: Path = typer.Option(),
-    predictions: Path = typer.Option(),
-    out: Path = typer.Option(),
-) -> None:
+def main(dataset: str, variant: str, code: str) -> None:
     p = Params.load()
-    made = read_judgement(predictions, db_index, queries_index)
-    judged = judge(made, p.settings.score, p.settings.distinct_m)
+    scored = read_judgement(dataset, variant, code)
+    judged = judge(scored, p.settings.score, p.settings.distinct_m)
     found = calibrate(judged, p.settings)
-    write_json(out, vars(found))
+    write_json(paths.calibration(variant, code), vars(found))
     shown = ", ".join(
         f"{precision} % {'not reached' if threshold is None else f'from {threshold:.3f}'}"
         for precision, threshold in found.thresholds.items()

@@ -1,31 +1,42 @@
-"""Computes what a code keeps of a set's descriptors; no image is read."""
+"""Computes a code of a set's descriptors, and its search index if it has one."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vprlib.descriptors.codes import encode, read_code
-from vprlib.pipeline import command
+from vprlib.descriptors.files import failed_rows, opened
+from vprlib.descriptors.settings import IndexSettings
+from vprlib.pipeline import command, paths
+from vprlib.pipeline.artifacts import writing_folder
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.search.faiss_index import build
+from vprlib.search.faiss_training import IndexRequest
 
 
 class Params(StageParams):
+    index: Annotated[IndexSettings | None, At("code_defs.{code}.index")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
-def main(
-    code: str = typer.Option(),
-    db: Path = typer.Option(),
-    queries: Path = typer.Option(),
-    coder: Path = typer.Option(),
-    out: Path = typer.Option(),
-) -> None:
-    p = Params.load()
-    written = encode(out, read_code(coder), {"database": db, "queries": queries}, p.runtime)
-    said = [f"{side} {count} × {size} bytes" for side, (count, size) in written.items()]
-    typer.echo(f"{code}: {', '.join(said) or 'keeps the descriptors as they are, without a copy'}")
+def main(dataset: str, variant: str, code: str) -> None:
+    p = Params.load(code=code)
+    coder = read_code(paths.coder(variant, code))
+    said = []
+    with writing_folder(paths.descriptors_dir(dataset, variant, code)) as folder:
+        for side in ("db", "queries"):
+            source = paths.descriptors(dataset, variant, "full", side)
+            count, size = encode(folder / f"{side}.h5", coder, side, source, p.runtime)
+            said.append(f"{side} {count} × {size} bytes")
+        if p.index is not None:
+            stored = folder / "db.h5"
+            with opened(stored) as rows:
+                budget, failed = (p.runtime.memory_bytes, p.runtime.cores), failed_rows(stored)
+                facts = build(folder / "index", IndexRequest(code, rows, p.index, *budget, failed))
+            size = facts["bytes"] / max(1, facts["descriptors"])
+            said.append(f"{facts['factory']} of {facts['descriptors']} × {size:.0f} bytes")
+    typer.echo(f"{dataset}, {variant}, {code}: {', '.join(said)}")
 
 
 if __name__ == "__main__":

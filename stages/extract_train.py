@@ -1,26 +1,26 @@
-"""Describes random images of the training database, where a code in use is fitted on them."""
+"""Describes random images of a training database, which codes are fitted on."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vprlib.descriptors.files import Count, SampleSeed, is_needed
+from vprlib.descriptors.settings import Count, SampleSeed
+from vprlib.extract.extraction import Work, run
 from vprlib.extract.settings import ExtractionSettings, Stored
 from vprlib.images.batches import open_source
 from vprlib.images.decode import ImageSettings
 from vprlib.images.index import Unreadable
+from vprlib.model.model import read_model
 from vprlib.model.settings import Precision
-from vprlib.pipeline import launch
-from vprlib.pipeline.artifacts import write_bytes
+from vprlib.pipeline import launch, paths
 from vprlib.pipeline.draws import choose_rows
 from vprlib.pipeline.params import At, StageParams
-from vprlib.pipeline.runtime import RuntimeSettings, member
+from vprlib.pipeline.runtime import RuntimeSettings
 
 
 class Params(StageParams):
-    images: Annotated[ImageSettings, At("datasets.{recipe}_train.images")]
-    folder: Annotated[str, At("sets.{recipe}_train.folder")]
+    images: Annotated[ImageSettings, At("datasets.{training}.images")]
+    folder: Annotated[str, At("datasets.{training}.folder")]
     descriptors: Annotated[Count, At("whitening.descriptors")]
     seed: Annotated[SampleSeed, At("whitening.seed")]
     precision: Annotated[Precision, At("extraction.precision")]
@@ -29,37 +29,20 @@ class Params(StageParams):
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
-def main(
-    recipe: str = typer.Option(),
-    variant: str = typer.Option(),
-    codes: Path = typer.Option(),
-    index: Path = typer.Option(),
-    model: Path = typer.Option(),
-    raw: Path = typer.Option(),
-    scratch: Path = typer.Option(),
-    reports: Path = typer.Option(),
-    out: Path = typer.Option(),
-) -> None:
-    p = Params.load(recipe=recipe)
-    if not is_needed(codes):
-        if member().rank == 0:
-            write_bytes(out, b"")
-        typer.echo(f"{recipe}_train: no code in use is fitted, so no image is described")
-        return
-    from vprlib.extract.extraction import Work, run  # these load torch
-    from vprlib.model.model import read_model
-
-    source = open_source(index, raw / p.folder, p.images)
+def main(training: str, variant: str) -> None:
+    p = Params.load(training=training)
+    inputs = (paths.index(training, "db"), paths.model(variant))
+    source = open_source(inputs[0], paths.RAW / p.folder, p.images)
     rows = choose_rows(len(source.index), p.descriptors, p.seed)
     settings = ExtractionSettings(p.precision, p.stored, p.unreadable)
-    report = reports / f"{recipe}_train_sample_unreadable.txt"
+    report = paths.REPORTS / f"{training}_sample_unreadable.txt"
     origin = {"variant": variant, "seed": p.seed}
-    work = Work(read_model(model), source, rows, settings, report, {"image_rows": rows}, origin)
+    work = Work(read_model(inputs[1]), source, rows, settings, report, {"image_rows": rows}, origin)
     values = p.model_dump(exclude={"runtime", "folder", "unreadable"}) | origin
-    inputs = (index, model)
-    outcome = run(out, work, scratch, "extract_train", values, inputs, p.runtime, typer.echo)
+    out = paths.fit_sample(variant)
+    outcome = run(out, work, paths.SCRATCH, "extract_train", values, inputs, p.runtime, typer.echo)
     typer.echo(
-        f"{recipe}_train, {variant}: {len(rows)} of {len(source.index)} database images:"
+        f"{training}, {variant}: {len(rows)} of {len(source.index)} database images:"
         f" {outcome.sentence()}"
     )
 

@@ -1,13 +1,12 @@
 """Clusters the sampled local descriptors into visual words, or takes the words of a file."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vprlib.interop.words import check_words, read_words
 from vprlib.model.settings import PoolKind, has_words
-from vprlib.pipeline import command
+from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_hdf5
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
@@ -15,32 +14,25 @@ from vprlib.train.words import KmeansSettings, cluster, no_words, read_descripto
 
 
 class Params(StageParams):
-    start: Annotated[str | None, At("recipes.{recipe}.model.start")]
-    kmeans: Annotated[KmeansSettings, At("recipes.{recipe}.kmeans")]
-    pool: Annotated[PoolKind, At("recipes.{recipe}.model.pool.kind")]  # not all have words
+    kmeans: Annotated[KmeansSettings, At("kmeans")]
+    pool: Annotated[PoolKind, At("model.pool.kind")]  # only NetVLAD has words
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
-def main(
-    recipe: str = typer.Option(),
-    sample: Path = typer.Option(),
-    weights: Path = typer.Option(),
-    out: Path = typer.Option(),
-) -> None:
-    p = Params.load(recipe=recipe)
-    descriptors, source = read_descriptors(sample)
-    is_needed = p.start is None and has_words(p.pool)
+def main(training: str) -> None:
+    p = Params.load()
+    descriptors, source = read_descriptors(paths.SAMPLE)
+    is_needed, dim = has_words(p.pool), descriptors.shape[1]
     if is_needed and p.kmeans.file is not None:
-        path = weights / p.kmeans.file
+        path = paths.WEIGHTS / p.kmeans.file
         words = read_words(path)
-        check_words(words, p.kmeans.clusters, descriptors.shape[1], path)
-        write_hdf5(out, words.arrays(), {"file": p.kmeans.file})
+        check_words(words, p.kmeans.clusters, dim, path)
+        write_hdf5(paths.CENTROIDS, words.arrays(), {"file": p.kmeans.file})
         typer.echo(f"k-means: {len(words.centroids)} words taken from {path}")
         return
-    dim = descriptors.shape[1]
     found = cluster(descriptors, p.kmeans, p.runtime.cores) if is_needed else no_words(dim)
     write_hdf5(
-        out,
+        paths.CENTROIDS,
         {"centroids": found.centroids, "objective": found.objective},
         {"seed": p.kmeans.seed, "descriptors_used": len(descriptors), "set": source},
     )

@@ -1,7 +1,6 @@
-"""Makes a smaller or faster network of another, by the steps of its entry in `variant_defs`."""
+"""Makes a smaller or faster network from another, by the steps of its entry in variant_defs."""
 
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ from vprlib.compress.variants import School, Workshop
 from vprlib.images.decode import ImageSettings
 from vprlib.model.device import prepare
 from vprlib.model.model import read_history, read_model, write_model
-from vprlib.pipeline import launch
+from vprlib.pipeline import launch, paths
 from vprlib.pipeline.artifacts import write_json
 from vprlib.pipeline.group import joined
 from vprlib.pipeline.params import At, StageParams
@@ -25,50 +24,39 @@ from vprlib.train.settings import TrainSettings
 
 class Params(StageParams):
     steps: Annotated[list[Step], At("variant_defs.{variant}")]
-    train: Annotated[TrainSettings, At("recipes.{recipe}.train")]
-    images: Annotated[ImageSettings, At("datasets.{recipe}_train.images")]
-    val_images: Annotated[ImageSettings, At("datasets.{recipe}_val.images")]
-    val_radius_m: Annotated[RadiusOrOwn, At("datasets.{recipe}_val.radius_m")]
-    folder: Annotated[str, At("sets.{recipe}_train.folder")]
-    val_folder: Annotated[str, At("sets.{recipe}_val.folder")]
+    train: Annotated[TrainSettings, At("train")]
+    images: Annotated[ImageSettings, At("datasets.{training}.images")]
+    val_images: Annotated[ImageSettings, At("datasets.{validation}.images")]
+    val_radius_m: Annotated[RadiusOrOwn, At("datasets.{validation}.radius_m")]
+    folder: Annotated[str, At("datasets.{training}.folder")]
+    val_folder: Annotated[str, At("datasets.{validation}.folder")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
-def main(
-    recipe: str = typer.Option(),
-    variant: str = typer.Option(),
-    base: Path = typer.Option(),
-    db: Path = typer.Option(),
-    queries: Path = typer.Option(),
-    val_db: Path = typer.Option(),
-    val_queries: Path = typer.Option(),
-    raw: Path = typer.Option(),
-    scratch: Path = typer.Option(),
-    store: Path = typer.Option(),
-    out: Path = typer.Option(),
-    metrics_out: Path = typer.Option(),
-) -> None:
-    p = Params.load(recipe=recipe, variant=variant)
-    train = SplitFiles(db, queries, raw / p.folder, p.images)
-    val = SplitFiles(val_db, val_queries, raw / p.val_folder, p.val_images)
+def main(variant: str, base: str, training: str, validation: str) -> None:
+    p = Params.load(variant=variant, training=training, validation=validation)
+    train = SplitFiles.of(training, p.folder, p.images)
+    val = SplitFiles.of(validation, p.val_folder, p.val_images)
     read_data = partial(read_training_data, train, val, p.val_radius_m, p.train)
-    inputs = (base, db, queries, val_db, val_queries)
-    kept = scratch_for(scratch, f"variant-{variant}", p.model_dump(exclude={"runtime"}), inputs)
-    stored = store_at(store, p.runtime, typer.echo)
+    source, out = paths.model(base), paths.model(variant)
+    inputs, values = (source, *train.indices, *val.indices), p.model_dump(exclude={"runtime"})
+    kept = scratch_for(paths.SCRATCH, f"variant-{variant}", values, inputs)
+    stored = store_at(paths.CACHE, p.runtime, typer.echo)
     device = prepare(p.runtime)
     with joined(device) as group:
-        school = School(read_data, p.train, device, p.runtime, kept, stored, group)
+        school = School(read_data, p.train, device, p.runtime, kept, stored, group, typer.echo)
         workshop = Workshop(train.open_database(), school, device, p.runtime)
-        made = workshop.make(read_model(base), read_history(base).get("steps", []), p.steps)
+        made = workshop.make(read_model(source), read_history(source).get("steps", []), p.steps)
     if not group.is_first:
         return
     write_model(out, made.model, {"variant": variant, "steps": made.steps}, made.form)
-    sizes = {"file_bytes": out.stat().st_size, "base_file_bytes": base.stat().st_size}
-    write_json(metrics_out, {**sizes, "dimensions": made.model.dim, "steps": made.steps})
+    sizes = {"file_bytes": out.stat().st_size, "base_file_bytes": source.stat().st_size}
+    facts = {**sizes, "dimensions": made.model.dim, "steps": made.steps}
+    write_json(paths.variant_metrics(variant), facts)
     kept.remove()
     typer.echo(
         f"{variant}: {sizes['file_bytes'] / 2**20:.2f} MiB, {made.model.dim} dimensions;"
-        f" {base.name} has {sizes['base_file_bytes'] / 2**20:.2f} MiB"
+        f" {base} has {sizes['base_file_bytes'] / 2**20:.2f} MiB"
     )
 
 

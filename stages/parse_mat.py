@@ -1,6 +1,5 @@
-"""Reads a specification file, checks every image it names, and writes the index of the set."""
+"""Reads what lists the images of a set, checks every image, and writes the set's index."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,8 +7,9 @@ import typer
 from vprlib.formats.dialects import read_specification
 from vprlib.formats.parse import build_indices, listed_of, summarise
 from vprlib.formats.specification import Layout
+from vprlib.images.fingerprints import take_fingerprints, write_fingerprints
 from vprlib.images.index import Unreadable, write_index
-from vprlib.pipeline import command
+from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_json
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
@@ -17,36 +17,34 @@ from vprlib.places.truth import listed_arrays
 
 
 class Params(StageParams):
+    folder: Annotated[str, At("datasets.{dataset}.folder")]
+    list: Annotated[str, At("datasets.{dataset}.list")]
     layout: Annotated[Layout, At("datasets.{dataset}.layout")]
     unreadable: Annotated[Unreadable, At("extraction.unreadable")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
-def main(
-    dataset: str = typer.Option(),
-    mat: Path = typer.Option(),
-    images: Path = typer.Option(),
-    reports: Path = typer.Option(),
-    db_out: Path = typer.Option(),
-    queries_out: Path = typer.Option(),
-    metrics_out: Path = typer.Option(),
-) -> None:
+def main(dataset: str) -> None:
     p = Params.load(dataset=dataset)
-    specification = read_specification(mat, images, p.layout)
-    metadata = mat.with_suffix(".csv") if mat.suffix == ".mat" else None
-    report = reports / f"{dataset}_missing.txt"
-    parsed = build_indices(
-        dataset, specification, images, metadata, p.layout, report, p.runtime.workers, p.unreadable
-    )
+    images = paths.RAW / p.folder
+    listing, report = images / p.list, paths.REPORTS / f"{dataset}_missing.txt"
+    specification = read_specification(listing, images, p.layout)
+    metadata = listing.with_suffix(".csv") if listing.suffix == ".mat" else None
+    given = (specification, images, metadata, p.layout, report, p.runtime.workers, p.unreadable)
+    parsed = build_indices(dataset, *given)
     summary, findings = summarise(specification), parsed.findings
     radii = {
         "positive_radius_m": specification.positive_radius_m,
         "training_radius_m": specification.training_radius_m,
     }
-    write_index(db_out, parsed.database)
-    write_index(queries_out, parsed.queries, radii, listed_arrays(listed_of(specification)))
+    truth = listed_arrays(listed_of(specification))
+    sides = (parsed.database, parsed.queries)
+    fingerprints = [take_fingerprints(side, images, p.runtime, p.unreadable) for side in sides]
+    write_index(paths.index(dataset, "db"), parsed.database)
+    write_index(paths.index(dataset, "queries"), parsed.queries, radii, truth)
+    write_fingerprints(paths.fingerprints(dataset), *fingerprints)
     unread = {"unreadable": parsed.unread} if parsed.unread else {}
-    write_json(metrics_out, {**vars(summary), **vars(findings), **unread})
+    write_json(paths.set_metrics(dataset), {**vars(summary), **vars(findings), **unread})
     left_out = f", {parsed.unread} images that cannot be read ({report})" if unread else ""
     warnings = summary.warning() + findings.warning()
     typer.echo(f"{dataset}: {summary.sentence()}{findings.sentence()}{left_out}{warnings}")

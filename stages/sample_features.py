@@ -1,6 +1,5 @@
-"""Samples local descriptors of random training database images, for the visual words."""
+"""Samples local descriptors of random training images, for the visual words."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,41 +10,30 @@ from vprlib.images.decode import ImageSettings
 from vprlib.model.device import prepare
 from vprlib.model.settings import PoolKind, has_words
 from vprlib.model.weights import BackboneSettings, starting_backbone
-from vprlib.pipeline import command
+from vprlib.pipeline import command, paths
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.train.sample import SampleSettings, Wanted, empty_sample, take_sample, write_sample
+from vprlib.train.sample import SampleSettings, Wanted, take_sample, write_sample
 
 
 class Params(StageParams):
-    backbone: Annotated[BackboneSettings, At("recipes.{recipe}.model.backbone")]
-    start: Annotated[str | None, At("recipes.{recipe}.model.start")]
-    pool: Annotated[PoolKind, At("recipes.{recipe}.model.pool.kind")]  # not all have words
-    is_normalised: Annotated[StrictBool, At("recipes.{recipe}.model.pool.normalise_input")]
-    sample: Annotated[SampleSettings, At("recipes.{recipe}.sample")]
-    images: Annotated[ImageSettings, At("datasets.{recipe}_train.images")]
-    folder: Annotated[str, At("sets.{recipe}_train.folder")]
+    backbone: Annotated[BackboneSettings, At("model.backbone")]
+    pool: Annotated[PoolKind, At("model.pool.kind")]  # only NetVLAD has words
+    is_normalised: Annotated[StrictBool, At("model.pool.normalise_input")]
+    sample: Annotated[SampleSettings, At("sample")]
+    images: Annotated[ImageSettings, At("datasets.{training}.images")]
+    folder: Annotated[str, At("datasets.{training}.folder")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
-def main(
-    recipe: str = typer.Option(),
-    db: Path = typer.Option(),
-    raw: Path = typer.Option(),
-    weights: Path = typer.Option(),
-    out: Path = typer.Option(),
-) -> None:
-    p = Params.load(recipe=recipe)
-    if p.start is not None:
-        write_sample(out, empty_sample(p.sample))
-        typer.echo(f"sample: none needed, since the model starts from {p.start}")
-        return
-    source = open_source(db, raw / p.folder, p.images)
-    backbone = starting_backbone(p.backbone, weights)
+def main(training: str) -> None:
+    p = Params.load(training=training)
+    source = open_source(paths.index(training, "db"), paths.RAW / p.folder, p.images)
+    backbone = starting_backbone(p.backbone, paths.WEIGHTS)
     wanted = Wanted(has_words(p.pool), p.is_normalised)
     device = prepare(p.runtime)
     sample = take_sample(backbone, p.backbone, source, p.sample, device, p.runtime, wanted)
-    write_sample(out, sample)
+    write_sample(paths.SAMPLE, sample)
     typer.echo(
         f"sample: {len(sample.descriptors)} descriptors of {sample.descriptors.shape[1]} dimensions"
         f" from {len(sample.image_names)} images of {sample.set_name}"

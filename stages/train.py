@@ -1,6 +1,5 @@
 """Trains the network with triplets on one set, and keeps the epoch that does best on another."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,8 +7,8 @@ import typer
 from vprlib.images.decode import ImageSettings
 from vprlib.model.device import prepare
 from vprlib.model.fast.arithmetic import SLOW_BFLOAT16, has_bfloat16
-from vprlib.model.model import read_model, write_model
-from vprlib.pipeline import launch
+from vprlib.model.model import write_model
+from vprlib.pipeline import launch, paths
 from vprlib.pipeline.artifacts import write_bytes, write_csv, write_json
 from vprlib.pipeline.group import joined
 from vprlib.pipeline.params import At, StageParams
@@ -21,57 +20,45 @@ from vprlib.train.cache import store_at
 from vprlib.train.data import SplitFiles, read_training_data
 from vprlib.train.log import open_scalars
 from vprlib.train.settings import TrainSettings
+from vprlib.train.start import read_start
 from vprlib.train.trainer import Trainer
 
 
 class Params(StageParams):
-    train: Annotated[TrainSettings, At("recipes.{recipe}.train")]
-    images: Annotated[ImageSettings, At("datasets.{recipe}_train.images")]
-    val_images: Annotated[ImageSettings, At("datasets.{recipe}_val.images")]
-    val_radius_m: Annotated[RadiusOrOwn, At("datasets.{recipe}_val.radius_m")]
-    folder: Annotated[str, At("sets.{recipe}_train.folder")]
-    val_folder: Annotated[str, At("sets.{recipe}_val.folder")]
+    train: Annotated[TrainSettings, At("train")]
+    images: Annotated[ImageSettings, At("datasets.{training}.images")]
+    val_images: Annotated[ImageSettings, At("datasets.{validation}.images")]
+    val_radius_m: Annotated[RadiusOrOwn, At("datasets.{validation}.radius_m")]
+    folder: Annotated[str, At("datasets.{training}.folder")]
+    val_folder: Annotated[str, At("datasets.{validation}.folder")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
-def main(
-    recipe: str = typer.Option(),
-    start: Path = typer.Option(),
-    db: Path = typer.Option(),
-    queries: Path = typer.Option(),
-    val_db: Path = typer.Option(),
-    val_queries: Path = typer.Option(),
-    raw: Path = typer.Option(),
-    scratch: Path = typer.Option(),
-    store: Path = typer.Option(),
-    scalars: Path = typer.Option(),
-    out: Path = typer.Option(),
-    metrics_out: Path = typer.Option(),
-    log_out: Path = typer.Option(),
-    plot_out: Path = typer.Option(),
-) -> None:
-    p = Params.load(recipe=recipe)
-    train = SplitFiles(db, queries, raw / p.folder, p.images)
-    val = SplitFiles(val_db, val_queries, raw / p.val_folder, p.val_images)
+def main(training: str, validation: str, start: str) -> None:
+    p = Params.load(training=training, validation=validation)
+    train = SplitFiles.of(training, p.folder, p.images)
+    val = SplitFiles.of(validation, p.val_folder, p.val_images)
     data = read_training_data(train, val, p.val_radius_m, p.train)
-    inputs = (start, db, queries, val_db, val_queries)
-    kept = scratch_for(scratch, "train", p.model_dump(exclude={"runtime"}), inputs)
-    model, stored = read_model(start), store_at(store, p.runtime, typer.echo)
+    inputs = (paths.model(start), *train.indices, *val.indices)
+    kept = scratch_for(paths.SCRATCH, "train", p.model_dump(exclude={"runtime"}), inputs)
+    model = read_start(paths.model(start))
+    stored = store_at(paths.CACHE, p.runtime, typer.echo)
     device = prepare(p.runtime)
     with joined(device) as group:
         if p.train.precision == "bfloat16" and not has_bfloat16(device):
             typer.echo(SLOW_BFLOAT16)
         trainer = Trainer(model, data, p.train, device, p.runtime, kept, stored, group)
         is_shown = p.runtime.tensorboard and group.is_first
-        with open_scalars(scalars / kept.folder.name, is_shown) as on_epoch:
-            outcome = trainer.run(on_epoch)
+        with open_scalars(paths.TENSORBOARD / kept.folder.name, is_shown) as on_epoch:
+            outcome = trainer.run(on_epoch, typer.echo)
     if not group.is_first:
         return
     summary = log.summarise(outcome, data)
-    write_csv(log_out, log.COLUMNS, log.rows(outcome.log))
-    write_bytes(plot_out, log.plot(outcome.log))
-    write_json(metrics_out, summary)
-    write_model(out, outcome.model, {"recipe": recipe, "best_epoch": outcome.best.epoch})
+    write_csv(paths.TRAIN_LOG, log.COLUMNS, log.rows(outcome.log))
+    write_bytes(paths.TRAIN_PLOT, log.plot(outcome.log))
+    write_json(paths.TRAIN_METRICS, summary)
+    history = {"trained_on": training, "start": start, "best_epoch": outcome.best.epoch}
+    write_model(paths.model("trained"), outcome.model, history)
     kept.remove()
     typer.echo(log.sentence(summary))
 

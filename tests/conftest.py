@@ -1,5 +1,6 @@
 """What several tests share: tiny photographs, indices without files, a slim network."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -46,6 +47,47 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     evaluated.make(folder)
     return folder
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with params.yaml and the toy set; the test runs inside it."""
+    monkeypatch.chdir(tmp_path)
+    toy.write_params(tmp_path, toy.params())
+    toy.write_set(tmp_path / "data/raw", "toy_train")
+    return tmp_path
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a stage that must succeed; gives what it said."""
+
+    def run_well(stage: str, *names: str) -> str:
+        code, said = toy.run_stage(stage, monkeypatch, capsys, *names)
+        assert code == 0, said
+        return said
+
+    return run_well
+
+
+@pytest.fixture
+def refused(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Runs a stage that must be refused with one sentence, and must write nothing."""
+
+    def run_badly(stage: str, *names: str) -> str:
+        before = set(here.rglob("*"))
+        code, said = toy.run_stage(stage, monkeypatch, capsys, *names)
+        assert code == 1
+        said = re.sub(r"(?m)^(?:cache|store): .*\n", "", said)  # its size, before it is written
+        assert said.startswith("error: ") and said.count("\n") == 1 and "Traceback" not in said
+        kept = {".scratch", ".cache", "reports"}
+        new = set(here.rglob("*")) - before
+        assert not [path for path in new if path.is_file() and not kept & set(path.parts)]
+        return said
+
+    return run_badly
 
 
 @pytest.fixture

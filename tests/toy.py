@@ -80,38 +80,38 @@ def whole_params() -> dict:
     return yaml.load((ROOT / "params.yaml").read_text(), LOADER)
 
 
+def dataset(name: str, **changes: object) -> dict:
+    """An entry of `datasets`, as the city's are."""
+    own = {"folder": "toy", "list": f"datasets/{name}.mat"}
+    return copy.deepcopy(whole_params()["datasets"]["city_test"]) | own | changes
+
+
 def params() -> dict:
-    """The project's params.yaml, with a recipe and sets of the toy."""
+    """The project's params.yaml with small sets and little work."""
     tree = copy.deepcopy(whole_params())
-    tree["sets"] = {
-        name: {"folder": "toy", "file": f"datasets/{name}.mat"} for name in ("toy_train", "toy_val")
-    }
-    tree["train_on"], tree["eval_on"] = "toy", ["toy_val"]
-    tree["calibrate_on"] = "toy_val"
-    for name in tree["sets"]:
-        tree["datasets"][name] = tree["datasets"]["city_test"]
-    tree["recipes"]["toy"] = copy.deepcopy(tree["recipes"]["city"])
-    tree["recipes"]["toy"]["sample"].update(images=4, positions=4)
-    tree["recipes"]["toy"]["kmeans"].update(clusters=3, iterations=5)
-    tree["recipes"]["toy"]["train"].update(epochs=1)
+    names = {"init_on": ["toy_train"], "train_on": ["toy_train"], "validate_on": "toy_val"}
+    tree.update(names, eval_on=["toy_val"], calibrate_on="toy_val")
+    tree["datasets"] = {name: dataset(name) for name in ("toy_train", "toy_val")}
+    tree["sample"].update(images=4, positions=4)
+    tree["kmeans"].update(clusters=3, iterations=5)
+    tree["train"].update(epochs=1, precision="float32")
+    tree["extraction"].update(precision="float32")
     tree["runtime"].update(device="cpu", workers=1)
     return tree
 
 
-def code(whiten: int | None, **others: object) -> dict:
+def code(whiten: int | None, index: dict | None = None, search: dict | None = None, **keep) -> dict:
     """An entry of `code_defs`: floats, searched exactly, unless others say otherwise."""
-    plain = {"precision": "float32", "bytes": None, "query": "float32", "matrix": None}
-    return {"whiten": whiten, **plain, "index": None, "search": None, **others}
+    return {"keep": {"whiten": whiten, **keep}, "index": index, "search": search}
 
 
 def write_params(folder: Path, tree: dict) -> None:
     (folder / "params.yaml").write_text(yaml.dump(tree, Dumper=DUMPER))
 
 
-def run_stage(stage: str, monkeypatch, capsys, **options: object) -> tuple[int, str]:
-    """Exit code and what was said, as `python -m stages.<stage>` would give them."""
-    arguments = [a for k, v in options.items() for a in (f"--{k.replace('_', '-')}", str(v))]
-    return run_command(f"stages.{stage}", arguments, monkeypatch, capsys)
+def run_stage(stage: str, monkeypatch, capsys, *names: str) -> tuple[int, str]:
+    """Exit code and what was said, as `python -m stages.<stage> <names>` would give them."""
+    return run_command(f"stages.{stage}", [*names], monkeypatch, capsys)
 
 
 def run_command(module: str, arguments: list[str], monkeypatch, capsys) -> tuple[int, str]:

@@ -18,6 +18,7 @@ from vprlib.model.netvlad import NetVLAD, initialise
 from vprlib.model.weights import fill_at_random
 from vprlib.places.truth import Near, recall_at
 from vprlib.search.exact import search
+from vprlib.search.request import SearchRequest
 from vprlib.train.words import KmeansSettings, cluster
 
 pytestmark = pytest.mark.slow
@@ -49,7 +50,7 @@ def side(project, name):
 
 def score(described, positions):
     """R@1 at 25 m of descriptors and positions of queries and database."""
-    found = search(*described, 1, 2**30, 2)
+    found = search(SearchRequest(*described, 1, 2**30, 2))
     return recall_at(Near(*positions, 25.0).is_right(found.rows), [1])[1]
 
 

@@ -18,7 +18,7 @@ from vprlib.cli.find import as_rows, as_table
 from vprlib.descriptors.files import opened_code
 from vprlib.evaluate.confidence import Calibration
 from vprlib.pipeline.artifacts import write_json
-from vprlib.search.exact import Neighbors
+from vprlib.search.request import Neighbors
 
 CALIBRATION = Path("artifacts/calibration/trained-full.json")
 
@@ -126,14 +126,16 @@ def test_the_last_line_says_whether_the_answer_is_to_be_believed(here, find):
     made = calibrated({"100": 2.0, "95": -1.0})
     said = find(photo(0), "-k", 1)[1].splitlines()
     assert len(said) == 2 + 1 + 1
-    assert said[-1].startswith("sure: of answers with a score from -1.000 on, 95 % were right on")
+    assert said[-1].startswith(
+        "sure: of answers with a score of at least -1.000, 95 % were right on"
+    )
     with h5py.File(predictions("full")) as file, h5py.File(INDEX["db"]) as index:
         found = (file["indices"][:], file["distances"][:])
         scores = made.scores(*found, index["positions"][:])
     assert said[-1].endswith(f"this one has {scores[0]:.3f}")  # as in the pipeline, at -k 1 too
     calibrated({"100": 2.0, "95": 1.5})
     assert find(photo(0))[1].splitlines()[-1] == (
-        f"I don't know: the score {scores[0]:.3f} is below 1.500, from which on 95 % were right on"
+        f"I don't know: the score {scores[0]:.3f} is below 1.500, above which 95 % were right on"
         " toy_train"
     )
     middle = float(np.median(scores))

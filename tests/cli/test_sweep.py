@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from vprlib.cli.sweep import curves, default_factories, numbers, table, trials, ways
+from vprlib.cli.sweep import (
+    curves,
+    default_factories,
+    parse_values,
+    search_parameters,
+    table,
+    trials,
+)
 from vprlib.descriptors.settings import IndexSettings, SearchSettings
 from vprlib.evaluate.charts import search_curves
 from vprlib.pipeline.params import UserError
@@ -24,7 +31,10 @@ def found(tmp_path):
     tried = [
         (
             IndexSettings(factory=factory, train=600, seed=1),
-            [SearchSettings(parameters=way, refine=1) for way in ways(factory, [1, 4, 16])],
+            [
+                SearchSettings(parameters=text, refine=1)
+                for text in search_parameters(factory, [1, 4, 16])
+            ],
         )
         for factory in ("IVF16,Flat", "PQ4x4")
     ]
@@ -51,7 +61,7 @@ def test_the_table_has_a_line_a_trial_and_the_plot_a_point(found) -> None:
     lines = table(found).splitlines()
     assert len(lines) == 1 + len(found) and lines[0].split()[:4] == [
         "index",
-        "asked",
+        "search",
         "refine",
         "R@1",
     ]
@@ -76,6 +86,6 @@ def test_indexes_that_are_tried_suit_the_size(count, dim, expected) -> None:
 
 
 def test_values_are_numbers() -> None:
-    assert numbers("1,4") == [1, 4]
-    with pytest.raises(UserError, match="--values is '1,x', but should be numbers of at least 1"):
-        numbers("1,x")
+    assert parse_values("1,4") == [1, 4]
+    with pytest.raises(UserError, match="--values is '1,x', but must be numbers of at least 1"):
+        parse_values("1,x")

@@ -27,8 +27,9 @@ from vprlib.model.netvlad import NetVLAD
 from vprlib.model.packing import Form
 from vprlib.model.settings import PoolSettings
 from vprlib.pipeline.params import UserError
+from vprlib.train.log import EpochLog
 from vprlib.train.start import read_start
-from vprlib.train.trainer import EpochLog, Trainer
+from vprlib.train.trainer import Trainer
 
 LEARN = {"epochs": 1, "learning_rate": 0.003}
 PRUNE = {"prune": {"fraction": 0.3, "by": "change", "images": 6, "seed": 1}}

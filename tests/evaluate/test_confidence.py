@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from vprlib.evaluate.charts import precision_recall
 from vprlib.evaluate.confidence import (
-    DRAWN,
+    POINTS,
     ConfidenceSettings,
     Judged,
     answers,
@@ -90,7 +90,7 @@ def test_a_precision_that_is_never_reached_has_no_threshold():
     judged = Judged("v", np.array([0.9]), np.array([False]), np.array([True]))
     made = calibrate(judged, SETTINGS)
     assert set(made.thresholds.values()) == {None}
-    assert made.verdict(5.0) == "I don't know: no score is sure enough on v"
+    assert made.verdict(5.0) == "I don't know: no score was sure enough on v"
     told = report(judged, PLACE[:1], made, INTERVALS)
     assert "100 %: not reached on v" in sentence(told, "t")
     assert told["at_threshold"]["95"]["answered"] == 0
@@ -152,8 +152,8 @@ def test_what_is_calibrated_on_a_set_holds_on_it_and_is_told_of_another():
     assert told["recall"] == (test.is_right & given).sum() / test.is_answerable.sum()
     assert told["recall_low"] <= told["recall"] <= told["recall_high"]
     assert other["area"] == test.curve.area and other["calibrated_on"] == "x_val"
-    assert "by x_val: " in sentence(other, "x_test")
-    assert "by x_val itself, which flatters: " in sentence(own, "x_val")
+    assert "calibrated on x_val: " in sentence(other, "x_test")
+    assert "calibrated on x_val itself, which is optimistic: " in sentence(own, "x_val")
 
 
 def test_unanswerable_queries_spoil_precision_and_not_recall():
@@ -170,7 +170,9 @@ def test_a_calibration_is_read_as_written_and_says_what_a_score_means(tmp_path):
     known = [p for p, t in again.thresholds.items() if t is not None]
     lowest = again.thresholds[known[-1]]
     assert again.level(lowest) == made.level(lowest) and again.level(lowest) in known
-    assert again.verdict(lowest).startswith(f"sure: of answers with a score from {lowest:.3f} on")
+    assert again.verdict(lowest).startswith(
+        f"sure: of answers with a score of at least {lowest:.3f}"
+    )
     assert again.level(lowest - 1e-6) is None
     assert again.verdict(lowest - 0.01).startswith(f"I don't know: the score {lowest - 0.01:.3f}")
     rows, positions = np.arange(40).reshape(2, 20), np.arange(80.0).reshape(40, 2) * 100
@@ -186,7 +188,7 @@ def test_a_long_curve_is_drawn_by_some_of_its_points():
     generator = np.random.default_rng(1)
     found = curve(generator.random(5000), generator.random(5000) < 0.5, 4000)
     rows = found.rows()
-    assert len(rows) == DRAWN
+    assert len(rows) == POINTS
     assert rows[0][2] == round(found.thresholds[0], 6) and rows[-1][0] == round(found.recall[-1], 6)
 
 

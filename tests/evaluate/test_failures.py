@@ -125,17 +125,17 @@ def listed(index_at):
 def test_without_positions_near_misses_are_not_known(index_at):
     found, truth = listed(index_at)
     a = analyse(found, truth, "plain", SETTINGS, INTERVALS)
-    assert a.became.names() == ["correct", "lower_rank", "unanswerable"]
+    assert a.outcome.names() == ["correct", "lower_rank", "unanswerable"]
     assert a.metrics["shares"]["near_miss"] is None and a.metrics["slices"] == {}
     assert "near misses not known" in sentence(a.metrics["shares"])
-    places, is_located = on_map(found, a.became, None)
+    places, is_located = on_map(found, a.outcome, None)
     assert not is_located and [f["geometry"] for f in places["features"]] == [None] * 3
     json.dumps(places, allow_nan=False)
-    assert next(iter(as_rows(found, a.became, a.known))) == (
+    assert next(iter(as_rows(found, a.outcome, a.facts))) == (
         "000.jpg", "correct", 1, "000.jpg", "1.000000", "", "", "", "", "", "", "", "",
     )  # fmt: skip
-    assert right_answer(found, a.became, truth, 1) == (4, 2)
-    plan(found.database.positions, found.queries.positions, a.became.names(), "x")
+    assert right_answer(found, a.outcome, truth, 1) == (4, 2)
+    plan(found.database.positions, found.queries.positions, a.outcome.names(), "x")
 
 
 def test_heading_differences_equal_a_double_loop(index_at):
@@ -174,7 +174,7 @@ def test_a_slice_has_the_recall_and_the_interval_of_its_queries(index_at):
     place = locations(found.queries.positions, 1.0)
     for light in LIGHTS:
         mask = found.queries.extra["light"] == light
-        right = a.became.is_correct[mask]
+        right = a.outcome.is_correct[mask]
         low, high = share_interval(right, place[mask], INTERVALS)
         told = a.metrics["slices"]["light"][light]
         assert (told["queries"], told["recall@1"]) == (mask.sum(), right.mean())
@@ -231,10 +231,10 @@ def test_the_right_answer_is_the_best_ranked_or_else_the_nearest(index_at):
 def test_rows_are_read_back_as_a_csv(index_at, tmp_path):
     found, truth = searched(index_at)
     a = analyse(found, truth, "plain", SETTINGS, INTERVALS)
-    write_csv(tmp_path / "rows.csv", HEADER, as_rows(found, a.became, a.known))
+    write_csv(tmp_path / "rows.csv", HEADER, as_rows(found, a.outcome, a.facts))
     with (tmp_path / "rows.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["category"] for row in rows] == a.became.names()
+    assert [row["category"] for row in rows] == a.outcome.names()
     assert [row["query"] for row in rows] == found.queries.names
     assert rows[8]["first"] == rows[8]["distance"] == rows[8]["metres"] == ""
     for query in range(9, 60):

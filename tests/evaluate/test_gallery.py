@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from vprlib.evaluate.gallery import A_ROW, ASKED, GAP, TILE, Panel, _fitted, sheet
+from vprlib.evaluate.gallery import GAP, PER_ROW, PHOTO, TILE, Panel, _fitted, sheet
 
 
 def panel(grey, width=120, height=90):
@@ -17,18 +17,18 @@ def panel(grey, width=120, height=90):
 def test_results_stand_right_of_the_photograph_in_rows(count):
     greys = [20 + 10 * i for i in range(count)]
     page = Image.open(io.BytesIO(sheet(panel(0), [panel(grey) for grey in greys])))
-    assert page.getpixel((GAP + ASKED[0] // 2, GAP + ASKED[1] // 2)) == (0, 0, 0)
+    assert page.getpixel((GAP + PHOTO[0] // 2, GAP + PHOTO[1] // 2)) == (0, 0, 0)
     across, down = TILE[0] + GAP, TILE[1] + GAP + 8 + 2 * 22
     for place, grey in enumerate(greys):
-        x = ASKED[0] + 3 * GAP + place % A_ROW * across + TILE[0] // 2
-        y = GAP + place // A_ROW * down + TILE[1] // 2
+        x = PHOTO[0] + 3 * GAP + place % PER_ROW * across + TILE[0] // 2
+        y = GAP + place // PER_ROW * down + TILE[1] // 2
         assert page.getpixel((x, y)) == (grey,) * 3
-    assert page.width == ASKED[0] + 3 * GAP + min(A_ROW, count) * across
+    assert page.width == PHOTO[0] + 3 * GAP + min(PER_ROW, count) * across
 
 
 def test_a_portrait_keeps_its_shape():
     page = np.asarray(Image.open(io.BytesIO(sheet(panel(0), [panel(9, 60, 120)]))))
-    left = ASKED[0] + 3 * GAP
+    left = PHOTO[0] + 3 * GAP
     tile = page[GAP : GAP + TILE[1], left : left + TILE[0]]
     columns = np.flatnonzero((tile == 9).all(axis=(0, 2)))
     assert len(columns) == pytest.approx(TILE[1] / 2, abs=1)

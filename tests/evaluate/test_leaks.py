@@ -17,7 +17,12 @@ from vprlib.evaluate.leaks import (
 )
 from vprlib.formats.dialects import read_specification
 from vprlib.formats.specification import Layout
-from vprlib.images.fingerprints import Looks, Prints, read_prints, write_prints
+from vprlib.images.fingerprints import (
+    Fingerprints,
+    ImageHashes,
+    read_fingerprints,
+    write_fingerprints,
+)
 from vprlib.pipeline.params import UserError
 from vprlib.places.geo import nearest_m
 
@@ -28,12 +33,12 @@ NONE = np.zeros(0, np.int64)
 def prints(name, side, count, easting, seed):
     """Images ten metres apart, each unlike all others."""
     generator = np.random.default_rng([seed, count])
-    return Prints(
+    return Fingerprints(
         name,
         [f"{side}/{name}_{row}.jpg" for row in range(count)],
         generator.integers(0, 2**62, count),
         np.stack([easting + 10.0 * np.arange(count), np.full(count, 4_470_000.0)], axis=1),
-        Looks(generator.integers(0, 256, (count, 32), np.uint8), np.zeros(count, bool)),
+        ImageHashes(generator.integers(0, 256, (count, 32), np.uint8), np.zeros(count, bool)),
     )
 
 
@@ -57,11 +62,11 @@ def planted(these, others, side, *fields, row=0, of="database"):
     old, donor = getattr(these, side), getattr(others, of)
     new = old
     for field in fields:
-        if field == "looks":
-            bits = old.looks.bits.copy()
-            bits[row] = donor.looks.bits[0]
+        if field == "hashes":
+            bits = old.hashes.bits.copy()
+            bits[row] = donor.hashes.bits[0]
             bits[row, 0] ^= 0b1011  # three bits of 256 differ
-            new = replace(new, looks=Looks(bits, old.looks.is_plain))
+            new = replace(new, hashes=ImageHashes(bits, old.hashes.is_plain))
         else:
             values = getattr(old, field).copy()
             values[row] = getattr(donor, field)[0]
@@ -82,8 +87,8 @@ def test_a_clean_set_has_no_leak():
     [
         ("queries", "digests", "database", "1 queries of x_test are also in x_train"),
         ("database", "digests", "queries", "1 database images of x_test are also in x_train"),
-        ("queries", "looks", "queries", "1 queries of x_test are copied in x_train"),
-        ("database", "looks", "database", "1 database images of x_test are copied in x_train"),
+        ("queries", "hashes", "queries", "1 queries of x_test are copied in x_train"),
+        ("database", "hashes", "database", "1 database images of x_test are copied in x_train"),
         (
             "queries",
             "positions",
@@ -114,7 +119,7 @@ def test_what_is_planted_from_training_is_found(side, field, of, said):
             "1 queries of x_test are also in x_val",
         ),
         (
-            {"val": planted(VAL, TRAIN, "database", "looks")},
+            {"val": planted(VAL, TRAIN, "database", "hashes")},
             "1 database images of x_val are copied in x_train",
         ),
     ],
@@ -135,14 +140,14 @@ def test_what_was_fitted_on_evaluated_images_is_found():
     assert found(test=test, words=np.array([0, 5])).leaks[1:] == [
         "the words were fitted on 1 images of x_test"
     ]
-    a = found(test=planted(test, TRAIN, "database", "looks"), words=NONE, whitening=np.arange(3))
+    a = found(test=planted(test, TRAIN, "database", "hashes"), words=NONE, whitening=np.arange(3))
     assert a.leaks[-1] == "whitening was fitted on 2 images of x_test"
     assert a.whitening.images == 3 and (a.whitening.evaluated_same, a.words.images) == (1, 0)
     assert "no words were fitted on the training set" in a.remarks
 
 
 def test_a_byte_for_byte_copy_is_not_counted_again_as_a_look_alike():
-    found = overlap(planted(TEST, TRAIN, "queries", "digests", "looks"), TRAIN, SETTINGS)
+    found = overlap(planted(TEST, TRAIN, "queries", "digests", "hashes"), TRAIN, SETTINGS)
     assert (found.queries_same, found.queries_alike) == (1, 0)
 
 
@@ -209,14 +214,14 @@ def test_positions_of_another_origin_are_not_compared():
 
 
 def test_prints_are_read_as_written(tmp_path):
-    write_prints(tmp_path / "prints.h5", TEST.database, TEST.queries)
+    write_fingerprints(tmp_path / "prints.h5", TEST.database, TEST.queries)
     for side, old in zip(
-        read_prints(tmp_path / "prints.h5"), (TEST.database, TEST.queries), strict=True
+        read_fingerprints(tmp_path / "prints.h5"), (TEST.database, TEST.queries), strict=True
     ):
         assert (side.set_name, side.names) == (old.set_name, old.names)
         assert np.array_equal(side.digests, old.digests)
         assert np.array_equal(side.positions, old.positions)
-        assert np.array_equal(side.looks.bits, old.looks.bits)
+        assert np.array_equal(side.hashes.bits, old.hashes.bits)
 
 
 def test_rows_that_were_fitted_on_are_those_of_the_stages(tmp_path):
@@ -251,12 +256,12 @@ def test_pittsburgh_has_the_known_distances_between_its_splits(real_spec, tmp_pa
         sets[split] = Audited(
             "pitts30k",
             *(
-                Prints(
+                Fingerprints(
                     f"pitts30k_{split}",
                     names,
                     np.arange(len(names)) + 10**6 * (seed + 1) + 10**5 * number,
                     positions,
-                    Looks(np.zeros((len(names), 32), np.uint8), np.ones(len(names), bool)),
+                    ImageHashes(np.zeros((len(names), 32), np.uint8), np.ones(len(names), bool)),
                 )
                 for number, (names, positions) in enumerate(sides)
             ),

@@ -18,7 +18,7 @@ from vprlib.pipeline.params import UserError
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.geo import Pairs
 from vprlib.places.truth import Listed, Near
-from vprlib.search.exact import Neighbors
+from vprlib.search.request import Neighbors
 
 PROTOCOLS = ("plain", "tokyo247", "tokyoTM", "ranked")
 NS = RecallSettings(ns=(1, 2, 5))

@@ -17,7 +17,7 @@ from vprlib.compress.settings import words_of_training
 from vprlib.descriptors import files
 from vprlib.evaluate.leaks import AuditSettings
 from vprlib.pipeline import artifacts
-from vprlib.search.approximate import write_no_index
+from vprlib.search.faiss_index import write_no_index
 
 SETS = ("toy_train", "toy_val", "toy_test")
 FAR_M = 10_000.0  # between sets
@@ -278,7 +278,10 @@ def test_thresholds_come_from_one_set_and_are_told_of_another(run):
     code, said = run("calibrate", {**inputs("toy_val"), "out": "calibration.json"})
     assert code == 0 and said.startswith("trained, full: ratio on toy_val: 100 %")
     outputs = {"metrics_out": "m.json", "curve_out": "curve.csv", "plot_out": "precision.png"}
-    for name, how in (("toy_test", "by toy_val: "), ("toy_val", "by toy_val itself, which")):
+    for name, how in (
+        ("toy_test", "calibrated on toy_val: "),
+        ("toy_val", "calibrated on toy_val itself, which"),
+    ):
         code, said = run(
             "confidence",
             {"dataset": name, **inputs(name), "calibration": "calibration.json", **outputs},

@@ -204,7 +204,7 @@ def test_images_that_never_could_be_read_are_left_out_from_the_beginning(
     assert listed == ["000/toy_train_000.jpg", "queries_real/002/toy_train_q002.jpg"]
     assert json.loads((here / PARSE["metrics_out"]).read_text())["unreadable"] == 2
     said = refused("train", TRAIN)
-    assert ": put a whole one there, and run `dvc repro -f -s parse_mat@toy_train`" in said
+    assert ": replace it, and run `dvc repro -f -s parse_mat@toy_train`" in said
     describe_sides(run)
     fit_and_encode(here, run)
     assert "1 queries could not be read and count as wrong" in run("recall", RECALL)

@@ -29,7 +29,7 @@ def test_a_folder_of_photographs_says_what_it_holds_and_what_it_needs(tmp_path: 
 
 
 def test_an_empty_folder_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds nothing, but to list a data set it needs"):
+    with pytest.raises(UserError, match="holds nothing, but a data set needs"):
         read_specification(tmp_path)
 
 

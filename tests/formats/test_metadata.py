@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vprlib.formats.metadata import read_metadata
+from vprlib.formats.listing import read_metadata
 from vprlib.pipeline.params import UserError
 
 TEXT = "image,heading,light\nb.jpg,90.5,night\na.jpg,0,day\n"
@@ -45,7 +45,7 @@ def test_images_without_a_row_are_counted_and_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("row", ["a.jpg,north,day", "a.jpg,,day"])
 def test_a_heading_that_is_no_number_is_a_sentence(tmp_path: Path, row: str) -> None:
-    with pytest.raises(UserError, match=r"heading should be degrees|lacks a heading"):
+    with pytest.raises(UserError, match=r"row 2 (has heading 'north', |lacks a heading)"):
         read_metadata(written(tmp_path, f"image,heading,light\n{row}\n"), ["a.jpg"])
 
 

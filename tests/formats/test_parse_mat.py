@@ -92,8 +92,8 @@ def test_what_is_odd_is_counted_and_said(here, run):
     said = run("parse_mat", PARSE)
     assert said.rstrip().endswith(
         "1 under another suffix on disk, 1 database images that are copies, 1 queries also in the"
-        " database; WARNING: 1 queries are byte for byte a database image that is said to be"
-        " elsewhere: are names and positions out of step?"
+        " database; WARNING: 1 queries are byte for byte a database image with another"
+        " position: are names and positions in the same order?"
     )
     found = json.loads((here / PARSE["metrics_out"]).read_text())
     counted = ("renamed", "database_duplicates", "queries_in_database", "out_of_step")

@@ -93,7 +93,7 @@ def test_names_start_from_the_layouts_folder(tmp_path: Path) -> None:
     assert found.database_names == [f"database/{TAKEN}"]
     with pytest.raises(UserError, match=r"layout\.queries_dir should be 'images'"):
         read_specification(root / "images", root, Layout(database_dir="images"))
-    with pytest.raises(UserError, match=r"should lie below .*other: mend layout.database_dir"):
+    with pytest.raises(UserError, match=r"should lie below .*other: correct layout.database_dir"):
         away = Layout(database_dir="other", queries_dir="other")
         read_specification(root / "images", root, away)
 

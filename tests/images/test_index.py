@@ -4,11 +4,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
-from vprlib.images.index import ImageIndex, build_index, read_index, write_index
+from vprlib.images.index import (
+    SIGNATURE,
+    ImageIndex,
+    build_index,
+    check_order,
+    read_index,
+    signature,
+    write_index,
+)
 from vprlib.pipeline.params import UserError
 from vprlib.places.geo import pairs_of
 from vprlib.places.truth import Listed, Radii, listed_arrays, read_listed, read_radii, read_truth
@@ -119,8 +128,8 @@ def test_without_lists_positions_are_the_truth(tmp_path: Path, index_at: MakeInd
 def test_a_box_is_part_of_what_parsing_saw(tmp_path: Path, index_at: MakeIndex) -> None:
     boxes = np.array([[0.5, 1, 9, 8], [2, 2, 5.25, 6]])
     write_index(tmp_path / "a.h5", index_at([[1, 2], [3, 4]], {"box": boxes}))
-    assert read_index(tmp_path / "a.h5").opened(1).box == (2, 2, 5.25, 6)
-    assert index_at([[1, 2]]).opened(0).box is None
+    assert read_index(tmp_path / "a.h5").info(1).box == (2, 2, 5.25, 6)
+    assert index_at([[1, 2]]).info(0).box is None
 
 
 def test_some_images_of_an_index_keep_all_that_is_known_of_them(index_at: MakeIndex) -> None:
@@ -128,5 +137,42 @@ def test_some_images_of_an_index_keep_all_that_is_known_of_them(index_at: MakeIn
     taken = index.take(np.array([2, 0]))
     assert taken.names == [index.names[2], index.names[0]]
     assert taken.positions[:, 0].tolist() == [2, 0]
-    assert [taken.opened(row) for row in (0, 1)] == [index.opened(2), index.opened(0)]
+    assert [taken.info(row) for row in (0, 1)] == [index.info(2), index.info(0)]
     assert taken.extra["time"].tolist() == [7, 5]
+
+
+@pytest.fixture
+def described(index_at, tmp_path):
+    index = index_at(np.zeros((5, 2)))
+    with h5py.File(tmp_path / "db.h5", "w") as file:
+        file.attrs[SIGNATURE] = signature(index)
+    return tmp_path / "db.h5", index
+
+
+def test_the_same_images_pass(described):
+    check_order(*described)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda index: index.take(np.array([1, 0, 2, 3, 4])),
+        lambda index: index.take(np.arange(4)),
+        lambda index: replace(index, digests=index.digests + 1),
+        lambda index: replace(index, names=[f"x{name}" for name in index.names]),
+    ],
+)
+def test_other_images_or_another_order_are_refused(described, change):
+    path, index = described
+    with pytest.raises(UserError, match="names and features are out of step: run `dvc repro`"):
+        check_order(path, change(index))
+
+
+def test_positions_are_no_part_of_it(described):
+    path, index = described
+    check_order(path, replace(index, positions=index.positions + 1))
+
+
+def test_a_file_that_does_not_say_is_let_through(tmp_path, described):
+    h5py.File(tmp_path / "old.h5", "w").close()
+    check_order(tmp_path / "old.h5", described[1])

@@ -16,7 +16,8 @@ from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.train.cache import NO_STORE, Store
 from vprlib.train.data import TrainingData
-from vprlib.train.trainer import EpochLog, Outcome, Trainer
+from vprlib.train.log import EpochLog, Outcome
+from vprlib.train.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 Run = Callable[..., Trainer]

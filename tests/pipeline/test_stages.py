@@ -2,7 +2,6 @@
 
 import errno
 import json
-import re
 import urllib.error
 
 import h5py
@@ -11,244 +10,80 @@ import pytest
 import torch
 import torchvision
 import toy
+import yaml
+from staged import (
+    EXTRACT,
+    FULL,
+    MAT,
+    MODEL,
+    SET,
+    TRAIN,
+    VARIANT,
+    VECTORS,
+    describe_sides,
+    edit_params,
+    fit_and_encode,
+    search_and_recall,
+    to_model,
+)
 
 from vprlib.formats.mat import specification_bytes
 from vprlib.interop.words import Words, write_mat_words, write_port_words
 from vprlib.model.model import Architecture, PlaceModel, read_history, read_model, write_model
 from vprlib.model.netvlad import alpha_v1
 from vprlib.model.settings import PoolSettings
-from vprlib.pipeline import artifacts
+from vprlib.pipeline import artifacts, paths
 from vprlib.train import trainer
-
-SWITCHES = {
-    "raw": "data/raw",
-    "out": "data/index/switches.txt",
-    "codes_out": "data/index/codes.txt",
-    "variants_out": "data/index/variants.txt",
-}
-PARSE = {
-    "dataset": "toy_train",
-    "mat": "data/raw/toy/datasets/toy_train.mat",
-    "images": "data/raw/toy",
-    "reports": "artifacts/reports",
-    "db_out": "data/index/toy_train/db.h5",
-    "queries_out": "data/index/toy_train/queries.h5",
-    "metrics_out": "metrics/sets/toy_train.json",
-}
-SAMPLE = {
-    "recipe": "toy",
-    "db": "data/index/toy_train/db.h5",
-    "raw": "data/raw",
-    "weights": "data/raw/weights",
-    "out": "artifacts/features/sample.h5",
-}
-KMEANS = {
-    "recipe": "toy",
-    "sample": "artifacts/features/sample.h5",
-    "weights": "data/raw/weights",
-    "out": "artifacts/features/centroids.h5",
-}
-INIT = {
-    "recipe": "toy",
-    "sample": "artifacts/features/sample.h5",
-    "centroids": "artifacts/features/centroids.h5",
-    "weights": "data/raw/weights",
-    "out": "artifacts/models/off_the_shelf.safetensors",
-}
-TRAIN = {
-    "recipe": "toy",
-    "start": "artifacts/models/off_the_shelf.safetensors",
-    "db": "data/index/toy_train/db.h5",
-    "queries": "data/index/toy_train/queries.h5",
-    "val_db": "data/index/toy_train/db.h5",
-    "val_queries": "data/index/toy_train/queries.h5",
-    "raw": "data/raw",
-    "scratch": "artifacts/.scratch",
-    "store": "artifacts/.store",
-    "scalars": "artifacts/tensorboard",
-    "out": "artifacts/models/trained.safetensors",
-    "metrics_out": "metrics/train.json",
-    "log_out": "metrics/train.csv",
-    "plot_out": "artifacts/plots/train.png",
-}
-EXTRACT = {
-    "dataset": "toy_train",
-    "index": "data/index/toy_train/db.h5",
-    "model": "artifacts/models/off_the_shelf.safetensors",
-    "raw": "data/raw",
-    "scratch": "artifacts/.scratch",
-    "reports": "artifacts/reports",
-    "out": "artifacts/descriptors/db.h5",
-}
-EXTRACT_TRAIN = {
-    "recipe": "toy",
-    "variant": "off_the_shelf",
-    "codes": "data/index/codes.txt",
-    "index": "data/index/toy_train/db.h5",
-    "model": "artifacts/models/off_the_shelf.safetensors",
-    "raw": "data/raw",
-    "scratch": "artifacts/.scratch",
-    "reports": "artifacts/reports",
-    "out": "artifacts/descriptors/sample.h5",
-}
-WHITEN = {
-    "sample": "artifacts/descriptors/sample.h5",
-    "out": "artifacts/whitening/off_the_shelf.h5",
-}
-FIT_CODE = {
-    "code": "full",
-    "sample": "artifacts/descriptors/sample.h5",
-    "whitening": "artifacts/whitening/off_the_shelf.h5",
-    "out": "artifacts/coders/off_the_shelf/full.h5",
-}
-ENCODE = {
-    "code": "full",
-    "db": "artifacts/descriptors/db.h5",
-    "queries": "artifacts/descriptors/queries.h5",
-    "coder": "artifacts/coders/off_the_shelf/full.h5",
-    "out": "artifacts/codes/full.h5",
-}
-RECALL = {
-    "dataset": "toy_train",
-    "variant": "off_the_shelf",
-    "code": "full",
-    "db_index": "data/index/toy_train/db.h5",
-    "queries_index": "data/index/toy_train/queries.h5",
-    "db": "artifacts/descriptors/db.h5",
-    "queries": "artifacts/descriptors/queries.h5",
-    "coded": "artifacts/codes/full.h5",
-    "search_index": "artifacts/indexes/full",
-    "verdict": "verdict.txt",
-    "predictions_out": "artifacts/predictions/toy.h5",
-    "metrics_out": "metrics/recall/toy.json",
-    "curve_out": "metrics/recall/toy.csv",
-    "plot_out": "artifacts/plots/toy.png",
-}
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A folder with params.yaml and the toy set; the test runs inside it."""
-    monkeypatch.chdir(tmp_path)
-    toy.write_params(tmp_path, toy.params())
-    toy.write_set(tmp_path / "data/raw", "toy_train")
-    artifacts.write_text(tmp_path / RECALL["verdict"], "\n")  # nothing leaks
-    return tmp_path
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs a stage that must succeed; gives what it said."""
-
-    def run_well(stage, options):
-        code, said = toy.run_stage(stage, monkeypatch, capsys, **options)
-        assert code == 0, said
-        return said
-
-    return run_well
-
-
-@pytest.fixture
-def refused(here, monkeypatch, capsys):
-    """Runs a stage that must be refused with one sentence, and must write nothing."""
-
-    def run_badly(stage, options, **changes):
-        before = sorted(here.rglob("*"))
-        code, said = toy.run_stage(stage, monkeypatch, capsys, **{**options, **changes})
-        assert code == 1
-        said = re.sub(r"(?m)^store: .*\n", "", said)  # its size, before it is written
-        assert said.startswith("error: ") and said.count("\n") == 1 and "Traceback" not in said
-        new = set(here.rglob("*")) - set(before)
-        kept = {".scratch", ".store", "reports"}
-        assert not [path for path in new if path.is_file() and not kept & set(path.parts)]
-        return said
-
-    return run_badly
-
-
-def edit_params(here, place, **values):
-    tree = toy.params()
-    node = tree
-    for key in place.split("."):
-        node = node[key]
-    node.update(values)
-    toy.write_params(here, tree)
-
-
-def to_model(run):
-    for stage, options in (
-        ("parse_mat", PARSE),
-        ("sample_features", SAMPLE),
-        ("kmeans_centroids", KMEANS),
-        ("init_model", INIT),
-    ):
-        run(stage, options)
-
-
-def fit_and_encode(here, run, code="full"):
-    """By a code of `code_defs`; gives what encoding said."""
-    for name in ("sample", "whitening"):  # what no code in use needs is an empty file
-        path = here / FIT_CODE[name]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    coder = f"artifacts/coders/off_the_shelf/{code}.h5"
-    run("fit_code", {**FIT_CODE, "code": code, "out": coder})
-    coded = {"code": code, "coder": coder, "out": f"artifacts/codes/{code}.h5"}
-    return run("encode", {**ENCODE, **coded})
 
 
 def test_the_stages_one_after_the_other_end_in_recall(here, run):
     to_model(run)
-    run("train", TRAIN)
-    run("extract_db", EXTRACT)
-    queries = {"index": RECALL["queries_index"], "out": RECALL["queries"]}
-    run("extract_queries", {**EXTRACT, **queries})
-    fit_and_encode(here, run)
-    said = run("recall", RECALL)
-    metrics = json.loads((here / RECALL["metrics_out"]).read_text())
+    run("train", *TRAIN)
+    describe_sides(run)
+    said = search_and_recall(run)
+    metrics = json.loads(paths.recall_metrics(*FULL).read_text())
     assert metrics["queries"] == 6 and metrics["queries_without_positive"] == 0
     assert 0 <= metrics["recall@1"] <= metrics["recall@5"] <= metrics["recall@20"] == 1
     assert f"recall@1 {metrics['recall@1']:.3f}" in said
-    with h5py.File(here / RECALL["predictions_out"]) as file:
+    with h5py.File(paths.predictions(*FULL)) as file:
         assert file["indices"].shape == file["hits"].shape == (6, 12)
         assert np.mean(file["hits"][:, 0]) == metrics["recall@1"]
-    assert not (here / TRAIN["scratch"]).exists() or not list((here / TRAIN["scratch"]).iterdir())
+    assert not list(paths.SCRATCH.iterdir())
 
 
-def describe_by_chance(here):
+def describe_by_chance():
     for side, count in (("db", 12), ("queries", 6)):
         vectors = np.random.default_rng(count).normal(size=(count, 4)).astype(np.float32)
-        artifacts.write_hdf5(here / RECALL[side], {"descriptors": vectors})
-    artifacts.write_hdf5(here / RECALL["coded"], {})  # the code keeps all
+        artifacts.write_hdf5(VECTORS[side], {"descriptors": vectors})
 
 
 @pytest.mark.parametrize("protocol", ["plain", "ranked"])
 def test_recall_names_its_protocol_wherever_its_number_stands(here, run, protocol):
-    run("parse_mat", PARSE)
-    describe_by_chance(here)
+    run("parse_mat", SET)
+    describe_by_chance()
     edit_params(here, "datasets.toy_train", protocol=protocol)
-    said = run("recall", RECALL)
-    metrics = json.loads((here / RECALL["metrics_out"]).read_text())
+    said = search_and_recall(run)
+    metrics = json.loads((paths.recall_metrics(*FULL)).read_text())
     assert said.startswith(f"toy_train, off_the_shelf, full, {protocol}: 6 queries")
     assert (metrics["protocol"], metrics["radius_m"]) == (protocol, 25.0)
     assert ("map" in metrics) == ("  map 0." in said) == (protocol == "ranked")
-    with h5py.File(here / RECALL["predictions_out"]) as file:
+    with h5py.File(paths.predictions(*FULL)) as file:
         assert file.attrs["protocol"] == protocol
 
 
 def test_ranges_of_n_reach_the_curve_and_twenty_neighbours_are_kept_whatever_n(here, run):
-    run("parse_mat", PARSE)
-    describe_by_chance(here)
+    run("parse_mat", SET)
+    describe_by_chance()
     edit_params(here, "recall", ns=[1, "3:2:5"])
-    run("recall", RECALL)
-    curve = (here / RECALL["curve_out"]).read_text().splitlines()
+    search_and_recall(run)
+    curve = (paths.recall_metrics(*FULL).with_suffix(".csv")).read_text().splitlines()
     assert [line.split(",")[0] for line in curve] == ["n", "1", "3", "5"]
     assert curve[0] == "n,recall,low,high"
-    metrics = json.loads((here / RECALL["metrics_out"]).read_text())
+    metrics = json.loads((paths.recall_metrics(*FULL)).read_text())
     ends = [metrics[f"recall@3{end}"] for end in ("", "_low", "_high")]
     assert curve[2] == ",".join(["3", *map(str, ends)]) and ends[1] < ends[0] < ends[2]
     assert (metrics["locations"], metrics["location_m"]) == (6, 1.0)
-    with h5py.File(here / RECALL["predictions_out"]) as file:
+    with h5py.File(paths.predictions(*FULL)) as file:
         assert file["indices"].shape == (6, 12)  # all of the database
 
 
@@ -261,42 +96,42 @@ def test_ranges_of_n_reach_the_curve_and_twenty_neighbours_are_kept_whatever_n(h
     ],
 )
 def test_a_protocol_that_does_not_fit_the_set_is_refused(here, run, refused, protocol, problem):
-    run("parse_mat", PARSE)
-    describe_by_chance(here)
+    run("parse_mat", SET)
+    describe_by_chance()
     edit_params(here, "datasets.toy_train", protocol=protocol)
-    assert problem in refused("recall", RECALL)
+    assert problem in refused("recall", *FULL)
 
 
 def test_a_text_that_is_no_range_of_n_is_named_with_its_place(here, refused):
     edit_params(here, "recall", ns=["5:1"])
-    assert "params.yaml: recall.ns: '5:1' is no range such as '1:5'" in refused("recall", RECALL)
+    assert "params.yaml: recall.ns: '5:1' is no range such as '1:5'" in refused("recall", *FULL)
 
 
 @pytest.mark.parametrize("kind", ["average", "gem"])
 def test_a_pool_without_words_goes_through_all_stages(here, run, kind):
-    edit_params(here, "recipes.toy.model.pool", kind=kind)
-    run("parse_mat", PARSE)
+    edit_params(here, "model.pool", kind=kind)
+    run("parse_mat", SET)
     images = here / "data/raw/toy"
     images.rename(here / "elsewhere")  # nothing need be looked at
-    assert "sample: 0 descriptors of 256 dimensions from 0 images" in run("sample_features", SAMPLE)
-    assert "k-means: no words needed" in run("kmeans_centroids", KMEANS)
-    said = run("init_model", INIT)
+    assert "sample: 0 descriptors of 256 dimensions from 0 images" in run("sample_features", SET)
+    assert "k-means: no words needed" in run("kmeans_centroids", SET)
+    said = run("init_model", SET)
     assert f"alexnet (random) with {kind} pooling, 256 dimensions" in said
     (here / "elsewhere").rename(images)
-    run("train", TRAIN)
-    run("extract_db", EXTRACT)
-    with h5py.File(here / EXTRACT["out"]) as file:
+    run("train", *TRAIN)
+    run("extract_db", *EXTRACT)
+    with h5py.File(VECTORS["db"]) as file:
         norms = np.linalg.norm(file["descriptors"][:], axis=1)
     assert norms == pytest.approx(np.ones(12), abs=1e-5)
 
 
 def test_a_pool_without_weights_cannot_learn_alone(here, run, refused):
     tree = toy.params()
-    tree["recipes"]["toy"]["model"]["pool"]["kind"] = "max"
-    tree["recipes"]["toy"]["train"]["first_layer"] = "pool"
+    tree["model"]["pool"]["kind"] = "max"
+    tree["train"]["first_layer"] = "pool"
     toy.write_params(here, tree)
     to_model(run)
-    assert "first_layer is 'pool', but then nothing would learn" in refused("train", TRAIN)
+    assert "first_layer is 'pool', but then nothing would learn" in refused("train", *TRAIN)
 
 
 @pytest.mark.parametrize(
@@ -310,9 +145,9 @@ def test_a_pool_without_weights_cannot_learn_alone(here, run, refused):
 def test_an_unknown_backbone_or_cut_is_refused_with_those_that_exist(
     here, run, refused, change, problem
 ):
-    run("parse_mat", PARSE)
-    edit_params(here, "recipes.toy.model.backbone", **change)
-    assert problem in refused("sample_features", SAMPLE)
+    run("parse_mat", SET)
+    edit_params(here, "model.backbone", **change)
+    assert problem in refused("sample_features", SET)
 
 
 def test_a_stage_run_twice_writes_the_same_bytes(here, run):
@@ -324,119 +159,112 @@ def test_a_stage_run_twice_writes_the_same_bytes(here, run):
 
 
 def test_new_queries_do_not_change_the_database_index(here, run):
-    run("parse_mat", PARSE)
-    before = (here / PARSE["db_out"]).read_bytes()
+    run("parse_mat", SET)
+    before = (paths.index(SET, "db")).read_bytes()
     spec = toy.specification(name="toy_train")
     moved = toy.Specification(**{**vars(spec), "query_positions": spec.query_positions + 1.5})
-    (here / PARSE["mat"]).write_bytes(specification_bytes(moved))
-    run("parse_mat", PARSE)
-    assert (here / PARSE["db_out"]).read_bytes() == before
+    (MAT).write_bytes(specification_bytes(moved))
+    run("parse_mat", SET)
+    assert (paths.index(SET, "db")).read_bytes() == before
 
 
 def test_a_misspelt_parameter_names_its_section_and_the_right_name(here, refused):
-    edit_params(here, "recipes.toy.kmeans", cluster=4)
-    said = refused("kmeans_centroids", KMEANS)
-    assert "recipes.toy.kmeans has no 'cluster'; did you mean 'clusters'?" in said
+    edit_params(here, "kmeans", cluster=4)
+    said = refused("kmeans_centroids", SET)
+    assert "kmeans has no 'cluster'; did you mean 'clusters'?" in said
 
 
 def test_a_missing_parameter_section_is_named(here, refused):
     tree = toy.params()
-    tree["recipes"]["toy"]["kmean"] = tree["recipes"]["toy"].pop("kmeans")
+    tree["kmean"] = tree.pop("kmeans")
     toy.write_params(here, tree)
-    assert "recipes.toy has no 'kmean'; did you mean 'kmeans'?" in refused("init_model", INIT)
+    said = refused("kmeans_centroids", SET)
+    assert "there is no section 'kmean'; did you mean 'kmeans'?" in said
 
 
 def test_a_wrong_type_names_the_parameter_and_its_value(here, refused):
-    edit_params(here, "recipes.toy.kmeans", iterations="many")
-    assert "recipes.toy.kmeans.iterations is 'many'" in refused("kmeans_centroids", KMEANS)
+    edit_params(here, "kmeans", iterations="many")
+    assert "kmeans.iterations is 'many'" in refused("kmeans_centroids", SET)
 
 
 def test_more_words_than_descriptors_are_refused(here, run, refused):
-    run("parse_mat", PARSE)
-    run("sample_features", SAMPLE)
-    edit_params(here, "recipes.toy.kmeans", clusters=999)
-    said = refused("kmeans_centroids", KMEANS)
+    run("parse_mat", SET)
+    run("sample_features", SET)
+    edit_params(here, "kmeans", clusters=999)
+    said = refused("kmeans_centroids", SET)
     assert "clusters is 999, but the sample has" in said
 
 
 def test_words_of_a_file_take_the_place_of_k_means(here, run, refused):
-    run("parse_mat", PARSE)
-    run("sample_features", SAMPLE)
+    run("parse_mat", SET)
+    run("sample_features", SET)
     words = np.random.default_rng(1).normal(size=(3, 256)).astype(np.float32)
-    (here / "data/raw/weights").mkdir()
-    write_mat_words(here / "data/raw/weights/w.mat", words)
-    edit_params(here, "recipes.toy.kmeans", file="w.mat")
-    assert "3 words taken from data/raw/weights/w.mat" in run("kmeans_centroids", KMEANS)
-    run("init_model", INIT)
-    model = read_model(here / INIT["out"])
+    paths.WEIGHTS.mkdir()
+    write_mat_words(paths.WEIGHTS / "w.mat", words)
+    edit_params(here, "kmeans", file="w.mat")
+    assert "3 words taken from data/raw/weights/w.mat" in run("kmeans_centroids", SET)
+    run("init_model", SET)
+    model = read_model(MODEL)
     np.testing.assert_array_equal(model.pool.centroids.detach(), words)
-    edit_params(here, "recipes.toy.kmeans", file="w.mat", clusters=8)
-    said = refused("kmeans_centroids", KMEANS)
+    edit_params(here, "kmeans", file="w.mat", clusters=8)
+    said = refused("kmeans_centroids", SET)
     assert "w.mat has 3 words, but kmeans.clusters is 8: set it to 3" in said
 
 
 def test_the_ports_words_set_the_layer_by_their_own_descriptors(here, run):
     draw = np.random.default_rng(1)
     words, own = (draw.normal(size=(n, 256)).astype(np.float32) for n in (3, 20))
-    (here / "data/raw/weights").mkdir()
-    write_port_words(here / "data/raw/weights/w.hdf5", Words(words, own))
-    edit_params(here, "recipes.toy.kmeans", file="w.hdf5")
+    paths.WEIGHTS.mkdir()
+    write_port_words(paths.WEIGHTS / "w.hdf5", Words(words, own))
+    edit_params(here, "kmeans", file="w.hdf5")
     to_model(run)
     alpha = alpha_v1(torch.from_numpy(words), torch.from_numpy(own))
-    assert read_history(here / INIT["out"])["alpha"] == pytest.approx(alpha)
+    assert read_history(MODEL)["alpha"] == pytest.approx(alpha)
 
 
-def test_a_whole_network_starts_a_recipe_and_opens_no_image(here, run, refused):
+def test_a_network_from_elsewhere_is_loaded_evaluated_and_trained_further(here, run):
     torch.manual_seed(1)
     given = PlaceModel(Architecture("alexnet", "conv5", PoolSettings(), 3, whitening=5))
-    (here / "data/raw/weights").mkdir()
-    write_model(here / "data/raw/weights/m", given, {"epoch": 4})
-    edit_params(here, "recipes.toy.model", start="m")
-    run("parse_mat", PARSE)
-    images = here / "data/raw/toy"
-    images.rename(here / "away")
-    assert "none needed, since the model starts from m" in run("sample_features", SAMPLE)
-    assert "k-means: no words needed" in run("kmeans_centroids", KMEANS)
-    said = run("init_model", INIT)
-    assert "taken from data/raw/weights/m, a model of vprlib: alexnet (conv5), NetVLAD v1" in said
-    assert read_history(here / INIT["out"]) == {"epoch": 4, "recipe": "toy", "start": "m"}
-    (here / "away").rename(images)
-    run("train", TRAIN)
-    trained = read_model(here / TRAIN["out"])
+    paths.WEIGHTS.mkdir()
+    write_model(paths.WEIGHTS / "m", given, {"epoch": 4})
+    edit_params(here, "networks", theirs={"file": "m"}, bare={"file": "m", "whitening": "drop"})
+    run("parse_mat", SET)
+    said = run("load_model", "theirs")
+    assert "theirs: taken from data/raw/weights/m, a model of vprlib: alexnet (conv5)" in said
+    assert read_history(paths.model("theirs")) == {"epoch": 4, "file": "m"}
+    run("load_model", "bare")
+    assert read_model(paths.model("bare")).dim == 768
+    run("train", SET, SET, "theirs")
+    trained = read_model(paths.model("trained"))
     assert torch.equal(trained.whitening.weight, given.whitening.weight)  # frozen
     assert not torch.equal(trained.pool.centroids, given.pool.centroids)
-    run("extract_db", {**EXTRACT, "model": TRAIN["out"]})
-    with h5py.File(here / EXTRACT["out"]) as file:
+    run("extract_db", SET, "trained")
+    with h5py.File(paths.descriptors(SET, "trained", "full", "db")) as file:
         assert file["descriptors"].shape == (12, 5)
-    tree = toy.params()
-    tree["recipes"]["toy"]["model"]["start"] = "m"
-    tree["recipes"]["toy"]["kmeans"]["clusters"] = 64
-    toy.write_params(here, tree)
-    (here / INIT["out"]).unlink()
-    assert "m has K=3, but kmeans.clusters is 64: set it to 3" in refused("init_model", INIT)
 
 
-def test_a_start_that_is_not_there_is_one_sentence(here, run, refused):
-    edit_params(here, "recipes.toy.model", start="none.pth.tar")
-    assert "data/raw/weights/none.pth.tar cannot be read (no such file" in refused(
-        "init_model", INIT
-    )
+def test_a_network_that_is_not_there_is_one_sentence(here, refused):
+    toy.write_set(here / "data/raw", "toy_val")
+    edit_params(here, "networks", theirs={"file": "none.pth.tar"})
+    said = refused("check_switches")
+    assert "data/raw/weights/none.pth.tar is missing: put or link the network's file there" in said
+    assert "none.pth.tar cannot be read (no such file" in refused("load_model", "theirs")
 
 
-def test_a_missing_mat_is_named(refused):
-    said = refused("parse_mat", PARSE, mat="data/raw/toy/datasets/none.mat")
-    assert "none.mat is missing" in said
+def test_a_missing_mat_is_named(here, refused):
+    edit_params(here, "datasets.toy_train", list="datasets/none.mat")
+    assert "none.mat is missing" in refused("parse_mat", SET)
 
 
 def test_a_truncated_mat_is_named(here, refused):
-    path = here / PARSE["mat"]
+    path = MAT
     path.write_bytes(path.read_bytes()[:400])
-    assert "toy_train.mat cannot be read as a .mat file" in refused("parse_mat", PARSE)
+    assert "toy_train.mat cannot be read as a .mat file" in refused("parse_mat", SET)
 
 
 def test_a_text_file_is_no_mat(here, refused):
-    (here / PARSE["mat"]).write_text("hello, this is not MATLAB at all\n" * 20)
-    assert "cannot be read as a .mat file" in refused("parse_mat", PARSE)
+    (MAT).write_text("hello, this is not MATLAB at all\n" * 20)
+    assert "cannot be read as a .mat file" in refused("parse_mat", SET)
 
 
 def write_struct(path, **changes):
@@ -450,27 +278,27 @@ def write_struct(path, **changes):
 
 
 def test_a_mat_that_lacks_a_field_is_refused(here, refused):
-    write_struct(here / PARSE["mat"], utmQ=None)
-    assert "dbStruct lacks the field 'utmQ'; it has whichSet" in refused("parse_mat", PARSE)
+    write_struct(MAT, utmQ=None)
+    assert "dbStruct lacks the field 'utmQ'; it has whichSet" in refused("parse_mat", SET)
 
 
 def test_counts_that_disagree_are_refused(here, refused):
-    write_struct(here / PARSE["mat"], numQueries=np.uint8(7))
-    said = refused("parse_mat", PARSE)
+    write_struct(MAT, numQueries=np.uint8(7))
+    said = refused("parse_mat", SET)
     assert "qImageFns has 6 entries, but numQueries says 7" in said
 
 
 def test_names_that_leave_the_folder_are_refused(here, refused):
     names = np.empty((6, 1), dtype=object)
     names[:, 0] = ["../../secret.jpg"] * 6
-    write_struct(here / PARSE["mat"], qImageFns=names)
-    assert "'../../secret.jpg' leaves the data set's folder" in refused("parse_mat", PARSE)
+    write_struct(MAT, qImageFns=names)
+    assert "'../../secret.jpg' leaves the data set's folder" in refused("parse_mat", SET)
 
 
 def test_missing_images_are_counted_and_named(here, refused):
     for path in sorted((here / "data/raw/toy/000").glob("*.jpg")):
         path.unlink()
-    said = refused("parse_mat", PARSE)
+    said = refused("parse_mat", SET)
     assert "2 of 12 database images and 0 of 6 query images are missing below data/raw/toy" in said
     assert ": 000/toy_train_000.jpg, 000/toy_train_001.jpg; artifacts/reports/toy_train_" in said
     report = here / "artifacts/reports/toy_train_missing.txt"
@@ -489,7 +317,7 @@ def test_images_that_cannot_be_used_are_named(here, refused, content, problem):
     path = here / "data/raw/toy/002/toy_train_004.jpg"
     path.write_bytes(path.read_bytes()[:1200] if content == "truncated" else content)
     assert f"1 of 12 images below data/raw/toy cannot be used: 002/toy_train_004.jpg {problem}" in (
-        refused("parse_mat", PARSE)
+        refused("parse_mat", SET)
     )
 
 
@@ -498,7 +326,7 @@ def test_a_full_disk_is_said(here, refused, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(artifacts.os, "fsync", full)
-    assert "db.h5 could not be written: no space left on the disk" in refused("parse_mat", PARSE)
+    assert "db.h5 could not be written: no space left on the disk" in refused("parse_mat", SET)
 
 
 def test_a_read_only_output_is_said(here, refused, monkeypatch):
@@ -507,52 +335,52 @@ def test_a_read_only_output_is_said(here, refused, monkeypatch):
 
     monkeypatch.setattr(artifacts.Path, "unlink", read_only)
     monkeypatch.setattr(artifacts.Path, "mkdir", read_only)
-    said = refused("parse_mat", PARSE)
+    said = refused("parse_mat", SET)
     assert "db.h5 could not be written: read-only file system" in said
 
 
 def test_queries_that_are_nowhere_near_the_database_are_refused(here, refused):
-    write_struct(here / PARSE["mat"], utmQ=np.full((2, 6), 77.0))
-    said = refused("parse_mat", PARSE)
+    write_struct(MAT, utmQ=np.full((2, 6), 77.0))
+    said = refused("parse_mat", SET)
     assert "no query of toy_train has a database image within 25 m" in said
 
 
 def test_a_training_set_without_any_positive_is_refused(here, run, refused):
     to_model(run)
-    edit_params(here, "recipes.toy.train", positive_radius_m=1.5)
-    said = refused("train", TRAIN)
+    edit_params(here, "train", positive_radius_m=1.5)
+    said = refused("train", *TRAIN)
     assert "no query of toy_train can be trained on" in said and "1.5 m" in said
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_state(here, run, refused, monkeypatch):
     to_model(run)
-    edit_params(here, "recipes.toy.train", margin=4.0)  # everything violates it
+    edit_params(here, "train", margin=4.0)  # everything violates it
     monkeypatch.setattr(trainer, "triplet_loss", lambda *a: a[0].sum() * float("nan"))
-    said = refused("train", TRAIN)
+    said = refused("train", *TRAIN)
     assert "the loss became nan in epoch 1, step 1" in said
-    assert list((here / TRAIN["scratch"]).glob("train-*/state.pt"))
+    assert list(paths.SCRATCH.glob("train-*/state.pt"))
 
 
 def test_a_block_in_which_nothing_violates_the_margin_is_no_error(here, run):
     to_model(run)
-    edit_params(here, "recipes.toy.train", margin=1e-12, negative_radius_m=100.0)
-    run("train", TRAIN)
-    first = (here / TRAIN["log_out"]).read_text().splitlines()[2].split(",")
+    edit_params(here, "train", margin=1e-12, negative_radius_m=100.0)
+    run("train", *TRAIN)
+    first = (paths.TRAIN_LOG).read_text().splitlines()[2].split(",")
     assert (float(first[1]), float(first[3])) == (0.0, 0.0)  # loss and share of violating
 
 
 def test_imagenet_weights_without_a_network_name_the_place_for_the_file(
     here, run, refused, monkeypatch
 ):
-    run("parse_mat", PARSE)
-    edit_params(here, "recipes.toy.model.backbone", weights="imagenet")
+    run("parse_mat", SET)
+    edit_params(here, "model.backbone", weights="imagenet")
     entry = torchvision.models.AlexNet_Weights
 
     def offline(self, **options):
         raise urllib.error.URLError("no network")
 
     monkeypatch.setattr(entry, "get_state_dict", offline)
-    said = refused("sample_features", SAMPLE)
+    said = refused("sample_features", SET)
     assert "put it at data/raw/weights/alexnet-owt-7be5be79.pth" in said
 
 
@@ -561,96 +389,134 @@ def test_an_image_of_another_size_than_parsed_is_named_with_the_command(here, ru
 
     to_model(run)
     Image.new("RGB", (50, 40)).save(here / "data/raw/toy/001/toy_train_002.jpg")
-    said = refused("extract_db", EXTRACT)
+    said = refused("extract_db", *EXTRACT)
     assert "001/toy_train_002.jpg is 50×40, but was 80×64" in said
     assert "`dvc repro -f -s parse_mat@toy_train`" in said
 
 
 def test_switches_that_do_not_cover_what_is_evaluated_are_refused(here, refused):
-    tree = toy.params()
-    tree["eval_on"] = ["pitts30k_test"]
-    toy.write_params(here, tree)
-    said = refused("check_switches", SWITCHES)
-    assert "eval_on needs the set 'pitts30k_test', which `sets` does not list" in said
+    edit_params(here, "", eval_on=["pitts30k_test"])
+    said = refused("check_switches")
+    assert "eval_on names 'pitts30k_test'; there are: toy_train, toy_val; add it to" in said
 
 
 def test_a_set_in_use_without_its_specification_is_refused_before_anything_runs(here, refused):
-    said = refused("check_switches", SWITCHES)  # toy_val has none
+    said = refused("check_switches")  # toy_val has none
     assert "data/raw/toy/datasets/toy_val.mat is missing: link the folder" in said
 
 
 def test_switches_that_agree_are_said_to_agree(here, run):
     toy.write_set(here / "data/raw", "toy_val")
-    assert "train on toy, evaluate on toy_val" in run("check_switches", SWITCHES)
+    assert "train on toy_train, evaluate on toy_val" in run("check_switches")
 
 
-def test_a_parameter_that_is_left_out_is_named_and_not_replaced(here, refused):
+NETWORK = {"networks": {"theirs": {"file": "m"}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"train_on": ["toy_train", "toy_val"]}, "train_on names 2 sets, but one is possible"),
+        ({"train_on": ["toy"]}, "train_on names 'toy'; did you mean 'toy_train'?"),
+        ({"validate_on": "toy_test"}, "validate_on names 'toy_test'; did you mean 'toy_train'?"),
+        ({"eval_on": []}, "eval_on should name at least one, each once"),
+        ({"variants": ["trained", "trained"]}, "variants should name at least one, each once"),
+        ({"train_on": []}, "variants names 'trained', but train_on is []: name a set there"),
+        ({"variants": ["train"]}, "variants names 'train'; did you mean 'trained'?"),
+        ({"start": "trained"}, "start names 'trained'"),
+        ({"start": "theirs"}, "start names 'theirs'"),
+        ({"networks": {"trained": {"file": "m"}}}, "networks names 'trained', which train_on"),
+        (NETWORK | {"variants": ["their"]}, "variants names 'their'; did you mean 'theirs'?"),
+        (
+            {"calibrate_on": "toy_train"},
+            "calibrate_on is 'toy_train', but should be one of eval_on",
+        ),
+        ({"codes": ["full", "w128"]}, "fitted is [], but should be [w128]: all of codes but full"),
+        ({"fitted": ["w128"]}, "fitted is [w128], but should be []"),
+        ({"codes": ["w128"], "fitted": ["w128"]}, "fit_on is [], but fitted is [w128]: name the"),
+        ({"fit_on": ["toy_train"]}, "fit_on is [toy_train], but fitted is []: set it to []"),
+        ({"fit_on": ["toy"]}, "fit_on names 'toy'; did you mean"),
+    ],
+)
+def test_switches_that_contradict_each_other_are_refused(here, refused, changes, problem):
+    toy.write_set(here / "data/raw", "toy_val")
+    edit_params(here, "", **changes)
+    assert problem in refused("check_switches")
+
+
+def test_a_network_from_elsewhere_needs_no_training_set(here, run):
+    toy.write_set(here / "data/raw", "toy_val")
+    paths.WEIGHTS.mkdir()
+    (paths.WEIGHTS / "m").touch()
+    edit_params(here, "", **NETWORK, init_on=[], train_on=[], variants=["theirs"])
+    assert run("check_switches") == "switches: evaluate on toy_val\n"
+
+
+def test_a_section_that_is_left_out_is_named(here, refused):
     tree = toy.params()
-    del tree["recipes"]["toy"]["kmeans"]["clusters"]
+    del tree["model"]["pool"]
     toy.write_params(here, tree)
-    assert "recipes.toy.kmeans lacks 'clusters'" in refused("kmeans_centroids", KMEANS)
+    assert "model has no 'pool'" in refused("init_model", SET)
 
 
 @pytest.mark.parametrize("radius_m", [0, -30, float("inf")])
 def test_a_radius_that_is_no_length_is_refused(here, refused, radius_m):
     edit_params(here, "datasets.toy_train", radius_m=radius_m)
-    assert "datasets.toy_train.radius_m is" in refused("recall", RECALL)
+    assert "datasets.toy_train.radius_m is" in refused("recall", *FULL)
 
 
 @pytest.mark.parametrize(
     ("place", "change", "problem"),
     [
-        ("recipes.toy.train", {"epochs": True}, "epochs should not be true"),
-        ("recipes.toy.train", {"exclude_same_spot": "no"}, "should be true or false, but is 'no'"),
-        ("recipes.toy.train", {"seed": -1}, "recipes.toy.train.seed is -1"),
+        ("train", {"epochs": True}, "epochs should not be true"),
+        ("train", {"exclude_same_spot": "no"}, "should be true or false, but is 'no'"),
+        ("train", {"seed": -1}, "train.seed is -1"),
     ],
 )
 def test_truths_and_seeds_are_not_taken_for_numbers(here, refused, place, change, problem):
     edit_params(here, place, **change)
-    assert problem in refused("train", TRAIN)
+    assert problem in refused("train", *TRAIN)
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"mining": "random"}, "recipes.toy.train: mining is random, which describes nothing"),
-        ({"jitter": [1.2, 0.8]}, "recipes.toy.train.jitter: should be [smallest, largest] factor"),
-        ({"jitter": 0.9}, "recipes.toy.train.jitter is 0.9"),
-        ({"minning": "full"}, "recipes.toy.train has no 'minning'; did you mean 'mining'?"),
+        ({"mining": "random"}, "train: mining is random, which describes nothing"),
+        ({"jitter": [1.2, 0.8]}, "train.jitter: should be [smallest, largest] factor"),
+        ({"jitter": 0.9}, "train.jitter is 0.9"),
+        ({"minning": "full"}, "train has no 'minning'; did you mean 'mining'?"),
     ],
 )
 def test_learning_that_contradicts_itself_is_refused(here, refused, change, problem):
-    edit_params(here, "recipes.toy.train", **change)
-    assert problem in refused("train", TRAIN)
+    edit_params(here, "train", **change)
+    assert problem in refused("train", *TRAIN)
 
 
 def test_references_train_against_themselves(here, run):
     to_model(run)
     tree = toy.params()
-    tree["recipes"]["toy"]["train"] = {**tree["recipes"]["berlin"]["train"], "epochs": 1}
-    tree["recipes"]["toy"]["train"].update(first_layer="conv5", positive_radius_m=10.0)
+    berlin = yaml.safe_load((toy.ROOT / "presets/berlin.yaml").read_text())["train"]
+    tree["train"] |= berlin | {"epochs": 1, "first_layer": "conv5", "positive_radius_m": 10.0}
     toy.write_params(here, tree)
-    said = run("train", TRAIN)
+    said = run("train", *TRAIN)
     assert "0 queries without a possible triplet left out" in said
-    summary = json.loads((here / TRAIN["metrics_out"]).read_text())
+    summary = json.loads((paths.TRAIN_METRICS).read_text())
     assert summary["queries"] == 12 and 0 <= summary["val_start"]["rank_loss"] < 1
-    header, start, first = (here / TRAIN["log_out"]).read_text().splitlines()
+    header, start, first = (paths.TRAIN_LOG).read_text().splitlines()
     assert header.endswith(",recall@20,rank_loss") and float(start.rpartition(",")[2]) >= 0
     assert first.split(",")[3] == ""  # nothing is mined, so no share of it violates
 
 
 def test_images_too_small_for_the_network_are_said(here, run, refused):
-    run("parse_mat", PARSE)
+    run("parse_mat", SET)
     edit_params(here, "datasets.toy_train.images", resize=16)
-    assert "images of 20×16 pixels are too small for the network" in refused(
-        "sample_features", SAMPLE
-    )
+    assert "images of 20×16 pixels are too small for the network" in refused("sample_features", SET)
 
 
 def test_a_device_that_is_not_there_is_said(here, run, refused):
     to_model(run)
     edit_params(here, "runtime", device="cuda:99")
-    assert "runtime.device is 'cuda:99', which does not work here" in refused("train", TRAIN)
+    assert "runtime.device is 'cuda:99', which does not work here" in refused("train", *TRAIN)
 
 
 def test_photographs_of_all_kinds_and_sizes_are_described(here, run):
@@ -666,45 +532,41 @@ def test_photographs_of_all_kinds_and_sizes_are_described(here, run):
         folder / "002/toy_train_004.jpg"
     )
     to_model(run)
-    run("extract_db", EXTRACT)
-    with h5py.File(here / EXTRACT["out"]) as file:
+    run("extract_db", *EXTRACT)
+    with h5py.File(VECTORS["db"]) as file:
         norms = np.linalg.norm(file["descriptors"][:], axis=1)
     assert norms == pytest.approx(np.ones(12), abs=1e-5)
 
 
 def use_codes(here, run, codes, **whitening):
     toy.write_set(here / "data/raw", "toy_val")
-    tree = toy.params() | {"codes": codes}
+    fitted = [code for code in codes if code != "full"]
+    tree = toy.params() | {"codes": codes, "fitted": fitted, "fit_on": [SET] if fitted else []}
     tree["whitening"].update(whitening)
     tree["code_defs"] |= {"w4": toy.code(4), "w12": toy.code(12)}
     toy.write_params(here, tree)
-    run("check_switches", SWITCHES)
-
-
-def describe_sides(run):
-    run("extract_db", EXTRACT)
-    run("extract_queries", {**EXTRACT, "index": RECALL["queries_index"], "out": RECALL["queries"]})
+    run("check_switches")
 
 
 def test_a_whitened_code_is_fitted_encoded_and_searched(here, run):
     use_codes(here, run, ["full", "w4"])
     to_model(run)
     describe_sides(run)
-    said = run("extract_train", EXTRACT_TRAIN)
+    said = run("extract_train", *EXTRACT)
     assert "toy_train, off_the_shelf: 12 of 12 database images: 12 descriptors of 768" in said
-    said = run("fit_whitening", WHITEN)
+    said = run("fit_whitening", VARIANT)
     assert "11 of 768 dimensions hold 100.0% of the variance of 12 descriptors of toy_train" in said
-    with h5py.File(here / WHITEN["out"]) as file:
+    with h5py.File(paths.whitening(VARIANT)) as file:
         assert (file.attrs["set"], file.attrs["variant"]) == ("toy_train", "off_the_shelf")
-    coded = {"code": "w4", "out": "artifacts/codes/w4.h5"}
-    said = fit_and_encode(here, run, "w4")
-    assert "w4: database 12 × 16 bytes, queries 6 × 16 bytes" in said
-    run("recall", {**RECALL, "code": "w4", "coded": coded["out"]})
+    assert "w4: db 12 × 16 bytes, queries 6 × 16 bytes" in fit_and_encode(run, "w4")
+    search_and_recall(run, "w4")
+    names = (SET, VARIANT, "w4")
     with (
-        h5py.File(here / RECALL["predictions_out"]) as file,
-        h5py.File(here / coded["out"]) as code,
+        h5py.File(paths.predictions(*names)) as file,
+        h5py.File(paths.descriptors(*names, "db")) as database,
+        h5py.File(paths.descriptors(*names, "queries")) as queries,
     ):
-        products = code["queries"][:] @ code["database"][:].T
+        products = queries["descriptors"][:] @ database["descriptors"][:].T
         assert file.attrs["code"] == "w4"
         np.testing.assert_array_equal(file["indices"][:, 0], products.argmax(axis=1))
 
@@ -712,9 +574,9 @@ def test_a_whitened_code_is_fitted_encoded_and_searched(here, run):
 def test_the_training_sample_is_what_extract_db_says_of_its_images(here, run):
     use_codes(here, run, ["w4"], descriptors=5)
     to_model(run)
-    run("extract_db", EXTRACT)
-    assert "5 of 12 database images" in run("extract_train", EXTRACT_TRAIN)
-    with h5py.File(here / EXTRACT["out"]) as file, h5py.File(here / WHITEN["sample"]) as sample:
+    run("extract_db", *EXTRACT)
+    assert "5 of 12 database images" in run("extract_train", *EXTRACT)
+    with h5py.File(VECTORS["db"]) as file, h5py.File(paths.fit_sample(VARIANT)) as sample:
         rows = sample["image_rows"][:]
         assert len(set(rows.tolist())) == 5
         np.testing.assert_allclose(
@@ -722,54 +584,44 @@ def test_the_training_sample_is_what_extract_db_says_of_its_images(here, run):
         )
 
 
-def test_the_new_stages_run_twice_write_the_same_bytes(here, run):
+def test_the_stages_of_a_code_run_twice_write_the_same_bytes(here, run):
     use_codes(here, run, ["w4"])
     to_model(run)
     describe_sides(run)
-    outputs = {}
+    outputs = []
     for _ in range(2):
-        run("extract_train", EXTRACT_TRAIN)
-        run("fit_whitening", WHITEN)
-        fit_and_encode(here, run, "w4")
-        coded = ("artifacts/coders/off_the_shelf/w4.h5", "artifacts/codes/w4.h5")
-        paths = (EXTRACT_TRAIN["out"], WHITEN["out"], *coded)
-        outputs.setdefault("first", [(here / path).read_bytes() for path in paths])
-    assert [(here / path).read_bytes() for path in paths] == outputs["first"]
-
-
-def test_without_a_fitted_code_no_image_is_opened_and_nothing_is_fitted(here, run):
-    use_codes(here, run, ["full"])  # and there is no index, no network, no descriptor
-    assert "no image is described" in run("extract_train", EXTRACT_TRAIN)
-    assert "no code in use is fitted" in run("fit_whitening", WHITEN)
-    assert "keeps the descriptors as they are" in fit_and_encode(here, run)
-    assert (here / WHITEN["sample"]).stat().st_size == (here / WHITEN["out"]).stat().st_size == 0
-
-
-def test_one_more_whitened_code_leaves_the_words_as_they_are(here, run):
-    words = []
-    for codes in (["full"], ["full", "w4"], ["full", "w4", "w12"]):
-        use_codes(here, run, codes)
-        words.append((here / SWITCHES["codes_out"]).read_text())
-    assert words[0] != words[1] == words[2]
+        run("extract_train", *EXTRACT)
+        run("fit_whitening", VARIANT)
+        fit_and_encode(run, "w4")
+        run("search", SET, VARIANT, "w4")
+        made = [*here.glob("artifacts/fit/*/*"), *here.glob("artifacts/*/*/*/w4/*")]
+        made += [paths.coder(VARIANT, "w4"), paths.neighbors(SET, VARIANT, "w4")]
+        outputs.append({path: path.read_bytes() for path in made})
+    assert outputs[0] == outputs[1] and len(made) == 6
 
 
 def test_more_whitened_dimensions_than_the_training_set_gives_are_refused(here, run, refused):
     use_codes(here, run, ["w12"])
     to_model(run)
-    run("extract_train", EXTRACT_TRAIN)
-    run("fit_whitening", WHITEN)
-    said = refused("fit_code", {**FIT_CODE, "code": "w12"})
-    assert "w12 wants 12 dimensions, but artifacts/whitening/off_the_shelf.h5 was fitted on" in said
-    assert "12 descriptors of 768 dimensions, which gives at most 11: lower code_defs.w12" in said
+    run("extract_train", *EXTRACT)
+    run("fit_whitening", VARIANT)
+    said = refused("fit_code", VARIANT, "w12")
+    assert (
+        "w12 wants 12 dimensions, but artifacts/fit/off_the_shelf/whitening.h5 was fitted on"
+        in said
+    )
+    assert (
+        "12 descriptors of 768 dimensions, which gives at most 11: lower code_defs.w12.keep" in said
+    )
 
 
 def test_more_whitened_dimensions_than_are_kept_are_refused_at_once(here, refused):
     toy.write_set(here / "data/raw", "toy_val")
-    tree = toy.params() | {"codes": ["w512"]}
-    tree["whitening"]["dimensions"] = 256
+    tree = toy.params() | {"codes": ["w128"], "fitted": ["w128"], "fit_on": [SET]}
+    tree["whitening"]["dimensions"] = 64
     toy.write_params(here, tree)
-    said = refused("check_switches", SWITCHES)
-    assert "code_defs.w512.whiten is 512, but whitening.dimensions keeps 256 at most" in said
+    said = refused("check_switches")
+    assert "code_defs.w128.keep.whiten is 128, but whitening.dimensions keeps 64 at most" in said
 
 
 @pytest.mark.parametrize(
@@ -780,26 +632,28 @@ def test_more_whitened_dimensions_than_a_descriptor_has_are_refused_at_once(
     here, run, refused, variant, longest
 ):
     toy.write_set(here / "data/raw", "toy_val")
-    tree = toy.params() | {"codes": ["longest"], "variants": ["off_the_shelf", variant]}
+    tree = toy.params() | {"codes": ["longest"], "fitted": ["longest"], "fit_on": [SET]}
+    tree["variants"] = ["off_the_shelf", variant]
     half = {"prune": {"fraction": 0.5, "by": "magnitude"}}
     tree["variant_defs"] = {"narrow": [half], "narrower": [half]}
     made_of = {"narrow": "trained", "narrower": "narrow"}
     tree["derived"] = {n: of for n, of in made_of.items() if variant in (n, "narrower")}
     for dimensions in (longest, longest + 1):
-        tree["code_defs"]["longest"] = {**tree["code_defs"]["full"], "whiten": dimensions}
+        tree["code_defs"]["longest"] = toy.code(dimensions)
         toy.write_params(here, tree)
         if dimensions == longest:
-            run("check_switches", SWITCHES)
-    said = refused("check_switches", SWITCHES)
+            run("check_switches")
+    said = refused("check_switches")
     named = "off_the_shelf" if variant == "trained" else variant
-    assert f"code_defs.longest.whiten is {longest + 1}, but a descriptor of {named} has" in said
-    assert f"has only {longest} dimensions: lower it, or take another code." in said
+    assert (
+        f"code_defs.longest.keep.whiten is {longest + 1}, but a descriptor of {named} has" in said
+    )
+    assert f"has only {longest} dimensions: lower it, or use another code." in said
 
 
 def test_a_code_that_code_defs_lacks_is_refused_at_once(here, refused):
-    toy.write_params(here, toy.params() | {"codes": ["w513"]})
-    said = refused("check_switches", SWITCHES)
-    assert "codes names 'w513'; there are full, full_int8, full_ivf, w1024" in said
+    edit_params(here, "", codes=["w129"])
+    assert "codes names 'w129'; did you mean 'w128'?" in refused("check_switches")
 
 
 @pytest.mark.parametrize(
@@ -808,94 +662,116 @@ def test_a_code_that_code_defs_lacks_is_refused_at_once(here, refused):
         ("whitening", {"descriptors": True}, "whitening.descriptors is True"),
         ("whitening", {"dimensions": 0}, "whitening.dimensions is 0"),
         ("whitening", {"dimension": 8}, "whitening has no 'dimension'; did you mean 'dimensions'?"),
-        ("code_defs.w512", {"whiten": 0}, "code_defs.w512.whiten is 0"),
-        ("code_defs.w512", {"whitens": 4}, "code_defs.w512 has no 'whitens'"),
-        ("code_defs", {"w9": {}}, "code_defs.w9 lacks 'whiten'"),
-        ("code_defs.w512", {"precision": "int4"}, "code_defs.w512.precision is 'int4': input"),
-        ("code_defs.w512", {"precision": "pq"}, "code_defs.w512: bytes are an image's in"),
-        ("code_defs.w512", {"bytes": 64}, "code_defs.w512: bytes are an image's in precision pq"),
+        ("code_defs.w128.keep", {"whiten": 0}, "code_defs.w128.keep.whiten is 0"),
+        ("code_defs.w128.keep", {"whitens": 4}, "code_defs.w128.keep has no 'whitens'"),
+        ("code_defs.w128.keep", {"precision": "int4"}, "w128.keep.precision is 'int4': input"),
+        ("code_defs.w128.keep", {"precision": "pq"}, "w128.keep: bytes belong to precision pq"),
+        ("code_defs.w128.keep", {"bytes": 64}, "w128.keep: bytes belong to precision pq"),
         (
-            "code_defs.w512",
+            "code_defs.w128.keep",
             {"precision": "pq", "bytes": 100},
-            "code_defs.w512: whiten is 512, which 100 bytes do not divide: take a multiple of 100.",
+            "code_defs.w128.keep: whiten must be a multiple of 100; it is 128.",
         ),
         (
-            "code_defs.w512",
+            "code_defs.w128.keep",
             {"whiten": 12, "precision": "binary"},
-            "code_defs.w512: whiten is 12, which 8 bits a byte do not divide",
+            "code_defs.w128.keep: whiten must be a multiple of 8; it is 12.",
         ),
-        ("code_defs.full", {"precision": "binary"}, "code_defs.full: precision binary needs"),
-        ("code_defs.full", {"matrix": {"numbers": "int8"}}, "code_defs.full: matrix is how"),
-        ("code_defs.w512", {"query": "coded"}, "but precision float32 codes nothing"),
-        ("code_defs.w512", {"matrix": {"rank": 8}}, "matrix.rank and matrix.of need one another"),
-        ("code_defs.w512", {"matrix": {"rank": 8, "of": 8}}, "matrix.rank is 8 of 8 channels"),
-        ("code_defs.w512", {"matrix": {"ranks": 8}}, "matrix has no 'ranks'; did you mean"),
+        ("code_defs.full.keep", {"precision": "binary"}, "full.keep: precision binary needs"),
+        ("code_defs.full.keep", {"matrix": {"numbers": "int8"}}, "full.keep: matrix says how"),
+        ("code_defs.w128.keep", {"query": "coded"}, "but precision float32 codes nothing"),
+        ("code_defs.w128.keep", {"matrix": {"rank": 8}}, "matrix.rank and matrix.of need"),
+        ("code_defs.w128.keep", {"matrix": {"rank": 8, "of": 8}}, "matrix.rank is 8 of 8"),
+        ("code_defs.w128.keep", {"matrix": {"ranks": 8}}, "matrix has no 'ranks'; did you mean"),
     ],
 )
 def test_settings_of_codes_that_cannot_be_are_refused(here, refused, place, change, problem):
     edit_params(here, place, **change)
-    assert problem in refused("check_switches", SWITCHES)
-
-
-BUILD = {
-    "code": "full",
-    "db": RECALL["db"],
-    "coded": RECALL["coded"],
-    "out": RECALL["search_index"],
-}
-IVF = {"factory": "IVF2,Flat", "train": 100, "seed": 1}
+    assert problem in refused("check_switches")
 
 
 def use_index(here, factory="IVF2,Flat", parameters="nprobe=1", protocol="plain"):
-    tree = toy.params()
+    tree = toy.params() | {"codes": ["ivf"], "fitted": ["ivf"], "fit_on": [SET]}
+    index = {"factory": factory, "train": 100, "seed": 1}
     how = {"parameters": parameters, "refine": 1}
-    tree["code_defs"]["full"].update(index=IVF | {"factory": factory}, search=how)
+    tree["code_defs"]["ivf"] = toy.code(None, index=index, search=how)
     tree["datasets"]["toy_train"]["protocol"] = protocol
     toy.write_params(here, tree)
 
 
-def test_recall_asks_the_index_of_the_code(here, run):
-    run("parse_mat", PARSE)
-    describe_by_chance(here)
-    assert "full: no index, searched exactly" in run("build_index", BUILD)
-    run("recall", RECALL)
-    with h5py.File(here / RECALL["predictions_out"]) as file:
-        exact = file["indices"][:]
-    use_index(here)
-    said = run("build_index", BUILD)
-    assert "full: IVF2,Flat of 12 descriptors" in said
-    run("recall", RECALL)
-    with h5py.File(here / RECALL["predictions_out"]) as file:
-        found, distances = file["indices"][:], file["distances"][:]
-    assert (found < 0).any() and (np.isinf(distances) == (found < 0)).all()
-    use_index(here, parameters="nprobe=2")
-    run("recall", RECALL)
-    with h5py.File(here / RECALL["predictions_out"]) as file:
-        np.testing.assert_array_equal(file["indices"][:], exact)
+def describe_and_index(here, run, **how):
+    """Random descriptors, and an index over them."""
+    run("parse_mat", SET)
+    describe_by_chance()
+    use_index(here, **how)
+    artifacts.write_hdf5(
+        paths.coder(VARIANT, "ivf"), {}, {"precision": "float32", "query": "float32"}
+    )
+    return run("encode", SET, VARIANT, "ivf")
+
+
+def test_a_search_asks_the_index_of_the_code(here, run):
+    assert "ivf: db 12 × 16 bytes, queries 6 × 16 bytes, IVF2,Flat of 12" in (
+        describe_and_index(here, run)
+    )
+    found = {}
+    for code, parameters in (("full", "nprobe=1"), ("ivf", "nprobe=1"), ("all", "nprobe=2")):
+        use_index(here, parameters=parameters)
+        code = code if code == "full" else "ivf"
+        search_and_recall(run, code)
+        with h5py.File(paths.predictions(SET, VARIANT, code)) as file:
+            found[parameters if code == "ivf" else code] = file["indices"][:]
+            assert (np.isinf(file["distances"][:]) == (file["indices"][:] < 0)).all()
+    assert (found["nprobe=1"] < 0).any()
+    np.testing.assert_array_equal(found["nprobe=2"], found["full"])
 
 
 def test_a_whole_ranking_cannot_be_had_from_an_index(here, run, refused):
-    run("parse_mat", PARSE)
-    describe_by_chance(here)
-    use_index(here, protocol="ranked")
-    run("build_index", BUILD)
-    assert "protocol ranked judges the whole database in order" in refused("recall", RECALL)
+    describe_and_index(here, run, protocol="ranked")
+    run("search", SET, VARIANT, "ivf")
+    said = refused("recall", SET, VARIANT, "ivf")
+    assert "protocol ranked needs the whole database in order" in said
+
+
+def test_too_few_neighbors_for_a_protocol_are_named(here, run, refused):
+    run("parse_mat", SET)
+    describe_by_chance()
+    tree = toy.params()
+    tree["search"]["neighbors"] = 3
+    toy.write_params(here, tree)
+    run("search", *FULL)
+    said = refused("recall", *FULL)
+    assert "plain needs 12 neighbors of each query, but search.neighbors gave 3: set it to" in said
+    tree["search"]["neighbors"] = "all"
+    toy.write_params(here, tree)
+    search_and_recall(run)
+
+
+def test_another_n_or_radius_needs_no_search(here, run):
+    run("parse_mat", SET)
+    describe_by_chance()
+    search_and_recall(run)
+    first = paths.recall_metrics(*FULL).read_text()
+    for path in VECTORS.values():
+        assert path.exists()
+    edit_params(here, "datasets.toy_train", radius_m=40.0)
+    run("recall", *FULL)
+    assert paths.recall_metrics(*FULL).read_text() != first
 
 
 def test_an_index_built_twice_is_the_same_bytes(here, run):
-    describe_by_chance(here)
-    use_index(here)
     outputs = []
     for _ in range(2):
-        run("build_index", BUILD)
-        outputs.append([p.read_bytes() for p in sorted((here / BUILD["out"]).iterdir())])
+        describe_and_index(here, run)
+        folder = paths.search_index(SET, VARIANT, "ivf")
+        outputs.append([p.read_bytes() for p in sorted(folder.iterdir())])
     assert outputs[0] == outputs[1] and len(outputs[0]) == 3
 
 
 @pytest.mark.parametrize(
     ("factory", "parameters", "problem"),
     [
-        ("IVX2", "", "code_defs.full.index.factory is 'IVX2', of which Faiss makes no index"),
+        ("IVX2", "", "code_defs.ivf.index.factory is 'IVX2', of which Faiss makes no index"),
         ("IVF200,Flat", "nprobe=1", "IVF200,Flat has 200 lists, and needs as many"),
         ("IVF2,Flat", "efSearch=1", "search.parameters is 'efSearch=1', which IVF2,Flat has no"),
         ("IVF2,Flat", "nprobe", "search.parameters: 'nprobe' should be numbers by name"),
@@ -905,4 +781,4 @@ def test_an_index_that_cannot_be_is_refused_before_anything_runs(
     here, refused, factory, parameters, problem
 ):
     use_index(here, factory, parameters)
-    assert problem in refused("check_switches", SWITCHES)
+    assert problem in refused("check_switches")

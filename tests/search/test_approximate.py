@@ -10,11 +10,15 @@ import pytest
 from vprlib.descriptors.codes import CodeSettings
 from vprlib.descriptors.settings import IndexSettings, SearchSettings
 from vprlib.pipeline.params import UserError
-from vprlib.search import approximate
-from vprlib.search.approximate import Approximate, build, check_indexes, searcher
-from vprlib.search.exact import collected, search
+from vprlib.search import faiss_index
+from vprlib.search.approximate import Approximate, searcher
+from vprlib.search.exact import search
+from vprlib.search.faiss_factory import check_indexes
+from vprlib.search.faiss_index import add, build, merge
+from vprlib.search.faiss_training import IndexRequest, train
 from vprlib.search.hamming import search_parts
 from vprlib.search.lists import INDEX, LISTS, open_lists, open_trained
+from vprlib.search.request import Neighbors, SearchRequest, collect
 
 MEMORY = 2**30
 # on the disk, and in memory
@@ -42,24 +46,33 @@ def clusters(count: int, seed: int, dim: int = 16) -> np.ndarray:
 DATABASE, QUERIES = clusters(1500, 1), clusters(60, 2)
 
 
-def built(path: Path, factory: str, database=DATABASE, excluded=None, **options) -> Path:
-    build(path, "c", database, settings(factory, **options), MEMORY, 1, excluded)
+def request(factory: str, memory=MEMORY, threads=1, excluded=None, **options) -> IndexRequest:
+    return IndexRequest("c", DATABASE, settings(factory, **options), memory, threads, excluded)
+
+
+def built(path: Path, factory: str, **options) -> Path:
+    build(path, request(factory, **options))
     return path
 
 
-def asking(path: Path, search_settings: SearchSettings, count: int = 5, excluded=None, **budget):
-    parts = Approximate(path, search_settings)(
-        QUERIES, DATABASE, count, budget.get("memory", MEMORY), 1, excluded
-    )
-    return collected((found for _, found in parts), count)
+def exactly(count: int, excluded=None) -> Neighbors:
+    return search(SearchRequest(QUERIES, DATABASE, count, MEMORY, 1, excluded))
+
+
+def through(
+    path: Path, how: SearchSettings, count=5, excluded=None, memory=MEMORY, database=DATABASE
+) -> Neighbors:
+    """What an index finds."""
+    asked = SearchRequest(QUERIES, database, count, memory, 1, excluded)
+    return collect(Approximate(path, how), asked)
 
 
 @pytest.mark.parametrize("factory", FACTORIES + HELD)
 def test_every_kind_of_index_finds_most_with_true_distances(tmp_path, factory) -> None:
     path = built(tmp_path / "i", factory)
     parameters = "nprobe=4" if "IVF" in factory else ""
-    found = asking(path, asked(parameters, refine=8))
-    exact = search(QUERIES, DATABASE, 5, MEMORY, 1)
+    found = through(path, asked(parameters, refine=8))
+    exact = exactly(5)
     assert np.mean(found.rows[:, 0] == exact.rows[:, 0]) > 0.9
     own = np.linalg.norm(DATABASE[found.rows].astype(np.float64) - QUERIES[:, None], axis=2)
     np.testing.assert_allclose(found.distances, own, atol=1e-6)
@@ -70,7 +83,7 @@ def test_every_kind_of_index_finds_most_with_true_distances(tmp_path, factory) -
 @pytest.mark.parametrize("factory", ["IVF8,Flat", "IVF8_HNSW4,Flat"])
 def test_where_all_lists_are_probed_the_answer_is_the_exact_one(tmp_path, factory) -> None:
     path = built(tmp_path / "i", factory)
-    found, exact = asking(path, asked("nprobe=8")), search(QUERIES, DATABASE, 5, MEMORY, 1)
+    found, exact = through(path, asked("nprobe=8")), exactly(5)
     assert found.rows.tobytes() == exact.rows.tobytes()
     assert found.distances.tobytes() == exact.distances.tobytes()
 
@@ -78,7 +91,7 @@ def test_where_all_lists_are_probed_the_answer_is_the_exact_one(tmp_path, factor
 @pytest.mark.parametrize("factory", ["IVF8,Flat", "OPQ4,IVF8,PQ4x4", "PCA8,IVF8,SQfp16"])
 def test_lists_on_disk_answer_as_the_index_that_faiss_fills_in_memory(tmp_path, factory) -> None:
     path = built(tmp_path / "i", factory)
-    twin = approximate.train("p", DATABASE, settings(factory), MEMORY, 1)
+    twin = train(request(factory))
     twin.add(DATABASE)
     ours = open_lists(path)
     for index in (twin, ours):
@@ -93,8 +106,8 @@ def test_built_twice_in_blocks_of_any_size_by_any_threads_the_same_bytes(
 ) -> None:
     threads = 1 if "OPQ" in factory else 2  # its products round otherwise by several
     one = built(tmp_path / "one", factory)
-    monkeypatch.setattr(approximate, "BLOCK", 1)  # 1024 rows a block
-    build(tmp_path / "two", "c", DATABASE, settings(factory), MEMORY, threads)
+    monkeypatch.setattr(faiss_index, "BLOCK_BYTES", 1)  # 1024 rows a block
+    built(tmp_path / "two", factory, threads=threads)
     for name in sorted(file.name for file in one.iterdir()):
         assert (one / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
 
@@ -106,19 +119,19 @@ def test_another_seed_trains_on_other_descriptors(tmp_path) -> None:
 
 @pytest.mark.parametrize("factory", ["IVF8,Flat", "HNSW8"])
 def test_excluded_rows_are_never_found(tmp_path, factory) -> None:
-    excluded = np.unique(search(QUERIES, DATABASE, 1, MEMORY, 1).rows)
+    excluded = np.unique(exactly(1).rows)
     path = built(tmp_path / "i", factory, excluded=excluded)
-    found = asking(path, asked("nprobe=8" if "IVF" in factory else "efSearch=200"), 5, excluded)
-    exact = search(QUERIES, DATABASE, 5, MEMORY, 1, excluded)
+    found = through(path, asked("nprobe=8" if "IVF" in factory else "efSearch=200"), 5, excluded)
+    exact = exactly(5, excluded)
     assert not np.isin(found.rows, excluded).any()
     assert np.mean(found.rows[:, 0] == exact.rows[:, 0]) > 0.9
     with pytest.raises(UserError, match=r"has 14\d\d descriptors of 16 .*, but 1500 of 16 are to"):
-        asking(path, asked())
+        through(path, asked())
 
 
 def test_fewer_found_than_asked_for_are_marked(tmp_path) -> None:
     path = built(tmp_path / "i", "IVF64,Flat")
-    found = asking(path, asked("nprobe=1"), 200)
+    found = through(path, asked("nprobe=1"), 200)
     nothing = found.rows < 0
     assert nothing.any() and np.isinf(found.distances[nothing]).all()
     assert np.isfinite(found.distances[~nothing]).all()
@@ -128,9 +141,9 @@ def test_fewer_found_than_asked_for_are_marked(tmp_path) -> None:
 
 def test_more_refining_finds_more(tmp_path) -> None:
     path = built(tmp_path / "i", "PQ2x4")
-    exact = search(QUERIES, DATABASE, 1, MEMORY, 1).rows[:, 0]
+    exact = exactly(1).rows[:, 0]
     shares = [
-        np.mean(asking(path, asked("", refine), 1).rows[:, 0] == exact) for refine in (1, 20, 1500)
+        np.mean(through(path, asked("", refine), 1).rows[:, 0] == exact) for refine in (1, 20, 1500)
     ]
     assert shares[0] < shares[1] < shares[2] == 1
 
@@ -138,18 +151,17 @@ def test_more_refining_finds_more(tmp_path) -> None:
 def test_without_refining_distances_are_the_index_s_own(tmp_path) -> None:
     path = built(tmp_path / "i", "PQ4x4")
     squared, rows = open_lists(path).search(QUERIES, 5)
-    found = asking(path, asked("", refine=0))
+    found = through(path, asked("", refine=0))
     np.testing.assert_allclose(found.distances, np.sqrt(squared), rtol=1e-6)
     assert np.mean(found.rows == rows) > 0.9  # but for equal distances, which come by row
 
 
 def test_small_blocks_and_descriptors_on_disk_change_nothing(tmp_path, monkeypatch) -> None:
     path = built(tmp_path / "i", "IVF8,Flat")
-    whole = asking(path, asked("nprobe=2", 4))
+    whole = through(path, asked("nprobe=2", 4))
     with h5py.File(tmp_path / "d.h5", "w") as file:
         rows = file.create_dataset("d", data=DATABASE)
-        tight = Approximate(path, asked("nprobe=2", 4))(QUERIES, rows, 5, 2**18, 1)
-        found = collected((part for _, part in tight), 5)
+        found = through(path, asked("nprobe=2", 4), memory=2**18, database=rows)
     assert found.rows.tobytes() == whole.rows.tobytes()
     assert found.distances.tobytes() == whole.distances.tobytes()
 
@@ -157,41 +169,40 @@ def test_small_blocks_and_descriptors_on_disk_change_nothing(tmp_path, monkeypat
 @pytest.mark.parametrize("factory", ["IVF8,Flat", "OPQ4,IVF8,PQ4x4"])
 def test_parts_built_apart_and_merged_are_the_whole_byte_for_byte(tmp_path, factory) -> None:
     whole, parts = built(tmp_path / "whole", factory), []
-    options = (DATABASE, settings(factory), MEMORY, 1, None)
-    index = approximate.train("p", DATABASE, settings(factory), MEMORY, 1)
-    approximate.add(tmp_path / "trained", "p", index, *options, (0, 3))
+    index = train(request(factory))
+    add(tmp_path / "trained", index, request(factory), (0, 3))
     for number in (1, 2, 3):
         parts.append(tmp_path / f"part{number}")
         index = open_trained(tmp_path / "trained", 16)
-        approximate.add(parts[-1], "p", index, *options, (number, 3))
-    approximate.merge(tmp_path / "merged", parts)
+        add(parts[-1], index, request(factory), (number, 3))
+    merge(tmp_path / "merged", parts)
     names = sorted(file.name for file in whole.iterdir())
     assert names == [INDEX, "index.json", LISTS]
     for name in names:
         assert (tmp_path / "merged" / name).read_bytes() == (whole / name).read_bytes(), name
-    assert asking(tmp_path / "merged", asked("nprobe=3")).rows.shape == (60, 5)
+    assert through(tmp_path / "merged", asked("nprobe=3")).rows.shape == (60, 5)
 
 
 def test_parts_of_differently_trained_indexes_are_not_merged(tmp_path) -> None:
     parts = [built(tmp_path / str(s), "IVF8,Flat", train=100, seed=s) for s in (1, 2)]
     with pytest.raises(UserError, match=r"2 and .*1 were not built from the same trained index"):
-        approximate.merge(tmp_path / "merged", parts)
+        merge(tmp_path / "merged", parts)
     held = built(tmp_path / "held", "HNSW8")
     with pytest.raises(UserError, match="held has no inverted lists on disk: only IVF"):
-        approximate.merge(tmp_path / "merged", [held, held])
+        merge(tmp_path / "merged", [held, held])
 
 
 @pytest.mark.parametrize(
     ("factory", "dim", "problem"),
     [
-        ("IVX8,Flat", None, "'IVX8,Flat', of which Faiss makes no index .*could not parse"),
-        ("", 16, "'', of which Faiss makes no index"),
+        ("IVX8,Flat", None, "'IVX8,Flat', and Faiss cannot make an index .*could not parse"),
+        ("", 16, "'', and Faiss cannot make an index of it"),
         ("IVF8,PQ5", 16, "number after PQ must divide the dimensions, here 16"),
         ("PQ11", None, "number after PQ must divide the dimensions"),
-        ("IVF8,PQ4,RFlat", 16, r"a IndexRefineFlat: take Flat, .*\(search.refine measures again"),
+        ("IVF8,PQ4,RFlat", 16, r"a IndexRefineFlat: take Flat, .*\(search.refine does what"),
         ("IDMap,Flat", 16, "a IndexIDMap: take Flat"),
-        ("IVF200,Flat", 16, "has 200 lists, and needs as many .*there are 199: .*or raise train"),
-        ("IVF8,PQ4", 16, "has 256 words a part, and needs as many .*there are 199"),
+        ("IVF200,Flat", 16, "has 200 lists and needs as many .*there are 199: .*or raise train"),
+        ("IVF8,PQ4", 16, "has 256 words per part and needs as many .*there are 199"),
     ],
 )
 def test_what_faiss_cannot_build_is_refused_before_anything_runs(factory, dim, problem) -> None:
@@ -211,7 +222,7 @@ def test_what_faiss_can_build_passes_with_and_without_known_dimensions(factory) 
 @pytest.mark.parametrize("parameters", ["nprob=4", "efSearch=4"])
 def test_search_parameters_that_an_index_does_not_have_are_refused(parameters) -> None:
     code = CodeSettings(whiten=16, index=settings("IVF8,Flat"), search=asked(parameters))
-    with pytest.raises(UserError, match=rf"parameters is '{parameters}', which IVF8,Flat has no"):
+    with pytest.raises(UserError, match=rf"parameters is '{parameters}', which IVF8,Flat does not"):
         check_indexes({"c": code})
 
 
@@ -239,26 +250,26 @@ def test_fewer_descriptors_than_lists_or_words_are_refused(tmp_path, factory) ->
 
 def test_what_does_not_fit_the_memory_is_refused(tmp_path, monkeypatch) -> None:
     with pytest.raises(UserError, match=r"index.train: 1500 descriptors of 16 dim.*more than half"):
-        build(tmp_path / "i", "c", DATABASE, settings("IVF8,Flat"), 2**17, 1)
+        built(tmp_path / "i", "IVF8,Flat", memory=2**17)
     with pytest.raises(UserError, match="HNSW8 is held in memory, and 1500 descriptors take"):
-        build(tmp_path / "i", "c", DATABASE, settings("HNSW8"), 2**18, 1)
+        built(tmp_path / "i", "HNSW8", memory=2**18)
     assert not list(tmp_path.iterdir())
     path = built(tmp_path / "i", "HNSW8")
     with pytest.raises(UserError, match=r"index\.faiss takes .* more than half of runtime.memory"):
-        asking(path, asked(), memory=2**18)
+        through(path, asked(), memory=2**18)
 
 
 def test_a_code_without_an_index_is_searched_exactly(tmp_path) -> None:
     assert searcher(tmp_path, None) is search_parts
-    with pytest.raises(UserError, match=r"none/index\.faiss is missing: run `dvc repro`"):
-        asking(tmp_path / "none", asked())
+    with pytest.raises(UserError, match=r"none/index\.faiss is missing: .*run `dvc repro`"):
+        through(tmp_path / "none", asked())
 
 
 def test_a_killed_or_failed_build_leaves_nothing(tmp_path, monkeypatch) -> None:
     def broken(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(approximate, "write_lists", broken)
+    monkeypatch.setattr(faiss_index, "write_lists", broken)
     with pytest.raises(UserError, match="no space left on the disk; free some"):
         built(tmp_path / "i", "IVF8,Flat")
     assert not list(tmp_path.iterdir())

@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 
 from vprlib.pipeline.params import UserError
-from vprlib.search.exact import search
+from vprlib.search import exact
+from vprlib.search.request import Neighbors, SearchRequest
 
 SMALL, LARGE = 1, 2**28  # bytes; the small budget still takes blocks of 1024 rows
+
+
+def search(*request: object) -> Neighbors:
+    return exact.search(SearchRequest(*request))
 
 
 def brute(queries: np.ndarray, database: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,9 +5,9 @@ import pytest
 
 from vprlib.descriptors.quantisers import Coded, Quantiser
 from vprlib.descriptors.rows import Rows
-from vprlib.search import exact as floats
-from vprlib.search.exact import Neighbors
+from vprlib.search import exact
 from vprlib.search.hamming import search_parts
+from vprlib.search.request import Neighbors, SearchRequest, collect
 
 MEMORY = 2**20
 
@@ -16,8 +16,7 @@ def search(
     queries: Rows, database: Rows, count: int, memory: int, excluded: np.ndarray | None = None
 ) -> Neighbors:
     """All queries at once."""
-    parts = search_parts(queries, database, count, memory, 1, excluded)
-    return floats.collected((found for _, found in parts), count)
+    return collect(search_parts, SearchRequest(queries, database, count, memory, 1, excluded))
 
 
 def bits(count: int, dim: int, seed: int) -> Coded:
@@ -45,7 +44,7 @@ def test_bits_find_what_counting_them_one_by_one_finds(dim: int, memory: int) ->
 def test_bits_find_what_the_vectors_that_they_stand_for_find() -> None:
     queries, database = bits(5, 24, 1), bits(60, 24, 2)
     found = search(queries, database, 9, MEMORY)
-    expected = floats.search(queries[:], database[:], 9, MEMORY, 1)
+    expected = exact.search(SearchRequest(queries[:], database[:], 9, MEMORY, 1))
     np.testing.assert_allclose(found.distances, expected.distances, atol=1e-6)
 
 
@@ -53,7 +52,7 @@ def test_floats_on_one_side_are_searched_as_floats() -> None:
     queries = np.random.default_rng(3).normal(size=(4, 24)).astype(np.float32)
     database = bits(60, 24, 2)
     found = search(queries, database, 9, MEMORY)
-    expected = floats.search(queries, database[:], 9, MEMORY, 1)
+    expected = exact.search(SearchRequest(queries, database[:], 9, MEMORY, 1))
     np.testing.assert_array_equal(found.rows, expected.rows)
     np.testing.assert_array_equal(found.distances, expected.distances)
 
@@ -66,7 +65,8 @@ def test_a_small_database_is_found_whole_and_itself_first() -> None:
 
 
 def test_parts_cover_all_queries_within_the_memory() -> None:
-    parts = [part for part, _ in search_parts(bits(200, 8, 1), bits(50, 8, 2), 4, 4096, 1)]
+    request = SearchRequest(bits(200, 8, 1), bits(50, 8, 2), 4, 4096, 1)
+    parts = [part for part, _ in search_parts(request)]
     assert [row for part in parts for row in range(part.start, part.stop)] == list(range(200))
     assert len(parts) > 1
 

@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks.search import Case, described, exact, measured
 from vprlib.descriptors.settings import IndexSettings
-from vprlib.search.approximate import build
+from vprlib.search.faiss_index import build
+from vprlib.search.faiss_training import IndexRequest
 
 COUNT, DIM = 60_000, 2_048  # 246 MB as float16, 492 MB as float32
 
@@ -17,7 +18,7 @@ def built(path: str, out: str, memory_gib: float) -> Case:
     settings = IndexSettings(factory="IVF64,Flat", train=3_000, seed=1)
     with h5py.File(path) as file:
         budget = int(memory_gib * 2**30), 1
-        return build(Path(out), "c", file["database"], settings, *budget)
+        return build(Path(out), IndexRequest("c", file["database"], settings, *budget))
 
 
 @pytest.mark.slow

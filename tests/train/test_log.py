@@ -3,9 +3,11 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
+from matplotlib.axes import Axes
 
-from vprlib.train.log import COLUMNS, plot, rows, sentence, summarise
-from vprlib.train.trainer import EpochLog, Outcome
+from vprlib.train import log
+from vprlib.train.log import COLUMNS, EpochLog, Outcome, plot, rows, sentence, summarise
 
 RECALLS = {f"recall@{n}": n / 40 for n in (1, 5, 10, 20)}
 START = EpochLog(0, None, None, None, RECALLS)
@@ -18,6 +20,36 @@ def test_the_start_has_no_loss_and_stands_first():
         (1, 0.5, 1e-3, 0.25, 0.05, 0.25, 0.5, 1.0, 0.125),
     ]
     assert len(COLUMNS) == 9
+
+
+def test_an_epoch_without_validation_has_empty_recalls_and_is_not_plotted(monkeypatch):
+    blind = EpochLog(2, 0.25, 1e-3, 0.125, {})
+    assert list(rows([blind])) == [(2, 0.25, 1e-3, 0.125, "", "", "", "", "")]
+    drawn = []
+    whole = Axes.plot
+    monkeypatch.setattr(Axes, "plot", lambda *a, **o: (drawn.append(a[1:]), whole(*a, **o))[1])
+    assert plot([START, FIRST, blind]).startswith(b"\x89PNG")
+    assert drawn == [([1, 2], [0.5, 0.25]), ([0, 1], [2.5, 5.0]), ([0, 1], [12.5, 25.0])]
+
+
+def test_a_line_says_what_an_epoch_brought_and_how_long_the_rest_will_take(monkeypatch):
+    lines, clock = [], iter([0.0, 3.0, 3.0, 27.0, 27.0, 91.0, 91.0])
+    monkeypatch.setattr(log, "has_terminal", lambda: False)
+    monkeypatch.setattr(log.time, "monotonic", lambda: next(clock))
+    say = log.EpochLines(10, lines.append)
+    for row in (START, FIRST, EpochLog(2, 0.25, 1e-3, 0.125, {})):
+        say(row)
+    assert lines == [
+        "epoch 0/10: recall@1 0.025  recall@5 0.125  3 s",
+        "epoch 1/10: loss 0.5000  recall@1 0.050  recall@5 0.250  24 s  (3 min 36 s left)",
+        "epoch 2/10: loss 0.2500  1 min 4 s  (5 min 52 s left)",
+    ]
+    assert log.duration(7261) == "2 h 1 min"
+
+
+def test_no_line_is_said_where_a_progress_bar_is_shown(monkeypatch):
+    monkeypatch.setattr(log, "has_terminal", lambda: True)
+    log.EpochLines(10, lambda line: pytest.fail(line))(FIRST)
 
 
 def test_the_summary_counts_the_queries_left_out():

@@ -8,8 +8,8 @@ import torch
 
 from vprlib.places.geo import Pairs
 from vprlib.places.truth import Listed, Truth
+from vprlib.train.losses import RankLoss, mean_loss, nearest_positives, rank_losses
 from vprlib.train.pairwise import nearest
-from vprlib.train.rank_loss import RankLoss, mean_loss, nearest_positives, rank_losses
 
 MEMORY = 2**30
 

@@ -6,8 +6,7 @@ import types
 import pytest
 
 from vprlib.pipeline.params import UserError
-from vprlib.train.log import open_scalars
-from vprlib.train.trainer import EpochLog
+from vprlib.train.log import EpochLog, open_scalars
 
 ROW = EpochLog(2, 0.5, 1e-3, 0.25, {"recall@1": 0.75}, 0.125)
 

@@ -1,7 +1,5 @@
 """The tuples of a block: what is described for each kind of mining, and what it finds."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -29,8 +27,7 @@ class Describing:
     def __init__(self) -> None:
         self.asked = {}
 
-    def __call__(self, name: str, source: str, rows: np.ndarray | None) -> np.ndarray:
-        assert source == name
+    def __call__(self, name: str, rows: np.ndarray | None) -> np.ndarray:
         self.asked[name] = list(range(len(VECTORS[name]))) if rows is None else rows.tolist()
         found = np.full_like(VECTORS[name], np.nan)
         found[self.asked[name]] = VECTORS[name][self.asked[name]]
@@ -56,11 +53,8 @@ def chosen(
     share: slice = slice(None),
     memory: int = 2**30,
 ) -> tuple[list[Mined], dict[str, list[int]]]:
-    data = SimpleNamespace(
-        candidates=allowed(), train=SimpleNamespace(database="database", queries="queries")
-    )
     describing, block, cpu = Describing(), Block(TRAINABLE, 1, number), torch.device("cpu")
-    found = select(block, data, hardest, wanted, describing, cpu, memory, share)
+    found = select(block, allowed(), hardest, wanted, describing, cpu, memory, share)
     return found, describing.asked
 
 

@@ -1,5 +1,6 @@
 """Training: goes on where it was interrupted, keeps the best epoch, freezes what it should."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,17 +18,17 @@ from vprlib.pipeline.params import UserError
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import Near, Radii
-from vprlib.train import selection
-from vprlib.train import trainer as training
+from vprlib.train import gradients, log, selection
 from vprlib.train.augmentation import changed
 from vprlib.train.cache import NO_STORE, Store
 from vprlib.train.data import Split, TrainingData, epoch_blocks, training_data
+from vprlib.train.gradients import StepGradients, database_images
 from vprlib.train.halves import Halves, Loaded
+from vprlib.train.log import EpochLog, Outcome
 from vprlib.train.losses import triplet_loss
 from vprlib.train.mining import Candidates, Mined, Pool, Tuple
 from vprlib.train.settings import TrainSettings
-from vprlib.train.steps import database_images
-from vprlib.train.trainer import EpochLog, Outcome, Trainer, make_optimizer
+from vprlib.train.trainer import Trainer, make_optimizer
 
 CUTS = {"alexnet": "conv5", "resnet18": "layer4"}
 RADII = Radii(positive_m=25.0, training_m=10.0)
@@ -173,7 +174,7 @@ def test_the_store_changes_no_byte_of_a_run(
         assert weights(outcome.model) == weights(expected.model)
         last, twin = stored.state.weights, plain.state.weights
         assert all(torch.equal(last[name], twin[name]) for name in twin)
-    shelf = stored.feeds["database"].shelf
+    shelf = stored.inputs.feeds["database"].shelf
     assert all(shelf.get(row) is not None for row in range(PLACES * VIEWS)) or "mining" in changes
 
 
@@ -200,15 +201,16 @@ def test_bfloat16_learns_what_float32_does_but_for_rounding(
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, method: str, call: int) -> None:
-    """Makes the call of that number to a method of Trainer raise."""
-    whole, calls = getattr(Trainer, method), iter(range(1, 1000))
+    """Makes the call of that number to a method of Trainer or StepGradients raise."""
+    owner = Trainer if hasattr(Trainer, method) else StepGradients
+    whole, calls = getattr(owner, method), iter(range(1, 1000))
 
-    def broken(self: Trainer, *args: object) -> object:
+    def broken(self: object, *args: object) -> object:
         if next(calls) == call:
             raise StopError
         return whole(self, *args)
 
-    monkeypatch.setattr(Trainer, method, broken)
+    monkeypatch.setattr(owner, method, broken)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -330,7 +332,7 @@ def test_each_epoch_counts_its_own_triplets(
         return value
 
     monkeypatch.setattr(selection, "mine_block", listening)
-    monkeypatch.setattr(training, "triplet_loss", loss)
+    monkeypatch.setattr(gradients, "triplet_loss", loss)
     for row in running.run().log[1:]:
         violating, looked_at = counts[row.epoch]
         assert row.violating == violating / looked_at
@@ -348,16 +350,23 @@ def test_an_epoch_in_which_nothing_violates_the_margin_goes_by(
     assert weights(running.model) == weights(a_model())
 
 
-def test_the_learning_rate_halves_after_every_so_many_epochs() -> None:
-    rates = [settings(learning_rate=0.8, halve_every=5).rate_at(epoch) for epoch in range(1, 12)]
+def test_the_learning_rate_is_multiplied_by_its_factor_after_every_step_of_epochs() -> None:
+    halved, tenth = (
+        {"learning_rate_step": 5},
+        {"learning_rate_factor": 0.1, "learning_rate_step": 2},
+    )
+    rates = [settings(learning_rate=0.8, **halved).rate_at(epoch) for epoch in range(1, 12)]
     assert rates == [0.8] * 5 + [0.4] * 5 + [0.2]
+    rates = [settings(learning_rate=2.0, **tenth).rate_at(epoch) for epoch in range(1, 6)]
+    assert rates == pytest.approx([2.0, 2.0, 0.2, 0.2, 0.02])
 
 
 def test_the_optimiser_uses_the_rate_of_its_epoch(trainer: Callable[..., Trainer]) -> None:
-    running, seen = trainer(epochs=3, halve_every=2, learning_rate=0.01), []
+    quick = {"epochs": 3, "learning_rate_step": 2, "learning_rate_factor": 0.25}
+    running, seen = trainer(learning_rate=0.01, **quick), []
     running.run(lambda row: seen.append(running.optimizer.param_groups[0]["lr"]))
-    assert seen[1:] == [0.01, 0.01, 0.005]
-    assert [row.learning_rate for row in running.state.rows()] == [None, 0.01, 0.01, 0.005]
+    assert seen[1:] == [0.01, 0.01, 0.0025]
+    assert [row.learning_rate for row in running.state.rows()] == [None, 0.01, 0.01, 0.0025]
 
 
 def test_each_epoch_has_a_fresh_order_of_all_queries_from_seed_and_epoch() -> None:
@@ -387,10 +396,10 @@ def test_queries_are_cut_where_descriptors_are_refreshed(size: int, lengths: lis
         (True, 0, [[7]] * 6),
     ],
 )
-def test_the_interval_of_refreshing_doubles_when_the_rate_halves_if_asked(
+def test_the_interval_of_refreshing_doubles_when_the_rate_steps_if_asked(
     doubles: bool, size: int, lengths: list[list[int]]
 ) -> None:
-    wanted = settings(refresh_queries=size, refresh_doubles=doubles, halve_every=2)
+    wanted = settings(refresh_queries=size, refresh_doubles=doubles, learning_rate_step=2)
     blocks = [epoch_blocks(np.arange(7), epoch, wanted) for epoch in range(1, 7)]
     assert [[len(block) for block in epoch] for epoch in blocks] == lengths
     rates = [wanted.rate_at(epoch) / wanted.learning_rate for epoch in range(1, 7)]
@@ -405,7 +414,7 @@ def test_a_loss_that_is_no_number_names_epoch_and_step(
     def loss(*sides: object) -> torch.Tensor:
         return triplet_loss(*sides) * (float("nan") if next(calls) == 2 else 1.0)
 
-    monkeypatch.setattr(training, "triplet_loss", loss)
+    monkeypatch.setattr(gradients, "triplet_loss", loss)
     sentence = (
         r"^the loss became nan in epoch 1, step 2: .*lower train\.learning_rate \(now 0\.01\)"
     )
@@ -498,6 +507,74 @@ def test_training_stops_after_so_many_epochs_without_a_better_one(
     assert outcome.best.epoch == 1
 
 
+def validated(outcome: Outcome) -> list[int]:
+    return [row.epoch for row in outcome.log if row.recalls]
+
+
+def test_only_each_second_epoch_is_validated_and_always_the_first_and_the_last(
+    trainer: Callable[..., Trainer],
+) -> None:
+    every, second = (trainer(f"{n}", epochs=5, validate_every=n).run() for n in (1, 2))
+    assert validated(every) == [0, 1, 2, 3, 4, 5]
+    assert validated(second) == [0, 2, 4, 5]
+    for row, twin in zip(second.log, every.log, strict=True):  # training itself is the same
+        assert (row.loss, row.violating) == (twin.loss, twin.violating)
+        assert row.recalls in ({}, twin.recalls) and (row.rank_loss is None) == (not row.recalls)
+
+
+def test_an_epoch_that_was_not_validated_is_never_the_best_and_counts_for_patience(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, [(0.1, 0), (0.5, 0), (0.4, 0), (0.6, 0), (0.3, 0), (0.2, 0)])
+    outcome = trainer(epochs=50, validate_every=4, patience=6).run()
+    # patience would end at 10 = 4 + 6, but the validation then finds a better one
+    assert validated(outcome) == [0, 4, 8, 10, 12, 16]
+    assert (outcome.best.epoch, outcome.log[-1].epoch) == (10, 16)
+
+
+def test_keeping_the_last_epoch_ends_with_one_that_was_validated(
+    trainer: Callable[..., Trainer],
+) -> None:
+    outcome = trainer(epochs=3, validate_every=10, keep="last").run()
+    assert validated(outcome) == [0, 3] and outcome.best.epoch == 3
+
+
+@pytest.mark.parametrize(("method", "call"), [("_validate", 2), ("_learn", 5), ("_run_epoch", 3)])
+def test_an_interrupted_run_with_few_validations_ends_as_one_that_was_not(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, method: str, call: int
+) -> None:
+    quick = {"epochs": 4, "validate_every": 3, "learning_rate_factor": 0.3, "learning_rate_step": 2}
+    expected = trainer("whole", **quick).run()
+    with monkeypatch.context() as patch:
+        stop_at(patch, method, call)
+        with pytest.raises(StopError):
+            trainer("broken", **quick).run()
+    outcome = trainer("broken", **quick).run()
+    assert validated(outcome) == [0, 3, 4]
+    assert outcome.log == expected.log
+    assert weights(outcome.model) == weights(expected.model)
+
+
+def test_a_log_gets_one_line_an_epoch_of_this_run(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "has_terminal", lambda: False)
+    lines: list[str] = []
+
+    def stop(row: EpochLog) -> None:
+        if row.epoch == 1:
+            raise StopError
+
+    with pytest.raises(StopError):
+        trainer(epochs=2).run(stop, lines.append)
+    recall = r"recall@1 \d\.\d{3}  recall@5 \d\.\d{3}  \d+ s"
+    assert re.fullmatch(rf"epoch 0/2: {recall}", lines[0])
+    assert re.fullmatch(rf"epoch 1/2: loss \d\.\d{{4}}  {recall}  \(\d+ s left\)", lines[1])
+    trainer(epochs=2).run(say=lines.append)
+    assert re.fullmatch(rf"epoch 2/2: loss \d\.\d{{4}}  {recall}", lines[2])
+    assert len(lines) == 3
+
+
 def test_the_start_competes_for_the_best(
     trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -554,7 +631,7 @@ def test_a_step_learns_from_the_loss_of_its_triplets(
     running = trainer(momentum=0.0, weight_decay=0.0, margin=4.0)
     running.state.epoch = 1
     step = [Tuple(0, 1, np.array([3, 6])), Tuple(5, 8, np.array([1, 3]))]
-    running._learn([step], iter([[load() for load in running._images(step)]]))
+    running._learn([step], iter([[load() for load in running.inputs.images_of(step)]]))
     twin, total = a_model(), 0.0
     for t in step:
         rows = [data.train.queries.pixels(t.query)]
@@ -621,7 +698,7 @@ def learner(
 
 @pytest.mark.parametrize("changes", [BERLIN, CHANGED, {"mining": "partial", "flip": 1.0}])
 @pytest.mark.parametrize(
-    ("method", "call"), [("_mine", 2), ("_learn", 3), ("_add_gradient", 6), ("_save", 3)]
+    ("method", "call"), [("_mine", 2), ("_learn", 3), ("_add_part", 6), ("_save", 3)]
 )
 def test_an_interrupted_run_of_each_kind_ends_as_one_that_was_not(
     learner: Callable[..., Trainer],
@@ -710,7 +787,7 @@ def test_references_are_queries_and_database_at_once(
     for t in tuples:
         assert t.positive != t.query and t.positive // VIEWS == t.query // VIEWS
         assert all(n // VIEWS != t.query // VIEWS for n in t.negatives)
-    assert running.feeds["queries"].source == running.data.train.database
+    assert running.inputs.feeds["queries"].source == running.data.train.database
 
 
 def test_every_image_of_a_tuple_is_changed_alike_and_anew_in_each_epoch(
@@ -718,14 +795,16 @@ def test_every_image_of_a_tuple_is_changed_alike_and_anew_in_each_epoch(
 ) -> None:
     running = learner(flip=0.5, jitter=(0.5, 1.5), margin=4.0)
     parts, changes = [], {}
-    whole = Trainer._add_gradient
+    whole = StepGradients._add_part
 
-    def listening(self: Trainer, part: list[Tuple], images: list[Loaded], *o: object) -> float:
+    def listening(
+        self: StepGradients, part: list[Tuple], images: list[Loaded], *o: object
+    ) -> float:
         parts.append((part, images))
-        changes.update({(self.state.epoch, t.query): t.change for t in part})
+        changes.update({(running.state.epoch, t.query): t.change for t in part})
         return whole(self, part, images, *o)
 
-    monkeypatch.setattr(Trainer, "_add_gradient", listening)
+    monkeypatch.setattr(StepGradients, "_add_part", listening)
     running.run()
     for part, images in parts:
         train = running.data.train

@@ -1,14 +1,13 @@
 """Validation by several processes, each with its share of the queries."""
 
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import Near
-from vprlib.train.rank_loss import RankLoss
+from vprlib.train.losses import RankLoss
 from vprlib.train.validation import Validation, validate
 
 QUERIES, DATABASE = 23, 60
@@ -21,9 +20,6 @@ VECTORS = {
     for name, at in POSITIONS.items()
 }
 TRUTH = Near(*POSITIONS.values(), 40.0)
-DATA = SimpleNamespace(
-    val=SimpleNamespace(queries="val-queries", database="val-database"), val_truth=TRUTH
-)
 Gather = Callable[[np.ndarray], np.ndarray]
 
 
@@ -33,11 +29,11 @@ def asked(
     share: slice = slice(None),
     gather: Gather = lambda own: own,
 ) -> Validation:
-    def describe(name: str, source: str, rows: np.ndarray | None) -> np.ndarray:
-        assert name == source and rows is None
+    def describe(name: str, rows: np.ndarray | None) -> np.ndarray:
+        assert rows is None
         return VECTORS[name]
 
-    return validate(DATA, RankLoss(negatives, 0.1, "l2", 1), describe, runtime, share, gather)
+    return validate(TRUTH, RankLoss(negatives, 0.1, "l2", 1), describe, runtime, share, gather)
 
 
 def shares_of(runtime: RuntimeSettings, negatives: int, size: int) -> list[list[np.ndarray]]:

@@ -4,17 +4,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 
-from vprlib.descriptors.files import failed_rows, opened_code
+from vprlib.descriptors.codes import Code, read_arrays, read_code
+from vprlib.descriptors.files import failed_rows, opened
+from vprlib.descriptors.matrix import Arrays
 from vprlib.descriptors.rows import Rows
 from vprlib.images.decode import ImageSettings
 from vprlib.pipeline import paths
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.paths import Side, existing
 from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.pipeline.switches import FULL
 
 
 class InUse(StageParams):
@@ -27,7 +30,7 @@ class SetParams(StageParams):
     """How the images of one set are read."""
 
     images: Annotated[ImageSettings, At("datasets.{dataset}.images")]
-    folder: Annotated[str, At("sets.{dataset}.folder")]
+    folder: Annotated[str, At("datasets.{dataset}.folder")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
     @property
@@ -56,8 +59,18 @@ class Choice:
         return existing(paths.model(self.variant))
 
     @property
-    def coder_path(self) -> Path:
-        return existing(paths.coder(self.variant, self.code))
+    def coder_path(self) -> Path | None:
+        """The code `full` needs none."""
+        return None if self.code == FULL else existing(paths.coder(self.variant, self.code))
+
+    def read_code(self, whitens: bool = True) -> Code:
+        path = self.coder_path
+        return Code() if path is None else read_code(path, whitens)
+
+    def whitening(self) -> Arrays:
+        """The arrays that the code whitens by; none for a code that does not."""
+        path = self.coder_path
+        return {} if path is None else read_arrays(path)
 
     @property
     def onnx_path(self) -> Path:
@@ -70,23 +83,17 @@ class Choice:
 
     @property
     def search_index_path(self) -> Path:
-        return Path(f"artifacts/indexes/{self.dataset}/{self.variant}/{self.code}")
+        return paths.search_index(self.dataset, self.variant, self.code)
 
     @property
     def descriptors_path(self) -> Path:
-        """Of the database, as the network gave them."""
-        return existing(Path(f"artifacts/descriptors/{self.dataset}/{self.variant}/db.h5"))
-
-    @property
-    def coded_path(self) -> Path:
-        return existing(Path(f"artifacts/codes/{self.dataset}/{self.variant}/{self.code}.h5"))
+        """Of the database, as the code keeps them."""
+        return existing(paths.descriptors(self.dataset, self.variant, self.code, "db"))
 
     @contextmanager
     def descriptors(self, side: Side, count: int) -> Iterator[Rows]:
         """Descriptors of one side as the code keeps them, checked to be `count`."""
-        full_path = existing(self.descriptors_path.with_name(f"{side}.h5"))
-        name: Literal["database", "queries"] = "database" if side == "db" else "queries"
-        with opened_code(self.coded_path, name, full_path, count) as rows:
+        with opened(existing(self.descriptors_path.with_name(f"{side}.h5")), count) as rows:
             yield rows
 
     def failed_rows(self) -> np.ndarray:

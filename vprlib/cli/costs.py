@@ -148,15 +148,14 @@ def _coding(path: Path, vectors: np.ndarray, threads: Sequence[int]) -> dict[int
     from vprlib.descriptors.codes import read_code
 
     code, found = read_code(path), {}
-    quantiser = code.quantiser("database", vectors.shape[1])
+    quantiser = code.quantiser("db", vectors.shape[1])
 
     def encode() -> np.ndarray:
         return quantiser.encode(code.apply(vectors))
 
     for count in threads:
         with threadpool_limits(count):
-            seconds = 0.0 if code.keeps_all else timed(encode, CODING_SECONDS)
-            found[count] = 1000 * seconds / len(vectors)
+            found[count] = 1000 * timed(encode, CODING_SECONDS) / len(vectors)
     return found
 
 

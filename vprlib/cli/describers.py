@@ -7,7 +7,6 @@ import numpy as np
 import typer
 
 from vprlib.cli.choice import Choice, SetParams
-from vprlib.descriptors.codes import read_code
 from vprlib.images.batches import ImageSource
 from vprlib.images.decode import ImageSettings
 from vprlib.interop.onnx_run import Exported, identity
@@ -41,7 +40,7 @@ class NetworkDescriber:
         vectors = np.empty((len(photos.index), stored.dim), np.float32)
         model, rows = placed(stored, device), np.arange(len(vectors))
         describe_into(vectors, model, photos, rows, device, runtime, precision=self.precision)
-        return read_code(self.choice.coder_path).apply(vectors)
+        return self.choice.read_code().apply(vectors)
 
 
 class ExportDescriber:

@@ -18,7 +18,6 @@ from vprlib.cli.describers import (
     describer,
 )
 from vprlib.cli.output import aligned, echo_json
-from vprlib.descriptors.codes import read_code
 from vprlib.descriptors.quantisers import Coded
 from vprlib.descriptors.rows import Rows
 from vprlib.descriptors.settings import SearchSettings
@@ -26,12 +25,12 @@ from vprlib.evaluate.confidence import Calibration, read_calibration, similarity
 from vprlib.evaluate.gallery import Panel, sheet
 from vprlib.images.batches import ImageSource
 from vprlib.images.decode import ImageSettings
-from vprlib.images.index import ImageIndex, build_index, check, read_index
+from vprlib.images.index import ImageIndex, build_index, check_order, read_index
 from vprlib.pipeline.artifacts import write_bytes, write_csv
 from vprlib.pipeline.params import At, StageParams, UserError
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.search.approximate import searcher
-from vprlib.search.exact import Neighbors, collected
+from vprlib.search.request import Neighbors, SearchRequest, collect
 
 HEADER = (
     *("photograph", "rank", "database", "distance", "score", "easting", "northing"),
@@ -72,7 +71,7 @@ def find(
 ) -> Neighbors:
     """The `count` nearest of the database's `images` for each photograph."""
     search = searcher(choice.search_index_path, CodeParams.load(code=choice.code).search)
-    code = read_code(choice.coder_path, whitens=False)
+    code = choice.read_code(whitens=False)
     with choice.descriptors("db", images) as database:
         vectors = describe(photos, runtime)
         if vectors.shape[1] != database.shape[1]:
@@ -85,8 +84,8 @@ def find(
         if code.codes_queries:
             queries = Coded(queries, quantiser)
         budget = runtime.memory_bytes, runtime.cores
-        parts = search(queries, database, count, *budget, choice.failed_rows())
-        return collected((found for _, found in parts), min(count, images))
+        request = SearchRequest(queries, database, count, *budget, choice.failed_rows())
+        return collect(search, request)
 
 
 def confidences(
@@ -200,7 +199,7 @@ def main(
     database = read_index(choice.index_path)
     folder, index = photographs(photo, p.runtime.workers)
     photos = ImageSource(index, folder, p.images)
-    check(choice.descriptors_path, database)
+    check_order(choice.descriptors_path, database)
     describe = describer(onnx, choice, p, use_export=not is_folder)
     path = choice.calibration_path
     calibration = read_calibration(path) if path.exists() else None

@@ -29,8 +29,8 @@ COMMANDS = {
     ),
     "model export": ("model.export:main", "Write a network as one ONNX file."),
     "index sweep": ("sweep:main", "Print recall, time and size of approximate search indexes."),
-    "index part": ("index_part:main", "Write one part of a large search index."),
-    "index merge": ("merge_index:main", "Write one search index from its parts."),
+    "index part": ("index_parts:part", "Write one part of a large search index."),
+    "index merge": ("index_parts:merge", "Write one search index from its parts."),
     "cache list": ("cache:list_entries", "Print what training keeps on disk between runs."),
     "cache clear": ("cache:clear", "Remove what training keeps and no process uses."),
 }

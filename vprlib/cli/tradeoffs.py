@@ -12,7 +12,6 @@ from vprlib.cli import options, output
 from vprlib.cli.choice import Choice, choose
 from vprlib.cli.comparison.runs import Run, RunSpec, read_run
 from vprlib.cli.costs import Cost, measured_in_rounds
-from vprlib.descriptors.codes import read_arrays
 from vprlib.descriptors.quantisers import bytes_a_row
 from vprlib.evaluate.intervals import (
     CompareSettings,
@@ -135,7 +134,7 @@ def sizes(choice: Choice, images: int) -> Row:
         shapes = [
             file.get_slice(name).get_shape() for name in kept
         ]  # zeros that the file leaves out do not count
-    whitening = read_arrays(choice.coder_path)
+    whitening = choice.whitening()
     coder_bytes = choice.coder_path.stat().st_size if whitening else 0
     with choice.descriptors("db", images) as stored:
         descriptor_bytes = bytes_a_row(stored)
@@ -185,7 +184,10 @@ def measured_rows(full: Choice, index: ImageIndex, threads: Sequence[int], p: Pa
     choices = {v: [Choice(full.dataset, v, c) for c in p.codes] for v in p.variants}
     every = [choice for of_variant in choices.values() for choice in of_variant]
     found = {choice: read_choice(choice) for choice in every}
-    networks = {of[0].model_path: [c.coder_path for c in of] for of in choices.values()}
+    networks = {
+        of[0].model_path: [c.coder_path for c in of if c.coder_path is not None]
+        for of in choices.values()
+    }
     networks |= {choice.onnx_path: [] for choice in every if choice.onnx_path.exists()}
     costs = measured_in_rounds(networks, size, threads)
     return [

@@ -1,70 +1,221 @@
-"""Sets the switches of params.yaml for a ready data set: `python -m vprlib.cli.use pitts30k`."""
+"""Sets params.yaml up for a data set, by the files in presets/."""
 
-from collections.abc import Mapping
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Annotated
 
 import typer
 import yaml
 
-from vprlib.pipeline import command
+from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_text
-from vprlib.pipeline.params import PARAMS_PATH, UserError, look_up, read_params_file
-from vprlib.pipeline.switches import SetPlace, check_specifications
+from vprlib.pipeline.params import PARAMS_PATH, UserError, nearest, read_params_file
+from vprlib.pipeline.switches import FULL, OWN, check_files
 
-RAW = Path("data/raw")
-_ONE_LINE = {"default_flow_style": True, "sort_keys": False, "width": 10**6}
-
-
-def ready_switches(params: Mapping[str, object], name: str) -> dict[str, object]:
-    """The switches that `ready.<name>` sets."""
-    found = look_up(dict(params), f"ready.{name}")
-    if not isinstance(found, dict) or not isinstance(found.get("sets"), dict):
-        raise UserError(f"{PARAMS_PATH}: ready.{name} should be a mapping of switches with `sets`.")
-    return {"derived": {}, **found}
+PRESETS = Path("presets")
+BASE = "city"  # the preset that holds all sections which presets may change
+MERGED = ("model", "sample", "kmeans", "train")  # of these a preset holds only what differs
+Tree = dict[str, object]
 
 
-def with_switches(text: str, switches: Mapping[str, object]) -> str:
-    """The file's text with these top-level entries replaced, all else and its comments kept."""
-    for name, value in switches.items():
-        lines = text.splitlines(keepends=True)
-        starts = [i for i, line in enumerate(lines) if line.startswith(f"{name}:")]
-        if len(starts) != 1:
-            raise UserError(f"{PARAMS_PATH}: the switch '{name}' should stand there once.")
-        end = starts[0] + 1
-        while end < len(lines) and lines[end].startswith((" ", "- ")):
-            end += 1
-        text = "".join([*lines[: starts[0]], _written(name, value), *lines[end:]])
-    return text
+def compose(text: str, name: str | None, lists: Mapping[str, list[str]]) -> str:
+    """The text of params.yaml with a preset over it, and lists of codes or variants over that.
+
+    What describes the experiment starts from the base preset, so that the order in which presets
+    are used does not matter. Evaluation and runtime stay as they are.
+    """
+    changes: Tree = {}
+    if name is not None:
+        base = _blocks((PRESETS / f"{BASE}.yaml").read_text(encoding="utf-8"))
+        own = _blocks(text)
+        text = "".join(
+            _parts(own[key], key)[0] + "".join(_parts(base[key], key)[1:]) if key in base else block
+            for key, block in own.items()
+        )
+        changes = read_params_file(PRESETS / f"{name}.yaml") if name != BASE else {}
+    changes = {**changes, **lists}
+    changes |= _completed(yaml.safe_load(text) | changes)
+    blocks = _blocks(text)
+    for key, value in changes.items():
+        if key not in blocks:
+            raise UserError(f"{PARAMS_PATH}: there is no section '{key}'{nearest(key, [*blocks])}.")
+        blocks[key] = _changed(blocks[key], key, value)
+    return "".join(blocks.values())
 
 
-def _written(name: str, value: object) -> str:
-    """One switch a block; a mapping inside a mapping on one line."""
-    if not isinstance(value, dict) or not value:
-        return yaml.safe_dump({name: value}, default_flow_style=False, sort_keys=False)
-    inner = (f"  {key}: {_on_one_line(entry)}\n" for key, entry in value.items())
-    return f"{name}:\n{''.join(inner)}"
+def _blocks(text: str) -> dict[str, str]:
+    """Top-level key → its lines, and the comments above it."""
+    blocks: dict[str, str] = {}
+    waiting, key = "", ""
+    for line in text.splitlines(keepends=True):
+        found = re.match(r"(\w+):", line)
+        if found:
+            key = found[1]
+            blocks[key], waiting = waiting + line, ""
+        elif key and line.startswith((" ", "-")):
+            blocks[key], waiting = blocks[key] + waiting + line, ""
+        else:
+            waiting += line
+    return blocks
 
 
-def _on_one_line(entry: object) -> str:
-    return yaml.safe_dump(entry, **_ONE_LINE).removesuffix("...\n").strip()  # after a bare word
+def _parts(block: str, key: str) -> tuple[str, str, str]:
+    """The comments above a key, its own line, and what belongs to it below."""
+    found = re.fullmatch(rf"((?:.*\n)*?)({key}:.*\n)((?:.*\n)*)", block)
+    return found[1], found[2], found[3]
+
+
+def _changed(block: str, key: str, value: object) -> str:
+    """A block with another value; comments stay, but for those inside what is replaced."""
+    above, line, body = _parts(block, key)
+    if key in MERGED and isinstance(value, dict) and body:
+        for name, inner in value.items():
+            old = re.search(rf"^  {name}: .*\n", body, re.MULTILINE)
+            if old is None:
+                raise UserError(f"{PARAMS_PATH}: {key} has no '{name}' that could be changed.")
+            new = _commented(f"  {name}: {_flow(inner)}", old[0])
+            body = body.replace(old[0], new, 1)
+        return above + line + body
+    first, _, rest = _written(key, value).partition("\n")
+    return above + _commented(first, line) + rest
+
+
+def _commented(text: str, old: str) -> str:
+    """A line with the comment of the old one, in the same column if there is room."""
+    comment = re.search(r"  #.*", old)
+    if comment is None:
+        return f"{text}\n"
+    return f"{text.ljust(comment.start())}{comment[0]}\n"
+
+
+def _written(key: str, value: object) -> str:
+    """Lists and short mappings on one line."""
+    if not isinstance(value, dict):
+        return f"{key}: {_flow(value)}\n"
+    style = {"default_flow_style": None, "sort_keys": False, "width": 10_000}
+    return yaml.safe_dump({key: value}, **style)
+
+
+def _flow(value: object) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)
+    return text.removesuffix("...\n").strip()  # PyYAML ends a bare word so
+
+
+def _completed(tree: Tree) -> Tree:
+    """What follows from `codes` and `variants`; definitions come from presets/parts."""
+    codes, variants = tree["codes"], tree["variants"]
+    fitted = [code for code in codes if code != FULL]
+    fit_on = tree["fit_on"] or tree["train_on"] or tree["init_on"]
+    if fitted and not fit_on:
+        raise UserError(
+            f"{', '.join(fitted)} are fitted on training images, but params.yaml names no training"
+            " set: set fit_on to a set of `datasets`."
+        )
+    given = {*OWN, *tree["networks"]}
+    derived, variant_defs = {}, {}
+    for name in variants:
+        while name not in given and name not in derived:
+            known = tree["variant_defs"].get(name) if name in tree["derived"] else None
+            part = (
+                {"of": tree["derived"][name], "steps": known} if known else _part("variants", name)
+            )
+            derived[name], variant_defs[name] = part["of"], part["steps"]
+            name = part["of"]
+    code_defs = dict(tree["code_defs"])
+    code_defs |= {name: _part("codes", name) for name in codes if name not in code_defs}
+    found = {
+        "derived": derived,
+        "variant_defs": variant_defs,
+        "fitted": fitted,
+        "fit_on": fit_on if fitted else [],
+        "code_defs": code_defs,
+    }
+    return {key: value for key, value in found.items() if value != tree[key]}
+
+
+def _part(kind: str, name: str) -> Tree:
+    """A definition of presets/parts."""
+    known = read_params_file(PRESETS / f"parts/{kind}.yaml")
+    if name not in known:
+        raise UserError(f"{kind} has no '{name}'{nearest(name, list(known))}.")
+    return known[name]
+
+
+def differences(before: Tree, after: Tree, place: str = "") -> Iterator[str]:
+    """A line for each value that changes; a data set that comes or goes is one line."""
+    for key in [*before, *(key for key in after if key not in before)]:
+        where, old, new = f"{place}{key}", before.get(key), after.get(key)
+        if isinstance(old, dict) and isinstance(new, dict) and where != "city":
+            yield from differences(old, new, f"{where}.")
+        elif old != new:
+            yield f"{where}: {_shown(old)} → {_shown(new)}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict) and value:
+        return f"{{{', '.join(map(str, value))}}}"
+    return "nothing" if value is None else _flow(value)
+
+
+def preset_names() -> list[str]:
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def _title(name: str) -> str:
+    return (PRESETS / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+
+
+def _check_committed(text: str) -> None:
+    """Refuses to overwrite edits that git does not have; what a preset wrote is none."""
+    shown = subprocess.run(
+        ["git", "show", f"HEAD:./{PARAMS_PATH}"], capture_output=True, text=True, encoding="utf-8"
+    )
+    if shown.returncode == 0:
+        committed = shown.stdout
+        if text == committed or text in (compose(committed, name, {}) for name in preset_names()):
+            return
+    raise UserError(
+        f"{PARAMS_PATH} has edits that are not committed, and they would be overwritten: commit"
+        " them, or add --force."
+    )
 
 
 def main(
-    name: str = typer.Argument(help="one of the entries below `ready` in params.yaml"),
+    name: Annotated[
+        str | None, typer.Argument(help="a preset, such as pitts30k; --list shows all")
+    ] = None,
+    codes: Annotated[
+        str | None, typer.Option(help="evaluate these codes, such as full,w512_int8")
+    ] = None,
+    variants: Annotated[
+        str | None, typer.Option(help="evaluate these networks, such as trained,int8")
+    ] = None,
+    is_list: Annotated[bool, typer.Option("--list", help="show what presets there are")] = False,
+    force: Annotated[bool, typer.Option("--force", help="overwrite uncommitted edits")] = False,
 ) -> None:
-    """Sets the switches on top, and says which link is still to be made."""
-    params = read_params_file(PARAMS_PATH)
-    switches = ready_switches(params, name)
-    text = with_switches(PARAMS_PATH.read_text(encoding="utf-8"), switches)
-    if yaml.safe_load(text) != params | switches:
-        raise UserError(f"{PARAMS_PATH} is laid out in a way that cannot be edited: do it by hand.")
-    write_text(PARAMS_PATH, text)
-    for switch, value in switches.items():
-        shown = ", ".join(value) if isinstance(value, list | dict) else value
-        typer.echo(f"{switch}: {shown}")
-    check_specifications({n: SetPlace(**place) for n, place in switches["sets"].items()}, RAW)
-    typer.echo("Everything is in place: type `dvc repro`.")
-
-
-if __name__ == "__main__":
-    command.run(main)
+    """Sets params.yaml up for a data set; says what changed and which files are missing."""
+    if is_list:
+        width = max(map(len, preset_names()))
+        for preset in preset_names():
+            typer.echo(f"{preset:{width}}  {_title(preset)}")
+        return
+    lists = {"codes": codes, "variants": variants}
+    lists = {key: text.split(",") for key, text in lists.items() if text is not None}
+    if name is None and not lists:
+        raise UserError("name a preset, or --codes or --variants; `vpr use --list` shows them.")
+    if name is not None and name not in preset_names():
+        raise UserError(f"there is no preset '{name}'{nearest(name, preset_names())}.")
+    before, text = read_params_file(PARAMS_PATH), PARAMS_PATH.read_text(encoding="utf-8")
+    if name is not None and not force:
+        _check_committed(text)
+    new = compose(text, name, lists)
+    after = yaml.safe_load(new)
+    write_text(PARAMS_PATH, new)
+    changed = list(differences(before, after))
+    typer.echo("\n".join(changed) or f"{PARAMS_PATH} stays as it is.")
+    places = {key: (d["folder"], d["list"]) for key, d in after["datasets"].items()}
+    files = [network["file"] for network in after["networks"].values()]
+    check_files(places, files, paths.RAW, paths.WEIGHTS)
+    typer.echo("All files are there: type `dvc repro`.")

@@ -2,16 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from vprlib.pipeline.params import PARAMS_PATH, Section, Seed, UserError
-from vprlib.pipeline.switches import GIVEN
-
-_SAW = "A network in use has seen training images.\n"
-_SAW_NONE = "No network in use has seen training images.\n"
+from vprlib.pipeline.switches import OWN
 
 
 class Prune(Section):
@@ -96,37 +92,41 @@ class Step(Section):
 
 
 def check_variants(
-    variants: Sequence[str], derived: Mapping[str, str], defs: Mapping[str, Sequence[Step]]
+    variants: Sequence[str],
+    derived: Mapping[str, str],
+    defs: Mapping[str, Sequence[Step]],
+    given: Sequence[str],
 ) -> None:
-    """Each variant in use is made somewhere, of what exists, by steps that can follow each other.
+    """Each derived variant is defined, made from one that exists, by steps that fit together.
 
-    What no variant in use needs is not made either.
+    `given` names those that other stages make. What no variant in use needs is refused.
     """
+    taken = dict.fromkeys((*OWN, *given))
     for name, steps in defs.items():
-        if name in GIVEN or not name.isidentifier():
+        if name in taken or not name.isidentifier():
             raise UserError(
-                f"{PARAMS_PATH}: variant_defs names '{name}', but files are named by a variant: use"
-                f" letters, digits and _, and neither of {', '.join(GIVEN)}."
+                f"{PARAMS_PATH}: variant_defs names '{name}', but a variant is part of file names:"
+                f" use letters, digits and _, and none of {', '.join(taken)}."
             )
         if not steps:
-            raise UserError(f"{PARAMS_PATH}: variant_defs.{name} should have a step at least.")
+            raise UserError(f"{PARAMS_PATH}: variant_defs.{name} needs at least one step.")
     for name, base in derived.items():
         if name not in defs:
             raise UserError(
-                f"{PARAMS_PATH}: derived makes '{name}', which variant_defs does not describe: it"
-                f" has {', '.join(defs)}."
+                f"{PARAMS_PATH}: derived makes '{name}', which variant_defs does not define: it"
+                f" has {', '.join(defs) or 'none'}."
             )
-        if base not in (*GIVEN, *derived):
+        if base not in (*given, *derived):
             raise UserError(
-                f"{PARAMS_PATH}: derived makes {name} of '{base}': there are"
-                f" {', '.join([*GIVEN, *derived])}."
+                f"{PARAMS_PATH}: derived makes {name} from '{base}': there are"
+                f" {', '.join([*given, *derived])}."
             )
     needed = set()
     for name in variants:
         if name in defs and name not in derived:
             raise UserError(
-                f"{PARAMS_PATH}: variants names '{name}', and derived does not say of what it is"
-                f" made: add `{name}: trained` there."
+                f"{PARAMS_PATH}: variants names '{name}', but derived does not say what it is made"
+                f" from: add `{name}: trained` there."
             )
         if name in derived:
             needed |= set(lineage(name, derived))
@@ -134,21 +134,9 @@ def check_variants(
     for name in derived:
         if name not in needed:
             raise UserError(
-                f"{PARAMS_PATH}: derived makes '{name}', which no variant in use needs: name it in"
-                " variants, or take it out."
+                f"{PARAMS_PATH}: derived makes '{name}', which no variant in use needs: add it to"
+                " variants, or remove it."
             )
-
-
-def words_of_training(variants: Sequence[str]) -> str:
-    """What a file says of them; the same words for all, so that one more changes nothing.
-
-    Whatever is made of the first network may have looked at training images.
-    """
-    return _SAW if any(name != GIVEN[0] for name in variants) else _SAW_NONE
-
-
-def saw_training(words_path: Path) -> bool:
-    return words_path.read_text(encoding="utf-8") == _SAW
 
 
 def lineage(name: str, derived: Mapping[str, str]) -> list[str]:

@@ -46,6 +46,7 @@ class School:
     scratch: Scratch  # a folder a lesson below it
     store: Store
     group: Group
+    say: Callable[[str], None] = lambda line: None  # of each epoch, as Trainer.run
 
     @cached_property
     def data(self) -> TrainingData:
@@ -68,7 +69,7 @@ class School:
             self.store,
             self.group,
         )
-        return trainer.run()
+        return trainer.run(say=self.say)
 
     def _changes(self, model: PlaceModel, lesson: Lesson) -> dict[str, object]:
         lowest, _ = next(model.backbone.named_children())

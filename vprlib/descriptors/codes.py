@@ -7,12 +7,11 @@ from typing import Annotated, Literal, Self
 
 import h5py
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from threadpoolctl import threadpool_limits
 
 from vprlib.descriptors import quantisers
 from vprlib.descriptors.files import (
-    Side,
     create_code,
     failed_rows,
     opened_sample,
@@ -30,6 +29,7 @@ from vprlib.descriptors.settings import IndexSettings, SearchSettings
 from vprlib.descriptors.whitening import Rows, blocks, to_unit_length
 from vprlib.pipeline.artifacts import write_hdf5, writing_hdf5
 from vprlib.pipeline.params import PARAMS_PATH, Section, UserError
+from vprlib.pipeline.paths import Side
 from vprlib.pipeline.runtime import RuntimeSettings
 
 # the first so many whitened dimensions; null: the descriptor as it is
@@ -39,54 +39,37 @@ BytesOrNone = Annotated[int, Field(ge=1)] | None  # an image, of pq
 QueryForm = Literal["float32", "coded"]
 
 
-class CodeSettings(Section):
-    """An entry of `code_defs`."""
+class Kept(Section):
+    """The `keep` of a code: what is stored of a descriptor. The default keeps it as it is."""
 
     whiten: WhitenedOrAll = None
-    precision: Precision = "float32"  # of what is stored of a database image
-    bytes: BytesOrNone = None
+    precision: Precision = "float32"  # of database images
+    bytes: BytesOrNone = None  # of a database image, for pq
     query: QueryForm = "float32"
-    matrix: MatrixSettings | None = None  # how the whitening itself is kept; null: as float32
-    index: IndexSettings | None = None  # null: every search is exact
-    search: SearchSettings | None = None  # how the index is asked; null where there is none
-
-    @model_validator(mode="after")
-    def _index_is_asked(self) -> Self:
-        if (self.index is None) != (self.search is None):
-            there, lacking = ("search", "index") if self.index is None else ("index", "search")
-            raise ValueError(f"it has `{there}`, which has no use while `{lacking}` is null")
-        return self
+    matrix: MatrixSettings | None = None  # how the whitening matrix is stored; null: as float32
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         if self.precision in ("pq", "binary") and self.whiten is None:
             raise ValueError(
-                f"precision {self.precision} needs dimensions that weigh alike: set whiten"
+                f"precision {self.precision} needs dimensions of equal weight: set whiten"
             )
         if (self.precision == "pq") != (self.bytes is not None):
-            raise ValueError("bytes are an image's in precision pq, and belong to it alone")
+            raise ValueError("bytes belong to precision pq, and to it alone")
         parts = 8 if self.precision == "binary" else self.bytes or 1
         if (self.whiten or 0) % parts:
-            what = "8 bits a byte" if self.precision == "binary" else f"{parts} bytes"
-            raise ValueError(
-                f"whiten is {self.whiten}, which {what} do not divide: take a multiple of {parts}"
-            )
+            raise ValueError(f"whiten must be a multiple of {parts}; it is {self.whiten}")
         if self.query == "coded" and self.precision == "float32":
             raise ValueError("query is coded, but precision float32 codes nothing")
         if self.matrix is not None and self.whiten is None:
-            raise ValueError("matrix is how whitening is kept, but whiten is null")
+            raise ValueError("matrix says how whitening is stored, but whiten is null")
         return self
 
     @property
     def is_fitted(self) -> bool:
         return self.whiten is not None or self.precision == "int8"
 
-    @property
-    def keeps_all(self) -> bool:
-        return self.whiten is None and self.precision == "float32"
-
     def sentence(self) -> str:
-        """What is kept, to be said."""
         dims = "all dimensions" if self.whiten is None else f"{self.whiten} whitened dimensions"
         size = "" if self.bytes is None else f" in {self.bytes} bytes"
         return f"{dims}, {self.precision}{size}"
@@ -94,6 +77,21 @@ class CodeSettings(Section):
     def bytes_an_image(self, full_dim: int) -> int:
         """What is stored of a database image whose descriptor has so many dimensions."""
         return stored_bytes(self.precision, self.whiten or full_dim, self.bytes)
+
+
+class CodeSettings(Section):
+    """An entry of `code_defs`."""
+
+    keep: Kept = Kept()
+    index: IndexSettings | None = None  # null: exact search
+    search: SearchSettings | None = None  # of the index
+
+    @model_validator(mode="after")
+    def _index_is_asked(self) -> Self:
+        if (self.index is None) != (self.search is None):
+            there, lacking = ("search", "index") if self.index is None else ("index", "search")
+            raise ValueError(f"it has `{there}`, which has no use while `{lacking}` is null")
+        return self
 
 
 @dataclass(frozen=True)
@@ -105,10 +103,6 @@ class Code:
     matrix: Matrix | None = None
     learnt: Mapping[str, np.ndarray] = field(default_factory=dict)  # by the quantiser
     codes_queries: bool = False
-
-    @property
-    def keeps_all(self) -> bool:
-        return self.matrix is None and self.precision == "float32"
 
     def apply(self, vectors: np.ndarray) -> np.ndarray:
         """Unit vectors [n, d] of descriptors [n, D], not rounded yet."""
@@ -122,19 +116,10 @@ class Code:
 
     def quantiser(self, side: Side, full: int) -> Quantiser:
         """What rounds that side; queries stay as they are, unless the code says otherwise."""
-        is_coded = side == "database" or self.codes_queries
+        is_coded = side == "db" or self.codes_queries
         if not is_coded:
             return Quantiser("float32", self.dim(full))
         return Quantiser(self.precision, self.dim(full), self.learnt)
-
-
-def as_settings(name: str, **parts: object) -> CodeSettings:
-    """An entry of `code_defs` that a stage has read in parts, without its search."""
-    try:
-        return CodeSettings(**parts)
-    except ValidationError as error:
-        reason = error.errors(include_url=False)[0]["ctx"]["error"]
-        raise UserError(f"{PARAMS_PATH}: code_defs.{name}: {reason}.") from None
 
 
 def check_codes(
@@ -146,13 +131,13 @@ def check_codes(
         descriptors - 1: f"the {descriptors} of whitening.descriptors give {descriptors - 1}",
     }
     for name in codes:
-        wanted = defs[name].whiten or 0
+        wanted = defs[name].keep.whiten or 0
         if wanted > min(limits):
             raise UserError(
-                f"{PARAMS_PATH}: code_defs.{name}.whiten is {wanted}, but {limits[min(limits)]}"
-                " at most: lower the one, or raise the other."
+                f"{PARAMS_PATH}: code_defs.{name}.keep.whiten is {wanted}, but"
+                f" {limits[min(limits)]} at most: lower the one, or raise the other."
             )
-        if defs[name].precision == "pq" and descriptors < WORDS:
+        if defs[name].keep.precision == "pq" and descriptors < WORDS:
             raise UserError(
                 f"{PARAMS_PATH}: code_defs.{name} is pq, which learns {WORDS} words, but"
                 f" whitening.descriptors is {descriptors}: raise it, or take int8."
@@ -162,7 +147,7 @@ def check_codes(
 def fit_code(
     path: Path,
     name: str,
-    settings: CodeSettings,
+    settings: Kept,
     sample_path: Path,
     whitening_path: Path,
     seed: int,
@@ -171,11 +156,6 @@ def fit_code(
     """Writes all that makes the code of a descriptor, learnt from the training sample alone."""
     arrays = {}
     if settings.is_fitted:
-        if not whitening_path.stat().st_size:
-            raise UserError(
-                f"{whitening_path} is empty, but the code {name} is fitted: name it in `codes`"
-                f" of {PARAMS_PATH} and run `dvc repro`."
-            )
         with threadpool_limits(runtime.cores), opened_sample(sample_path) as (sample, _):
             memory = runtime.memory_bytes
             if settings.whiten is not None:
@@ -189,9 +169,7 @@ def fit_code(
     write_hdf5(path, arrays, {"precision": settings.precision, "query": settings.query})
 
 
-def _whitening(
-    name: str, settings: CodeSettings, path: Path, sample: Rows, memory_bytes: int
-) -> Arrays:
+def _whitening(name: str, settings: Kept, path: Path, sample: Rows, memory_bytes: int) -> Arrays:
     """The mean, and as much of the projection as the code keeps, in the form it is kept in."""
     wanted, form = settings.whiten, settings.matrix or MatrixSettings()
     with h5py.File(path) as file:
@@ -202,8 +180,9 @@ def _whitening(
     if form.rank is not None:
         if projection.shape[1] % form.of:
             raise UserError(
-                f"{PARAMS_PATH}: code_defs.{name}.matrix.of is {form.of}, which does not divide the"
-                f" {projection.shape[1]} dimensions of a descriptor: give the channels of a word."
+                f"{PARAMS_PATH}: code_defs.{name}.keep.matrix.of is {form.of}, but a descriptor"
+                f" has {projection.shape[1]} dimensions: it must divide them; give the channels of"
+                " a word."
             )
         given = (sample, mean, form.rank, form.of, memory_bytes)
         matrix = of_lower_rank(projection, *given)
@@ -230,7 +209,7 @@ def _too_many(name: str, wanted: int, path: Path, file: h5py.File) -> str:
         remedy = "fit it on more different ones"
     return (
         f"{name} wants {wanted} dimensions, but {path} {reason}:"
-        f" lower code_defs.{name}.whiten in {PARAMS_PATH}, or {remedy}."
+        f" lower code_defs.{name}.keep.whiten in {PARAMS_PATH}, or {remedy}."
     )
 
 
@@ -250,28 +229,25 @@ def read_arrays(path: Path) -> Arrays:
 
 
 def encode(
-    path: Path, code: Code, sides: Mapping[Side, Path], runtime: RuntimeSettings
-) -> dict[Side, tuple[int, int]]:
-    """Writes what the code keeps of each side's descriptors; nothing where it keeps all.
-
-    Gives by side how many there are, and the bytes of each.
-    """
-    written = {}
-    with writing_hdf5(path) as file, threadpool_limits(runtime.cores):
-        for side, source in sides.items() if not code.keeps_all else ():
-            with h5py.File(source) as stored:
-                descriptors = stored["descriptors"]
-                _check_fit(code, descriptors, source)
-                quantiser = code.quantiser(side, descriptors.shape[1])
-                target = create_code(file, side, len(descriptors), quantiser)
-                failed = failed_rows(source)
-                for rows in _rows(descriptors, runtime.memory_bytes):
-                    coded = quantiser.encode(code.apply(descriptors[rows]))
-                    # what has no descriptor stays zeros
-                    coded[np.isin(np.arange(rows.start, rows.stop), failed)] = 0
-                    target[rows] = coded
-                written[side] = (len(target), target.shape[1] * target.dtype.itemsize)
-    return written
+    path: Path, code: Code, side: Side, source_path: Path, runtime: RuntimeSettings
+) -> tuple[int, int]:
+    """Writes what the code keeps of one side's descriptors; gives their number and bytes each."""
+    failed = failed_rows(source_path)
+    with (
+        writing_hdf5(path) as file,
+        h5py.File(source_path) as source,
+        threadpool_limits(runtime.cores),
+    ):
+        descriptors = source["descriptors"]
+        _check_fit(code, descriptors, source_path)
+        quantiser = code.quantiser(side, descriptors.shape[1])
+        target = create_code(file, source, quantiser)
+        for rows in _rows(descriptors, runtime.memory_bytes):
+            coded = quantiser.encode(code.apply(descriptors[rows]))
+            # what has no descriptor stays zeros
+            coded[np.isin(np.arange(rows.start, rows.stop), failed)] = 0
+            target[rows] = coded
+        return len(target), target.shape[1] * target.dtype.itemsize
 
 
 def _rows(descriptors: Rows, memory_bytes: int) -> Iterator[slice]:

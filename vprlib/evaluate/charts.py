@@ -1,4 +1,4 @@
-"""Pictures of results as PNG, since DVC's own plot page is blank without a network."""
+"""Plots of results as PNG, since DVC's own plot page is blank without a network."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from vprlib.pipeline.png import figure_png
 
-LABELLED = 8  # numbers beside one another that a curve has room for
-# colour and size of a category: queries of one spot lie on each other, and each is to be seen
+LABELLED = 8  # numbers that fit along a curve
+# colour and size of a category; sizes differ, so that queries at one position all stay visible
 DOTS = {
     "correct": ("#a9c6b2", 70),
     "lower_rank": ("#3b7ea1", 42),
@@ -17,7 +17,7 @@ DOTS = {
     "unanswerable": ("#22252b", 9),
     "nothing_found": ("#8a8f98", 9),
 }
-# from the first precision asked for to the last, the larger ones hollow: thresholds may coincide
+# by precision; hollow and of different sizes, since thresholds may coincide
 MARKERS = ("o", "s", "D", "^", "v")
 
 
@@ -29,20 +29,20 @@ def precision_recall(
     points: Mapping[str, tuple[float, float]],
     title: str,
 ) -> bytes:
-    """A set's curve, the calibration's beside it, and where its thresholds come to lie here.
+    """A set's curve, the calibration's curve, and what its thresholds give on this set.
 
-    Curves begin with recall and precision; `points` are these two by the precision asked for.
+    Rows of curves begin with recall and precision; `points` has these two by target precision.
     """
     figure = Figure(figsize=(6, 4.2), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     curves = [(calibrated_on, calibration, "#b7b2a6"), (name, curve, "#3b7ea1")]
     for label, rows, colour in curves[calibrated_on == name :]:
         axes.plot(*np.array([row[:2] for row in rows]).T * 100, color=colour, label=label)
-    for place, (asked, (recall, precision)) in enumerate(points.items()):
+    for place, (target, (recall, precision)) in enumerate(points.items()):
         marker, size = MARKERS[place % len(MARKERS)], 4 + 4 * (len(points) - 1 - place)
         look = {"color": "#c2452d", "markersize": size, "fillstyle": "none"}
         at = 100 * recall, 100 * precision
-        axes.plot(*at, marker, linestyle="", label=f"threshold for {asked} %", **look)
+        axes.plot(*at, marker, linestyle="", label=f"threshold for {target} %", **look)
     axes.set(xlabel="recall (%)", ylabel="precision (%)", title=title, xlim=(0, 100), ylim=(0, 104))
     axes.legend(fontsize=8, loc="lower left")
     axes.grid(alpha=0.3)
@@ -50,7 +50,7 @@ def precision_recall(
 
 
 def plan(database: np.ndarray, queries: np.ndarray, names: Sequence[str], title: str) -> bytes:
-    """Positions [D, 2] and [Q, 2] in metres from their corner, by category."""
+    """A map of positions [D, 2] and [Q, 2] in metres, queries by category."""
     figure = Figure(figsize=(8, 5.5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     both = np.concatenate([database, queries])
@@ -73,7 +73,7 @@ def plan(database: np.ndarray, queries: np.ndarray, names: Sequence[str], title:
 def recall_curve(
     curve: Sequence[tuple[int, float]], ends: Sequence[tuple[float, float]], title: str
 ) -> bytes:
-    """Recall@N against N, labelled with its values, on the band of its intervals."""
+    """Recall@N over N with its values and the band of its intervals."""
     ns, recalls = zip(*curve, strict=True)
     figure = Figure(figsize=(5, 3.6), dpi=120, layout="constrained")
     axes = figure.add_subplot()
@@ -94,7 +94,7 @@ def recall_curve(
 
 
 def search_curves(curves: Mapping[str, Sequence[tuple[float, float, str]]], title: str) -> bytes:
-    """Recall against exact search over milliseconds a query; a point is (ms, share, label)."""
+    """Agreement with exact search over milliseconds per query; a point is (ms, share, label)."""
     figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     for name, points in curves.items():

@@ -1,4 +1,4 @@
-"""When to say 'I don't know': what a match's score tells of its being right."""
+"""When to say 'I don't know': the score of a match, and how often such matches are right."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,8 @@ from vprlib.evaluate.intervals import IntervalSettings, share_interval
 from vprlib.evaluate.predictions import Judgement
 from vprlib.pipeline.params import Section
 
-DEPTH = 20  # results a query that a score looks at: as many as predictions always hold
-DRAWN = 200  # points of a curve
+DEPTH = 20  # results per query that a score uses: predictions always have as many
+POINTS = 200  # of a curve
 ScoreKind = Literal["similarity", "ratio"]
 Precision = Annotated[float, Field(gt=0, le=1)]
 
@@ -23,11 +23,11 @@ Precision = Annotated[float, Field(gt=0, le=1)]
 class ConfidenceSettings(Section):
     """The `confidence` section; changing it runs `calibrate` and `confidence` alone."""
 
-    # similarity: 1 − distance² / 2 of the first result; ratio: how much nearer that is than the
-    # first result of another place, 1 − distance / its distance
+    # similarity: 1 − distance² / 2 of the first result
+    # ratio: 1 − its distance / distance of the first result of another place
     score: ScoreKind = "ratio"
-    distinct_m: float = Field(25.0, gt=0)  # results farther apart than this are other places
-    # shares of given answers that are right; the last one is where `find` says it does not know
+    distinct_m: float = Field(25.0, gt=0)  # results farther apart are different places
+    # shares of right answers; below the score of the last one, `vpr find` says it does not know
     precisions: tuple[Precision, ...] = Field((1.0, 0.99, 0.95), min_length=1)
 
     @field_validator("precisions")
@@ -39,7 +39,7 @@ class ConfidenceSettings(Section):
 
 
 def similarity(distances: np.ndarray) -> np.ndarray:
-    """Cosine similarity of unit vectors: one where they are equal."""
+    """Cosine similarity of unit vectors at these distances."""
     return 1 - distances**2 / 2
 
 
@@ -50,10 +50,10 @@ def match_scores(
     kind: ScoreKind,
     distinct_m: float,
 ) -> np.ndarray:
-    """How sure each first result is [Q], from the results [Q, K] and the database's positions.
+    """Score of each first result [Q], from the results [Q, K] and the database's positions.
 
-    Where all K results are of one place, the last stands for another one: it is nearer, and so the
-    score is at most too low. Nothing found is minus infinity.
+    If all K results are of one place, the last one stands for another place; it is nearer, so the
+    score can only be too low. The score is minus infinity where nothing was found.
     """
     is_there = rows >= 0
     first = distances[:, 0]
@@ -61,7 +61,7 @@ def match_scores(
         return np.where(is_there[:, 0], similarity(first), -np.inf)
     places = positions[np.maximum(rows, 0)]
     apart = np.linalg.norm(places - places[:, :1], axis=2)
-    is_other = is_there & ~(apart <= distinct_m)  # of unknown positions each is a place
+    is_other = is_there & ~(apart <= distinct_m)  # unknown positions are different places
     is_other[:, 0] = False
     last = np.maximum(is_there.sum(axis=1) - 1, 0)
     second = np.where(is_other.any(axis=1), is_other.argmax(axis=1), last)
@@ -73,25 +73,25 @@ def match_scores(
 
 @dataclass(frozen=True)
 class Curve:
-    """Precision against recall as the threshold falls, a point a distinct score."""
+    """Precision and recall as the threshold falls, with a point for each distinct score."""
 
-    thresholds: np.ndarray  # [T] falling; an answer is given where the score is at least this
-    precision: np.ndarray  # [T] share of the given answers that are right
-    recall: np.ndarray  # [T] share of the answerable queries that are answered rightly
+    thresholds: np.ndarray  # [T] falling; scores from here on give an answer
+    precision: np.ndarray  # [T] share of the answers that are right
+    recall: np.ndarray  # [T] share of the answerable queries with a right answer
 
     @property
     def area(self) -> float:
-        """Precision summed over the steps of recall."""
+        """Area under the curve, by steps of recall."""
         return float((np.diff(self.recall, prepend=0.0) * self.precision).sum())
 
     def rows(self) -> list[tuple[float, float, float]]:
-        """Recall, precision and threshold of at most DRAWN points, evenly chosen."""
+        """Recall, precision and threshold of at most POINTS points, evenly chosen."""
         points = np.stack([self.recall, self.precision, self.thresholds], axis=1)
-        chosen = np.linspace(0, len(points) - 1, min(len(points), DRAWN)).round().astype(int)
+        chosen = np.linspace(0, len(points) - 1, min(len(points), POINTS)).round().astype(int)
         return [tuple(row) for row in points[chosen].round(6).tolist()]
 
     def reaching(self, precision: float) -> tuple[float, float]:
-        """The lowest threshold with at least this precision, and its recall; inf and 0 for none."""
+        """The lowest threshold with at least this precision, and its recall; or inf and 0."""
         good = np.flatnonzero((self.precision >= precision) & (self.recall > 0))
         if not len(good):
             return np.inf, 0.0
@@ -99,7 +99,7 @@ class Curve:
 
 
 def curve(scores: np.ndarray, is_right: np.ndarray, answerable: int) -> Curve:
-    """Of scores [Q] and whether each first result is right; equal scores pass together."""
+    """From scores [Q] and whether each first result is right; equal scores share a point."""
     order = np.argsort(-scores, kind="stable")
     falling, right = scores[order], np.cumsum(is_right[order])
     is_last = np.append(falling[1:] != falling[:-1], True) & (falling > -np.inf)
@@ -113,7 +113,7 @@ def percent(precision: float) -> str:
 
 @dataclass(frozen=True)
 class Judged:
-    """The queries of one set: how sure the answers are, and which are right."""
+    """The scores of the queries of one set, and which first results are right."""
 
     set_name: str
     scores: np.ndarray  # [Q]
@@ -126,7 +126,6 @@ class Judged:
 
 
 def judge(made: Judgement, score: ScoreKind, distinct_m: float) -> Judged:
-    """How sure each answer is, and whether it is right."""
     f = made.found
     rows, distances = f.rows[:, :DEPTH], f.distances[:, :DEPTH]
     return Judged(
@@ -139,38 +138,38 @@ def judge(made: Judgement, score: ScoreKind, distinct_m: float) -> Judged:
 
 @dataclass(frozen=True)
 class Calibration:
-    """From which score on an answer is right how often, on the set that calibrates."""
+    """Score thresholds by precision, on the set that was calibrated on."""
 
     set: str
     score: ScoreKind
     distinct_m: float
-    depth: int  # results a query that a score looks at
-    thresholds: Mapping[str, float | None]  # by precision in per cent; None where not reached
+    depth: int  # results per query that a score uses
+    thresholds: Mapping[str, float | None]  # by precision in per cent; None: not reached
     curve: Sequence[Sequence[float]]  # recall and precision
 
     def scores(self, rows: np.ndarray, distances: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """How sure each first result is [Q], from results [Q, K] with K no less than `depth`."""
+        """Score of each first result [Q], from results [Q, K] with K at least `depth`."""
         d = self.depth
         return match_scores(rows[:, :d], distances[:, :d], positions, self.score, self.distinct_m)
 
     def level(self, score: float) -> str | None:
-        """The highest precision in per cent whose threshold a score reaches."""
+        """The highest precision in per cent whose threshold the score reaches."""
         reached = (p for p, t in self.thresholds.items() if t is not None and score >= t)
         return next(reached, None)
 
     def verdict(self, score: float) -> str:
-        """What a score means for one answer, in words."""
+        """What the score of an answer means, in words."""
         level, known = self.level(score), [p for p, t in self.thresholds.items() if t is not None]
         if level is not None:
             return (
-                f"sure: of answers with a score from {self.thresholds[level]:.3f} on, {level} %"
+                f"sure: of answers with a score of at least {self.thresholds[level]:.3f}, {level} %"
                 f" were right on {self.set}; this one has {score:.3f}"
             )
         if not known:
-            return f"I don't know: no score is sure enough on {self.set}"
+            return f"I don't know: no score was sure enough on {self.set}"
         return (
-            f"I don't know: the score {score:.3f} is below {self.thresholds[known[-1]]:.3f}, from"
-            f" which on {known[-1]} % were right on {self.set}"
+            f"I don't know: the score {score:.3f} is below {self.thresholds[known[-1]]:.3f}, above"
+            f" which {known[-1]} % were right on {self.set}"
         )
 
 
@@ -194,7 +193,7 @@ def read_calibration(path: Path) -> Calibration:
 def report(
     judged: Judged, place: np.ndarray, calibration: Calibration, interval: IntervalSettings
 ) -> dict[str, object]:
-    """What the thresholds of a calibration do here, beside what the best ones would.
+    """What the calibrated thresholds give on this set, and what its own best ones would.
 
     `place` [Q] is the location of each query.
     """
@@ -215,9 +214,9 @@ def report(
 def answers(
     judged: Judged, place: np.ndarray, threshold: float, interval: IntervalSettings
 ) -> dict[str, float | int | None]:
-    """What comes of answering where the score is at least the threshold.
+    """Precision and recall of the answers with at least this score.
 
-    Precision is None where no answer is given.
+    Precision is None if there is no answer.
     """
     is_given = judged.scores >= threshold
     is_found = (judged.is_right & is_given)[judged.is_answerable]
@@ -227,29 +226,25 @@ def answers(
     if is_given.any():
         right = judged.is_right[is_given]
         low, high = share_interval(right, place[is_given], interval)
-        precision = {
-            "precision": float(right.mean()),
-            "precision_low": low,
-            "precision_high": high,
-        }
+        precision = dict(zip(precision, (float(right.mean()), low, high), strict=True))
     return {"answered": int(is_given.sum()), **precision, **recall}
 
 
-def points_of(told: Mapping[str, object]) -> dict[str, tuple[float, float]]:
+def points_of(summary: Mapping[str, object]) -> dict[str, tuple[float, float]]:
     """Recall and precision at each threshold that gives any answer."""
     return {
         p: (at["recall"], at["precision"])
-        for p, at in told["at_threshold"].items()
+        for p, at in summary["at_threshold"].items()
         if at["precision"] is not None
     }
 
 
-def sentence(told: Mapping[str, object], dataset: str) -> str:
+def sentence(summary: Mapping[str, object], dataset: str) -> str:
     """One line: the area, and what the threshold of each precision gives here."""
     parts = []
-    for p, at in told["at_threshold"].items():
+    for p, at in summary["at_threshold"].items():
         if at["threshold"] is None:
-            parts.append(f"{p} %: not reached on {told['calibrated_on']}")
+            parts.append(f"{p} %: not reached on {summary['calibrated_on']}")
         elif at["precision"] is None:
             parts.append(f"{p} % (score {at['threshold']:.3f}): no answer")
         else:
@@ -257,5 +252,6 @@ def sentence(told: Mapping[str, object], dataset: str) -> str:
                 f"{p} % (score {at['threshold']:.3f}): recall {at['recall']:.3f},"
                 f" precision {at['precision']:.3f}"
             )
-    itself = "" if told["calibrated_on"] != dataset else " itself, which flatters"
-    return f"area {told['area']:.3f}; by {told['calibrated_on']}{itself}: {'; '.join(parts)}"
+    on = summary["calibrated_on"]
+    itself = " itself, which is optimistic" if on == dataset else ""
+    return f"area {summary['area']:.3f}; calibrated on {on}{itself}: {'; '.join(parts)}"

@@ -1,4 +1,4 @@
-"""Where it fails: what became of each query, and of which queries it becomes so."""
+"""Classifies the outcome of each query, and lists and maps the failures."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from vprlib.evaluate.geojson import Zone, geojson, to_degrees
 from vprlib.evaluate.intervals import IntervalSettings, query_locations
 from vprlib.evaluate.predictions import Predictions
 from vprlib.evaluate.recall import Protocol
-from vprlib.evaluate.slices import Known, SliceSettings, known_of, slices
+from vprlib.evaluate.slices import QueryFacts, SliceSettings, query_facts, slices
 from vprlib.places.truth import Truth
 
-# in this order: the first that holds is what a query is called
+# the first that holds is the category of a query
 CATEGORIES = ("unanswerable", "nothing_found", "correct", "near_miss", "lower_rank", "far")
 HEADER = (
     "query",
@@ -35,17 +35,17 @@ HEADER = (
 class FailureSettings(SliceSettings):
     """The `failures` section; changing it runs `failures` alone."""
 
-    near_miss: float = Field(2.0, gt=1)  # times the radius: a first result within it nearly is
-    worst: int = Field(8, ge=0)  # misses in the picture, at most one a location
+    near_miss: float = Field(2.0, gt=1)  # times the radius: a first result within it is a near miss
+    worst: int = Field(8, ge=0)  # misses in the picture, at most one per location
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What became of each query."""
+    """The outcome of each query."""
 
-    category: np.ndarray  # [Q] of CATEGORIES, by number
-    right_at: np.ndarray  # [Q] rank of the first right image from 1; 0 where none was kept
-    metres: np.ndarray  # [Q] from the query to the first result; NaN where not known
+    category: np.ndarray  # [Q] index into CATEGORIES
+    right_at: np.ndarray  # [Q] rank of the first right image from 1; 0: none
+    metres: np.ndarray  # [Q] from the query to the first result; NaN where unknown
 
     @property
     def is_correct(self) -> np.ndarray:
@@ -56,7 +56,7 @@ class Outcomes:
 
 
 def outcomes(found: Predictions, truth: Truth, near_miss: float) -> Outcomes:
-    """A query without a right image is unanswerable, whatever was found for it."""
+    """A query without a right image is unanswerable, whatever was found."""
     first = found.rows[:, 0]
     metres = np.linalg.norm(found.database.positions[first] - found.queries.positions, axis=1)
     metres = np.where(first >= 0, metres, np.nan)
@@ -68,33 +68,33 @@ def outcomes(found: Predictions, truth: Truth, near_miss: float) -> Outcomes:
 
 
 def shares(found: Outcomes, has_positions: bool) -> dict[str, float | None]:
-    """Category → share of the queries; near misses are not known without positions."""
-    told = {
-        name: float((found.category == number).mean()) for number, name in enumerate(CATEGORIES)
-    }
-    return told if has_positions else {**told, "near_miss": None}
+    """Category → share of the queries; near misses need positions."""
+    of = {name: float((found.category == n).mean()) for n, name in enumerate(CATEGORIES)}
+    return of if has_positions else {**of, "near_miss": None}
 
 
-def as_rows(found: Predictions, became: Outcomes, known: Known) -> Iterator[tuple[object, ...]]:
-    """A row a query; what is not known is empty."""
+def as_rows(
+    found: Predictions, outcome: Outcomes, facts: QueryFacts
+) -> Iterator[tuple[object, ...]]:
+    """A row for each query; unknown values are empty."""
     unknown = np.full(len(found.queries), np.nan)
-    nearest = unknown if known.nearest_m is None else known.nearest_m
-    heading = unknown if known.heading_deg is None else known.heading_deg
-    for query, category in enumerate(became.names()):
+    nearest = unknown if facts.nearest_m is None else facts.nearest_m
+    heading = unknown if facts.heading_deg is None else facts.heading_deg
+    for query, category in enumerate(outcome.names()):
         row = found.rows[query, 0]
         is_there = row >= 0
         there = found.database.positions[row] if is_there else (np.nan, np.nan)
         yield (
             found.queries.names[query],
             category,
-            int(became.right_at[query]) or "",
+            int(outcome.right_at[query]) or "",
             found.database.names[row] if is_there else "",
             f"{found.distances[query, 0]:.6f}" if is_there else "",
-            _shown(became.metres[query]),
+            _shown(outcome.metres[query]),
             *("" if np.isnan(v) else float(v) for v in (*found.queries.positions[query], *there)),
             _shown(nearest[query]),
             _shown(heading[query]),
-            "" if known.light is None else known.light[query],
+            "" if facts.light is None else facts.light[query],
         )
 
 
@@ -102,13 +102,13 @@ def _shown(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.3f}"
 
 
-def worst(found: Predictions, became: Outcomes, place: np.ndarray, count: int) -> list[int]:
-    """The misses that were taken for the surest hits, at most one a location.
+def worst(found: Predictions, outcome: Outcomes, place: np.ndarray, count: int) -> list[int]:
+    """The misses with the smallest distances, at most one per location.
 
-    A miss is a far answer or a right one at a lower rank; near misses are hardly wrong, and
+    A miss is a far answer, or a right one at a lower rank; near misses are almost right, and
     unanswerable queries have no right answer to show.
     """
-    missed = np.isin(became.category, [CATEGORIES.index(c) for c in ("lower_rank", "far")])
+    missed = np.isin(outcome.category, [CATEGORIES.index(c) for c in ("lower_rank", "far")])
     missed &= found.rows[:, 0] >= 0
     order = np.argsort(found.distances[:, 0], kind="stable")
     chosen: dict[int, int] = {}
@@ -117,9 +117,11 @@ def worst(found: Predictions, became: Outcomes, place: np.ndarray, count: int) -
     return list(chosen.values())[:count]
 
 
-def right_answer(found: Predictions, became: Outcomes, truth: Truth, query: int) -> tuple[int, int]:
-    """Database row and rank of the best right image; where none was kept, the nearest, rank 0."""
-    rank = int(became.right_at[query])
+def right_answer(
+    found: Predictions, outcome: Outcomes, truth: Truth, query: int
+) -> tuple[int, int]:
+    """Database row and rank of the first right image; else the nearest right one and rank 0."""
+    rank = int(outcome.right_at[query])
     if rank:
         return int(found.rows[query, rank - 1]), rank
     rows = truth.take(np.array([query])).positives().rows
@@ -129,12 +131,12 @@ def right_answer(found: Predictions, became: Outcomes, truth: Truth, query: int)
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that is said of the queries of a set."""
+    """Outcomes, metrics and the worst misses of a set."""
 
-    became: Outcomes
-    known: Known
+    outcome: Outcomes
+    facts: QueryFacts
     metrics: dict[str, object]
-    worst: list[int]  # queries whose misses are shown
+    worst: list[int]  # queries
 
 
 def analyse(
@@ -144,23 +146,23 @@ def analyse(
     settings: FailureSettings,
     interval: IntervalSettings,
 ) -> Analysis:
-    became = outcomes(found, truth, settings.near_miss)
-    known = known_of(found, truth, protocol)
+    outcome = outcomes(found, truth, settings.near_miss)
+    facts = query_facts(found, truth, protocol)
     place = query_locations(found.queries.positions, truth, interval.location_m)
     metrics = {
         "queries": len(found.queries),
-        "shares": shares(became, truth.radius_m is not None),
-        "slices": slices(became.is_correct, known, place, settings, interval),
+        "shares": shares(outcome, truth.radius_m is not None),
+        "slices": slices(outcome.is_correct, facts, place, settings, interval),
     }
-    return Analysis(became, known, metrics, worst(found, became, place, settings.worst))
+    return Analysis(outcome, facts, metrics, worst(found, outcome, place, settings.worst))
 
 
-def on_map(found: Predictions, became: Outcomes, zone: Zone) -> tuple[dict[str, object], bool]:
-    """The queries as GeoJSON, and whether it knows where they are."""
+def on_map(found: Predictions, outcome: Outcomes, zone: Zone) -> tuple[dict[str, object], bool]:
+    """The queries as GeoJSON, and whether their positions in degrees are known."""
     first, is_found = np.maximum(found.rows[:, 0], 0), found.rows[:, 0] >= 0
     at = to_degrees(found.queries.positions, zone)
     answers = to_degrees(found.database.positions[first], zone)
-    told = [
+    properties = [
         {
             "category": category,
             "answer": found.database.names[row] if is_there else None,
@@ -168,15 +170,16 @@ def on_map(found: Predictions, became: Outcomes, zone: Zone) -> tuple[dict[str, 
             "right_at": int(rank) or None,
         }
         for category, row, is_there, metres, rank in zip(
-            became.names(), first, is_found, became.metres, became.right_at, strict=True
+            outcome.names(), first, is_found, outcome.metres, outcome.right_at, strict=True
         )
     ]
-    is_wrong = ~became.is_correct & is_found
-    return geojson(found.queries.names, told, at, answers, is_wrong), at is not None
+    is_wrong = ~outcome.is_correct & is_found
+    return geojson(found.queries.names, properties, at, answers, is_wrong), at is not None
 
 
-def sentence(told: Mapping[str, float | None]) -> str:
-    nothing = {"nothing_found": "nothing found"} if told["nothing_found"] else {}
+def sentence(of: Mapping[str, float | None]) -> str:
+    """The share of each category in words."""
+    nothing = {"nothing_found": "nothing found"} if of["nothing_found"] else {}
     words = {
         "correct": "correct",
         "near_miss": "near misses",
@@ -186,6 +189,6 @@ def sentence(told: Mapping[str, float | None]) -> str:
         **nothing,
     }
     return ", ".join(
-        f"{words[name]} {'not known' if told[name] is None else f'{100 * told[name]:.1f} %'}"
-        for name in words
+        f"{text} {'not known' if of[name] is None else f'{100 * of[name]:.1f} %'}"
+        for name, text in words.items()
     )

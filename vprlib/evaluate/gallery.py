@@ -1,4 +1,4 @@
-"""The worst misses side by side: query, wrong answer, right answer."""
+"""Pictures of results: a photograph with what was found, and the worst misses of a set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from vprlib.images.batches import ImageSource
 from vprlib.pipeline.png import image_png
 from vprlib.places.truth import Truth
 
-A_ROW = 5  # results
+PER_ROW = 5  # results
 TILE = (300, 225)  # pixels of a result
-ASKED = (400, 300)  # of the photograph
+PHOTO = (400, 300)  # pixels of the photograph
 GAP, LINE = 26, 22
 PAPER, INK, PALE, ACCENT = "#fbfaf7", "#22252b", "#80858f", "#c2452d"
 GOOD = "#2f7d4f"  # the title of a right answer
@@ -22,7 +22,7 @@ GOOD = "#2f7d4f"  # the title of a right answer
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture with the lines below it."""
+    """A picture with the lines below it."""
 
     pixels: np.ndarray  # uint8 [H, W, 3]
     title: str
@@ -30,18 +30,18 @@ class Panel:
     colour: str = INK  # of the title, in rows
 
 
-def sheet(asked: Panel, found: Sequence[Panel]) -> bytes:
+def sheet(photo: Panel, found: Sequence[Panel]) -> bytes:
     """The photograph on the left, results in rows of five on the right, best first, as PNG."""
-    columns, rows = min(A_ROW, len(found)), -(-len(found) // A_ROW)
+    columns, rows = min(PER_ROW, len(found)), -(-len(found) // PER_ROW)
     across, down = TILE[0] + GAP, TILE[1] + GAP + _caption(found[0])
-    left = ASKED[0] + 3 * GAP
-    height = GAP + max(ASKED[1] + _caption(asked) + GAP, rows * down)
+    left = PHOTO[0] + 3 * GAP
+    height = GAP + max(PHOTO[1] + _caption(photo) + GAP, rows * down)
     page = Image.new("RGB", (left + columns * across, height), PAPER)
-    _draw(page, asked, (GAP, GAP), ASKED, ACCENT)
+    _draw(page, photo, (GAP, GAP), PHOTO, ACCENT)
     rule = left - 3 * GAP // 2
     ImageDraw.Draw(page).line([(rule, GAP), (rule, height - GAP)], "#e2dfd8", 2)
     for place, panel in enumerate(found):
-        at = (left + place % A_ROW * across, GAP + place // A_ROW * down)
+        at = (left + place % PER_ROW * across, GAP + place // PER_ROW * down)
         _draw(page, panel, at, TILE, INK)
     return image_png(page)
 
@@ -61,14 +61,14 @@ def rows_of(rows: Sequence[Sequence[Panel]], title: str) -> bytes:
 
 
 def _caption(panel: Panel) -> int:
-    """Pixels that the lines below a picture take."""
+    """Height in pixels of the lines below a picture."""
     return 8 + LINE * (1 + len(panel.notes))
 
 
 def _draw(
     page: Image.Image, panel: Panel, at: tuple[int, int], size: tuple[int, int], colour: str
 ) -> None:
-    """A picture in the middle of its place, a title in colour, notes in grey."""
+    """A centred picture, a title in colour, notes in grey."""
     picture = ImageOps.contain(Image.fromarray(panel.pixels), size, Image.Resampling.LANCZOS)
     spare = (size[0] - picture.width) // 2, (size[1] - picture.height) // 2
     page.paste(Image.new("RGB", size, "#efece5"), at)
@@ -82,7 +82,7 @@ def _draw(
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """The text, or its end after dots: names differ at their end."""
+    """The text, or its end after an ellipsis, since names differ at their end."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(f"…{text}") > width:
@@ -93,20 +93,20 @@ def _fitted(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
 def misses(
     chosen: Sequence[int],
     found: Predictions,
-    became: Outcomes,
+    outcome: Outcomes,
     truth: Truth,
-    asked: ImageSource,
+    queries: ImageSource,
     database: ImageSource,
     title: str,
 ) -> bytes:
-    """A row a miss: the query, the wrong answer, and the right one with the rank it had."""
+    """A row for each miss: the query, the wrong answer, and the right one with its rank."""
     rows = []
     for query in chosen:
         wrong = int(found.rows[query, 0])
-        right, rank = right_answer(found, became, truth, query)
+        right, rank = right_answer(found, outcome, truth, query)
         rows.append(
             [
-                Panel(_shown(asked, query), "query", (asked.index.names[query],), INK),
+                Panel(_shown(queries, query), "query", (queries.index.names[query],), INK),
                 Panel(
                     _shown(database, wrong),
                     f"answer   distance {found.distances[query, 0]:.3f}",
@@ -125,8 +125,8 @@ def misses(
 
 
 def _shown(source: ImageSource, row: int) -> np.ndarray:
-    """An image, or grey where it cannot be read: a picture is not worth stopping a run."""
-    found = source.tried(row)
+    """An image, or grey if it cannot be read: a picture must not stop a run."""
+    found = source.pixels_or_problem(row)
     return np.full((3, 4, 3), 160, np.uint8) if isinstance(found, str) else found
 
 

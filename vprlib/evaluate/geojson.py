@@ -1,6 +1,6 @@
 """Failures on a map: GeoJSON in degrees, where the zone of the metres is known."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -8,17 +8,16 @@ from pydantic import Field
 
 from vprlib.places.projection import ZONE_M
 
-# '17N', '56S': plain UTM metres, as Pittsburgh's; null: not known, or in the eastings themselves
+# '17N', '56S': plain UTM metres, as in Pittsburgh; null: unknown, or part of the eastings
 Zone = Annotated[str, Field(pattern=r"^([1-9]|[1-5]\d|60)[NS]$")] | None
 _LAST_ZONE = 60
 _DIGITS = 7  # a centimetre
 
 
 def to_degrees(positions: np.ndarray, zone: Zone) -> np.ndarray | None:
-    """Longitudes and latitudes [N, 2] of metres on UTM's plane; None where no zone is known.
+    """Longitudes and latitudes [N, 2] of UTM positions; None if the zone is unknown.
 
-    Without a zone, eastings that begin with one (zone · 1,000,000 m, as `projection` writes
-    them) tell it, provided that all do.
+    Without `zone`, all eastings must begin with one (zone · 1,000,000 m, as in `projection`).
     """
     known = np.isfinite(positions).all(axis=1)
     degrees = np.full(positions.shape, np.nan)
@@ -36,7 +35,7 @@ def to_degrees(positions: np.ndarray, zone: Zone) -> np.ndarray | None:
 
 
 def _degrees(positions: np.ndarray, zone: int, is_south: bool) -> np.ndarray:
-    from pyproj import Proj  # takes a moment, and few sets have a zone
+    from pyproj import Proj  # takes a moment, and few sets need it
 
     plane = Proj(proj="utm", zone=zone, south=is_south, ellps="WGS84")
     return np.stack(plane(positions[:, 0], positions[:, 1], inverse=True), axis=1)
@@ -49,36 +48,22 @@ def geojson(
     answers: np.ndarray | None,
     is_wrong: np.ndarray,
 ) -> dict[str, object]:
-    """A point a query and a line from each wrong one to its answer.
+    """A point for each query, and a line from each wrong one to its answer.
 
-    GeoJSON is degrees by its definition (RFC 7946). Where these are not known, `at` and `answers`
-    are None and a query is a feature without a place, which is valid too; metres would not be.
+    GeoJSON must be in degrees (RFC 7946). If these are unknown, `at` and `answers` are None and a
+    query is a feature without geometry, which is valid, unlike metres.
     """
-    return {
-        "type": "FeatureCollection",
-        "features": list(_features(names, properties, at, answers, is_wrong)),
-    }
-
-
-def _features(
-    names: Sequence[str],
-    properties: Sequence[dict[str, object]],
-    at: np.ndarray | None,
-    answers: np.ndarray | None,
-    is_wrong: np.ndarray,
-) -> Iterator[dict[str, object]]:
-    for query, (name, told) in enumerate(zip(names, properties, strict=True)):
+    features = []
+    for query, (name, others) in enumerate(zip(names, properties, strict=True)):
+        labels = {"query": name, **others}
         point = None if at is None else _place(at[query])
         geometry = None if point is None else {"type": "Point", "coordinates": point}
-        yield _feature(geometry, {"query": name, **told})
+        features.append({"type": "Feature", "geometry": geometry, "properties": labels})
         end = None if answers is None else _place(answers[query])
         if is_wrong[query] and point and end:
             line = {"type": "LineString", "coordinates": [point, end]}
-            yield _feature(line, {"query": name, **told})
-
-
-def _feature(geometry: dict[str, object] | None, told: dict[str, object]) -> dict[str, object]:
-    return {"type": "Feature", "geometry": geometry, "properties": told}
+            features.append({"type": "Feature", "geometry": line, "properties": labels})
+    return {"type": "FeatureCollection", "features": features}
 
 
 def _place(degrees: np.ndarray) -> list[float] | None:

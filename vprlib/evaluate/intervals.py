@@ -1,4 +1,4 @@
-"""Two runs asked the same queries: how far their difference can be trusted, by location."""
+"""Confidence intervals over locations: of recalls, and of the difference of two runs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,15 +12,17 @@ from vprlib.pipeline.params import Section, Seed
 from vprlib.places.geo import locations
 from vprlib.places.truth import Listed, Truth
 
-WIDEST = 1e6  # standard errors: so many are no bound
+WIDEST = 1e6  # standard errors; as good as no limit
+STEPS = 50  # halvings of an interval: beyond the precision of float64
+BLOCK = 1 << 22  # signs in memory at once
 
 
 class IntervalSettings(Section):
-    """How sure, and what counts as one location; describes no image and searches nothing again."""
+    """The `interval` section: changing it neither describes images nor searches again."""
 
-    # queries this near to the first one of their location belong to it
+    # queries within this distance of the first one of a location belong to it
     location_m: Annotated[float, Field(gt=0)] = 1.0
-    # the share of intervals that hold the truth
+    # share of the intervals that contain the true value
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
 
 
@@ -29,11 +31,11 @@ def share_interval(
 ) -> tuple[float, float]:
     """The interval of the share of `right` [Q], for queries at the locations `place` [Q].
 
-    Wilson's score interval for as many independent queries as these are worth. Queries of one
-    location fail together: the variance between locations over that of independent queries is the
-    design effect. To it is added one wrong answer whose whole location is wrong, so that a share of
-    0 or 1 keeps a width. Quantiles are Student's, for as many locations of equal size as these are
-    worth. From one location nothing follows: (0, 1).
+    Wilson's score interval for the effective number of independent queries. Queries of one location
+    fail together: the design effect is the variance between locations over that of independent
+    queries, plus one wrong answer whose whole location is wrong, so that a share of 0 or 1 has a
+    width. Quantiles are Student's, for the effective number of locations of equal size. A single
+    location gives (0, 1).
     """
     from scipy.special import stdtrit
 
@@ -48,33 +50,33 @@ def share_interval(
     common = max(share, 1 - share)
     between = ((found - share * sizes) ** 2 / (1 - sizes / total)).sum()
     effect = (between + common * squares / total) / (total * share * (1 - share) + common)
-    ratio = quantile**2 * effect / total  # of the quantile's square to the queries' worth
+    ratio = quantile**2 * effect / total  # squared quantile over effective queries
     centre = (share + ratio / 2) / (1 + ratio)
     half = np.sqrt(ratio * share * (1 - share) + ratio**2 / 4) / (1 + ratio)
     return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
 
 
 def query_locations(positions: np.ndarray, truth: Truth, distance_m: float) -> np.ndarray:
-    """The location of each query [Q]: by position, or, where lists tell what is right, by them.
+    """The location of each query [Q]: by position, or by its list in a set without positions.
 
-    Queries with the same list show one place, such as the five of a landmark of Oxford; a query
-    without a right image is alone.
+    Queries with the same list are one location, such as the five of a landmark in Oxford; a query
+    without a right image is a location of its own.
     """
     if not isinstance(truth, Listed):
         return locations(positions, distance_m)
     counts = truth.counts().tolist()
     lists = [truth.right.of(q).tobytes() if count else q for q, count in enumerate(counts)]
-    first = {shown: q for q, shown in reversed(list(enumerate(lists)))}
-    return np.unique([first[shown] for shown in lists], return_inverse=True)[1]
+    first = {key: q for q, key in reversed(list(enumerate(lists)))}
+    return np.unique([first[key] for key in lists], return_inverse=True)[1]
 
 
 def with_intervals(
     result: Result, place: np.ndarray, is_listed: bool, settings: IntervalSettings
 ) -> Result:
-    """The same result, each recall followed by its low and its high end; `place` is [Q]."""
+    """Adds the low and high end of its interval to each recall; `place` is [Q]."""
     found = np.maximum.accumulate(result.right, axis=1)
 
-    def beside(recalls: Mapping[str, object], counted: np.ndarray) -> dict[str, object]:
+    def with_ends(recalls: Mapping[str, object], counted: np.ndarray) -> dict[str, object]:
         ends = {}
         for name, value in recalls.items():
             n = int(name.partition("@")[2])
@@ -84,8 +86,8 @@ def with_intervals(
         return ends
 
     recalls = named(dict(result.curve))
-    parts = {name: beside(result.metrics[name], part) for name, part in result.parts.items()}
-    metrics = beside(recalls, result.counted) | {
+    parts = {name: with_ends(result.metrics[name], part) for name, part in result.parts.items()}
+    metrics = with_ends(recalls, result.counted) | {
         name: parts.get(name, value)
         for name, value in result.metrics.items()
         if name not in recalls
@@ -99,12 +101,8 @@ def with_intervals(
     return replace(result, metrics=metrics, ends=ends)
 
 
-STEPS = 50  # halvings of an interval: more than float64 can tell
-BLOCK = 1 << 22  # signs held at once
-
-
 class CompareSettings(Section):
-    """How often the runs are exchanged by chance; only the command `compare` reads it."""
+    """The `compare` section: random exchanges of two runs; only `vpr compare` reads it."""
 
     resamples: Annotated[int, Field(ge=100, le=10_000_000)] = 10_000
     seed: Seed = 1
@@ -112,7 +110,7 @@ class CompareSettings(Section):
 
 @dataclass(frozen=True)
 class Difference:
-    """Share of B less share of A; `p` is how often chance makes as large a difference."""
+    """Share of B minus share of A; `p` is the probability of as large a difference by chance."""
 
     value: float
     low: float
@@ -129,7 +127,7 @@ def difference_interval(
 ) -> Difference:
     """What B gains over A on the same queries [Q] at the locations `place` [Q].
 
-    Where chance alone explains it, the interval holds zero.
+    The interval contains zero if the difference is not significant.
     """
     labels = np.unique(place, return_inverse=True)[1]
     sizes = np.bincount(labels)
@@ -144,16 +142,16 @@ def difference_interval(
 
 
 def exchange_test(sums: np.ndarray, settings: CompareSettings) -> float:
-    """Share of exchanges that give at least as large a total of `sums`, one a location.
+    """Share of exchanges with at least as large a total of `sums`, one for each location.
 
-    Without a difference the two runs could be exchanged at any location, which turns the sign of
-    its sum. All exchanges are tried where they are few, else `resamples` random ones.
+    Without a difference the two runs could be exchanged at any location, which changes the sign of
+    its sum. All exchanges are tried if they are few, else `resamples` random ones.
     """
     sums = sums[sums != 0].astype(np.float32)  # small whole numbers: exact
-    wanted = abs(float(sums.sum()))
+    observed = abs(float(sums.sum()))
     if 2 ** len(sums) <= settings.resamples:
         exchanges = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1
-        return float((_totals(exchanges, sums) >= wanted).mean())
+        return float((_totals(exchanges, sums) >= observed).mean())
     draw = np.random.default_rng(settings.seed)
     block = max(1, BLOCK // len(sums))
     as_large = 0
@@ -161,22 +159,22 @@ def exchange_test(sums: np.ndarray, settings: CompareSettings) -> float:
         count = min(block, settings.resamples - start)
         bits = np.frombuffer(draw.bytes(count * -(-len(sums) // 8)), np.uint8)
         exchanges = np.unpackbits(bits.reshape(count, -1), axis=1, count=len(sums))
-        as_large += int((_totals(exchanges, sums) >= wanted).sum())
+        as_large += int((_totals(exchanges, sums) >= observed).sum())
     return (1 + as_large) / (1 + settings.resamples)
 
 
 def _totals(exchanges: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """The total's size after each exchange [R]; 1 where a location [L] keeps its sign."""
+    """Size of the total after each exchange [R, L]; 1 where a location keeps its sign."""
     return np.abs(2 * (exchanges.astype(np.float32) @ sums) - sums.sum())
 
 
 def score_interval(
     gains: np.ndarray, losses: np.ndarray, sizes: np.ndarray, level: float
 ) -> tuple[float, float]:
-    """Tango's score interval of a paired difference, for as many queries as these are worth.
+    """Tango's score interval of a paired difference, for the effective number of queries.
 
     As for a share, the variance between locations gives the design effect, one changed query
-    whose whole location changes is added to it, and quantiles are Student's.
+    whose whole location changes is added, and quantiles are Student's.
     """
     from scipy.special import stdtrit
 
@@ -191,10 +189,10 @@ def score_interval(
     queries = total * (alone + 1) / (between + squares / total)
 
     def errors(difference: float) -> float:
-        """Standard errors from this difference to the one found, under it."""
+        """Standard errors between this difference and the observed one, assuming this one."""
         linear = 2 * difference - gained * (1 + difference) - lost * (1 - difference)
         root = linear**2 + 8 * lost * difference * (1 - difference)
-        smallest = (np.sqrt(max(root, 0.0)) - linear) / 4  # the share lost, most likely under it
+        smallest = (np.sqrt(max(root, 0.0)) - linear) / 4  # most likely share lost, assuming it
         variance = max(2 * smallest + difference * (1 - difference), 1e-12)
         return float((value - difference) / np.sqrt(variance / queries))
 
@@ -205,7 +203,7 @@ def score_interval(
 
 
 def _crossing(is_past: Callable[[float], bool], low: float, high: float) -> float:
-    """Where, from left to right, `is_past` becomes true."""
+    """The point from left to right where `is_past` becomes true."""
     low, high = float(low), float(high)
     for _ in range(STEPS):
         middle = (low + high) / 2

@@ -3,14 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 
-import h5py
 import numpy as np
 from pydantic import Field
 
-from vprlib.images.fingerprints import Looks, Prints, are_alike, joined
-from vprlib.pipeline.draws import choose_rows
+from vprlib.images.fingerprints import Fingerprints, ImageHashes, are_alike, join_hashes
 from vprlib.pipeline.params import Section, UserError
 from vprlib.places.geo import nearest_m
 
@@ -23,7 +20,7 @@ class AuditSettings(Section):
     radius_m: float = Field(25.0, gt=0)  # an evaluated image this near one of training leaks
     # images that differ in at most so many of 256 bits are copies; strangers differ in about 127
     alike_bits: int = Field(40, ge=0, le=128)
-    fatal: bool = False  # stop at a leak, instead of saying so beside each recall
+    fatal: bool = False  # stop at a leak
 
 
 @dataclass(frozen=True)
@@ -31,8 +28,8 @@ class Audited:
     """A set with all that is compared of it."""
 
     folder: str  # below data/raw
-    database: Prints
-    queries: Prints
+    database: Fingerprints
+    queries: Fingerprints
 
     @property
     def name(self) -> str:
@@ -47,8 +44,8 @@ class Audited:
         return np.concatenate([self.database.positions, self.queries.positions])
 
     @cached_property
-    def looks(self) -> Looks:
-        return joined([self.database.looks, self.queries.looks])
+    def hashes(self) -> ImageHashes:
+        return join_hashes([self.database.hashes, self.queries.hashes])
 
     def is_elsewhere(self, other: "Audited") -> bool:
         """Whether positions of both cannot be compared: not known, or another origin.
@@ -77,15 +74,6 @@ class Overlap:
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """Images of the training database that something was fitted on."""
-
-    images: int
-    evaluated_same: int  # images of the evaluated set that are among them, byte for byte
-    evaluated_alike: int  # not that, but copies
-
-
-@dataclass(frozen=True)
 class Audit:
     """What was found, and what it means."""
 
@@ -95,8 +83,6 @@ class Audit:
     with_train: Overlap
     with_val: Overlap | None  # None: the evaluated set is the validation set
     val_with_train: Overlap
-    words: Fitted
-    whitening: Fitted
     leaks: list[str]
     remarks: list[str]
 
@@ -104,7 +90,7 @@ class Audit:
         return {**asdict(self), "leaks": len(self.leaks), "said": self.leaks}
 
     def verdict(self) -> str:
-        """What stands beside every recall of the set; nothing where nothing leaks."""
+        """What `vpr table` says below the recalls; nothing where nothing leaks."""
         return f"LEAK: {'; '.join(self.leaks)}" if self.leaks else ""
 
     def sentence(self) -> str:
@@ -115,7 +101,7 @@ class Audit:
 def overlap(these: Audited, others: Audited, settings: AuditSettings) -> Overlap:
     sides = (these.queries, these.database)
     same = [np.isin(side.digests, others.digests) for side in sides]
-    alike = [are_alike(side.looks, others.looks, settings.alike_bits) for side in sides]
+    alike = [are_alike(side.hashes, others.hashes, settings.alike_bits) for side in sides]
     copies = [a & ~s for a, s in zip(alike, same, strict=True)]
     counts = [int(found.sum()) for found in (*same, *copies)]
     if these.is_elsewhere(others):
@@ -126,67 +112,23 @@ def overlap(these: Audited, others: Audited, settings: AuditSettings) -> Overlap
     return Overlap(*counts, *near, float(np.concatenate(metres).min()))
 
 
-def fitted(rows: np.ndarray, train: Audited, evaluated: Audited, bits: int) -> Fitted:
-    """What of the evaluated set is among these rows of the training database."""
-    same = np.isin(evaluated.digests, train.database.digests[rows])
-    alike = are_alike(evaluated.looks, train.database.looks.take(rows), bits) & ~same
-    return Fitted(len(rows), int(same.sum()), int(alike.sum()))
-
-
-def words_rows(sample_path: Path, database: Prints) -> np.ndarray:
-    """Rows of the training database that visual words and their statistics were fitted on."""
-    with h5py.File(sample_path) as file:
-        names = set(file["image_names"].asstr()[:])
-    return np.flatnonzero([name in names for name in database.names])
-
-
-def whitening_rows(is_needed: bool, images: int, wanted: int, seed: int) -> np.ndarray:
-    """Rows that whitening is fitted on; none where no code whitens."""
-    return choose_rows(images, wanted, seed) if is_needed else np.zeros(0, np.int64)
-
-
-def audit(
-    evaluated: Audited,
-    train: Audited,
-    val: Audited,
-    words: np.ndarray,
-    whitening: np.ndarray,
-    is_trained: bool,
-    settings: AuditSettings,
-) -> Audit:
-    """Compares the evaluated set with what was learnt from.
-
-    `words` and `whitening` are rows of the training database. Where no trained network is
-    evaluated, these alone can leak.
-    """
+def audit(evaluated: Audited, train: Audited, val: Audited, settings: AuditSettings) -> Audit:
+    """Compares the evaluated set with the training set and the validation set."""
     with_train = overlap(evaluated, train, settings)
     with_val = None if evaluated.name == val.name else overlap(evaluated, val, settings)
     val_with_train = overlap(val, train, settings)
-    on_words, on_whitening = (
-        fitted(rows, train, evaluated, settings.alike_bits) for rows in (words, whitening)
-    )
-    learnt = [
+    leaks = [
         *_shared(evaluated, train, with_train),
         *_near(evaluated, train, with_train, settings.radius_m),
         *(_shared(evaluated, val, with_val) if with_val else ()),
         *_shared(val, train, val_with_train),
     ]
-    learnt = list(dict.fromkeys(learnt))  # the validation set itself, evaluated, says it twice
-    leaks = [
-        *(learnt if is_trained else ()),
-        *_fitted_on("the words were", on_words, evaluated),
-        *_fitted_on("whitening was", on_whitening, evaluated),
-    ]
     remarks = []
-    if learnt and not is_trained:
-        remarks.append(f"with a trained network this would be a leak: {'; '.join(learnt)}")
     if with_val is None:
-        remarks.append(f"{val.name} is what training was validated on")
+        remarks.append(f"{val.name} was used to pick the epoch")
     else:
         remarks += _near(evaluated, val, with_val, settings.radius_m)
     remarks += _near(val, train, val_with_train, settings.radius_m)
-    if not len(words):
-        remarks.append("no words were fitted on the training set")
     return Audit(
         evaluated.name,
         train.name,
@@ -194,9 +136,7 @@ def audit(
         with_train,
         with_val,
         val_with_train,
-        on_words,
-        on_whitening,
-        leaks,
+        list(dict.fromkeys(leaks)),  # the validation set itself, evaluated, says it twice
         list(dict.fromkeys(remarks)),
     )
 
@@ -232,9 +172,3 @@ def _near(these: Audited, others: Audited, found: Overlap, radius_m: float) -> I
             f"{found.queries_near} queries and {found.database_near} database images of"
             f" {these.name} are within {radius_m:g} m of {others.name}"
         )
-
-
-def _fitted_on(what: str, found: Fitted, evaluated: Audited) -> Iterator[str]:
-    count = found.evaluated_same + found.evaluated_alike
-    if count:
-        yield f"{what} fitted on {count} images of {evaluated.name}"

@@ -9,6 +9,7 @@ import numpy as np
 from vprlib.evaluate.protocols import judged
 from vprlib.evaluate.recall import Protocol
 from vprlib.images.index import ImageIndex, read_index
+from vprlib.pipeline import paths
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import existing
 from vprlib.places.truth import Truth, read_truth
@@ -31,11 +32,7 @@ class Predictions:
 
 def read_predictions(path: Path, index_dir: Path) -> Predictions:
     """The predictions and both sides of the set that they were made on."""
-    return as_predictions(path, index_dir / "queries.h5", index_dir / "db.h5")
-
-
-def as_predictions(path: Path, queries_index: Path, db_index: Path) -> Predictions:
-    """As `read_predictions`, from the three files."""
+    queries_index, db_index = index_dir / "queries.h5", index_dir / "db.h5"
     for needed in (path, queries_index, db_index):
         existing(needed)
     queries, database = read_index(queries_index), read_index(db_index)
@@ -59,9 +56,10 @@ class Judgement:
     protocol: Protocol
 
 
-def read_judgement(path: Path, db_index: Path, queries_index: Path) -> Judgement:
+def read_judgement(dataset: str, variant: str, code: str) -> Judgement:
     """By the radius and the protocol that the predictions were made with."""
-    found = as_predictions(path, queries_index, db_index)
+    path, queries_index = paths.predictions(dataset, variant, code), paths.index(dataset, "queries")
+    found = read_predictions(path, queries_index.parent)
     with h5py.File(path) as file:
         protocol = str(file.attrs["protocol"])
         radius_m = float(file.attrs["radius_m"]) if "radius_m" in file.attrs else None

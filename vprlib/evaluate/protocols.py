@@ -1,19 +1,17 @@
 """Recall protocols: what is taken out of the nearest images before anything is counted."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
 
-from vprlib.descriptors.rows import Rows
 from vprlib.evaluate.recall import Protocol, RecallSettings, Result, evaluate, named
 from vprlib.images.index import ImageIndex
-from vprlib.pipeline.params import UserError
-from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.pipeline.params import PARAMS_PATH, UserError
 from vprlib.places.geo import Pairs
 from vprlib.places.truth import Near, Truth, is_right, recall_at
-from vprlib.search.exact import Neighbors, SearchParts
-from vprlib.search.hamming import search_parts
+from vprlib.search.neighbors import Found
+from vprlib.search.request import Neighbors
 
 TILES = 12  # consecutive database images of Tokyo 24/7 are one panorama
 LIGHTS = ("day", "sunset", "night")  # its queries come in this order, over and over
@@ -64,28 +62,13 @@ class AnotherTime:
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """Rows of images that could not be read: such a query finds nothing, and nobody the others."""
-
-    queries: np.ndarray
-    database: np.ndarray
-
-    def counts(self) -> dict[str, int]:
-        """For metrics; nothing where all were read."""
-        counts = {"queries_left_out": len(self.queries), "database_left_out": len(self.database)}
-        return counts if any(counts.values()) else {}
-
-
-NONE_LEFT_OUT = LeftOut(np.zeros(0, np.int64), np.zeros(0, np.int64))
-
-
-@dataclass(frozen=True)
 class Ranking:
     """What a protocol leaves of the nearest images."""
 
     rows: np.ndarray  # [Q, K] of the database, nearest first; -1 where no more are left
     distances: np.ndarray  # [Q, K] infinite there
     precisions: np.ndarray | None  # [Q] average precision, `ranked` alone
+    left_out: dict[str, int] = field(default_factory=dict)  # images that could not be read
 
 
 def judged(protocol: Protocol, truth: Truth, database: ImageIndex, queries: ImageIndex) -> Truth:
@@ -131,43 +114,41 @@ def depth(protocol: Protocol, columns: int, truth: Truth) -> int:
     return tiles * columns + truth.most_doubtful
 
 
-def rank(
-    protocol: Protocol,
-    queries: Rows,
-    database: Rows,
-    truth: Truth,
-    columns: int,
-    runtime: RuntimeSettings,
-    left_out: LeftOut = NONE_LEFT_OUT,
-    search: SearchParts = search_parts,
-) -> Ranking:
-    """Searches, takes out what the protocol does not count, and keeps the first `columns`.
-
-    What was left out is never retrieved; `search` may be approximate.
-    """
-    if protocol == "ranked" and search is not search_parts:
+def rank(protocol: Protocol, found: Found, truth: Truth, columns: int) -> Ranking:
+    """Takes out of the neighbors what the protocol does not count; keeps the first `columns`."""
+    if protocol == "ranked" and not found.is_exact:
         raise UserError(
-            "protocol ranked judges the whole database in order, but an approximate index gives"
-            " the nearest alone: take a code without an index."
+            "protocol ranked needs the whole database in order, but an approximate index gives"
+            " the nearest alone: use a code without an index."
         )
-    columns = min(columns, database.shape[0] // (TILES if protocol == "tokyo247" else 1))
-    count = depth(protocol, columns, truth)
+    there = truth.database_size - len(found.failed_database)
+    columns = min(columns, truth.database_size // (TILES if protocol == "tokyo247" else 1))
+    needed = min(depth(protocol, columns, truth), there)
+    if found.rows.shape[1] < needed:
+        enough = "all" if needed == there else needed
+        raise UserError(
+            f"{PARAMS_PATH}: protocol {protocol} needs {needed} neighbors of each query, but"
+            f" search.neighbors gave {found.rows.shape[1]}: set it to {enough}."
+        )
     kept, precisions = [], []
-    budget = runtime.memory_bytes, runtime.cores
-    for part, found in search(queries, database, count, *budget, left_out.database):
+    for part, near in found.parts():
         here = truth.take(part)
-        allowed = (found.rows >= 0) & ~here.is_doubtful(np.maximum(found.rows, 0))
-        allowed[np.isin(np.arange(part.start, part.stop), left_out.queries)] = False
+        allowed = (near.rows >= 0) & ~here.is_doubtful(np.maximum(near.rows, 0))
+        allowed[np.isin(np.arange(part.start, part.stop), found.failed_queries)] = False
         if protocol == "tokyo247":
-            allowed &= is_first(found.rows // TILES)
+            allowed &= is_first(near.rows // TILES)
         if protocol == "ranked":
-            rows = first(found, allowed, count).rows
+            rows = first(near, allowed, near.rows.shape[1]).rows
             precisions.append(average_precision(is_right(rows, here), here.counts()))
-        kept.append(first(found, allowed, columns))
+        kept.append(first(near, allowed, columns))
     return Ranking(
-        np.concatenate([np.zeros((0, columns), np.int64), *(found.rows for found in kept)]),
-        np.concatenate([np.zeros((0, columns), np.float32), *(found.distances for found in kept)]),
+        np.concatenate([np.zeros((0, columns), np.int64), *(part.rows for part in kept)]),
+        np.concatenate([np.zeros((0, columns), np.float32), *(part.distances for part in kept)]),
         np.concatenate([np.zeros(0), *precisions]) if protocol == "ranked" else None,
+        {
+            "queries_left_out": len(found.failed_queries),
+            "database_left_out": len(found.failed_database),
+        },
     )
 
 
@@ -208,17 +189,13 @@ def average_precision(right: np.ndarray, positives: np.ndarray) -> np.ndarray:
     return height / np.maximum(positives, 1)
 
 
-def measure(
-    protocol: Protocol,
-    ranking: Ranking,
-    truth: Truth,
-    settings: RecallSettings,
-    left_out: LeftOut = NONE_LEFT_OUT,
-) -> Result:
+def measure(protocol: Protocol, ranking: Ranking, truth: Truth, settings: RecallSettings) -> Result:
     """Recall, with the protocol's name, and what it has besides: mAP, or recall by light."""
     result = evaluate(ranking.rows, truth, settings)
     radius = {} if truth.radius_m is None else {"radius_m": truth.radius_m}
-    metrics = {**result.metrics, **radius, "protocol": protocol, **left_out.counts()}
+    metrics = {**result.metrics, **radius, "protocol": protocol}
+    if any(ranking.left_out.values()):
+        metrics |= ranking.left_out
     if ranking.precisions is not None:
         metrics["map"] = float(ranking.precisions[result.counted].mean())
     parts = {}

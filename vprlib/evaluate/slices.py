@@ -1,4 +1,4 @@
-"""Recall of parts of the queries: by light, by heading, by distance to the database."""
+"""Recall@1 of slices of the queries: by light, time, heading, and distance to the database."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ Edges = Annotated[tuple[float, ...], Field(min_length=1)]
 
 
 class SliceSettings(Section):
-    """Where slices end."""
+    """The upper edges of the slices."""
 
-    heading_deg: Edges = (5.0, 10.0, 20.0, 45.0, 90.0)  # by heading to the right image
-    nearest_m: Edges = (2.0, 3.0, 5.0, 10.0, 25.0)  # by distance to the database
+    heading_deg: Edges = (5.0, 10.0, 20.0, 45.0, 90.0)  # heading difference to the right image
+    nearest_m: Edges = (2.0, 3.0, 5.0, 10.0, 25.0)  # distance to the database
 
     @field_validator("heading_deg", "nearest_m")
     @classmethod
@@ -35,8 +35,8 @@ class SliceSettings(Section):
 
 
 @dataclass(frozen=True)
-class Known:
-    """What a set knows of its queries beyond their positions; None where it does not."""
+class QueryFacts:
+    """What is known of the queries besides positions; None where unknown."""
 
     light: list[str] | None
     time_of_day: list[str] | None
@@ -44,8 +44,8 @@ class Known:
     nearest_m: np.ndarray | None  # to the database
 
 
-def known_of(found: Predictions, truth: Truth, protocol: Protocol) -> Known:
-    return Known(
+def query_facts(found: Predictions, truth: Truth, protocol: Protocol) -> QueryFacts:
+    return QueryFacts(
         lights(found, protocol),
         times_of_day(found),
         heading_differences(found, truth),
@@ -54,12 +54,12 @@ def known_of(found: Predictions, truth: Truth, protocol: Protocol) -> Known:
 
 
 def heading_differences(found: Predictions, truth: Truth) -> np.ndarray | None:
-    """Degrees [Q] to the right image that looks most the same way; NaN where there is none."""
+    """Degrees [Q] to the right image with the most similar heading; NaN if there is none."""
     if not all("heading" in side.extra for side in (found.queries, found.database)):
         return None
     pairs = truth.positives()
-    asked = found.queries.extra["heading"][pairs.queries()]
-    apart = apart_deg(asked, found.database.extra["heading"][pairs.rows])
+    headings = found.queries.extra["heading"][pairs.queries()]
+    apart = apart_deg(headings, found.database.extra["heading"][pairs.rows])
     smallest = np.full(len(found.queries), np.inf)
     np.minimum.at(smallest, pairs.queries(), apart)
     return np.where(np.isinf(smallest), np.nan, smallest)
@@ -72,7 +72,7 @@ def database_distances(found: Predictions) -> np.ndarray | None:
 
 
 def lights(found: Predictions, protocol: Protocol) -> list[str] | None:
-    """Of each query, where the set knows them; Tokyo 24/7 has them in turn."""
+    """The light of each query, where known; Tokyo 24/7 has three in turn."""
     if "light" in found.queries.extra:
         return [str(light) for light in found.queries.extra["light"]]
     if protocol == "tokyo247":
@@ -81,7 +81,7 @@ def lights(found: Predictions, protocol: Protocol) -> list[str] | None:
 
 
 def times_of_day(found: Predictions) -> list[str] | None:
-    """Of each query, the quarter of the day, where time stamps are dates with an hour."""
+    """The quarter of the day of each query, where time stamps are dates with an hour."""
     times = found.queries.extra.get("time")
     if times is None or times.dtype != object:
         return None  # numbers may be months, as in Tokyo Time Machine
@@ -90,29 +90,26 @@ def times_of_day(found: Predictions) -> list[str] | None:
     except ValueError:
         return None
     parts = [f"{6 * (hour // 6):02}-{6 * (hour // 6) + 6:02} h" for hour in hours]
-    return parts if any(hours) else None  # midnight all along: dates without an hour
+    return parts if any(hours) else None  # all at midnight: dates without an hour
 
 
 def slices(
     is_correct: np.ndarray,
-    known: Known,
+    facts: QueryFacts,
     place: np.ndarray,
     settings: SliceSettings,
     interval: IntervalSettings,
 ) -> dict[str, dict[str, dict[str, float | int]]]:
-    """Recall@1 of parts of the queries, by light, by angle and by distance, with its interval.
-
-    `is_correct` and `place`, the location, are [Q].
-    """
+    """Recall@1 of each slice with its interval; `is_correct` and `place`, the location, are [Q]."""
     groups: dict[str, dict[str, np.ndarray]] = {}
-    for name, values in (("light", known.light), ("time_of_day", known.time_of_day)):
+    for name, values in (("light", facts.light), ("time_of_day", facts.time_of_day)):
         if values is not None:
-            told = np.array(values)
-            groups[name] = {str(part): told == part for part in np.unique(told)}
-    if known.heading_deg is not None:
-        groups["heading_difference_deg"] = binned(known.heading_deg, settings.heading_deg)
-    if known.nearest_m is not None:
-        groups["nearest_database_m"] = binned(known.nearest_m, settings.nearest_m)
+            labels = np.array(values)
+            groups[name] = {str(label): labels == label for label in np.unique(labels)}
+    if facts.heading_deg is not None:
+        groups["heading_difference_deg"] = binned(facts.heading_deg, settings.heading_deg)
+    if facts.nearest_m is not None:
+        groups["nearest_database_m"] = binned(facts.nearest_m, settings.nearest_m)
     return {
         name: {part: _slice(is_correct, mask, place, interval) for part, mask in parts.items()}
         for name, parts in groups.items()
@@ -134,9 +131,9 @@ def _slice(
 
 
 def binned(values: np.ndarray, edges: Sequence[float]) -> dict[str, np.ndarray]:
-    """'0-5', '5-10' … and 'over 90' → which values lie there, the upper edge included.
+    """'0-5', '5-10' … and 'over 90' → mask of the values in it, upper edge included.
 
-    Empty ones are left out, and values that are not known.
+    Empty bins are left out; unknown values (NaN) are in none.
     """
     starts = [-np.inf, *edges]
     labels = [f"{a:g}-{b:g}" for a, b in zip((0, *edges), edges, strict=False)]

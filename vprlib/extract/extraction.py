@@ -15,7 +15,7 @@ import torch
 from vprlib.extract.settings import ExtractionSettings
 from vprlib.extract.unfinished import Unfinished, prepare
 from vprlib.images.batches import ImageSource, plan_batches, stream
-from vprlib.images.index import ATTRIBUTE, signature
+from vprlib.images.index import SIGNATURE, signature
 from vprlib.model.describe import describe_batches
 from vprlib.model.device import prepare as prepare_device
 from vprlib.model.device import processor_name
@@ -113,7 +113,7 @@ def extract(
     batches = plan_batches(work.source.sizes(), work.rows)
     blocks = [np.searchsorted(work.rows, batch) for batch in batches]
     index = work.source.index
-    attributes = {"set": index.set_name, ATTRIBUTE: signature(index), **work.attributes}
+    attributes = {"set": index.set_name, SIGNATURE: signature(index), **work.attributes}
     if group.is_first:
         stored = np.dtype(work.settings.stored).type
         prepare(kept.folder, len(blocks), work.shape, stored, work.arrays, attributes)
@@ -170,7 +170,7 @@ class _Lenient(ImageSource):
     problems: dict[int, str] = field(default_factory=dict)
 
     def pixels(self, row: int) -> np.ndarray:
-        found = self.tried(row)
+        found = self.pixels_or_problem(row)
         if isinstance(found, np.ndarray):
             return found
         self.problems[row] = found

@@ -1,6 +1,9 @@
-"""What is odd about a parsed set: copies, renamed files, sides out of step, degrees for metres."""
+"""Checks a parsed set: missing and renamed files, copies, sides that do not match, degrees."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -9,31 +12,79 @@ from vprlib.images.index import ImageIndex
 from vprlib.pipeline.params import UserError
 from vprlib.places.geo import Pairs, pair_distances, pairs_of
 
+# a file with one of these suffixes also stands for a name with another one of them
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+_IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
+
+
+@dataclass(frozen=True)
+class Presence:
+    """One side of a set on disk."""
+
+    names: list[str]  # as on disk, where the file was found
+    renamed: int  # how many have another suffix there
+    missing: list[str]
+
+
+def find_images(names: Sequence[str], folder: Path) -> Presence:
+    """Each name as a file below the folder, under another suffix if need be."""
+    found = [_on_disk(name, folder) for name in names]
+    pairs = list(zip(names, found, strict=True))
+    return Presence(
+        [there or name for name, there in pairs],
+        sum(there not in (None, name) for name, there in pairs),
+        [name for name, there in pairs if there is None],
+    )
+
+
+def images_below(folder: Path) -> list[Path]:
+    """All image files of a folder and its subfolders, sorted; follows links, skips hidden files."""
+    found = [
+        Path(inside) / name
+        for inside, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if not name.startswith(".") and Path(name).suffix.lower() in _IMAGES
+    ]
+    return sorted(found)
+
+
+def _on_disk(name: str, folder: Path) -> str | None:
+    stem, dot, suffix = name.rpartition(".")
+    others = [f"{stem}{other}" for other in _SUFFIXES if dot + suffix in _SUFFIXES]
+    return next((other for other in (name, *others) if _is_file(folder / other)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for the file system
+        return False
+
 
 @dataclass(frozen=True)
 class Findings:
-    """What is counted and said, and stops nothing."""
+    """Oddities of a set that are reported and do not stop the run."""
 
-    renamed: int  # images that have another suffix on disk
-    database_duplicates: int  # images whose bytes come earlier in the database
-    queries_in_database: int  # queries whose bytes are a database image's
+    renamed: int  # images with another suffix on disk
+    database_duplicates: int  # images with the same bytes as an earlier one of the database
+    queries_in_database: int  # queries with the same bytes as a database image
     out_of_step: int  # of these, the ones whose copies all lie beyond the positive radius
 
     def sentence(self) -> str:
-        """Only what was found, to be said after the summary."""
-        told = {
+        """What was found, to follow the summary of the set."""
+        counts = {
             "under another suffix on disk": self.renamed,
             "database images that are copies": self.database_duplicates,
             "queries also in the database": self.queries_in_database,
         }
-        return "".join(f", {count} {words}" for words, count in told.items() if count)
+        return "".join(f", {count} {words}" for words, count in counts.items() if count)
 
     def warning(self) -> str:
         if not self.out_of_step:
             return ""
         return (
-            f"; WARNING: {self.out_of_step} queries are byte for byte a database image that is said"
-            " to be elsewhere: are names and positions out of step?"
+            f"; WARNING: {self.out_of_step} queries are byte for byte a database image with another"
+            " position: are names and positions in the same order?"
         )
 
 
@@ -50,12 +101,12 @@ def look_over(database: ImageIndex, queries: ImageIndex, radius_m: float, rename
 
 
 def refuse_degrees(specification: Specification, set_name: str) -> None:
-    """Positions that can only be latitude and longitude where metres are expected.
+    """Refuses positions that must be latitude and longitude, where metres are expected.
 
-    In degrees a whole town spans less than the radius, so that everything would be right. What
-    is refused fits into ±90 and ±180, spans less than the radius from corner to corner, and is
-    farther from the origin than it is wide. Frame numbers (all whole) are let through, and so
-    are local coordinates of a small place, which begin near their origin.
+    In degrees a whole town is smaller than the radius, so every answer would be right. Refused is
+    what fits into ±90 and ±180, is smaller than the radius from corner to corner, and is farther
+    from the origin than it is wide. Frame numbers (all whole) pass, and so do local coordinates of
+    a small place, which begin near their origin.
     """
     s = specification
     both = np.concatenate([s.database_positions, s.query_positions])
@@ -64,20 +115,17 @@ def refuse_degrees(specification: Specification, set_name: str) -> None:
     span = float(np.hypot(*(high - low)))
     has_degrees = largest[0] <= 90.0 and largest[1] <= 180.0 and (both % 1.0).any()
     if has_degrees and span < s.positive_radius_m and span < np.hypot(*((low + high) / 2.0)):
+        corners = " to ".join(f"({corner[0]:g}, {corner[1]:g})" for corner in (low, high))
         raise UserError(
-            f"the positions of {set_name} go from {_shown(low)} to {_shown(high)}, all within its"
-            f" radius of {s.positive_radius_m:g} m: these seem to be degrees, but metres are"
-            " needed; write a CSV with the columns path, lat, lon instead, which is projected."
+            f"the positions of {set_name} go from {corners}, all within its radius of"
+            f" {s.positive_radius_m:g} m: these seem to be degrees, but metres are needed; write"
+            " a CSV with the columns path, lat, lon instead, which is projected."
         )
 
 
 def _copies(database: ImageIndex, queries: ImageIndex) -> Pairs:
-    """The database images that are byte for byte the query."""
+    """The database images with the same bytes as each query."""
     order = np.argsort(database.digests, kind="stable")
     rising = database.digests[order]
     first, end = (np.searchsorted(rising, queries.digests, side) for side in ("left", "right"))
     return pairs_of([order[a:b] for a, b in zip(first, end, strict=True)])
-
-
-def _shown(position: np.ndarray) -> str:
-    return f"({position[0]:g}, {position[1]:g})"

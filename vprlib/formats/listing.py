@@ -1,4 +1,4 @@
-"""Reads a data set from one CSV: a row an image, its path and where it was taken."""
+"""Reads CSV files: a data set with a row per image, and metadata beside another file."""
 
 import csv
 from collections.abc import Callable, Sequence
@@ -7,11 +7,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from vprlib.formats.specification import Layout, Specification, check_names
+from vprlib.formats.specification import METADATA_COLUMNS, Layout, Specification, check_names
 from vprlib.pipeline.params import UserError
 from vprlib.places.projection import MAX_LATITUDE, project
 
-COLUMNS = {  # what a column means → what people call it
+COLUMNS = {  # column → names that it may have in the file
     "path": ("path", "image"),
     "easting": ("easting", "utm_east"),
     "northing": ("northing", "utm_north"),
@@ -27,7 +27,7 @@ SIDES = {"database": "database", "query": "query", "queries": "query"}  # word �
 
 @dataclass(frozen=True)
 class Row:
-    """One image; `line` is its place in the file, the header being 1."""
+    """One image; `line` is its line in the file, where the header is 1."""
 
     line: int
     values: dict[str, str]
@@ -35,12 +35,12 @@ class Row:
 
 
 def read_listing(path: Path, layout: Layout) -> Specification:
-    """`path`, then easting and northing or lat and lon; heading, timestamp, light, role may follow.
+    """Columns: path, easting and northing or lat and lon; heading, timestamp, light, role.
 
-    An image is on the side that its role says, or else the first folder of its path: `database`
-    or `queries`. Metres are taken where degrees stand beside them.
+    An image belongs to the side that its role says, or else the first folder of its path:
+    `database` or `queries`. Metres are preferred to degrees.
     """
-    columns, found = _read(path)
+    columns, found = _known_columns(path)
     rows = [Row(line, values, _side(values, line, path)) for line, values in found]
     _refuse_doubles(rows, path)
     positions = _positions(rows, columns, path)
@@ -53,18 +53,13 @@ def read_listing(path: Path, layout: Layout) -> Specification:
             f"{side}_positions": positions[chosen],
             f"{side}_extra": _extra(members, columns, path),
         }
-    specification = Specification(
-        which_set=path.stem,
-        positive_radius_m=layout.positive_radius_m,
-        training_radius_m=layout.training_radius_m,
-        **sides,
-    )
+    specification = Specification(which_set=path.stem, **sides, **layout.radii())
     check_names(specification, path)
     return specification
 
 
 def times(values: Sequence[str]) -> np.ndarray:
-    """Time stamps as numbers where all are numbers, or else as they stand."""
+    """Time stamps as numbers if all are numbers, or else as text."""
     try:
         numbers = np.array([float(value) for value in values])
     except ValueError:
@@ -73,22 +68,25 @@ def times(values: Sequence[str]) -> np.ndarray:
 
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The columns there are by our names, and line number and values of each row."""
+    """The header, and line number and values of each row."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
-            header = list(reader.fieldnames or [])
-            rows = [(reader.line_num, row) for row in reader]
+            return list(reader.fieldnames or []), [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} should be a CSV in UTF-8, but is not: {error}.") from None
+
+
+def _known_columns(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The columns by our names, and line number and values of each row."""
+    header, rows = _read(path)
     here = {name.strip().lower(): name for name in header[::-1]}
     known = {
         column: here[next(alias for alias in aliases if alias in here)]
         for column, aliases in COLUMNS.items()
         if any(alias in here for alias in aliases)
     }
-    if "path" not in known or not ({"easting", "northing"} <= set(known) or
-                                   {"lat", "lon"} <= set(known)):  # fmt: skip
+    if not any({"path", *pair} <= set(known) for pair in (("easting", "northing"), ("lat", "lon"))):
         raise UserError(
             f"{path} should have the columns path, easting, northing or path, lat, lon,"
             f" but has {', '.join(header) or 'none'}."
@@ -119,7 +117,7 @@ def _side(values: dict[str, str], line: int, path: Path) -> str:
 
 
 def _refuse_doubles(rows: Sequence[Row], path: Path) -> None:
-    """The same path may be query and database, but neither twice."""
+    """A path may be both query and database, but not twice the same."""
     first: dict[tuple[str, str], int] = {}
     for row in rows:
         before = first.setdefault((row.side, row.values["path"]), row.line)
@@ -159,14 +157,14 @@ def _number(row: Row, column: str, path: Path) -> float:
         number = np.nan
     if not np.isfinite(number):
         raise UserError(
-            f"{path}: row {row.line} has {column} '{row.values[column]}', which is no finite"
+            f"{path}: row {row.line} has {column} '{row.values[column]}', which is not a finite"
             " number."
         )
     return number
 
 
 def _extra(rows: Sequence[Row], columns: Sequence[str], path: Path) -> dict[str, np.ndarray]:
-    """What one side knows of its images; a column that is empty all along is not known."""
+    """Optional columns of one side; a column without any value is left out."""
     convert: dict[str, Callable[[Sequence[Row]], np.ndarray]] = {
         "heading": lambda rows: _numbers(rows, "heading", path),
         "light": lambda rows: np.array([row.values["light"] for row in rows], dtype=object),
@@ -184,3 +182,30 @@ def _extra(rows: Sequence[Row], columns: Sequence[str], path: Path) -> dict[str,
             )
         extra[column] = convert[column](rows)
     return extra
+
+
+def read_metadata(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Column → a value for each of `names`, in their order; empty where there is no file."""
+    if not path.exists():
+        return {}
+    header, rows = _read(path)
+    columns = [column for column in METADATA_COLUMNS[1:] if column in header]
+    if not rows or "image" not in header or not columns:
+        raise UserError(
+            f"{path} should be a CSV with the columns {', '.join(METADATA_COLUMNS)}, one row per"
+            " image."
+        )
+    by_name = {row["image"]: Row(line, row, "") for line, row in rows}
+    absent = [name for name in names if name not in by_name]
+    if absent:
+        raise UserError(f"{path} has no row for {len(absent)} images, such as '{absent[0]}'.")
+    chosen = [by_name[name] for name in names]
+    for row in chosen:
+        if not all(row.values[column] for column in columns):
+            raise UserError(f"{path}: row {row.line} lacks a heading or a light.")
+    return {
+        column: _numbers(chosen, column, path)
+        if column == "heading"
+        else np.array([row.values[column] for row in chosen], dtype=object)
+        for column in columns
+    }

@@ -7,13 +7,29 @@ from pathlib import Path
 
 import numpy as np
 
-from vprlib.formats.matfile import mat_bytes, read_mat
+from vprlib.formats.matfile import cell, mat_bytes, read_mat
 from vprlib.formats.specification import Specification
 from vprlib.pipeline.params import UserError
 
+Fields = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class FieldNames:
+    """The names of the fields in one dialect."""
+
+    database: str
+    queries: str
+    database_count: str
+    query_count: str
+
+
+OFFICIAL = FieldNames("dbImageFns", "qImageFns", "numImages", "numQueries")
+FROM_PYTHON = FieldNames("dbImage", "qImage", "numDb", "numQ")
+
 
 def read_db_struct(path: Path) -> np.ndarray:
-    """The variable `dbStruct`: one record with named fields, or a cell array."""
+    """The variable `dbStruct`: a struct with named fields, or a cell array."""
     content = read_mat(path)
     if "dbStruct" not in content:
         found = ", ".join(content) or "nothing"
@@ -22,7 +38,7 @@ def read_db_struct(path: Path) -> np.ndarray:
 
 
 def fields_of(struct: np.ndarray, path: Path) -> dict[str, np.ndarray]:
-    """Name → value of a struct's only record."""
+    """Name → value of a struct with one record."""
     assert struct.dtype.names is not None
     if struct.size != 1:
         raise UserError(
@@ -40,14 +56,14 @@ def fields_of(struct: np.ndarray, path: Path) -> dict[str, np.ndarray]:
 
 
 def text(value: np.ndarray) -> str:
-    """The string in an array, however deeply nested; MATLAB pads rows of a matrix with blanks."""
+    """The string in a nested array, without the blanks that MATLAB pads matrices with."""
     while value.dtype == object and value.size:
         value = np.asarray(value.reshape(-1)[0])
     return str(value.reshape(-1)[0]).rstrip(" \0") if value.size else ""
 
 
 def names(values: np.ndarray, place: str, path: Path) -> list[str]:
-    """A cell array of names, or a character matrix with a padded name a row."""
+    """Names in a cell array, or in the rows of a character matrix."""
     if values.dtype.kind not in "OU":
         raise UserError(
             f"{path}: {place} should be names in a cell array or a character matrix,"
@@ -60,7 +76,7 @@ def names(values: np.ndarray, place: str, path: Path) -> list[str]:
 
 
 def finite(values: np.ndarray, place: str, path: Path) -> np.ndarray:
-    """Positions [N, 2] in float64, none of which is NaN or infinite."""
+    """Positions [N, 2] in float64; NaN and infinity are refused."""
     positions = np.ascontiguousarray(values, dtype=np.float64)
     if not np.isfinite(positions).all():
         row = int(np.argmin(np.isfinite(positions).all(axis=1)))
@@ -79,33 +95,15 @@ def positive_number(values: np.ndarray, place: str, path: Path) -> float:
     return float(values.reshape(-1)[0])
 
 
-Fields = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class FieldNames:
-    """What the fields of one dialect are called."""
-
-    database: str
-    queries: str
-    database_count: str
-    query_count: str
-
-
-OFFICIAL = FieldNames("dbImageFns", "qImageFns", "numImages", "numQueries")
-FROM_PYTHON = FieldNames("dbImage", "qImage", "numDb", "numQ")
-
-
 def field_names(fields: Fields) -> FieldNames:
     is_python = FROM_PYTHON.database in fields or FROM_PYTHON.queries in fields
     return FROM_PYTHON if is_python and OFFICIAL.database not in fields else OFFICIAL
 
 
 def read_struct(fields: Fields, path: Path) -> Specification:
-    """Images and their positions by the names of the fields, with or without time stamps.
+    """Images and positions by field name, with or without time stamps.
 
-    The official files have a training radius; where one written from Python has none,
-    its own radius is the training radius too.
+    A file written from Python may lack the training radius; then the set's radius is used.
     """
     called = field_names(fields)
     needed = [called.database, "utmDb", called.queries, "utmQ", "posDistThr"]
@@ -136,7 +134,7 @@ def require(fields: Fields, needed: Sequence[str], path: Path) -> None:
 
 
 def check_counts(fields: Fields, called: FieldNames, counts: Mapping[str, int], path: Path) -> None:
-    """Each field [name → entries] against the number the file declares, or that of its names."""
+    """Compares the entries of each field with the declared number, or the number of names."""
     for field, count in counts.items():
         is_database = field in (called.database, "utmDb", "dbTimeStamp")
         total = called.database_count if is_database else called.query_count
@@ -151,18 +149,18 @@ def check_counts(fields: Fields, called: FieldNames, counts: Mapping[str, int], 
 
 
 def specification_bytes(specification: Specification, note: str = "") -> bytes:
-    """The official struct as a MATLAB v5 file, with small integers where the official one has.
+    """The official struct as a MATLAB v5 file, with small integers like the official files.
 
-    scipy dates its header; here the header holds `note` and a digest of it, so that equal
-    content gives equal bytes, and a note about the images makes the file change when they do.
+    The header holds `note` and its digest in place of scipy's date: equal content gives equal
+    bytes, and a note about the images changes the file when they change.
     """
     s = specification
     struct = {
         "whichSet": s.which_set,
-        "dbImageFns": _cell(s.database_names),
+        "dbImageFns": cell(s.database_names).T,
         "utmDb": s.database_positions.T,
         **({} if s.database_times is None else {"dbTimeStamp": s.database_times[None]}),
-        "qImageFns": _cell(s.query_names),
+        "qImageFns": cell(s.query_names).T,
         "utmQ": s.query_positions.T,
         **({} if s.query_times is None else {"qTimeStamp": s.query_times[None]}),
         "numImages": _small(len(s.database_names)),
@@ -176,7 +174,7 @@ def specification_bytes(specification: Specification, note: str = "") -> bytes:
 
 
 def _positions(fields: Fields, field: str, count: int, path: Path) -> np.ndarray:
-    """2×N as the official files have them; N×2 where nothing else fits."""
+    """2×N as in the official files, or N×2 if only that fits."""
     values = fields[field]
     is_number = values.dtype.kind in "biuf" and values.ndim == 2
     if is_number and values.shape[0] != 2 and values.shape == (count, 2):
@@ -217,12 +215,6 @@ def _counts(specification: Specification, called: FieldNames) -> dict[str, int]:
     return counts | {field: len(values) for field, values in times.items() if values is not None}
 
 
-def _cell(names: Sequence[str]) -> np.ndarray:
-    cell = np.empty((len(names), 1), dtype=object)
-    cell[:, 0] = names
-    return cell
-
-
 def _small(value: float) -> np.ndarray:
-    """The number in the smallest unsigned integer that holds it, as MATLAB users store it."""
+    """The smallest unsigned integer type that holds the number, as MATLAB users store it."""
     return np.array(value if value % 1 else np.min_scalar_type(int(value)).type(value))

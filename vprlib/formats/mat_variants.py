@@ -1,4 +1,4 @@
-"""Reads what is right from matrices gtHard and gtSoft, as RobotCar's multi-domain sets have it."""
+"""Reads other forms of `dbStruct`: cell arrays (Berlin, Nordland) and truth matrices (RobotCar)."""
 
 from pathlib import Path
 
@@ -15,19 +15,19 @@ from vprlib.formats.mat import (
     require,
     text,
 )
-from vprlib.formats.specification import Layout, Lists, Specification, without_positions
+from vprlib.formats.specification import Layout, Lists, Specification, listed_specification
 from vprlib.pipeline.params import UserError
 
-# in the order in which they stand
+# in the order of the cells
 CELLS = ("dbImage", "locDb", "qImage", "locQ", "numDb", "numQ", "posDistThr", "posDistSqThr")
+MATRICES = {"hard": "gtHard", "soft": "gtSoft"}
 
 
 def read_cells(cells: np.ndarray, path: Path) -> Specification:
-    """Images and their positions by place; positions are N×2, or one column of frame numbers.
+    """Images and positions by order of the cells; positions are N×2, or N×1 frame numbers.
 
-    The dialect has no training radius. Its users draw positives from all within the set's own
-    radius (50 m in Berlin, 5 frames in Nordland), and so it is the training radius too; a
-    recipe's train.positive_radius_m narrows it.
+    There is no training radius, so the set's radius (50 m in Berlin, 5 frames in Nordland) is
+    used, as is usual for these sets; train.positive_radius_m narrows it.
     """
     values = [np.asarray(value) for value in cells.reshape(-1)]
     if len(values) != len(CELLS):
@@ -56,7 +56,7 @@ def read_cells(cells: np.ndarray, path: Path) -> Specification:
 
 
 def _positions(by_name: dict[str, np.ndarray], field: str, count: int, path: Path) -> np.ndarray:
-    """N×2 or N×1; the transposed where only that fits; a lone column gets a second one of zeros."""
+    """N×2 or N×1, transposed if only that fits; a single column gets a second one of zeros."""
     values = by_name[field]
     is_number = values.dtype.kind in "biuf" and values.ndim == 2
     if is_number and values.shape not in ((count, 2), (count, 1)):
@@ -64,53 +64,41 @@ def _positions(by_name: dict[str, np.ndarray], field: str, count: int, path: Pat
     if not is_number or values.shape not in ((count, 2), (count, 1)):
         raise UserError(
             f"{path}: {field} should be a matrix of {count}×2 metres or {count}×1 frame numbers,"
-            f" one row an image, but is {by_name[field].dtype} with shape {by_name[field].shape}."
+            f" one row per image, but is {by_name[field].dtype} with shape {by_name[field].shape}."
         )
     column = np.zeros((count, 2 - values.shape[1]))
     return finite(np.concatenate([values, column], axis=1), field, path)
 
 
-MATRICES = {"hard": "gtHard", "soft": "gtSoft"}
-
-
 def is_matrices(fields: Fields) -> bool:
-    """Whether matrices are all there is: where positions stand beside them, positions count."""
+    """Whether there are matrices and no positions; positions are preferred."""
     has_positions = "utmDb" in fields and "utmQ" in fields
     return not has_positions and any(name in fields for name in MATRICES.values())
 
 
 def read_matrices(fields: Fields, path: Path, layout: Layout) -> Specification:
-    """Right is what the matrix of `layout.ground_truth` marks, or the only one there is; what
-    another adds is doubtful.
+    """Images marked in the matrix of `layout.ground_truth`, or the only matrix, are right.
 
-    Training positives are those of gtHard wherever it is there.
+    Images marked in the other matrix alone are doubtful. Training positives are those of gtHard,
+    where there is one.
     """
     called = field_names(fields)
     require(fields, [called.database, called.queries], path)
     database, queries = (names(fields[n], n, path) for n in (called.database, called.queries))
     counts = {called.database: len(database), called.queries: len(queries)}
     check_counts(fields, called, counts, path)
-    own_m = (
-        positive_number(fields["posDistThr"], "posDistThr", path)
-        if "posDistThr" in fields
-        else layout.positive_radius_m
-    )
-    return Specification(
-        which_set=text(fields.get("whichSet", np.array(""))),
-        database_names=database,
-        database_positions=without_positions(len(database)),
-        query_names=queries,
-        query_positions=without_positions(len(queries)),
-        positive_radius_m=own_m,
-        training_radius_m=layout.training_radius_m,
-        listed=_lists(fields, called, layout, counts, path),
-    )
+    if "posDistThr" in fields:
+        radius_m = positive_number(fields["posDistThr"], "posDistThr", path)
+        layout = layout.model_copy(update={"positive_radius_m": radius_m})
+    name = text(fields.get("whichSet", np.array("")))
+    lists = _lists(fields, called, layout, counts, path)
+    return listed_specification(name, database, queries, lists, layout)
 
 
 def _lists(
     fields: Fields, called: FieldNames, layout: Layout, counts: dict[str, int], path: Path
 ) -> Lists:
-    """Column by column, so that no matrix is ever held as anything wider than its bytes."""
+    """Column by column, so that no matrix is converted to a larger type as a whole."""
     shape = counts[called.database], counts[called.queries]
     found = {kind: fields[name] for kind, name in MATRICES.items() if name in fields}
     for kind, matrix in found.items():

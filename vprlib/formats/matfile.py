@@ -1,4 +1,4 @@
-"""MATLAB files: a sentence for what cannot be read, and a header without a date."""
+"""Reads MATLAB files with clear errors, and writes them without a date in the header."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ def variable_names(path: Path) -> list[str]:
 
 
 def mat_bytes(variables: Mapping[str, object], title: str, compress: bool = False) -> bytes:
-    """A MATLAB v5 file with `title` where scipy writes the date; dictionaries become structs."""
+    """A MATLAB v5 file with `title` in place of the date; dictionaries become structs."""
     buffer = io.BytesIO()
     scipy.io.savemat(buffer, dict(variables), oned_as="row", do_compression=compress)
     header = f"MATLAB 5.0 MAT-file, vprlib, {title}".encode("ascii", "replace")
@@ -43,7 +43,7 @@ def cell(values: Sequence[object]) -> np.ndarray:
 
 @contextmanager
 def _explaining(path: Path) -> Iterator[None]:
-    """Turns what scipy says of a file into a sentence."""
+    """Turns scipy's errors into one sentence."""
     try:
         yield
     except NotImplementedError:
@@ -53,6 +53,6 @@ def _explaining(path: Path) -> Iterator[None]:
     except Exception as error:  # scipy raises anything from TypeError to zlib.error on bad bytes
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"{path} cannot be read as a .mat file ({reason}): it is truncated or something else;"
-            " fetch it again."
+            f"{path} cannot be read as a .mat file ({reason}): it is truncated or not a .mat"
+            " file; fetch it again."
         ) from None

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vprlib.formats.checks import Findings, look_over, refuse_degrees
-from vprlib.formats.metadata import read_metadata
-from vprlib.formats.presence import Presence, find_images
+from vprlib.formats.checks import Findings, Presence, find_images, look_over, refuse_degrees
+from vprlib.formats.listing import read_metadata
 from vprlib.formats.specification import Layout, Specification
 from vprlib.images.index import ImageIndex, Unreadable, build_index
 from vprlib.pipeline.artifacts import write_text

@@ -1,4 +1,7 @@
-"""Reads a folder of INRIA Holidays: six digits a name, the first four say which place it is."""
+"""Reads retrieval benchmarks without positions: Oxford's and Paris's ground truth, INRIA Holidays.
+
+In Holidays the first four of six digits in a name are the place.
+"""
 
 import re
 from collections.abc import Sequence
@@ -6,40 +9,38 @@ from pathlib import Path
 
 import numpy as np
 
-from vprlib.formats.presence import images_below
-from vprlib.formats.specification import Layout, Lists, Specification, without_positions
+from vprlib.formats.checks import images_below
+from vprlib.formats.specification import Layout, Lists, Specification, listed_specification
 from vprlib.pipeline.params import UserError
 
-_PREFIX = "oxc1_"  # stands before the image's name in Oxford's query files, and nowhere else
+_PREFIX = "oxc1_"  # before the image's name in Oxford's query files, and nowhere else
+_HOLIDAYS = re.compile(r"\d{6}")
 Query = tuple[str, list[float]]  # name and box
 
 
 def read_ground_truth(path: Path, database_dir: Path, layout: Layout) -> Specification:
-    """Right is good and ok, doubtful is junk; a query is the part of its image inside a box.
+    """Good and ok images are right, junk is doubtful; a query is the part of its image in a box.
 
     The database is every image below `database_dir`; the lists name them without suffix.
     """
-    asked = sorted(path.glob("*_query.txt"))
-    queries = [_query(file) for file in asked]
-    lists = [[_listed(file, kind) for kind in ("good", "ok", "junk")] for file in asked]
+    query_files = sorted(path.glob("*_query.txt"))
+    queries = [_query(file) for file in query_files]
+    lists = [[_listed(file, kind) for kind in ("good", "ok", "junk")] for file in query_files]
     rows = _rows_by_stem(database_dir)
-    wanted = {name for good, ok, junk in lists for name in (*good, *ok, *junk)}
-    # what is not there is asked for all the same, so that it is reported with all that is missing
-    absent = sorted((wanted | {name for name, _ in queries}) - set(rows))
+    needed = {name for good, ok, junk in lists for name in (*good, *ok, *junk)}
+    # listed images that are not on disk are named too, so that all missing files are reported
+    absent = sorted((needed | {name for name, _ in queries}) - set(rows))
     names = [*rows.values(), *(f"{name}.jpg" for name in absent)]
     row_of = {stem: row for row, stem in enumerate((*rows, *absent))}
     right = [_sorted_rows(row_of, (*good, *ok)) for good, ok, _ in lists]
     junk = [_sorted_rows(row_of, junk) for _, _, junk in lists]
-    return Specification(
-        which_set=path.name,
-        database_names=names,
-        database_positions=without_positions(len(names)),
-        query_names=[names[row_of[name]] for name, _ in queries],
-        query_positions=without_positions(len(queries)),
-        positive_radius_m=layout.positive_radius_m,
-        training_radius_m=layout.training_radius_m,
-        listed=Lists(right, [np.setdiff1d(j, r) for j, r in zip(junk, right, strict=True)]),
-        query_extra={"box": np.array([box for _, box in queries])},
+    return listed_specification(
+        path.name,
+        names,
+        [names[row_of[name]] for name, _ in queries],
+        Lists(right, [np.setdiff1d(j, r) for j, r in zip(junk, right, strict=True)]),
+        layout,
+        {"box": np.array([box for _, box in queries])},
     )
 
 
@@ -91,29 +92,18 @@ def _sorted_rows(row_of: dict[str, int], names: Sequence[str]) -> np.ndarray:
     return np.unique(np.array([row_of[name] for name in names], dtype=np.int64))
 
 
-_NAME = re.compile(r"\d{6}")
-
-
 def is_holidays(images: Sequence[Path]) -> bool:
-    return bool(images) and all(_NAME.fullmatch(image.stem) for image in images)
+    return bool(images) and all(_HOLIDAYS.fullmatch(image.stem) for image in images)
 
 
 def read_holidays(images: Sequence[Path], base: Path, layout: Layout) -> Specification:
-    """Names in 00 are queries, and in the database too, where they are neither right nor wrong."""
+    """Names that end in 00 are queries; they are in the database too, as doubtful images."""
     names = [str(image.relative_to(base)) for image in images]
     places = np.array([int(image.stem) // 100 for image in images])
-    asked = np.array([row for row, i in enumerate(images) if i.stem.endswith("00")], dtype=np.int64)
-    same = [np.flatnonzero(places == places[row]) for row in asked]
-    return Specification(
-        which_set="holidays",
-        database_names=names,
-        database_positions=without_positions(len(names)),
-        query_names=[names[row] for row in asked],
-        query_positions=without_positions(len(asked)),
-        positive_radius_m=layout.positive_radius_m,
-        training_radius_m=layout.training_radius_m,
-        listed=Lists(
-            right=[rows[rows != row] for rows, row in zip(same, asked, strict=True)],
-            doubtful=[np.array([row]) for row in asked],
-        ),
+    queries = [row for row, image in enumerate(images) if image.stem.endswith("00")]
+    same = [np.flatnonzero(places == places[row]) for row in queries]
+    lists = Lists(
+        right=[rows[rows != row] for rows, row in zip(same, queries, strict=True)],
+        doubtful=[np.array([row]) for row in queries],
     )
+    return listed_specification("holidays", names, [names[row] for row in queries], lists, layout)

@@ -1,4 +1,4 @@
-"""What a file or folder says of a data set: which images there are, where, and what is right."""
+"""A data set as its file or folder describes it: images, positions, and what is right."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,41 +10,47 @@ from pydantic import Field
 
 from vprlib.pipeline.params import Section, UserError
 
+METADATA_COLUMNS = ("image", "heading", "light")  # of the CSV that may lie beside a .mat
+
 
 class Layout(Section):
-    """Which folder the names start from, and what a dialect leaves open."""
+    """The folders that names start from, and what the set's own file leaves open."""
 
     database_dir: str = ""  # inside the folder of the data set
     queries_dir: str = ""  # Pittsburgh's query names start from queries_real
-    ground_truth: Literal["hard", "soft"] = "soft"  # which matrix is right, where there are two
-    # for dialects without radii of their own: CSV, @utm@ names; a .mat keeps its own
+    ground_truth: Literal["hard", "soft"] = "soft"  # the matrix that counts, where there are two
+    # for CSV and @utm@ names; a .mat file has its own radii
     positive_radius_m: float = Field(25.0, gt=0)
     training_radius_m: float = Field(10.0, gt=0)
+
+    def radii(self) -> dict[str, float]:
+        names = ("positive_radius_m", "training_radius_m")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
 class Lists:
-    """What is right for each query, where no positions tell: rising database rows, Q arrays."""
+    """What is right for each query of a set without positions: Q arrays of rising rows."""
 
     right: Sequence[np.ndarray]
     doubtful: Sequence[np.ndarray]  # neither right nor wrong
-    training: Sequence[np.ndarray] | None = None  # positives in training; none: what is right
+    training: Sequence[np.ndarray] | None = None  # positives in training; null: `right`
 
 
 @dataclass(frozen=True)
 class Specification:
-    """What a specification says, in metres and float64, whatever dialect it was read from."""
+    """The same for every kind of file, in metres and float64."""
 
     which_set: str
     database_names: list[str]
-    database_positions: np.ndarray  # [D, 2]; NaN where lists tell what is right
+    database_positions: np.ndarray  # [D, 2]; NaN in a set with lists
     query_names: list[str]
     query_positions: np.ndarray  # [Q, 2]
-    positive_radius_m: float  # a retrieved image this near is right; a farther one is a negative
-    training_radius_m: float  # a training positive is this near
+    positive_radius_m: float  # nearer images are right; farther ones are negatives
+    training_radius_m: float  # nearer images are positives in training
     database_times: np.ndarray | None = None  # [D], Tokyo Time Machine
     query_times: np.ndarray | None = None  # [Q]
-    listed: Lists | None = None  # the truth in place of positions
+    listed: Lists | None = None  # used in place of positions
     database_extra: Mapping[str, np.ndarray] = field(default_factory=dict)  # heading, light, time
     query_extra: Mapping[str, np.ndarray] = field(default_factory=dict)  # and box
 
@@ -53,8 +59,29 @@ def without_positions(count: int) -> np.ndarray:
     return np.full((count, 2), np.nan)
 
 
+def listed_specification(
+    which_set: str,
+    database: list[str],
+    queries: list[str],
+    lists: Lists,
+    layout: Layout,
+    query_extra: Mapping[str, np.ndarray] | None = None,
+) -> Specification:
+    """A set without positions."""
+    return Specification(
+        which_set=which_set,
+        database_names=database,
+        database_positions=without_positions(len(database)),
+        query_names=queries,
+        query_positions=without_positions(len(queries)),
+        listed=lists,
+        query_extra=query_extra or {},
+        **layout.radii(),
+    )
+
+
 def check_names(specification: Specification, path: Path) -> None:
-    """No name may lead out of the data set's folder."""
+    """Names must not leave the data set's folder."""
     for name in (*specification.database_names, *specification.query_names):
         parts = PurePosixPath(name.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts:

@@ -1,12 +1,12 @@
-"""Reads a folder of images whose names tell their positions: `@easting@northing@zone@…@.jpg`."""
+"""Reads a folder of images with positions in their names: `@easting@northing@zone@…@.jpg`."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from vprlib.formats.checks import images_below
 from vprlib.formats.listing import times
-from vprlib.formats.presence import images_below
 from vprlib.formats.specification import Layout, Specification
 from vprlib.pipeline.params import UserError
 from vprlib.places.projection import on_one_plane
@@ -19,10 +19,10 @@ SIDES = ("database", "queries")  # the folders
 
 
 def read_utm_folder(path: Path, base: Path, layout: Layout) -> Specification:
-    """Database and queries below the folders of these names; image names start from `base`.
+    """Images in the folders database/ and queries/; their names start from `base`.
 
-    Only easting and northing must be there. Where zones differ, all images are brought onto one
-    plane; otherwise the metres are as written, with those of the zone before them.
+    Only easting and northing are required. Where zones differ, all images are projected onto one
+    plane; otherwise eastings are as written, plus zone · 1,000,000 m where there is a zone.
     """
     images = {side: images_below(path / side) for side in SIDES}
     files = [image for side in SIDES for image in images[side]]
@@ -42,15 +42,14 @@ def read_utm_folder(path: Path, base: Path, layout: Layout) -> Specification:
         database_positions=positions[:cut],
         query_names=[str(image.relative_to(base)) for image in files[cut:]],
         query_positions=positions[cut:],
-        positive_radius_m=layout.positive_radius_m,
-        training_radius_m=layout.training_radius_m,
         database_extra=_extra(fields[:cut]),
         query_extra=_extra(fields[cut:]),
+        **layout.radii(),
     )
 
 
 def _fields(name: str) -> dict[str, str]:
-    """What stands between the @; nothing where easting and northing are no numbers."""
+    """The values between the @; none where easting or northing is not a number."""
     parts = Path(name).stem.split("@")[1:]
     fields = dict(zip(FIELDS, (*parts, *[""] * len(FIELDS)), strict=False))
     are_numbers = _is_number(fields["utm_easting"]) and _is_number(fields["utm_northing"])
@@ -79,10 +78,10 @@ def _positions(fields: Sequence[dict[str, str]], path: Path) -> np.ndarray:
                 " images or none."
             )
     letters = {found["letter"].upper() for found in fields}
-    if "" in letters and len(zones) + len(letters) > 2:  # alone, it takes no letter to compare
+    if "" in letters and len(zones) + len(letters) > 2:  # one zone without letters is enough
         raise UserError(
             f"the names of the images below {path} have the zones {', '.join(sorted(zones))}, but"
-            " not all have a letter: which hemisphere is not known."
+            " not all have a letter, so the hemisphere is not known."
         )
     is_south = np.array([found["letter"].upper() in set("CDEFGHJKLM") for found in fields])
     return on_one_plane(eastings, northings, np.array([int(f["zone"]) for f in fields]), is_south)

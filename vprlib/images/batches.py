@@ -1,4 +1,4 @@
-"""Streams decoded images to the network in batches of equal size, decoded ahead by threads."""
+"""Streams images to the network in batches of one image size, decoded ahead by threads."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,13 +11,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from vprlib.images.decode import ImageSettings, check, decode, problem_of, target_size
+from vprlib.images.decode import ImageSettings, check_unchanged, decode, problem_of, target_size
 from vprlib.images.index import ImageIndex, read_index
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.runtime import RuntimeSettings
 
-# What one batch holds is fixed by the images alone, never by `runtime`: the same arithmetic
-# gives the same bytes. 2 Mpx keep VGG16's largest activation below 600 MB.
+# Batches depend on the images alone, never on `runtime`, so that the same arithmetic gives the
+# same bytes. 2 Mpx keep VGG16's largest activation below 600 MB.
 PIXELS_A_BATCH = 2**21
 IMAGES_A_BATCH = 32
 Loaded = TypeVar("Loaded")
@@ -25,7 +25,7 @@ Loaded = TypeVar("Loaded")
 
 @dataclass(frozen=True)
 class ImageSource:
-    """The images of one index on disk, and how they become pixels."""
+    """The images of an index on disk, and how they are decoded."""
 
     index: ImageIndex
     folder: Path
@@ -35,7 +35,7 @@ class ImageSource:
         return ImageSource(self.index.take(rows), self.folder, self.settings)
 
     def sizes(self) -> np.ndarray:
-        """Width and height of each image as the network sees it [N, 2]."""
+        """Width and height [N, 2] of the images as the network sees them."""
         i = self.index
         boxes = i.extra["box"].tolist() if "box" in i.extra else [None] * len(i)
         stored = zip(i.widths.tolist(), i.heights.tolist(), i.is_rotated.tolist(), strict=True)
@@ -43,28 +43,28 @@ class ImageSource:
         return np.array(sizes, int).reshape(-1, 2)
 
     def pixels(self, row: int) -> np.ndarray:
-        """One image, uint8 [H, W, 3]; a changed or broken one stops the run with a sentence."""
-        found = self.tried(row)
+        """One image, uint8 [H, W, 3]; raises an error for a changed or broken one."""
+        found = self.pixels_or_problem(row)
         if isinstance(found, np.ndarray):
             return found
         again = f"run `dvc repro -f -s parse_mat@{self.index.set_name}`."
         if self.index.digests[row] < 0:
-            raise UserError(f"{self._path(row)} {found}: put a whole one there, and {again}")
+            raise UserError(f"{self._path(row)} {found}: replace it, and {again}")
         raise UserError(
             f"{self._path(row)} {found} since the set was parsed: put it back, or {again}"
         )
 
-    def tried(self, row: int) -> np.ndarray | str:
-        """As `pixels`, or else what is wrong with the image."""
+    def pixels_or_problem(self, row: int) -> np.ndarray | str:
+        """The pixels, or what is wrong with the image."""
         try:
-            return decode(self._path(row), self.index.opened(row), self.settings)
+            return decode(self._path(row), self.index.info(row), self.settings)
         except (OSError, ValueError) as error:
             return problem_of(error)
 
     def problem(self, row: int) -> str | None:
-        """What is wrong with a file that was whole when it was parsed; it is not decoded."""
+        """What has changed in the file since it was parsed; it is not decoded."""
         try:
-            check(self._path(row).read_bytes(), self.index.opened(row))
+            check_unchanged(self._path(row).read_bytes(), self.index.info(row))
         except (OSError, ValueError) as error:
             return problem_of(error)
         return None
@@ -106,10 +106,10 @@ def stream(
 ) -> Iterator[Batch]:
     """The batches in order, at most a quarter of the memory budget decoded ahead."""
     batches = list(batches)
-    wanted = ([partial(source.pixels, int(row)) for row in rows] for rows in batches)
+    groups = ([partial(source.pixels, int(row)) for row in rows] for rows in batches)
     largest = 3 * int(source.sizes().prod(axis=1).max(initial=1))
     ahead = groups_ahead(largest * IMAGES_A_BATCH, runtime)
-    for rows, pixels in zip(batches, load_ahead(wanted, runtime.workers, ahead), strict=True):
+    for rows, pixels in zip(batches, load_ahead(groups, runtime.workers, ahead), strict=True):
         yield Batch(rows, np.stack(pixels))
 
 
@@ -121,7 +121,7 @@ def groups_ahead(bytes_a_group: int, runtime: RuntimeSettings) -> int:
 def load_ahead(
     groups: Iterable[Sequence[Callable[[], Loaded]]], workers: int, ahead: int
 ) -> Iterator[list[Loaded]]:
-    """What the calls of each group give, in order, while threads make those of the next groups."""
+    """Calls the functions of each group; threads work on the next groups meanwhile."""
     waiting: deque[list[Future[Loaded]]] = deque()
     upcoming = iter(groups)
     pool = ThreadPoolExecutor(workers)

@@ -1,4 +1,4 @@
-"""Opens image files of any kind as RGB arrays, upright and in the size asked for."""
+"""Decodes image files of any kind to RGB arrays, upright and resized."""
 
 import hashlib
 import io
@@ -19,25 +19,25 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 class ImageSettings(Section):
     """How the images of a data set become pixels."""
 
-    # null: as they are; a number: the short side in pixels; [width, height]: exactly that
+    # null: as stored; a number: the short side in pixels; [width, height]: exactly this size
     resize: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
-    exif_rotate: bool = True  # turn photographs upright as their EXIF tag says
+    exif_rotate: bool = True  # turn photographs upright by their EXIF tag
 
 
 @dataclass(frozen=True)
-class Opened:
-    """What one look at a file tells."""
+class ImageInfo:
+    """What is known of an image file once it was opened."""
 
     byte_size: int
     width: int  # as stored, before any EXIF rotation
     height: int
-    is_rotated: bool  # EXIF says that width and height are to be swapped
+    is_rotated: bool  # EXIF swaps width and height
     digest: int  # of the file's bytes, 63 bits
     box: Box | None = None  # the part that is used, in pixels of the upright image
 
 
-def inspect(path: Path) -> Opened:
-    """Reads and decodes the whole file, so that a truncated one is found; raises ValueError."""
+def inspect(path: Path) -> ImageInfo:
+    """Decodes the whole file, to find truncated ones; raises ValueError."""
     content = path.read_bytes()
     if not content:
         raise ValueError("is empty (zero bytes)")
@@ -45,11 +45,11 @@ def inspect(path: Path) -> Opened:
         width, height = image.size
         image.draft(image.mode, (max(1, width // 8), max(1, height // 8)))  # JPEG: far less work
         is_rotated = _load(image)
-    return Opened(len(content), width, height, is_rotated, digest_of(content))
+    return ImageInfo(len(content), width, height, is_rotated, digest_of(content))
 
 
 def digest_of(content: bytes) -> int:
-    """63 bits that change when the content does; a fiftieth of the time that decoding takes."""
+    """63 bits; takes a fiftieth of the time of decoding."""
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") >> 1
 
 
@@ -70,8 +70,8 @@ def target_size(
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def check(content: bytes, expected: Opened) -> None:
-    """Raises ValueError where these are not the bytes that were looked at before."""
+def check_unchanged(content: bytes, expected: ImageInfo) -> None:
+    """Raises ValueError if the content is not the same as when the set was parsed."""
     if expected.digest < 0:
         raise ValueError("could not be read when the set was parsed")
     if not content:
@@ -81,7 +81,7 @@ def check(content: bytes, expected: Opened) -> None:
 
 
 def problem_of(error: Exception) -> str:
-    """What is wrong with an image that could not be read, to follow its name."""
+    """What is wrong with an image, to follow its name in a sentence."""
     return "is missing" if isinstance(error, FileNotFoundError) else str(error)
 
 
@@ -92,16 +92,16 @@ def crop_of(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
     return left, top, min(max(right, left + 1), width), min(max(bottom, top + 1), height)
 
 
-def decode(path: Path, expected: Opened, settings: ImageSettings) -> np.ndarray:
-    """RGB pixels, uint8 [H, W, 3], of the very file that was looked at before."""
+def decode(path: Path, expected: ImageInfo, settings: ImageSettings) -> np.ndarray:
+    """RGB pixels, uint8 [H, W, 3], of a file that must not have changed since it was parsed."""
     content = path.read_bytes()
     if expected.digest < 0:
-        check(content, expected)
+        check_unchanged(content, expected)
     with _open(content) as image:
         if image.size != (expected.width, expected.height):
             now = f"{image.size[0]}×{image.size[1]}"
             raise ValueError(f"is {now}, but was {expected.width}×{expected.height}")
-        check(content, expected)
+        check_unchanged(content, expected)
         _load(image)
         rgb = _as_rgb(ImageOps.exif_transpose(image) if settings.exif_rotate else image)
     if expected.box is not None:
@@ -125,7 +125,7 @@ def _open(content: bytes) -> ImageFile.ImageFile:
 
 
 def _load(image: Image.Image) -> bool:
-    """Decodes the pixels; gives whether EXIF says that width and height are to be swapped."""
+    """Decodes the pixels; returns whether EXIF swaps width and height."""
     try:
         image.load()
         return image.getexif().get(_ORIENTATION) in _ROTATED
@@ -134,7 +134,7 @@ def _load(image: Image.Image) -> bool:
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    """Grey, palette, RGBA and CMYK as RGB; 16-bit grey is scaled, where Pillow would clip it."""
+    """Grey, palette, RGBA and CMYK as RGB; 16-bit grey is scaled, which Pillow would clip."""
     if image.mode.startswith("I"):
         grey = np.asarray(image).astype(np.int64) // 257
         return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")

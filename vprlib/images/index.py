@@ -1,4 +1,4 @@
-"""Whether descriptors on disk are of the images that an index names, in its order."""
+"""The index of a set: its images in order, what is known of each, and a signature of all."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -10,19 +10,20 @@ from typing import Literal
 import h5py
 import numpy as np
 
-from vprlib.images.decode import Opened, digest_of, inspect, problem_of
+from vprlib.images.decode import ImageInfo, digest_of, inspect, problem_of
 from vprlib.pipeline.artifacts import write_hdf5
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import progress
 
 _ARRAYS = ("positions", "byte_sizes", "widths", "heights", "is_rotated", "digests")
-# stop: name the images that cannot be read; leave_out: go on without them, and say which
+SIGNATURE = "images"  # attribute of a file of descriptors
+# images that cannot be read. stop: name them and stop; leave_out: report them and go on
 Unreadable = Literal["stop", "leave_out"]
 
 
 @dataclass(frozen=True)
 class ImageIndex:
-    """Images in the order of the specification; `extra` holds what else is known of each."""
+    """Images in the order of the specification."""
 
     set_name: str
     names: list[str]  # relative to the data set's folder
@@ -30,20 +31,20 @@ class ImageIndex:
     byte_sizes: np.ndarray
     widths: np.ndarray  # as stored
     heights: np.ndarray
-    is_rotated: np.ndarray  # EXIF says that width and height are to be swapped
+    is_rotated: np.ndarray  # EXIF swaps width and height
     digests: np.ndarray  # of the bytes; negative where the image could not be read
-    extra: Mapping[str, np.ndarray]  # 'time', 'heading', 'light', 'box' where known
+    extra: Mapping[str, np.ndarray]  # 'time', 'heading', 'light', 'box', where known
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
     def unread(self) -> np.ndarray:
-        """Rows of images that could not be read, and are in the index all the same."""
+        """Rows of images that could not be read; they stay in the index."""
         return np.flatnonzero(self.digests < 0)
 
     def take(self, rows: np.ndarray) -> "ImageIndex":
-        """These images alone, in this order."""
+        """The index of these rows, in this order."""
         return ImageIndex(
             self.set_name,
             [self.names[row] for row in rows],
@@ -51,10 +52,10 @@ class ImageIndex:
             extra={name: values[rows] for name, values in self.extra.items()},
         )
 
-    def opened(self, row: int) -> Opened:
-        """What parsing saw of one image."""
+    def info(self, row: int) -> ImageInfo:
+        """What parsing found in one image file."""
         box = tuple(self.extra["box"][row].tolist()) if "box" in self.extra else None
-        return Opened(
+        return ImageInfo(
             int(self.byte_sizes[row]),
             int(self.widths[row]),
             int(self.heights[row]),
@@ -73,37 +74,37 @@ def build_index(
     workers: int,
     unreadable: Unreadable = "stop",
 ) -> ImageIndex:
-    """Opens every image; what cannot be used is a sentence, or else `unread` in the index."""
-    looked = _inspect_all(folder, names, workers)
-    damaged = [f"{n} {o}" for n, o in zip(names, looked, strict=True) if isinstance(o, str)]
-    whole = [found for found in looked if isinstance(found, Opened)]
+    """Opens every image; raises an error for damaged ones, or marks them as unread."""
+    found = _inspect_all(folder, names, workers)
+    damaged = [f"{n} {o}" for n, o in zip(names, found, strict=True) if isinstance(o, str)]
+    whole = [info for info in found if isinstance(info, ImageInfo)]
     if damaged and (unreadable == "stop" or not whole):
         raise UserError(
             f"{len(damaged)} of {len(names)} images below {folder} cannot be used:"
             f" {'; '.join(damaged[:3])}{'; …' if len(damaged) > 3 else ''};"
             " replace them and run again."
         )
-    opened = [
-        _in_place_of(name, whole[0]) if isinstance(found, str) else found
-        for name, found in zip(names, looked, strict=True)
+    infos = [
+        _placeholder(name, whole[0]) if isinstance(info, str) else info
+        for name, info in zip(names, found, strict=True)
     ]
     return ImageIndex(
         set_name,
         list(names),
         positions,
-        byte_sizes=np.array([o.byte_size for o in opened], dtype=np.int64),
-        widths=np.array([o.width for o in opened], dtype=np.int32),
-        heights=np.array([o.height for o in opened], dtype=np.int32),
-        is_rotated=np.array([o.is_rotated for o in opened], dtype=bool),
-        digests=np.array([o.digest for o in opened], dtype=np.int64),
+        byte_sizes=np.array([o.byte_size for o in infos], dtype=np.int64),
+        widths=np.array([o.width for o in infos], dtype=np.int32),
+        heights=np.array([o.height for o in infos], dtype=np.int32),
+        is_rotated=np.array([o.is_rotated for o in infos], dtype=bool),
+        digests=np.array([o.digest for o in infos], dtype=np.int64),
         extra=extra,
     )
 
 
-def _inspect_all(folder: Path, names: Sequence[str], workers: int) -> list[Opened | str]:
-    """What each image is, or what is wrong with it."""
+def _inspect_all(folder: Path, names: Sequence[str], workers: int) -> list[ImageInfo | str]:
+    """The facts of each image, or its problem."""
 
-    def look(name: str) -> Opened | str:
+    def look(name: str) -> ImageInfo | str:
         try:
             return inspect(folder / name)
         except (OSError, ValueError) as error:
@@ -113,9 +114,9 @@ def _inspect_all(folder: Path, names: Sequence[str], workers: int) -> list[Opene
         return list(progress(pool.map(look, names), len(names), "checking images"))
 
 
-def _in_place_of(name: str, other: Opened) -> Opened:
-    """Of an image that cannot be read: the size of another, and a digest that no content has."""
-    return Opened(0, other.width, other.height, other.is_rotated, -1 - digest_of(name.encode()))
+def _placeholder(name: str, other: ImageInfo) -> ImageInfo:
+    """For an unreadable image: the size of another, and a digest that no content has."""
+    return ImageInfo(0, other.width, other.height, other.is_rotated, -1 - digest_of(name.encode()))
 
 
 def write_index(
@@ -149,22 +150,19 @@ def read_index(path: Path) -> ImageIndex:
         )
 
 
-ATTRIBUTE = "images"  # of a file of descriptors
-
-
 def signature(index: ImageIndex) -> str:
-    """Changes with the images, their contents and their order."""
-    told = hashlib.blake2b("\n".join(index.names).encode(), digest_size=16)
-    told.update(index.digests.astype("<i8").tobytes())
-    return told.hexdigest()
+    """Changes when the images, their contents or their order change."""
+    digest = hashlib.blake2b("\n".join(index.names).encode(), digest_size=16)
+    digest.update(index.digests.astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
-def check(path: Path, index: ImageIndex) -> None:
-    """Refuses descriptors of other images; a file that does not say of which is let through."""
+def check_order(path: Path, index: ImageIndex) -> None:
+    """Refuses descriptors of other images, or in another order; older files have no signature."""
     with h5py.File(path) as file:
-        found = file.attrs.get(ATTRIBUTE)
+        found = file.attrs.get(SIGNATURE)
     if found is not None and found != signature(index):
         raise UserError(
-            f"{path} describes other images than the index of {index.set_name} names, or in"
-            " another order: names and features are out of step; run `dvc repro`."
+            f"{path} holds descriptors of other images than the index of {index.set_name} lists, or"
+            " in another order, so names and features are out of step: run `dvc repro`."
         )

@@ -1,8 +1,9 @@
 """Whole networks in files of any system, told apart by their content."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from vprlib.formats.matfile import variable_names
 from vprlib.interop.kinds import kind_of
@@ -34,6 +35,16 @@ def read_network(path: Path) -> Network:
         f"{path} is no network, which is a safetensors file of vprlib, a PyTorch checkpoint or a"
         f" MATLAB struct, but {held}."
     )
+
+
+def load_network(path: Path, whitening: Literal["keep", "drop"]) -> Network:
+    """As read_network; without its own whitening if that is to be dropped."""
+    network = read_network(path)
+    if whitening == "keep" or network.model.whitening is None:
+        return network
+    bare = PlaceModel(replace(network.model.architecture, whitening=None))
+    bare.load_state_dict({name: network.model.state_dict()[name] for name in bare.state_dict()})
+    return replace(network, model=bare)
 
 
 def words_of(path: Path) -> Words:

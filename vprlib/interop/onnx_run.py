@@ -56,14 +56,14 @@ def identity(
     variant: str,
     model_path: Path,
     code: str,
-    coder_path: Path,
+    coder_path: Path | None,
     images: ImageSettings,
     architecture: str = "",
     dim: int = 0,
 ) -> Identity:
     """By the files as they are now."""
     settings = dict(sorted(json.loads(images.model_dump_json()).items()))
-    digests = (digest(model_path), digest(coder_path))
+    digests = (digest(model_path), "" if coder_path is None else digest(coder_path))
     return Identity(variant, digests[0], code, digests[1], settings, architecture, dim)
 
 

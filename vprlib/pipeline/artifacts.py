@@ -86,8 +86,9 @@ def writing_folder(path: Path) -> Iterator[Path]:
     with replacing(path) as partial:
         partial.mkdir()
         yield partial
-        for file in partial.iterdir():
-            _flush(file)
+        for file in partial.rglob("*"):
+            if file.is_file():
+                _flush(file)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Reads params.yaml: each section a frozen, strict object, each mistake one sentence."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Self, get_args, get_type_hints
 
@@ -13,15 +13,15 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C five times faste
 # The names that may stand in params.yaml above the sections, so that a misspelt one is found
 # although each stage reads only its own part; '*' stands for any name.
 SKELETON = {
-    "": "train_on eval_on calibrate_on variants derived codes sets ready datasets recipes"
-    " whitening variant_defs code_defs recall interval compare audit failures confidence"
-    " extraction runtime city",
+    "": "init_on train_on validate_on start eval_on calibrate_on variants networks derived codes"
+    " fitted fit_on datasets model sample kmeans train whitening code_defs variant_defs extraction"
+    " search recall interval compare audit failures confidence runtime city",
+    "model": "backbone pool",
     "extraction": "precision stored unreadable",
     "whitening": "descriptors dimensions seed",
     "city": "scene parts",
-    "datasets.*": "layout images radius_m protocol utm_zone",
-    "recipes.*": "model sample kmeans train",
-    "recipes.*.model": "backbone pool start start_whitening",
+    "datasets.*": "folder list layout images radius_m protocol utm_zone",
+    "code_defs.*": "keep index search",
 }
 
 
@@ -77,13 +77,9 @@ class StageParams(BaseModel):
         places = cls.places(**names)
         values = {name: look_up(tree, place) for name, place in places.items()}
         try:
-            loaded = cls.model_validate(values)
+            return cls.model_validate(values)
         except ValidationError as error:
             raise UserError(_explain(cls, error, places, values)) from None
-        for name, value in values.items():
-            for holder, key in _absent(getattr(loaded, name), value, places[name]):
-                raise UserError(f"{PARAMS_PATH}: {holder} lacks '{key}'.")
-        return loaded
 
 
 def read_params_file(path: Path) -> dict[str, object]:
@@ -91,7 +87,8 @@ def read_params_file(path: Path) -> dict[str, object]:
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: run the stages in the folder that holds it.") from None
+        sentence = f"{path} is missing: go to the folder of the project and run again."
+        raise UserError(sentence) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(tree, dict):
@@ -106,7 +103,7 @@ def check_skeleton(tree: dict[str, object]) -> None:
             unknown = [str(key) for key in node if str(key) not in names.split()]
             if unknown:
                 inside = f"{place} has no" if place else "there is no section"
-                near = _nearest(unknown[0], names.split())
+                near = nearest(unknown[0], names.split())
                 raise UserError(f"{PARAMS_PATH}: {inside} '{unknown[0]}'{near}.")
 
 
@@ -124,23 +121,6 @@ def _matching(tree: dict[str, object], pattern: str) -> list[tuple[str, dict[str
     return [(place, node) for place, node in found if isinstance(node, dict)]
 
 
-def _absent(loaded: object, value: object, place: str) -> Iterator[tuple[str, str]]:
-    """Place and key of what a section may hold and params.yaml leaves out.
-
-    Defaults serve Python; in params.yaml every value stands, where DVC sees it change.
-    """
-    if not isinstance(value, dict):
-        return
-    if isinstance(loaded, dict):  # of sections by name
-        for name, section in loaded.items():
-            yield from _absent(section, value[name], f"{place}.{name}")
-    for key in type(loaded).model_fields if isinstance(loaded, Section) else ():
-        if key not in value:
-            yield place, key
-        else:
-            yield from _absent(getattr(loaded, key), value[key], f"{place}.{key}")
-
-
 def look_up(tree: dict[str, object], place: str) -> object:
     """The value at a dotted place, or a sentence that names the part that is not there."""
     node: object = tree
@@ -151,7 +131,7 @@ def look_up(tree: dict[str, object], place: str) -> object:
             raise UserError(f"{PARAMS_PATH}: {where} should be a mapping with '{key}' in it.")
         node = {str(name): value for name, value in node.items()}  # 247 is a name too
         if key not in node:
-            near = _nearest(key, [str(k) for k in node])
+            near = nearest(key, [str(k) for k in node])
             inside = f"{where} has no '{key}'" if where else f"there is no section '{key}'"
             raise UserError(f"{PARAMS_PATH}: {inside}{near}.")
         node = node[key]
@@ -159,7 +139,8 @@ def look_up(tree: dict[str, object], place: str) -> object:
     return node
 
 
-def _nearest(key: str, known: list[str]) -> str:
+def nearest(key: str, known: list[str]) -> str:
+    """Ends a sentence about an unknown name: the most similar one that exists, or all."""
     matches = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     if matches:
         return f"; did you mean '{matches[0]}'?" + f" (there are: {', '.join(known)})"
@@ -180,7 +161,7 @@ def _explain(
     holder = place.rpartition(".")[0]
     if first["type"] == "extra_forbidden":
         known = _known_keys(cls, str(field), names[:-1])
-        return f"{PARAMS_PATH}: {holder} has no '{names[-1]}'{_nearest(names[-1], known)}."
+        return f"{PARAMS_PATH}: {holder} has no '{names[-1]}'{nearest(names[-1], known)}."
     if first["type"] == "missing":
         return f"{PARAMS_PATH}: {holder} lacks '{names[-1]}'."
     if first["type"] == "value_error":

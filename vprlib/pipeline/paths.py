@@ -88,8 +88,28 @@ def recall_metrics(dataset: str, variant: str, code: str) -> Path:
     return Path(f"metrics/recall/{dataset}/{variant}-{code}.json")
 
 
+def failures(dataset: str, variant: str, code: str, kind: Literal["csv", "geojson"]) -> Path:
+    return Path(f"artifacts/failures/{dataset}/{variant}-{code}.{kind}")
+
+
+def failure_metrics(dataset: str, variant: str, code: str) -> Path:
+    return Path(f"metrics/failures/{dataset}/{variant}-{code}.json")
+
+
+def confidence_curve(dataset: str, variant: str, code: str) -> Path:
+    return Path(f"artifacts/confidence/{dataset}/{variant}-{code}.csv")
+
+
+def confidence_metrics(dataset: str, variant: str, code: str) -> Path:
+    return Path(f"metrics/confidence/{dataset}/{variant}-{code}.json")
+
+
 def calibration(variant: str, code: str) -> Path:
     return Path(f"artifacts/calibration/{variant}-{code}.json")
+
+
+def city_plot(part: str) -> Path:
+    return Path(f"artifacts/plots/city_{part}.png")
 
 
 def plot(dataset: str, variant: str, code: str, what: str = "") -> Path:

@@ -1,5 +1,6 @@
-"""A progress bar on a terminal, silence in a log and in all processes of a group but one."""
+"""Progress bars: on a terminal only, and only of the first process of a group."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -13,7 +14,7 @@ Item = TypeVar("Item")
 
 @contextmanager
 def counting(total: int, label: str) -> Iterator[Callable[[int, int], None]]:
-    """Images a second, time left and failures; takes how many more are done, and have failed."""
+    """A bar of images; yields a function of how many more are done, and how many of them failed."""
     bar = tqdm(total=total, desc=label, unit=" image", disable=_silent(), leave=False)
 
     def count(more: int, failed: int) -> None:
@@ -32,5 +33,10 @@ def progress(items: Iterable[Item], total: int, label: str, unit: str = "image")
     return iter(tqdm(items, total=total, desc=label, unit=unit, disable=_silent(), leave=False))
 
 
+def has_terminal() -> bool:
+    """Whether progress bars are shown, and lines in a log are not needed."""
+    return sys.stderr.isatty()
+
+
 def _silent() -> bool | None:
-    return True if member().rank else None  # None: where there is no terminal
+    return True if member().rank else None  # None: unless there is a terminal

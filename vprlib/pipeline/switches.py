@@ -1,91 +1,138 @@
-"""The switches on top of params.yaml: what is trained, evaluated, and where its images are."""
+"""Checks that the names in params.yaml agree with each other before anything is computed."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from vprlib.pipeline.params import PARAMS_PATH, Section, UserError
+from vprlib.pipeline.params import PARAMS_PATH, UserError, nearest
 
-GIVEN = ("off_the_shelf", "trained")  # the variants that init_model and train make
 CITY = "city"  # the folder that make_city fills
+OWN = ("off_the_shelf", "trained")  # the variants that init_model and train make
+FULL = "full"  # the code that keeps descriptors as they are
 
 
-class SetPlace(Section):
-    """Where a set in use lies below data/raw."""
+@dataclass(frozen=True)
+class Switches:
+    """The names at the top of params.yaml."""
 
-    folder: str  # of the images, or a link to it
-    file: str  # inside that folder, what lists the images; '' where the folder itself does
+    init_on: Sequence[str]
+    train_on: Sequence[str]
+    validate_on: str
+    start: str
+    eval_on: Sequence[str]
+    calibrate_on: str
+    variants: Sequence[str]
+    networks: Collection[str]
+    derived: Mapping[str, str]
+    codes: Sequence[str]
+    fitted: Sequence[str]
+    fit_on: Sequence[str]
+
+    @property
+    def given(self) -> list[str]:
+        """The variants that are not derived from others."""
+        own = [name for name, on in zip(OWN, (self.init_on, self.train_on), strict=True) if on]
+        return [*own, *self.networks]
 
 
-def check(
-    train_on: str,
-    eval_on: Sequence[str],
-    calibrate_on: str,
-    variants: Sequence[str],
-    codes: Sequence[str],
-    code_defs: Collection[str],
-    sets: Mapping[str, SetPlace],
-    variant_defs: Collection[str] = (),
-) -> None:
-    """Every set in use stands in `sets`, one that is evaluated calibrates, and names exist."""
-    known_variants = (*GIVEN, *variant_defs)
-    for name in (f"{train_on}_train", f"{train_on}_val", *eval_on):
-        if name not in sets:
-            switch = "eval_on" if name in eval_on else f"train_on: {train_on}"
-            raise UserError(
-                f"{PARAMS_PATH}: {switch} needs the set '{name}', which `sets` does not list:"
-                f" add `{name}: {{folder: …, file: …}}` there (it has {', '.join(sets)})."
-            )
-    for switch, names, known in (
-        ("variants", variants, known_variants),
-        ("codes", codes, code_defs),
-    ):
-        for name in names:
-            if name not in known:
-                raise UserError(
-                    f"{PARAMS_PATH}: {switch} names '{name}'; there are {', '.join(known)}."
-                )
-    for switch, names in (("eval_on", eval_on), ("variants", variants), ("codes", codes)):
+def check(s: Switches, datasets: Collection[str], code_defs: Collection[str]) -> None:
+    """Every name that is used exists, once, and lists that belong together agree."""
+    for switch in ("init_on", "train_on", "fit_on"):
+        if len(getattr(s, switch)) > 1:
+            _refuse(f"{switch} names {len(getattr(s, switch))} sets, but one is possible")
+    for switch in ("eval_on", "variants", "codes"):
+        names = getattr(s, switch)
         if not names or len(set(names)) < len(names):
-            raise UserError(f"{PARAMS_PATH}: {switch} should name at least one, each once.")
-    if calibrate_on not in eval_on:
-        raise UserError(
-            f"{PARAMS_PATH}: calibrate_on is '{calibrate_on}', but should be one of eval_on"
-            f" ({', '.join(eval_on)}): add it there, or name one of these."
+            _refuse(f"{switch} should name at least one, each once")
+    sets = {switch: getattr(s, switch) for switch in ("init_on", "train_on", "fit_on", "eval_on")}
+    sets["validate_on"] = [s.validate_on] if s.train_on else []
+    for switch, names in sets.items():
+        _check_known(switch, names, datasets, "add it to `datasets`")
+    _check_variants(s)
+    _check_known("codes", s.codes, code_defs, "add it to `code_defs`")
+    if s.calibrate_on not in s.eval_on:
+        _refuse(
+            f"calibrate_on is '{s.calibrate_on}', but should be one of eval_on"
+            f" ({', '.join(s.eval_on)}): add it there, or name one of these"
         )
-    for name in code_defs:
-        if not re.fullmatch(r"\w+", name):
-            raise UserError(
-                f"{PARAMS_PATH}: code_defs names '{name}', but files are named by a code: use"
-                " letters, digits and _ alone."
-            )
-    for name, place in sets.items():
-        for field, value in place:
-            path = PurePosixPath(value)
-            if path.is_absolute() or ".." in path.parts:
-                raise UserError(
-                    f"{PARAMS_PATH}: sets.{name}.{field} is '{value}', but should be a path"
-                    " below data/raw."
+    fitted = [name for name in s.codes if name != FULL]
+    if sorted(s.fitted) != sorted(fitted):
+        _refuse(
+            f"fitted is {_shown(s.fitted)}, but should be {_shown(fitted)}: all of codes but {FULL}"
+        )
+    if bool(s.fitted) != bool(s.fit_on):
+        wanted = "name the set that they are fitted on" if s.fitted else "set it to []"
+        _refuse(f"fit_on is {_shown(s.fit_on)}, but fitted is {_shown(s.fitted)}: {wanted}")
+    for section, names in (("code_defs", code_defs), ("datasets", datasets)):
+        for name in names:
+            if not re.fullmatch(r"\w+", name):
+                _refuse(
+                    f"{section} names '{name}', but it is part of file names: use letters, digits"
+                    " and _ alone"
                 )
+
+
+def _check_variants(s: Switches) -> None:
+    for name, switch in zip(OWN, ("init_on", "train_on"), strict=True):
+        if name in s.variants and not getattr(s, switch):
+            _refuse(f"variants names '{name}', but {switch} is []: name a set there")
+        if name in s.networks:
+            _refuse(f"networks names '{name}', which {switch} makes: choose another name")
+    _check_known("variants", s.variants, [*s.given, *s.derived], "see `networks` and `derived`")
+    starts = [name for name in s.given if name != OWN[1]]
+    if s.train_on:
+        _check_known("start", [s.start], starts, "name one of them")
+    if s.derived and not s.train_on:
+        _refuse("derived variants see training images, but train_on is []: name a set there")
+
+
+def _check_known(switch: str, names: Iterable[str], known: Collection[str], advice: str) -> None:
+    for name in names:
+        if name not in known:
+            _refuse(f"{switch} names '{name}'{nearest(name, list(known))}; {advice}")
+
+
+def _shown(names: Iterable[str]) -> str:
+    return f"[{', '.join(names)}]"
+
+
+def _refuse(what: str) -> None:
+    raise UserError(f"{PARAMS_PATH}: {what}.")
 
 
 def check_whitened(wanted: Mapping[str, int], lengths: Mapping[str, int]) -> None:
-    """By code the dimensions to whiten to: no more than a descriptor of any variant has."""
+    """No code whitens to more dimensions than a descriptor of any variant has."""
     for name, dimensions in wanted.items():
         for variant, length in lengths.items():
             if dimensions > length:
-                raise UserError(
-                    f"{PARAMS_PATH}: code_defs.{name}.whiten is {dimensions}, but a descriptor of"
-                    f" {variant} has only {length} dimensions: lower it, or take another code."
+                _refuse(
+                    f"code_defs.{name}.keep.whiten is {dimensions}, but a descriptor of {variant}"
+                    f" has only {length} dimensions: lower it, or use another code"
                 )
 
 
-def check_specifications(sets: Mapping[str, SetPlace], raw: Path) -> None:
-    """Every set in use but those of the city, which is yet to be drawn, has its file."""
-    for name, place in sets.items():
-        path = raw / place.folder / place.file
-        if place.folder != CITY and not path.exists():
+def check_files(
+    places: Mapping[str, tuple[str, str]], weights: Iterable[str], raw: Path, weights_dir: Path
+) -> None:
+    """Every set has what lists its images, and every network its file.
+
+    `places` holds folder and list by set. What make_city will draw need not be there yet.
+    """
+    for name, (folder, listing) in places.items():
+        for key, value in (("folder", folder), ("list", listing)):
+            path = PurePosixPath(value)
+            if path.is_absolute() or ".." in path.parts:
+                _refuse(f"datasets.{name}.{key} is '{value}', but should be a path below {raw}")
+        path = raw / folder / listing
+        if folder != CITY and not path.exists():
             raise UserError(
                 f"{path} is missing: link the folder that holds the images of {name} as"
-                f" {raw / place.folder}, or take {name} out of `sets` in {PARAMS_PATH}."
+                f" {raw / folder}, or take {name} out of `datasets` in {PARAMS_PATH}."
+            )
+    for file in weights:
+        if not (weights_dir / file).exists():
+            raise UserError(
+                f"{weights_dir / file} is missing: put or link the network's file there, or take it"
+                f" out of `networks` in {PARAMS_PATH}."
             )

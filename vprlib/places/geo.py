@@ -1,4 +1,4 @@
-"""How far positions are from the nearest of others, and how far headings are apart."""
+"""Distances and neighborhoods of positions in metres, locations, and angles of headings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +9,12 @@ import numpy as np
 if TYPE_CHECKING:
     from sklearn.neighbors import KDTree
 
+BLOCK = 64  # positions that are looked up at once, so that memory stays small
+
 
 @dataclass(frozen=True)
 class Pairs:
-    """For each query the sorted database rows that belong to it, end to end in one array."""
+    """For each query the sorted database rows that belong to it, all in one array."""
 
     starts: np.ndarray  # [Q + 1]
     rows: np.ndarray
@@ -24,15 +26,14 @@ class Pairs:
         return np.diff(self.starts)
 
     def keep(self, mask: np.ndarray) -> "Pairs":
-        """The pairs where `mask`, one value a pair, is true."""
+        """The pairs where `mask` is true; it has a value for each pair."""
         kept = np.concatenate([[0], np.cumsum(mask)])[self.starts]
         return Pairs(kept, self.rows[mask])
 
     def contain(self, rows: np.ndarray) -> np.ndarray:
         """Whether each of the rows [Q, K] belongs to its query."""
         size = max(self.rows.max(initial=0), rows.max(initial=0)) + 1
-        wanted = np.arange(len(rows))[:, None] * size + rows
-        return np.isin(wanted, self._keys(size))
+        return np.isin(np.arange(len(rows))[:, None] * size + rows, self._keys(size))
 
     def joined(self, other: "Pairs") -> "Pairs":
         """The pairs of both, each once."""
@@ -42,11 +43,11 @@ class Pairs:
         return Pairs(starts, keys % size)
 
     def _keys(self, size: int) -> np.ndarray:
-        """One number a pair, rising: query · size + row."""
+        """One rising number for each pair: query · size + row."""
         return self.queries() * size + self.rows
 
     def take(self, queries: np.ndarray | slice) -> "Pairs":
-        """The pairs of these queries, which count from 0 in their new order."""
+        """The pairs of these queries, numbered from 0 in their new order."""
         queries = np.arange(len(self.starts) - 1)[queries]
         counts = self.counts()[queries]
         starts = np.concatenate([[0], np.cumsum(counts)])
@@ -54,18 +55,18 @@ class Pairs:
         return Pairs(starts, self.rows[shifts + np.arange(starts[-1])])
 
     def queries(self) -> np.ndarray:
-        """The query of each pair, beside `rows`."""
+        """The query of each pair, parallel to `rows`."""
         return np.repeat(np.arange(len(self.starts) - 1), self.counts())
 
 
 def _tree(positions: np.ndarray) -> "KDTree":
-    from sklearn.neighbors import KDTree  # takes two seconds, and not every command asks
+    from sklearn.neighbors import KDTree  # takes two seconds, and not every command needs it
 
     return KDTree(positions)
 
 
 def pairs_of(rows: Sequence[np.ndarray]) -> Pairs:
-    """The database rows of each query, given one rising array a query."""
+    """The database rows of each query, from one rising array for each."""
     starts = np.concatenate([[0], np.cumsum([len(found) for found in rows])]).astype(np.int64)
     return Pairs(starts, np.concatenate([np.zeros(0, np.int64), *rows]))
 
@@ -91,26 +92,21 @@ def pair_distances(pairs: Pairs, queries: np.ndarray, database: np.ndarray) -> n
 
 
 def chance_recall(positives: np.ndarray, database_size: int) -> float:
-    """R@1 of an answer drawn blindly: the mean share of the database that is right."""
+    """R@1 of a random answer: the mean share of the database that is right."""
     return float(np.mean(positives / database_size)) if len(positives) else 0.0
-
-
-BLOCK = 64  # positions asked for neighbours at once, so that memory stays small
 
 
 def locations(positions: np.ndarray, distance_m: float) -> np.ndarray:
     """The location of each position [N, 2], counted from 0, by greedy leader clustering.
 
     In order of rows, each joins the first leader within the distance, inclusive, or becomes a
-    leader. Single linkage would chain a whole street into one location. What has no known position
-    (NaN) is a location of its own.
+    leader. Single linkage would chain a whole street into one location. Unknown positions (NaN) are
+    locations of their own.
     """
-    from sklearn.neighbors import KDTree  # takes two seconds, and not every command asks
-
     labels = np.full(len(positions), -1, np.int64)
     is_known = np.isfinite(positions).all(axis=1)
     known = np.flatnonzero(is_known)
-    tree = KDTree(positions[known]) if len(known) else None
+    tree = _tree(positions[known]) if len(known) else None
     waiting = known
     while len(waiting):
         block, waiting = waiting[:BLOCK], waiting[BLOCK:]
@@ -125,7 +121,7 @@ def locations(positions: np.ndarray, distance_m: float) -> np.ndarray:
 
 
 def nearest_m(positions: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Metres [N] to the nearest of the others; infinite where either is not known."""
+    """Metres [N] to the nearest of the others; infinite where one is unknown."""
     from scipy.spatial import cKDTree  # takes a moment
 
     metres = np.full(len(positions), np.inf)

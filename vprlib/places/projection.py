@@ -1,4 +1,4 @@
-"""Latitude and longitude as metres on the plane: one UTM zone for images near each other."""
+"""Projects latitude and longitude to metres, with one UTM zone for images near each other."""
 
 from typing import TYPE_CHECKING
 
@@ -9,22 +9,21 @@ from vprlib.pipeline.params import UserError
 if TYPE_CHECKING:
     from pyproj import Proj
 
-ZONE_M = 1_000_000.0  # a zone's eastings stay below it, and so no two zones share one
+ZONE_M = 1_000_000.0  # larger than any easting, so that zones do not overlap
 MAX_LATITUDE = 84.0  # where UTM ends
-_GAP_DEG = 0.1  # wider ones part groups: over 1 km even at 84 degrees
-_TOLERANCE = 1e-3  # of any distance inside a group
+_GAP_DEG = 0.1  # wider gaps separate groups: over 1 km even at 84 degrees
+_TOLERANCE = 1e-3  # relative, of any distance inside a group
 _SOUTH_M = 10_000_000.0  # what UTM adds to the northings of the southern hemisphere
 
 
 def project(latitudes: np.ndarray, longitudes: np.ndarray) -> np.ndarray:
-    """Metres [N, 2] in which distances up to kilometres are right to 0.1 %.
+    """Metres [N, 2]; distances of up to some kilometres are right to 0.1 %.
 
-    Images without a gap of 0.1 degrees of longitude between them share the plane of one UTM zone,
-    that of their median, however far past its border some are; the date line is no border.
-    Eastings are zone · 1,000,000 m + UTM's, as in EPSG:4647. Northings are those of the northern
-    hemisphere on both sides of the equator: negative south of it, without UTM's 10,000,000 m.
-    A group that a zone's plane would stretch by over 0.1 % gets one around its own median,
-    numbered from 61 on.
+    Images are grouped where longitudes have no gap of 0.1 degrees; the date line is no gap. A group
+    uses the UTM zone of its median, even for images beyond the zone's border. Eastings are
+    zone · 1,000,000 m + UTM's, as in EPSG:4647. Northings are negative south of the equator,
+    without UTM's 10,000,000 m. A group that its zone would stretch by over 0.1 % gets a meridian at
+    its own median, numbered from 61 on.
     """
     positions = np.empty((len(latitudes), 2))
     groups, unwrapped = _groups(longitudes)
@@ -37,7 +36,7 @@ def project(latitudes: np.ndarray, longitudes: np.ndarray) -> np.ndarray:
 def on_one_plane(
     eastings: np.ndarray, northings: np.ndarray, zones: np.ndarray, is_south: np.ndarray
 ) -> np.ndarray:
-    """UTM positions as metres [N, 2] by the same rules, where they come in different zones."""
+    """UTM positions as metres [N, 2] by the same rules; zones may differ."""
     northings = northings - _SOUTH_M * is_south
     if len(np.unique(zones)) == 1:
         return np.stack([eastings + ZONE_M * zones, northings], axis=1)
@@ -50,7 +49,7 @@ def on_one_plane(
 
 
 def _groups(longitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A label an image, and longitudes that do not jump inside a group."""
+    """A label for each image, and longitudes that do not jump inside a group."""
     if not len(longitudes):
         return np.zeros(0, np.int64), longitudes
     around = longitudes % 360.0
@@ -73,8 +72,8 @@ def _on_plane(latitudes: np.ndarray, longitudes: np.ndarray, own_number: int) ->
             return np.stack([eastings + ZONE_M * number, northings], axis=1)
     raise UserError(
         f"{len(longitudes)} images lie without a gap between the longitudes"
-        f" {_shown(longitudes.min())} and {_shown(longitudes.max())}, too wide for distances on"
-        " one plane: make several sets of them, or give eastings and northings in metres."
+        f" {_shown(longitudes.min())} and {_shown(longitudes.max())}, too wide for one plane: split"
+        " them into several sets, or give eastings and northings in metres."
     )
 
 
@@ -91,7 +90,7 @@ def _meridian(zone: int) -> float:
 
 
 def _plane(meridian: float) -> "Proj":
-    from pyproj import Proj  # takes a moment, and most sets need none
+    from pyproj import Proj  # takes a moment, and most sets do not need it
 
     return Proj(proj="tmerc", lon_0=meridian, k=0.9996, x_0=500_000.0, ellps="WGS84")
 

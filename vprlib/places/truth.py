@@ -1,4 +1,4 @@
-"""Which database images show the place of a query: those near it, or those on a list."""
+"""Which database images show the place of a query: those within a radius, or on a list."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,14 +18,14 @@ RadiusOrOwn = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None  # null:
 
 
 class Truth(Protocol):
-    """What a retrieved image is held against."""
+    """Which retrieved images are right."""
 
     def is_right(self, rows: np.ndarray) -> np.ndarray:
         """Whether each retrieved database row [Q, K] shows the place of its query."""
         ...
 
     def is_doubtful(self, rows: np.ndarray) -> np.ndarray:
-        """Whether each row is neither right nor wrong: it is taken out before anything counts."""
+        """Whether each row is neither right nor wrong; it is removed before recall is computed."""
         ...
 
     def counts(self) -> np.ndarray:
@@ -37,16 +37,16 @@ class Truth(Protocol):
         ...
 
     def no_negatives(self) -> Pairs:
-        """Those that cannot count as wrong: the positives, and what is in doubt."""
+        """Images that must not be negatives: the positives and the doubtful ones."""
         ...
 
     def take(self, queries: np.ndarray | slice) -> Self:
-        """The same for these queries alone, in this order."""
+        """The truth of these queries, in this order."""
         ...
 
     @property
     def most_doubtful(self) -> int:
-        """How many doubtful images a query has at most."""
+        """The largest number of doubtful images of a query."""
         ...
 
     @property
@@ -58,7 +58,7 @@ class Truth(Protocol):
 
 @dataclass(frozen=True)
 class Near:
-    """Right is what lies within the radius, inclusive, of the query; positions in metres."""
+    """Right is within the radius of the query, inclusive; positions in metres."""
 
     queries: np.ndarray  # [Q, 2] float64
     database: np.ndarray  # [D, 2]
@@ -94,10 +94,10 @@ class Near:
 
 @dataclass(frozen=True)
 class Listed:
-    """Right is what a specification without positions lists."""
+    """Right is what the set's lists say; it has no positions."""
 
     right: Pairs  # database rows that show the place of each query, rising
-    doubtful: Pairs  # neither right nor wrong: no negative in training, taken out of a ranking
+    doubtful: Pairs  # neither right nor wrong: no negatives in training, removed from rankings
     training: Pairs  # positives in training, some of what is right or doubtful
     database_size: int
     radius_m: None = None
@@ -118,8 +118,7 @@ class Listed:
         return self.right.joined(self.doubtful)
 
     def take(self, queries: np.ndarray | slice) -> Self:
-        lists = ("right", "doubtful", "training")
-        return replace(self, **{name: getattr(self, name).take(queries) for name in lists})
+        return replace(self, **{name: getattr(self, name).take(queries) for name in _LISTS})
 
     @property
     def most_doubtful(self) -> int:
@@ -127,7 +126,7 @@ class Listed:
 
 
 def listed_arrays(listed: Listed | None) -> dict[str, np.ndarray]:
-    """What `write_index` keeps of the lists of a specification without positions."""
+    """The lists as arrays for `write_index`; nothing for a set with positions."""
     return {
         f"{name}/{part}": getattr(getattr(listed, name), part)
         for name in (_LISTS if listed is not None else ())
@@ -139,8 +138,8 @@ def listed_arrays(listed: Listed | None) -> dict[str, np.ndarray]:
 class Radii:
     """The specification's own radii in metres."""
 
-    positive_m: float  # a retrieved image this near is right; a farther one is a negative
-    training_m: float  # a training positive is this near
+    positive_m: float  # nearer images are right; farther ones are negatives
+    training_m: float  # nearer images are positives in training
 
 
 def read_radii(queries_path: Path) -> Radii:
@@ -149,7 +148,7 @@ def read_radii(queries_path: Path) -> Radii:
 
 
 def read_listed(queries_path: Path, database_size: int) -> Listed | None:
-    """What the specification lists as right; none where positions tell."""
+    """The lists of the set; None for a set with positions."""
     with h5py.File(queries_path) as file:
         if "truth" not in file:
             return None
@@ -160,7 +159,7 @@ def read_listed(queries_path: Path, database_size: int) -> Listed | None:
 def read_truth(
     queries_path: Path, queries: ImageIndex, database: ImageIndex, radius_m: float | None
 ) -> Truth:
-    """What is right for the queries of a set; `radius_m` in place of the specification's own."""
+    """The truth of a set; `radius_m` replaces the specification's own radius."""
     listed = read_listed(queries_path, len(database))
     if listed is not None:
         return listed
@@ -169,7 +168,7 @@ def read_truth(
 
 
 def is_right(rows: np.ndarray, truth: Truth) -> np.ndarray:
-    """As the truth has it for rows [Q, K]; a row of -1 is no image, and so not right."""
+    """Whether each row [Q, K] is right; -1 is no image."""
     return truth.is_right(np.maximum(rows, 0)) & (rows >= 0)
 
 

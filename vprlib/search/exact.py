@@ -1,117 +1,60 @@
-"""Exact nearest neighbours by Faiss, block by block, so that no set need fit into memory."""
+"""Exact nearest neighbors by Faiss, block by block, so that no set has to fit in memory."""
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterator
 
 import faiss
 import numpy as np
 
-from vprlib.descriptors.rows import Reader, Rows, squared_between, squared_lengths
+from vprlib.descriptors.rows import Reader, squared_between, squared_lengths
 from vprlib.pipeline.progress import progress
+from vprlib.search.request import (
+    BLOCK_BYTES,
+    BYTES_PER_NEIGHBOR,
+    Neighbors,
+    SearchRequest,
+    collect,
+    vector_bytes,
+)
 
-PROGRAM = 2**28  # bytes of memory that are not for vectors: Python, libraries, their buffers
-BLOCK = 2**26  # bytes of the database at once: each is searched anew, but new memory is slow
-BYTES_A_NEIGHBOR = 128  # while blocks are merged, sorted and judged
-SPARE = 12  # neighbours looked at beyond those asked for, where none are known yet
-WIDER = 4  # times as many, where those did not do
-FEW = 256  # queries that are looked at again together
+SPARE = 12  # more candidates than neighbors, while a query has too few neighbors
+GROWTH = 4  # times as many candidates where those were not enough
+QUERIES_AGAIN = 256  # queries that get more candidates together
 # Faiss's squared distance is off by less than this × (8 + √D) × (|q|² + |d|²): twenty times the
 # largest error seen, over random, positive, sparse and constant vectors of up to 32,768 dimensions
 ROUNDING = 2.0**-22
 
 
-@dataclass(frozen=True)
-class Neighbors:
-    rows: np.ndarray  # [Q, K] of the database, nearest first, equal distances by row; -1: no more
-    distances: np.ndarray  # [Q, K] Euclidean, float32; infinite where there are no more
-
-    def of(self, query: int) -> list[tuple[int, float]]:
-        """Row and distance of each neighbour that was found."""
-        found = zip(self.rows[query].tolist(), self.distances[query].tolist(), strict=True)
-        return [(row, distance) for row, distance in found if row >= 0]
+def search(request: SearchRequest) -> Neighbors:
+    """The neighbors of all queries at once."""
+    return collect(search_parts, request)
 
 
-class SearchParts(Protocol):
-    """Finds `count` database rows a query, so many queries at a time as the memory allows."""
-
-    def __call__(
-        self,
-        queries: Rows,
-        database: Rows,
-        count: int,
-        memory_bytes: int,
-        threads: int,
-        excluded: np.ndarray | None = None,
-    ) -> Iterator[tuple[slice, Neighbors]]: ...
-
-
-def search(
-    queries: Rows,
-    database: Rows,
-    count: int,
-    memory_bytes: int,
-    threads: int,
-    excluded: np.ndarray | None = None,
-) -> Neighbors:
-    """The `count` nearest database rows of each query, or all where there are fewer.
-
-    Rows of the database that are `excluded` are never found.
-    """
-    parts = search_parts(queries, database, count, memory_bytes, threads, excluded)
-    return collected((found for _, found in parts), min(count, database.shape[0]))
-
-
-def collected(parts: Iterable[Neighbors], count: int) -> Neighbors:
-    """The neighbours of all queries; `count` is how many there are of none."""
-    found = list(parts) or [Neighbors(np.zeros((0, count), np.int64), np.zeros((0, count), "f4"))]
-    rows, distances = ([getattr(f, name) for f in found] for name in ("rows", "distances"))
-    return Neighbors(np.concatenate(rows), np.concatenate(distances))
-
-
-def search_parts(
-    queries: Rows,
-    database: Rows,
-    count: int,
-    memory_bytes: int,
-    threads: int,
-    excluded: np.ndarray | None = None,
-) -> Iterator[tuple[slice, Neighbors]]:
-    """As `search`, as many queries at a time as fit the memory; each time reads the database."""
-    faiss.omp_set_num_threads(threads)
-    (asked, dim), left = queries.shape, room(memory_bytes)
-    few = at_once(asked, 4 * dim + BYTES_A_NEIGHBOR * min(count, database.shape[0]), left)
-    resident = Reader(queries, few)
-    for_block = min(BLOCK, left - resident.size * 4 * dim)
-    stored = Reader(database, max(1024, for_block // (4 * dim)), excluded)
-    steps = len(resident.blocks()) * len(stored.blocks())
+def search_parts(request: SearchRequest) -> Iterator[tuple[slice, Neighbors]]:
+    """As many queries at a time as fit in memory; the database is read once for each part."""
+    faiss.omp_set_num_threads(request.threads)
+    (queries, dim), memory = request.queries.shape, vector_bytes(request.memory_bytes)
+    count = min(request.count, request.database.shape[0])
+    size = request.queries_at_once(4 * dim + BYTES_PER_NEIGHBOR * count, memory)
+    query_reader = Reader(request.queries, size)
+    block_bytes = min(BLOCK_BYTES, memory - query_reader.size * 4 * dim)
+    reader = Reader(request.database, max(1024, block_bytes // (4 * dim)), request.excluded)
+    steps = len(query_reader.blocks()) * len(reader.blocks())
     bar = progress(range(steps), steps, "searching", "block")
-    for start in resident.blocks():
-        nearest = Nearest(resident.block(start), min(count, stored.count))
-        for begin in stored.blocks():
+    for start in query_reader.blocks():
+        nearest = Nearest(query_reader.block(start), min(count, reader.count))
+        for begin in reader.blocks():
             next(bar)
-            nearest.look_at(stored, begin)
-        yield slice(start, min(start + few, asked)), nearest.found()
-
-
-def room(memory_bytes: int) -> int:
-    """What of the budget is for vectors."""
-    return max(memory_bytes - PROGRAM, memory_bytes // 2)
-
-
-def at_once(queries: int, bytes_each: int, memory_bytes: int) -> int:
-    """How many queries go together: equal parts, that none of them reads for a few alone."""
-    most = max(64, 3 * memory_bytes // 4 // bytes_each)
-    return math.ceil(queries / max(1, math.ceil(queries / most))) or 1
+            nearest.add_block(reader, begin)
+        yield slice(start, min(start + size, queries)), nearest.neighbors()
 
 
 class Nearest:
-    """The nearest rows to each query [q, D] of those looked at so far.
+    """The nearest rows of each query [q, D] in the blocks added so far.
 
-    Faiss proposes a few more rows than are asked for, by distances that rounding blurs; those that
-    may be among the nearest are measured from differences. Where a row that was not proposed might
-    be nearer than the last one kept, more are.
+    Faiss proposes more candidates than needed, since its distances are rounded. Those that may be
+    among the nearest are measured again from differences. Where a row beyond the candidates may be
+    nearer than the last one kept, more candidates are taken.
     """
 
     def __init__(self, queries: np.ndarray, count: int) -> None:
@@ -120,50 +63,50 @@ class Nearest:
         self.rows = np.full((len(queries), count), -1, np.int64)
         self.squared = np.full((len(queries), count), np.inf, np.float32)
 
-    def found(self) -> Neighbors:
+    def neighbors(self) -> Neighbors:
         return Neighbors(self.rows, np.sqrt(self.squared))
 
-    def look_at(self, stored: Reader, start: int) -> None:
-        """At one block of the database."""
+    def add_block(self, reader: Reader, start: int) -> None:
+        """The block of the database that starts there."""
         if not self.count:
             return
-        vectors = stored.block(start)
-        reach = ROUNDING * (8 + math.sqrt(vectors.shape[1]))
-        slack = reach * (self.lengths + squared_lengths(vectors).max())
-        wide = self.count + (SPARE if np.isinf(self.squared[:, -1]).any() else 0)
-        doubtful = self._look(slice(None), vectors, stored, start, slack, wide)
-        while len(doubtful):
-            wide *= WIDER
-            parts = [doubtful[at : at + FEW] for at in range(0, len(doubtful), FEW)]
-            doubtful = np.concatenate(
-                [self._look(part, vectors, stored, start, slack[part], wide) for part in parts]
+        vectors = reader.block(start)
+        rounding = ROUNDING * (8 + math.sqrt(vectors.shape[1]))
+        slack = rounding * (self.lengths + squared_lengths(vectors).max())
+        candidates = self.count + (SPARE if np.isinf(self.squared[:, -1]).any() else 0)
+        unsure = self._add(slice(None), vectors, reader, start, slack, candidates)
+        while len(unsure):
+            candidates *= GROWTH
+            parts = [unsure[i : i + QUERIES_AGAIN] for i in range(0, len(unsure), QUERIES_AGAIN)]
+            unsure = np.concatenate(
+                [self._add(part, vectors, reader, start, slack[part], candidates) for part in parts]
             )
 
-    def _look(
+    def _add(
         self,
         which: slice | np.ndarray,
         vectors: np.ndarray,
-        stored: Reader,
+        reader: Reader,
         start: int,
         slack: np.ndarray,
-        wide: int,
+        candidates: int,
     ) -> np.ndarray:
-        """Takes in the nearest of the block; gives the queries that need to see more of it."""
+        """Merges the nearest of a block; returns the queries that need more candidates."""
         queries, rows, squared = self.queries[which], self.rows[which], self.squared[which]
-        near, places = _proposed(queries, vectors, wide)
+        near, places = _candidates(queries, vectors, candidates)
         last = squared[:, -1]
         if near.shape[1] >= self.count:
             last = np.minimum(last, near[:, self.count - 1] + slack)
-        hopeful = near <= (last + slack)[:, None]  # the first so many, since `near` rises
-        columns = int(hopeful.sum(axis=1).max(initial=0))
-        hopeful, places = hopeful[:, :columns], places[:, :columns]
-        near_squared = _measured(queries, vectors, places, hopeful)
-        near_rows = np.where(hopeful, stored.numbers(start, places), -1)
-        some = np.flatnonzero(hopeful.any(axis=1))
+        is_possible = near <= (last + slack)[:, None]  # the first ones, since `near` rises
+        columns = int(is_possible.sum(axis=1).max(initial=0))
+        is_possible, places = is_possible[:, :columns], places[:, :columns]
+        near_squared = _measured(queries, vectors, places, is_possible)
+        near_rows = np.where(is_possible, reader.numbers(start, places), -1)
+        changed = np.flatnonzero(is_possible.any(axis=1))
         rows, squared = rows.copy(), squared.copy()
-        rows[some], squared[some] = nearest_first(
-            np.concatenate([rows[some], near_rows[some]], axis=1),
-            np.concatenate([squared[some], near_squared[some]], axis=1),
+        rows[changed], squared[changed] = nearest_first(
+            np.concatenate([rows[changed], near_rows[changed]], axis=1),
+            np.concatenate([squared[changed], near_squared[changed]], axis=1),
             self.count,
         )
         is_sure = np.ones(len(queries), bool)
@@ -175,33 +118,37 @@ class Nearest:
         return numbers[~is_sure]
 
 
-def _proposed(queries: np.ndarray, vectors: np.ndarray, wide: int) -> tuple[np.ndarray, np.ndarray]:
-    """Blurred squared distances [q, wide], rising, and places in the block."""
-    if wide < len(vectors):
-        return faiss.knn(queries, vectors, wide)
+def _candidates(
+    queries: np.ndarray, vectors: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rounded squared distances [q, count], rising, and places in the block."""
+    if count < len(vectors):
+        return faiss.knn(queries, vectors, count)
     places = np.broadcast_to(np.arange(len(vectors)), (len(queries), len(vectors)))
     return np.full(places.shape, -np.inf, np.float32), places
 
 
 def _measured(
-    queries: np.ndarray, vectors: np.ndarray, places: np.ndarray, wanted: np.ndarray
+    queries: np.ndarray, vectors: np.ndarray, places: np.ndarray, is_possible: np.ndarray
 ) -> np.ndarray:
-    """True squared distances of the pairs wanted [q, k], infinite elsewhere."""
+    """True squared distances of the possible pairs [q, k], infinite elsewhere."""
     squared = np.full(places.shape, np.inf, np.float32)
-    squared[wanted] = squared_between(queries, np.nonzero(wanted)[0], vectors, places[wanted])
+    squared[is_possible] = squared_between(
+        queries, np.nonzero(is_possible)[0], vectors, places[is_possible]
+    )
     return squared
 
 
 def nearest_first(
-    rows: np.ndarray, squared: np.ndarray, count: int
+    rows: np.ndarray, distances: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The `count` nearest [q, count], equal ones by row."""
-    before, after = squared[:, :-1], squared[:, 1:]
+    """The `count` nearest [q, count] by any kind of distance, equal ones by row."""
+    before, after = distances[:, :-1], distances[:, 1:]
     is_sorted = (before < after) | ((before == after) & (rows[:, :-1] < rows[:, 1:]))
     mixed = np.flatnonzero(~is_sorted.all(axis=1))
-    order = np.lexsort((rows[mixed], squared[mixed]), axis=1)[:, :count]
+    order = np.lexsort((rows[mixed], distances[mixed]), axis=1)[:, :count]
     found = []
-    for values in (rows, squared):
+    for values in (rows, distances):
         first = values[:, :count].copy()
         first[mixed] = np.take_along_axis(values[mixed], order, axis=1)
         found.append(first)

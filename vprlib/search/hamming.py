@@ -1,4 +1,4 @@
-"""Exact nearest neighbours of what a code keeps: of sign bits, by how many of them differ."""
+"""Exact nearest neighbors of sign bits, by the number of bits that differ."""
 
 from collections.abc import Iterator
 
@@ -7,34 +7,34 @@ import numpy as np
 
 from vprlib.descriptors.quantisers import Coded
 from vprlib.descriptors.rows import Rows
-from vprlib.search import exact as floats
-from vprlib.search.exact import BLOCK, BYTES_A_NEIGHBOR, Neighbors, at_once, room
+from vprlib.search import exact
+from vprlib.search.request import (
+    BLOCK_BYTES,
+    BYTES_PER_NEIGHBOR,
+    Neighbors,
+    SearchRequest,
+    vector_bytes,
+)
 
 
-def search_parts(
-    queries: Rows,
-    database: Rows,
-    count: int,
-    memory_bytes: int,
-    threads: int,
-    excluded: np.ndarray | None = None,
-) -> Iterator[tuple[slice, Neighbors]]:
-    """As `search.search_parts`; bits on both sides are counted, and no vector is made of them.
+def search_parts(request: SearchRequest) -> Iterator[tuple[slice, Neighbors]]:
+    """Counts differing bits where both sides are bits; otherwise as `exact.search_parts`.
 
-    Distances are those of what the bits stand for, ±1/√d: their square is 4/d a bit that differs.
+    A bit stands for ±1/√d, so the squared distance is 4/d for each bit that differs.
     """
+    queries, database = request.queries, request.database
     if not (_is_bits(queries) and _is_bits(database)):
-        yield from floats.search_parts(queries, database, count, memory_bytes, threads, excluded)
+        yield from exact.search_parts(request)
         return
-    faiss.omp_set_num_threads(threads)
+    faiss.omp_set_num_threads(request.threads)
     is_kept = np.ones(len(database), bool)
-    is_kept[[] if excluded is None else excluded] = False
-    count, left = min(count, int(is_kept.sum())), room(memory_bytes)
+    is_kept[[] if request.excluded is None else request.excluded] = False
+    count, memory = min(request.count, int(is_kept.sum())), vector_bytes(request.memory_bytes)
     width = database.codes.shape[1]
-    few = at_once(len(queries), width + BYTES_A_NEIGHBOR * count, left)
-    block = max(1024, min(BLOCK, left // 4) // width)
-    for start in range(0, len(queries), few):
-        part = slice(start, min(start + few, len(queries)))
+    size = request.queries_at_once(width + BYTES_PER_NEIGHBOR * count, memory)
+    block = max(1024, min(BLOCK_BYTES, memory // 4) // width)
+    for start in range(0, len(queries), size):
+        part = slice(start, min(start + size, len(queries)))
         rows, differing = _nearest(queries.codes[part], database.codes, is_kept, count, block)
         squared = differing * (4 / database.quantiser.dim)
         yield part, Neighbors(rows, np.sqrt(squared, dtype=np.float32))
@@ -56,9 +56,9 @@ def _nearest(
             continue
         codes = np.ascontiguousarray(database[start : start + block][numbers - start])
         found, where = faiss.knn_hamming(queries, codes, min(count, len(codes)))
-        rows = np.concatenate([rows, numbers[where]], axis=1)
-        differing = np.concatenate([differing, found], axis=1)
-        order = np.lexsort((rows, differing), axis=1)[:, :count]
-        rows = np.take_along_axis(rows, order, axis=1)
-        differing = np.take_along_axis(differing, order, axis=1)
+        rows, differing = exact.nearest_first(
+            np.concatenate([rows, numbers[where]], axis=1),
+            np.concatenate([differing, found], axis=1),
+            count,
+        )
     return rows, differing

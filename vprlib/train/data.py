@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
 from vprlib.images.batches import ImageSource, open_source
 from vprlib.images.decode import ImageSettings
+from vprlib.pipeline import paths
 from vprlib.pipeline.draws import Draw, generator
 from vprlib.pipeline.params import UserError
 from vprlib.places.truth import (
@@ -36,6 +38,16 @@ class SplitFiles:
     queries: Path
     folder: Path  # of the images
     images: ImageSettings
+
+    @classmethod
+    def of(cls, dataset: str, folder: str, images: ImageSettings) -> Self:
+        """Those of a set of the pipeline; its images lie in `folder` below data/raw."""
+        sides = (paths.index(dataset, "db"), paths.index(dataset, "queries"))
+        return cls(*sides, paths.RAW / folder, images)
+
+    @property
+    def indices(self) -> tuple[Path, Path]:
+        return self.db, self.queries
 
     def open_database(self) -> ImageSource:
         return open_source(self.db, self.folder, self.images)
@@ -113,6 +125,6 @@ def validation_queries(count: int, settings: TrainSettings) -> np.ndarray | None
 def epoch_blocks(queries: np.ndarray, epoch: int, settings: TrainSettings) -> list[np.ndarray]:
     """A fresh order of all queries, cut where descriptors are refreshed."""
     order = np.random.default_rng([settings.seed, epoch]).permutation(queries)
-    doublings = (epoch - 1) // settings.halve_every if settings.refresh_doubles else 0
+    doublings = settings.rate_steps(epoch) if settings.refresh_doubles else 0
     size = settings.refresh_queries * 2**doublings or len(order)
     return [order[start : start + size] for start in range(0, len(order), size)]

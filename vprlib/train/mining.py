@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from vprlib.images.index import ImageIndex
+from vprlib.pipeline.arrays import forget
 from vprlib.pipeline.draws import Draw, generator
 from vprlib.places.geo import Pairs, pair_distances, pairs_within
 from vprlib.places.truth import Listed
 from vprlib.train.augmentation import UNCHANGED, Change
 from vprlib.train.losses import Distance, margin_for
-from vprlib.train.pairwise import forget, squared_distances
+from vprlib.train.pairwise import squared_distances
 
 SAME_SPOT_M = 1.0
 # full: by descriptors of the whole database; partial: by those of a sample; random: blindly

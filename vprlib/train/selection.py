@@ -6,10 +6,9 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from vprlib.images.batches import ImageSource
 from vprlib.pipeline.progress import progress
-from vprlib.train.data import TrainingData
 from vprlib.train.mining import (
+    Candidates,
     Mined,
     MiningRules,
     Pool,
@@ -24,8 +23,8 @@ _NO_ROWS = np.zeros(0, np.int64)
 
 
 class Describe(Protocol):
-    def __call__(self, name: str, source: ImageSource, rows: np.ndarray | None) -> np.ndarray:
-        """Descriptors by row, those of `rows` or of all; the others are anything."""
+    def __call__(self, name: str, rows: np.ndarray | None) -> np.ndarray:
+        """Descriptors by row of the source of that name: of `rows`, or of all if it is None."""
         ...
 
 
@@ -40,7 +39,7 @@ class Block:
 
 def select(
     block: Block,
-    data: TrainingData,
+    allowed: Candidates,
     hardest: np.ndarray,
     rules: MiningRules,
     describe: Describe,
@@ -56,10 +55,10 @@ def select(
     """
     sample = None
     if rules.kind == "partial":
-        sample = block_sample(data.candidates.database_size, rules, block.epoch, block.number)
+        sample = block_sample(allowed.database_size, rules, block.epoch, block.number)
 
     def pool(query: int) -> Pool:
-        return pool_of(query, data.candidates, hardest[query], rules, block.epoch, sample)
+        return pool_of(query, allowed, hardest[query], rules, block.epoch, sample)
 
     own = block.queries[share].tolist()
     if rules.kind == "random":
@@ -67,8 +66,8 @@ def select(
     pools, rows = map(pool, own), None  # drawn when their turn comes
     if rules.kind == "partial":
         everyone = [pool(query) for query in block.queries.tolist()]
-        pools, rows = everyone[share], pooled_rows(everyone, data.candidates.database_size)
-    database = describe("database", data.train.database, rows)
-    descriptors = describe("queries", data.train.queries, block.queries)
+        pools, rows = everyone[share], pooled_rows(everyone, allowed.database_size)
+    database = describe("database", rows)
+    descriptors = describe("queries", block.queries)
     mined = mine_block(pools, descriptors, database, rules, device, memory_bytes)
     return list(progress(mined, len(own), f"epoch {block.epoch}: mining", "query"))

@@ -7,9 +7,8 @@ from pydantic import Field, field_validator, model_validator
 from vprlib.model.settings import Precision, StoredPrecision
 from vprlib.pipeline.params import Section, Seed
 from vprlib.train.augmentation import Augmentation
-from vprlib.train.losses import Distance
+from vprlib.train.losses import Distance, RankLoss
 from vprlib.train.mining import Mining, MiningRules, Positive
-from vprlib.train.rank_loss import RankLoss
 
 _Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Jitter = tuple[_Factor, _Factor]
@@ -24,7 +23,8 @@ class TrainSettings(Section):
     stored: StoredPrecision = "float32"  # in which what frozen layers give is handed on, and kept
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = Field(1e-4, gt=0)
-    halve_every: int = Field(5, ge=1)  # epochs; the first halving is before the next one
+    learning_rate_factor: float = Field(0.5, gt=0, lt=1)  # the rate is multiplied by it …
+    learning_rate_step: int = Field(5, ge=1)  # … after each this many epochs
     momentum: float = Field(0.9, ge=0, lt=1)  # of SGD
     weight_decay: float = Field(1e-3, ge=0)
     distance: Distance = "l2"  # or squared, as in the paper
@@ -38,8 +38,9 @@ class TrainSettings(Section):
     skip_hardest: int = Field(0, ge=0)  # the very hardest that are left out before those
     negative_pool: int = Field(1000, ge=1)  # random ones looked at: by a query, if partial a block
     refresh_queries: int = Field(1000, ge=0)  # describe all anew after so many; 0: once an epoch
-    refresh_doubles: bool = False  # the interval doubles when the rate halves, as in the original
+    refresh_doubles: bool = False  # double that interval whenever the rate steps, as the original
     keep: Literal["best", "last"] = "best"  # epoch, by validation; or whatever came last
+    validate_every: int = Field(1, ge=1)  # epochs; the first and the last are always validated
     patience: int = Field(10, ge=1)  # epochs without a better R@5 before it stops
     positive_radius_m: float | None = Field(None, gt=0)  # null: the specification's own
     negative_radius_m: float | None = Field(None, gt=0)  # null: the specification's own
@@ -90,4 +91,8 @@ class TrainSettings(Section):
         return RankLoss(self.rank_loss_negatives, self.margin, self.distance, self.seed)
 
     def rate_at(self, epoch: int) -> float:
-        return self.learning_rate * 0.5 ** ((epoch - 1) // self.halve_every)
+        return self.learning_rate * self.learning_rate_factor ** self.rate_steps(epoch)
+
+    def rate_steps(self, epoch: int) -> int:
+        """How often the learning rate was lowered before this epoch."""
+        return (epoch - 1) // self.learning_rate_step

@@ -7,10 +7,9 @@ import numpy as np
 import torch
 
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.places.truth import recall_at
-from vprlib.train.data import TrainingData
+from vprlib.places.truth import Truth, recall_at
+from vprlib.train.losses import RankLoss, mean_loss, rank_losses
 from vprlib.train.pairwise import nearest
-from vprlib.train.rank_loss import RankLoss, mean_loss, rank_losses
 from vprlib.train.selection import Describe
 
 VALIDATION_NS = (1, 5, 10, 20)
@@ -23,7 +22,7 @@ class Validation(NamedTuple):
 
 
 def validate(
-    data: TrainingData,
+    truth: Truth,
     settings: RankLoss,
     describe: Describe,
     runtime: RuntimeSettings,
@@ -34,9 +33,9 @@ def validate(
 
     It hears first of what was right [q, K], then, where a rank loss is asked for, of losses [q].
     """
-    queries = describe("val-queries", data.val.queries, None)[share]
-    database = describe("val-database", data.val.database, None)
-    truth, memory = data.val_truth.take(share), runtime.memory_bytes
+    queries = describe("val-queries", None)[share]
+    database = describe("val-database", None)
+    truth, memory = truth.take(share), runtime.memory_bytes
     rows, squared = nearest(queries, database, max(VALIDATION_NS), CPU, memory)
     right = gather(truth.is_right(rows))
     recalls = {f"recall@{n}": value for n, value in recall_at(right, VALIDATION_NS).items()}

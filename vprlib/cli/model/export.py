@@ -7,7 +7,7 @@ import typer
 
 from vprlib.cli import options
 from vprlib.cli.choice import SetParams, choose
-from vprlib.descriptors.codes import Code, read_arrays, read_code
+from vprlib.descriptors.codes import Code
 from vprlib.images.batches import ImageSource, open_source
 from vprlib.pipeline.artifacts import write_bytes
 
@@ -74,11 +74,11 @@ def main(
     torch.set_num_threads(cores)
     model = read_model(choice.model_path)
     check_exportable(model, choice.model_path)
-    whitening = read_code(choice.coder_path)
+    whitening = choice.read_code()
     files = (choice.variant, choice.model_path, choice.code, choice.coder_path)
     about = identity(*files, p.images, summary(model), whitening.dim(model.dim))
     pictures = evenly_spaced(open_source(choice.index_path, p.image_dir, p.images), images)
-    network = Plain(model, read_arrays(choice.coder_path))
+    network = Plain(model, choice.whitening())
     content, any_size = to_onnx(network, pictures[0], about)
     found = difference(Exported(content, cores), Reference(model, whitening), pictures, any_size)
     check(found, len(pictures), target)

@@ -1,4 +1,4 @@
-"""What an image looks like in 256 bits: copies are told, strangers and plain images are not."""
+"""What an image hashes like in 256 bits: copies are told, strangers and plain images are not."""
 
 import io
 
@@ -7,7 +7,15 @@ import pytest
 import scipy.fft
 from PIL import Image, ImageEnhance
 
-from vprlib.images.fingerprints import GRID, WAVES, Looks, are_alike, joined, look, look_at
+from vprlib.images.fingerprints import (
+    GRID,
+    WAVES,
+    ImageHashes,
+    are_alike,
+    hash_images,
+    image_hashes,
+    join_hashes,
+)
 from vprlib.images.index import build_index
 from vprlib.pipeline.params import UserError
 
@@ -39,7 +47,7 @@ COPIES = {
 }
 
 
-def looks_of(folder, images, runtime, **options):
+def hashes_of(folder, images, runtime, **options):
     folder.mkdir()
     names = [f"{number}.x" for number in range(len(images))]
     for name, image in zip(names, images, strict=True):
@@ -47,15 +55,15 @@ def looks_of(folder, images, runtime, **options):
         image.save(buffer, **{"format": "JPEG", **options})
         (folder / name).write_bytes(buffer.getvalue())
     index = build_index("x", names, np.zeros((len(names), 2)), folder, {}, 1)
-    return look_at(index, folder, runtime)
+    return hash_images(index, folder, runtime)
 
 
 @pytest.mark.parametrize("change", COPIES)
 def test_a_copy_is_told_and_a_stranger_is_not(change, pictures, tmp_path, runtime):
     made, options = COPIES[change]
     images = [Image.fromarray(pixels) for pixels in pictures]
-    known = looks_of(tmp_path / "known", images, runtime, quality=92)
-    copies = looks_of(tmp_path / "copies", [made(image) for image in images], runtime, **options)
+    known = hashes_of(tmp_path / "known", images, runtime, quality=92)
+    copies = hashes_of(tmp_path / "copies", [made(image) for image in images], runtime, **options)
     assert are_alike(copies, known, BITS).all()
     for row in range(len(images)):
         others = known.take(np.delete(np.arange(len(images)), row))
@@ -64,7 +72,7 @@ def test_a_copy_is_told_and_a_stranger_is_not(change, pictures, tmp_path, runtim
 
 def test_the_bits_are_the_signs_of_the_low_frequencies():
     grey = np.random.default_rng(1).uniform(0, 255, (3, GRID, GRID))
-    found = np.unpackbits(look(grey).bits, axis=1).reshape(3, WAVES, WAVES).astype(bool)
+    found = np.unpackbits(image_hashes(grey).bits, axis=1).reshape(3, WAVES, WAVES).astype(bool)
     waves = scipy.fft.dctn(grey, axes=(1, 2))[:, :WAVES, :WAVES]
     expected = waves > 0
     expected[:, 0, 0] = False
@@ -73,14 +81,14 @@ def test_the_bits_are_the_signs_of_the_low_frequencies():
 
 def test_brightness_and_contrast_change_no_bit():
     grey = np.random.default_rng(2).uniform(50, 200, (5, GRID, GRID))
-    assert np.array_equal(look(grey).bits, look(0.5 * grey + 20).bits)
+    assert np.array_equal(image_hashes(grey).bits, image_hashes(0.5 * grey + 20).bits)
 
 
 def test_alike_equals_a_count_of_differing_bits():
     generator = np.random.default_rng(3)
-    these = Looks(generator.integers(0, 256, (20, 32), np.uint8), generator.random(20) < 0.2)
+    these = ImageHashes(generator.integers(0, 256, (20, 32), np.uint8), generator.random(20) < 0.2)
     flips = np.packbits(generator.random((20, 256)) < 0.16, axis=1)
-    others = Looks(these.bits ^ flips, generator.random(20) < 0.2)
+    others = ImageHashes(these.bits ^ flips, generator.random(20) < 0.2)
     expected = [
         not plain
         and any(
@@ -94,21 +102,21 @@ def test_alike_equals_a_count_of_differing_bits():
 
 
 def test_images_of_one_colour_are_like_none():
-    plain = look(np.full((4, GRID, GRID), 90.0) + np.arange(4)[:, None, None])
+    plain = image_hashes(np.full((4, GRID, GRID), 90.0) + np.arange(4)[:, None, None])
     assert plain.is_plain.all()
     assert not are_alike(plain, plain, 128).any()
-    assert not are_alike(joined([plain]), Looks(np.zeros((0, 32), np.uint8), np.zeros(0, bool)), 9)[
-        0
-    ]
+    assert not are_alike(
+        join_hashes([plain]), ImageHashes(np.zeros((0, 32), np.uint8), np.zeros(0, bool)), 9
+    )[0]
 
 
 def test_an_image_that_went_away_stops_or_is_left_out(pictures, tmp_path, runtime):
     images = [Image.fromarray(pixels) for pixels in pictures[:3]]
-    whole = looks_of(tmp_path / "x", images, runtime)
+    whole = hashes_of(tmp_path / "x", images, runtime)
     index = build_index("x", ["0.x", "1.x", "2.x"], np.zeros((3, 2)), tmp_path / "x", {}, 1)
     (tmp_path / "x/1.x").unlink()
     with pytest.raises(UserError, match=r"1\.x is missing since the set was parsed"):
-        look_at(index, tmp_path / "x", runtime)
-    left = look_at(index, tmp_path / "x", runtime, "leave_out")
+        hash_images(index, tmp_path / "x", runtime)
+    left = hash_images(index, tmp_path / "x", runtime, "leave_out")
     assert left.is_plain.tolist() == [False, True, False]
     assert np.array_equal(left.bits[[0, 2]], whole.bits[[0, 2]])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from vprlib.train.augmentation import UNCHANGED, Change
+from vprlib.train.gradients import as_steps, database_images, triplet_places
 from vprlib.train.mining import Tuple
-from vprlib.train.steps import as_steps, database_images, triplet_places
 
 MIRRORED = Change(is_mirrored=True)
 PLAIN = [Tuple(7, 5, np.array([9, 2])), Tuple(3, 2, np.array([4])), Tuple(0, 9, np.array([5, 4]))]

@@ -1,0 +1,66 @@
+"""Says what went wrong with each query, and how far the scores can be trusted."""
+
+from typing import Annotated
+
+import typer
+
+from vprlib.evaluate.charts import plan, precision_recall
+from vprlib.evaluate.confidence import judge, points_of, read_calibration, report
+from vprlib.evaluate.confidence import sentence as trust_sentence
+from vprlib.evaluate.failures import HEADER, FailureSettings, analyse, as_rows, on_map, sentence
+from vprlib.evaluate.gallery import misses
+from vprlib.evaluate.geojson import Zone
+from vprlib.evaluate.intervals import IntervalSettings, query_locations
+from vprlib.evaluate.predictions import read_judgement
+from vprlib.images.batches import ImageSource
+from vprlib.images.decode import ImageSettings
+from vprlib.pipeline import command, paths
+from vprlib.pipeline.artifacts import write_bytes, write_csv, write_json
+from vprlib.pipeline.params import At, StageParams
+
+
+class Params(StageParams):
+    failures: Annotated[FailureSettings, At("failures")]
+    interval: Annotated[IntervalSettings, At("interval")]
+    folder: Annotated[str, At("datasets.{dataset}.folder")]
+    images: Annotated[ImageSettings, At("datasets.{dataset}.images")]
+    utm_zone: Annotated[Zone, At("datasets.{dataset}.utm_zone")]
+
+
+def main(dataset: str, variant: str, code: str) -> None:
+    p = Params.load(dataset=dataset)
+    names, title = (dataset, variant, code), f"{dataset}, {variant}, {code}"
+    scored = read_judgement(*names)
+    found, truth = scored.found, scored.truth
+
+    a = analyse(found, truth, scored.protocol, p.failures, p.interval)
+    as_stored = ImageSettings(resize=None, exif_rotate=p.images.exif_rotate)
+    folder = paths.RAW / p.folder
+    sources = [ImageSource(i, folder, as_stored) for i in (found.queries, found.database)]
+    geojson, is_located = on_map(found, a.outcome, p.utm_zone)
+    write_json(paths.failure_metrics(*names), a.metrics)
+    write_csv(paths.failures(*names, "csv"), HEADER, as_rows(found, a.outcome, a.facts))
+    write_json(paths.failures(*names, "geojson"), geojson)
+    outcomes = a.outcome.names()
+    drawn = plan(found.database.positions, found.queries.positions, outcomes, title)
+    write_bytes(paths.plot(*names, "-plan"), drawn)
+    worst = misses(a.worst, found, a.outcome, truth, *sources, title)
+    write_bytes(paths.plot(*names, "-worst"), worst)
+
+    known = read_calibration(paths.calibration(variant, code))
+    judged = judge(scored, known.score, known.distinct_m)
+    place = query_locations(found.queries.positions, truth, p.interval.location_m)
+    summary = report(judged, place, known, p.interval)
+    curve = judged.curve.rows()
+    write_json(paths.confidence_metrics(*names), summary)
+    write_csv(paths.confidence_curve(*names), ("recall", "precision", "threshold"), curve)
+    shown = precision_recall(curve, dataset, known.curve, known.set, points_of(summary), title)
+    write_bytes(paths.plot(*names, "-precision"), shown)
+
+    where = "" if is_located else f"; no map: datasets.{dataset}.utm_zone is null"
+    typer.echo(f"{title}: {sentence(a.metrics['shares'])}{where}")
+    typer.echo(f"{title}: {trust_sentence(summary, dataset)}")
+
+
+if __name__ == "__main__":
+    command.run(main)

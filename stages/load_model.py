@@ -1,0 +1,27 @@
+"""Reads a trained network from elsewhere, whatever system wrote it."""
+
+from typing import Annotated
+
+import typer
+
+from vprlib.interop.networks import describe, load_network
+from vprlib.interop.settings import NetworkSettings
+from vprlib.model.model import write_model
+from vprlib.pipeline import command, paths
+from vprlib.pipeline.params import At, StageParams
+
+
+class Params(StageParams):
+    network: Annotated[NetworkSettings, At("networks.{name}")]
+
+
+def main(name: str) -> None:
+    p = Params.load(name=name)
+    path = paths.WEIGHTS / p.network.file
+    network = load_network(path, p.network.whitening)
+    write_model(paths.model(name), network.model, {**network.history, "file": p.network.file})
+    typer.echo(f"{name}: taken from {path}, a {describe(network)}")
+
+
+if __name__ == "__main__":
+    command.run(main)

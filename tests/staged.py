@@ -1,0 +1,44 @@
+"""The names that tests of whole stages call them by, and what the toy set's files are called."""
+
+import toy
+
+from vprlib.pipeline import paths
+
+SET, VARIANT = "toy_train", "off_the_shelf"
+TRAIN = (SET, SET, VARIANT)  # training set, validation set, start
+EXTRACT = (SET, VARIANT)
+FULL = (SET, VARIANT, "full")
+MAT = paths.RAW / "toy/datasets/toy_train.mat"
+MODEL = paths.model(VARIANT)
+VECTORS = {side: paths.descriptors(*FULL, side) for side in ("db", "queries")}
+
+
+def edit_params(here, place, **values):
+    """The toy's params.yaml with these values at a place."""
+    tree = node = toy.params()
+    for key in place.split(".") if place else ():
+        node = node[key]
+    node.update(values)
+    toy.write_params(here, tree)
+
+
+def to_model(run):
+    for stage in ("parse_mat", "sample_features", "kmeans_centroids", "init_model"):
+        run(stage, SET)
+
+
+def describe_sides(run, variant=VARIANT):
+    run("extract_db", SET, variant)
+    run("extract_queries", SET, variant)
+
+
+def fit_and_encode(run, code):
+    """Gives what encoding said."""
+    run("fit_code", VARIANT, code)
+    return run("encode", SET, VARIANT, code)
+
+
+def search_and_recall(run, code="full", variant=VARIANT):
+    """Gives what recall said."""
+    run("search", SET, variant, code)
+    return run("recall", SET, variant, code)

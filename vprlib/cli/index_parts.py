@@ -1,0 +1,61 @@
+"""Builds an index in parts, on one machine or several, and merges them: `vpr index part|merge`."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vprlib.cli.choice import choose
+from vprlib.descriptors.settings import IndexSettings
+from vprlib.images.index import read_index
+from vprlib.pipeline.params import PARAMS_PATH, At, StageParams, UserError
+from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.search.faiss_index import add
+from vprlib.search.faiss_index import merge as merge_folders
+from vprlib.search.faiss_training import IndexRequest, train
+from vprlib.search.lists import open_trained
+
+
+class Params(StageParams):
+    index: Annotated[IndexSettings | None, At("code_defs.{code}.index")]
+    runtime: Annotated[RuntimeSettings, At("runtime")]
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)/([1-9]\d*)", text)
+    if not found or int(found[1]) > int(found[2]):
+        raise UserError(f"--part is '{text}', but must be such as 1/4, or 0/4 to train alone.")
+    return int(found[1]), int(found[2])
+
+
+def part(
+    dataset: str | None = typer.Option(None, "--set", help="default: the first of eval_on"),
+    variant: str | None = typer.Option(None, help="default: trained, where it is evaluated"),
+    code: str | None = typer.Option(None, help="default: the first of codes"),
+    part: str = typer.Option(..., help="1/4 … 4/4 of the rows; 0/4: train, and add nothing"),
+    trained: Path | None = typer.Option(None, help="the folder of part 0/4; default: train here"),
+    out: Path = typer.Option(..., help="the folder to write"),
+) -> None:
+    """Add a part of the descriptors to a trained index; `merge` joins the parts."""
+    choice, which = choose(dataset, variant, code), parse_part(part)
+    p = Params.load(code=choice.code)
+    if p.index is None:
+        raise UserError(f"{PARAMS_PATH}: code_defs.{choice.code}.index is null: name an index.")
+    budget = p.runtime.memory_bytes, p.runtime.cores
+    with choice.descriptors("db", len(read_index(choice.index_path))) as stored:
+        request = IndexRequest(choice.code, stored, p.index, *budget, choice.failed_rows())
+        index = open_trained(trained, request.dim) if trained else train(request)
+        echo(out, add(out, index, request, which))
+
+
+def merge(
+    parts: list[Path] = typer.Argument(help="the folders that `part` wrote, in order"),
+    out: Path = typer.Option(..., help="the folder to write"),
+) -> None:
+    """Join the parts of an index, in little memory."""
+    echo(out, merge_folders(out, parts))
+
+
+def echo(out: Path, facts: dict[str, object]) -> None:
+    typer.echo(f"{out}: {facts['descriptors']} descriptors, {facts['bytes']} bytes")

@@ -1,0 +1,12 @@
+"""How a network from elsewhere is described in params.yaml."""
+
+from typing import Literal
+
+from vprlib.pipeline.params import Section
+
+
+class NetworkSettings(Section):
+    """An entry of `networks`."""
+
+    file: str  # in data/raw/weights
+    whitening: Literal["keep", "drop"] = "keep"  # its own, if it brings one

@@ -1,0 +1,97 @@
+"""Builds a Faiss index from blocks of descriptors, whole or in parts, and writes its folder."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from vprlib.descriptors.rows import Reader
+from vprlib.pipeline.artifacts import write_json, writing_folder
+from vprlib.pipeline.params import UserError
+from vprlib.pipeline.paths import existing
+from vprlib.pipeline.progress import progress
+from vprlib.search.faiss_factory import goes_to_disk, inner_index
+from vprlib.search.faiss_training import IndexRequest, train, using_threads
+from vprlib.search.lists import INDEX, list_numbers, merge_lists, write_lists
+from vprlib.search.request import BLOCK_BYTES, vector_bytes
+
+FACTS = "index.json"
+TRIAL_ROWS = 1024  # vectors that are added to see how much memory each takes
+
+
+def build(path: Path, request: IndexRequest) -> dict[str, object]:
+    """Trains, adds all rows, and writes a folder; returns the facts of its index.json."""
+    return add(path, train(request), request)
+
+
+def add(
+    path: Path, index: faiss.Index, request: IndexRequest, part: tuple[int, int] = (1, 1)
+) -> dict[str, object]:
+    """Adds part i of n of the rows to a trained index; excluded rows do not count.
+
+    Inverted lists go to disk; what Faiss can only hold in memory must fit there.
+    """
+    faiss.omp_set_num_threads(request.threads)
+    row_bytes = 4 * request.dim
+    size = max(1024, min(BLOCK_BYTES, vector_bytes(request.memory_bytes) // 8) // row_bytes)
+    # a graph depends on what is added together, and the memory must not change its bytes
+    is_graph = isinstance(inner_index(index), faiss.IndexHNSW)
+    reader = Reader(request.database, 1024 if is_graph else size, request.excluded)
+    number, parts = part
+    first, last = (reader.count * max(0, i) // parts for i in (number - 1, number))
+
+    with writing_folder(path) as folder:
+        if goes_to_disk(index):
+            found = [list_numbers(index, v) for _, v in _blocks(reader, first, last, "assigning")]
+            lists = np.concatenate([np.zeros(0, np.int64), *found])
+            write_lists(folder, index, lists, _blocks(reader, first, last, "adding"), first)
+        else:
+            if part != (1, 1):
+                raise UserError(f"{request.place}.index: only IVF… on disk can be built in parts.")
+            _check_memory(request, index, reader)
+            # threads that add to a graph race, and give different bytes each time
+            with using_threads(1 if is_graph else faiss.omp_get_max_threads()):
+                for _, vectors in _blocks(reader, first, last, "adding"):
+                    index.add(vectors)
+            faiss.write_index(index, str(folder / INDEX))
+        return _write_facts(folder, request.settings.factory, last - first, request.dim)
+
+
+def _blocks(reader: Reader, first: int, last: int, label: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Vectors in blocks, and how many of this part came before."""
+    starts = range(first, last, reader.size)
+    for start in progress(starts, len(starts), label, "block"):
+        yield start - first, reader.block(start, last)
+
+
+def _write_facts(folder: Path, factory: str, count: int, dim: int) -> dict[str, object]:
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    facts = {"factory": factory, "descriptors": count, "dimensions": dim, "bytes": size}
+    write_json(folder / FACTS, facts)
+    return facts
+
+
+def merge(path: Path, parts: Sequence[Path]) -> dict[str, object]:
+    """One folder of parts in the order of their rows; the same bytes as one built whole."""
+    facts = [json.loads(existing(part / FACTS).read_text(encoding="utf-8")) for part in parts]
+    with writing_folder(path) as folder:
+        count = merge_lists(folder, parts)
+        return _write_facts(folder, facts[0]["factory"], count, facts[0]["dimensions"])
+
+
+def _check_memory(request: IndexRequest, index: faiss.Index, reader: Reader) -> None:
+    """By the memory that a few vectors take."""
+    trial, count = faiss.clone_index(index), min(TRIAL_ROWS, reader.size, reader.count)
+    before = len(faiss.serialize_index(trial))
+    with using_threads(1):
+        trial.add(reader.block(0)[:count])
+    size = (len(faiss.serialize_index(trial)) - before) / max(1, count) * reader.count
+    if size > vector_bytes(request.memory_bytes) // 2:
+        raise UserError(
+            f"{request.place}.index: {request.settings.factory} is held in memory, and"
+            f" {reader.count} descriptors take {size / 2**30:.1f} GiB in it, more than half of"
+            f" runtime.memory_gib ({request.memory_bytes / 2**30:.1f}): raise it, or take an IVF…"
+            " with Flat, PQ or SQ, whose lists stay on disk."
+        )

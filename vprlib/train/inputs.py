@@ -1,0 +1,86 @@
+"""Loads the images of training and validation ahead of the network, and describes them."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vprlib.images.batches import IMAGES_A_BATCH, groups_ahead, load_ahead, plan_batches
+from vprlib.pipeline.arrays import forget, scratch_array
+from vprlib.pipeline.group import Group
+from vprlib.pipeline.progress import progress
+from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.train.cache import Store
+from vprlib.train.data import TrainingData
+from vprlib.train.gradients import Part, database_images
+from vprlib.train.halves import Feed, Halves, Loaded
+from vprlib.train.settings import TrainSettings
+
+
+class Inputs:
+    """The images of the four sources, as the network takes them."""
+
+    def __init__(
+        self,
+        data: TrainingData,
+        halves: Halves,
+        store: Store,
+        folder: Path,
+        runtime: RuntimeSettings,
+        group: Group,
+    ) -> None:
+        sources = {
+            "database": data.train.database,
+            "queries": data.train.queries,
+            "val-database": data.val.database,
+            "val-queries": data.val.queries,
+        }
+        self.feeds = {name: Feed(source, halves, store) for name, source in sources.items()}
+        self.halves, self.folder = halves, folder
+        self.runtime, self.group = runtime, group
+
+    def load(self, parts: Sequence[Part], settings: TrainSettings) -> Iterator[list[Loaded]]:
+        """The images of each part in turn, decoded ahead."""
+        images = settings.queries_a_step * (2 + settings.negatives)
+        factor = max(1.0, settings.jitter[1] if settings.jitter else 1.0) ** 2
+        largest = max(self.feeds[name].largest() for name in ("database", "queries"))
+        ahead = groups_ahead(math.ceil(images * largest * factor), self.runtime)
+        return load_ahead(map(self.images_of, parts), self.runtime.workers, ahead)
+
+    def images_of(self, part: Part) -> list[Callable[[], Loaded]]:
+        """Loads the queries first, then each database image of the part once."""
+        queries, database = self.feeds["queries"], self.feeds["database"]
+        return [partial(queries.load, t.query, t.change) for t in part] + [
+            partial(database.load, row, change) for row, change in database_images(part)
+        ]
+
+    @torch.no_grad()
+    def describe(self, name: str, rows: np.ndarray | None, label: str) -> np.ndarray:
+        """Descriptors by row, of `rows` or of all; on disk, since a set need not fit into memory.
+
+        All processes call it together: each describes a share, and each reads them all.
+        """
+        feed, halves = self.feeds[name], self.halves
+        path, shape = self.folder / f"{name}.f32", (len(feed.sizes), halves.model.dim)
+        if self.group.is_first:
+            scratch_array(path, shape)
+        self.group.wait()
+        target = np.memmap(path, np.float32, "r+", shape=shape)
+        rows = np.arange(len(feed.sizes)) if rows is None else rows
+        batches = plan_batches(feed.sizes, rows)[self.group.share]
+        wanted = ([partial(feed.load, int(row)) for row in batch] for batch in batches)
+        ahead = groups_ahead(feed.largest() * IMAGES_A_BATCH, self.runtime)
+        with closing(load_ahead(wanted, self.runtime.workers, ahead)) as loaded:
+            for batch in progress(batches, len(batches), label, "batch"):
+                with halves.arithmetic:
+                    target[batch] = halves.describe(next(loaded)).cpu().numpy()
+        forget(target)
+        if self.group.size == 1:
+            return target
+        target.flush()
+        self.group.wait()
+        return np.memmap(path, np.float32, "r+", shape=shape)  # includes other machines' rows
