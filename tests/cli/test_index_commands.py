@@ -1,21 +1,17 @@
 """Commands about indexes: parts that are merged are the whole, and the sweep leaves a table."""
 
 import json
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import toy
+from evaluated import SET, VARIANT
 
-from stages import build_index, parse_mat
-from vprlib.cli.index_parts import merge, part
-from vprlib.cli.sweep import main as sweep
-from vprlib.pipeline import command
+from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_hdf5
 
-SIDES = {"db": 12, "queries": 6}
 IVF = {"factory": "IVF2,Flat", "train": 100, "seed": 1}
 CODES = {
     "full": toy.code(None),
@@ -24,77 +20,64 @@ CODES = {
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Runs a stage or a command in a folder with descriptors of the toy set, drawn by chance."""
-    monkeypatch.chdir(tmp_path)
-    toy.write_params(tmp_path, toy.params() | {"code_defs": CODES, "codes": ["ivf"]})
-    toy.write_set(Path("data/raw"), "toy_val")
+def index(here, run, vpr):
+    """Runs `vpr index …` where descriptors of the toy set, drawn by chance, have been encoded."""
+    toy.write_params(here, toy.params() | {"code_defs": CODES, "codes": ["ivf"]})
+    toy.write_set(paths.RAW, SET)
+    run("parse_mat", SET)
+    for side, count in (("db", 12), ("queries", 6)):
+        vectors = np.random.default_rng(count).normal(size=(count, 8)).astype(np.float32)
+        write_hdf5(paths.descriptors(SET, VARIANT, "full", side), {"descriptors": vectors})
+    run("fit_code", VARIANT, "ivf")
+    run("encode", SET, VARIANT, "ivf")
+    return partial(vpr, "index")
 
-    def one(main: Callable[..., None], *arguments: object) -> str:
-        monkeypatch.setattr(sys, "argv", [main.__name__, *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            command.run(main)
-        code, said = stop.value.code, "".join(capsys.readouterr())
-        assert (code == 0) != said.startswith("error: "), said
+
+@pytest.fixture
+def said_by(index):
+    """What a command said that must succeed."""
+
+    def run(*arguments: object) -> str:
+        code, said = index(*arguments)
+        assert code == 0, said
         return said
 
-    index = Path("data/index/toy_val")
-    options = {"mat": "data/raw/toy/datasets/toy_val.mat", "images": "data/raw/toy", "reports": "r"}
-    options |= {"db-out": index / "db.h5", "queries-out": index / "queries.h5"}
-    options |= {"metrics-out": "m.json", "dataset": "toy_val"}
-    one(parse_mat.main, *(a for k, v in options.items() for a in (f"--{k}", v)))
-    for side, count in SIDES.items():
-        vectors = np.random.default_rng(count).normal(size=(count, 8)).astype(np.float32)
-        path = Path(f"artifacts/descriptors/toy_val/trained/{side}.h5")
-        write_hdf5(path, {"descriptors": vectors})
-    write_hdf5(Path("artifacts/codes/toy_val/trained/ivf.h5"), {})
-    return one
+    return run
 
 
-def test_parts_built_by_the_commands_and_merged_are_what_the_stage_builds(run) -> None:
-    db, coded = (f"artifacts/{part}/toy_val/trained" for part in ("descriptors", "codes"))
-    run(
-        build_index.main,
-        "--code",
-        "ivf",
-        "--db",
-        f"{db}/db.h5",
-        "--coded",
-        f"{coded}/ivf.h5",
-        "--out",
-        "whole",
-    )
-    assert "start: 0 descriptors" in run(part, "--part", "0/2", "--out", "start")
+def test_parts_built_by_the_commands_and_merged_are_what_the_stage_builds(said_by) -> None:
+    assert "start: 0 descriptors" in said_by("part", "--part", "0/2", "--out", "start")
     for which in ("1/2", "2/2"):
         options = ("--part", which, "--trained", "start", "--out", f"part{which[0]}")
-        assert "6 descriptors" in run(part, *options)
-    assert "12 descriptors" in run(merge, "part1", "part2", "--out", "merged")
-    for path in Path("whole").iterdir():
+        assert "6 descriptors" in said_by("part", *options)
+    assert "12 descriptors" in said_by("merge", "part1", "part2", "--out", "merged")
+    for path in paths.search_index(SET, VARIANT, "ivf").iterdir():
         assert path.read_bytes() == Path("merged", path.name).read_bytes(), path.name
 
 
-def test_parts_codes_and_folders_that_are_none_are_refused(run) -> None:
+def test_parts_codes_and_folders_that_are_none_are_refused(index) -> None:
+    def refused(*arguments: object) -> str:
+        return toy.refusal(*index(*arguments))
+
     for wrong in ("3/2", "1/0", "1", "a/b"):
-        said = run(part, "--part", wrong, "--out", "x")
+        said = refused("part", "--part", wrong, "--out", "x")
         assert f"--part is '{wrong}', but must be such as 1/4" in said
-    write_hdf5(Path("artifacts/codes/toy_val/trained/full.h5"), {})
-    said = run(part, "--code", "full", "--part", "1/2", "--out", "x")
+    said = refused("part", "--code", "full", "--part", "1/2", "--out", "x")
     assert "code_defs.full.index is null: name an index" in said
     Path("empty").mkdir()
-    said = run(part, "--part", "1/2", "--trained", "empty", "--out", "x")
+    said = refused("part", "--part", "1/2", "--trained", "empty", "--out", "x")
     assert "empty has no lists.bin: make it by `vpr index part --part 0/N`" in said
-    assert "empty/index.json is missing" in run(merge, "empty", "--out", "x")
+    assert "empty/index.json is missing" in refused("merge", "empty", "--out", "x")
     assert not Path("x").exists()
-    said = run(sweep, "--factory", "IVF2,Flat", "--factory", "PQ3")
+    said = refused("sweep", "--factory", "IVF2,Flat", "--factory", "PQ3")
     assert "number after PQ must divide the dimensions, here 8" in said
-    said = run(sweep, "--factory", "IVF13,Flat", "--train", "12")
+    said = refused("sweep", "--factory", "IVF13,Flat", "--train", "12")
     assert "IVF13,Flat has 13 lists and needs as many" in said
     assert not Path("artifacts/sweeps").exists()
 
 
-def test_the_sweep_prints_a_table_and_keeps_a_file_and_a_plot(run) -> None:
-    said = run(sweep, "--factory", "IVF2,Flat", "--factory", "SQ8", "--values", "1,2")
+def test_the_sweep_prints_a_table_and_keeps_a_file_and_a_plot(said_by) -> None:
+    said = said_by("sweep", "--factory", "IVF2,Flat", "--factory", "SQ8", "--values", "1,2")
     lines = [line.split() for line in said.splitlines()]
     assert lines[0] == ["toy_val,", "trained,", "ivf:", "12", "images,", "6", "queries"]
     assert [line[0] for line in lines[2:6]] == ["exact", "IVF2,Flat", "IVF2,Flat", "SQ8"]
