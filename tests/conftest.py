@@ -10,6 +10,7 @@ import evaluated
 import numpy as np
 import pytest
 import torch
+import toy
 from PIL import Image
 from torch import Tensor, nn
 
