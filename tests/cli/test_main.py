@@ -35,7 +35,9 @@ def test_the_help_of_a_command_says_what_it_prints_or_writes(vpr, name):
     assert len(text) <= 64  # not cut off in a terminal of 80 columns
 
 
-@pytest.mark.parametrize("name", ["find", "predictions", "model export"])
+@pytest.mark.parametrize(
+    "name", ["find", "predictions", "model export", "index sweep", "index part"]
+)
 def test_shared_options_mean_the_same(vpr, name):
     said = " ".join(vpr(*name.split(), "--help")[1].split())
     assert "--set <str> a data set of params.yaml; default: first of eval_on" in said
@@ -66,7 +68,7 @@ def test_help_loads_nothing_heavy_and_a_command_only_what_it_needs():
     assert loaded_by("index", "--help") == set()
     assert loaded_by("table", "--help") == set()
     assert loaded_by("model", "convert", "--help") == set()
-    for name in ("find", "model export", "tradeoffs"):
+    for name in ("find", "model export", "tradeoffs", "index sweep"):
         assert not {"torch", "matplotlib", "scipy"} & loaded_by(*name.split(), "--help")
 
 

@@ -32,7 +32,7 @@ class NetworkDescriber:
     def __call__(self, photos: ImageSource, runtime: RuntimeSettings) -> np.ndarray:
         from vprlib.model.describe import describe_into
         from vprlib.model.device import prepare
-        from vprlib.model.fast.arithmetic import placed
+        from vprlib.model.precision import placed
         from vprlib.model.model import read_model
 
         device = prepare(runtime)

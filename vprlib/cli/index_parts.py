@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from vprlib.cli import options
 from vprlib.cli.choice import choose
 from vprlib.descriptors.settings import IndexSettings
 from vprlib.images.index import read_index
@@ -30,14 +31,16 @@ def parse_part(text: str) -> tuple[int, int]:
 
 
 def part(
-    dataset: str | None = typer.Option(None, "--set", help="default: the first of eval_on"),
-    variant: str | None = typer.Option(None, help="default: trained, where it is evaluated"),
-    code: str | None = typer.Option(None, help="default: the first of codes"),
-    part: str = typer.Option(..., help="1/4 … 4/4 of the rows; 0/4: train, and add nothing"),
-    trained: Path | None = typer.Option(None, help="the folder of part 0/4; default: train here"),
-    out: Path = typer.Option(..., help="the folder to write"),
+    part: Annotated[str, typer.Option(help="1/4 … 4/4 of the rows; 0/4: only train the index")],
+    out: options.Out,
+    dataset: options.Dataset = None,
+    variant: options.Variant = None,
+    code: options.Code = None,
+    trained: Annotated[
+        Path | None, typer.Option(help="the folder of part 0/4; default: train here")
+    ] = None,
 ) -> None:
-    """Add a part of the descriptors to a trained index; `merge` joins the parts."""
+    """Write one part of a large search index; `vpr index merge` joins the parts."""
     choice, which = choose(dataset, variant, code), parse_part(part)
     p = Params.load(code=choice.code)
     if p.index is None:
@@ -50,10 +53,10 @@ def part(
 
 
 def merge(
-    parts: list[Path] = typer.Argument(help="the folders that `part` wrote, in order"),
-    out: Path = typer.Option(..., help="the folder to write"),
+    parts: Annotated[list[Path], typer.Argument(help="folders of `vpr index part`, in order")],
+    out: options.Out,
 ) -> None:
-    """Join the parts of an index, in little memory."""
+    """Write one search index from its parts, in little memory."""
     echo(out, merge_folders(out, parts))
 
 

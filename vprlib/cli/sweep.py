@@ -11,11 +11,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from vprlib.cli import options, output
 from vprlib.cli.choice import choose
 from vprlib.descriptors.quantisers import bytes_a_row
 from vprlib.descriptors.rows import Rows
 from vprlib.descriptors.settings import IndexSettings, SearchSettings
-from vprlib.evaluate import charts
 from vprlib.images.index import read_index
 from vprlib.pipeline.artifacts import write_bytes, write_json
 from vprlib.pipeline.params import At, StageParams, UserError
@@ -135,15 +135,7 @@ def table(found: Sequence[Trial]) -> str:
 
     Stored descriptors, which refining reads, do not count as bytes of an index.
     """
-    cells = [HEADER, *map(line, found)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(HEADER))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in cells
-    )
+    return output.aligned([HEADER, *map(line, found)], left=(0, 1))
 
 
 def curves(found: Sequence[Trial]) -> dict[str, list[tuple[float, float, str]]]:
@@ -166,20 +158,28 @@ def parse_values(text: str) -> list[int]:
 
 
 def main(
-    dataset: str | None = typer.Option(None, "--set", help="default: the first of eval_on"),
-    variant: str | None = typer.Option(None, help="default: trained, where it is evaluated"),
-    code: str | None = typer.Option(None, help="default: the first of codes"),
-    factory: list[str] = typer.Option([], help="as code_defs.<name>.index.factory"),
-    values: str = typer.Option("1,2,4,8,16,32,64", help="of nprobe (IVF) or efSearch (HNSW)"),
-    refine: int = typer.Option(4, min=0, help="as code_defs.<name>.search.refine"),
-    train: int = typer.Option(50_000, min=1, help="as code_defs.<name>.index.train"),
-    seed: int = typer.Option(1, min=0),
-    out: Path = typer.Option(Path("artifacts/sweeps"), help="folder of JSON and plot"),
+    dataset: options.Dataset = None,
+    variant: options.Variant = None,
+    code: options.Code = None,
+    factory: Annotated[
+        list[str] | None, typer.Option(help="as code_defs.<name>.index.factory; several times")
+    ] = None,
+    values: Annotated[
+        str, typer.Option(help="of nprobe (IVF) or efSearch (HNSW)")
+    ] = "1,2,4,8,16,32,64",
+    refine: Annotated[int, typer.Option(min=0, help="as code_defs.<name>.search.refine")] = 4,
+    train: Annotated[int, typer.Option(min=1, help="as code_defs.<name>.index.train")] = 50_000,
+    seed: Annotated[int, typer.Option(min=0, help="as code_defs.<name>.index.seed")] = 1,
+    out: options.Out = Path("artifacts/sweeps"),
+    as_json: options.AsJson = False,
 ) -> None:
-    """Compare recall, time and size of approximate indexes with exact search, to choose one.
+    """Print recall, time and size of approximate indexes beside exact search, to choose one.
 
-    Reads the descriptors of the last `dvc repro`, and no image; keeps a JSON file and a plot.
+    Reads the descriptors of the last `dvc repro`, and no image. Writes the same as JSON and as a
+    plot into the folder --out.
     """
+    from vprlib.evaluate import charts  # loads matplotlib
+
     choice = choose(dataset, variant, code)
     p = Params.load(dataset=choice.dataset)
     queries_index = choice.queries_index_path
@@ -206,10 +206,20 @@ def main(
         found = list(trials(searched, stored, truth, indexes, *given))
     title = f"{choice.dataset}, {choice.variant}, {choice.code}"
     name = f"{choice.dataset}-{choice.variant}-{choice.code}"
-    facts = {"set": choice.dataset, "variant": choice.variant, "code": choice.code}
-    facts |= {"database": len(database), "queries": len(queries), "cores": p.runtime.cores}
-    write_json(out / f"{name}.json", {**facts, "trials": [asdict(trial) for trial in found]})
+    answer = {
+        "set": choice.dataset,
+        "variant": choice.variant,
+        "code": choice.code,
+        "database": len(database),
+        "queries": len(queries),
+        "cores": p.runtime.cores,
+        "trials": [asdict(trial) for trial in found],
+    }
+    write_json(out / f"{name}.json", answer)
     write_bytes(out / f"{name}.png", charts.search_curves(curves(found), title))
+    if as_json:
+        output.echo_json(answer)
+        return
     typer.echo(f"{title}: {len(database)} images, {len(queries)} queries")
     typer.echo(table(found))
     typer.echo(f"also in {out / name}.json and .png")
