@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import toy
 
-from stages import build_index, parse_mat
+from stages import encode, fit_code, parse_mat
 from vprlib.cli.index_parts import merge, part
 from vprlib.cli.sweep import main as sweep
-from vprlib.pipeline import command
+from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_hdf5
 
 SIDES = {"db": 12, "queries": 6}
@@ -39,38 +39,22 @@ def run(tmp_path, monkeypatch, capsys):
         assert (code == 0) != said.startswith("error: "), said
         return said
 
-    index = Path("data/index/toy_val")
-    options = {"mat": "data/raw/toy/datasets/toy_val.mat", "images": "data/raw/toy", "reports": "r"}
-    options |= {"db-out": index / "db.h5", "queries-out": index / "queries.h5"}
-    options |= {"metrics-out": "m.json", "dataset": "toy_val"}
-    one(parse_mat.main, *(a for k, v in options.items() for a in (f"--{k}", v)))
+    one(parse_mat.main, "toy_val")
     for side, count in SIDES.items():
         vectors = np.random.default_rng(count).normal(size=(count, 8)).astype(np.float32)
-        path = Path(f"artifacts/descriptors/toy_val/trained/{side}.h5")
-        write_hdf5(path, {"descriptors": vectors})
-    write_hdf5(Path("artifacts/codes/toy_val/trained/ivf.h5"), {})
+        write_hdf5(paths.descriptors("toy_val", "trained", "full", side), {"descriptors": vectors})
+    one(fit_code.main, "trained", "ivf")
+    one(encode.main, "toy_val", "trained", "ivf")
     return one
 
 
 def test_parts_built_by_the_commands_and_merged_are_what_the_stage_builds(run) -> None:
-    db, coded = (f"artifacts/{part}/toy_val/trained" for part in ("descriptors", "codes"))
-    run(
-        build_index.main,
-        "--code",
-        "ivf",
-        "--db",
-        f"{db}/db.h5",
-        "--coded",
-        f"{coded}/ivf.h5",
-        "--out",
-        "whole",
-    )
     assert "start: 0 descriptors" in run(part, "--part", "0/2", "--out", "start")
     for which in ("1/2", "2/2"):
         options = ("--part", which, "--trained", "start", "--out", f"part{which[0]}")
         assert "6 descriptors" in run(part, *options)
     assert "12 descriptors" in run(merge, "part1", "part2", "--out", "merged")
-    for path in Path("whole").iterdir():
+    for path in paths.search_index("toy_val", "trained", "ivf").iterdir():
         assert path.read_bytes() == Path("merged", path.name).read_bytes(), path.name
 
 
@@ -78,7 +62,6 @@ def test_parts_codes_and_folders_that_are_none_are_refused(run) -> None:
     for wrong in ("3/2", "1/0", "1", "a/b"):
         said = run(part, "--part", wrong, "--out", "x")
         assert f"--part is '{wrong}', but must be such as 1/4" in said
-    write_hdf5(Path("artifacts/codes/toy_val/trained/full.h5"), {})
     said = run(part, "--code", "full", "--part", "1/2", "--out", "x")
     assert "code_defs.full.index is null: name an index" in said
     Path("empty").mkdir()
