@@ -25,8 +25,8 @@ from vprlib.images.batches import ImageSource, plan_batches
 from vprlib.model.backbones import IMAGENET_MEAN, IMAGENET_STD
 from vprlib.model.describe import network_output
 from vprlib.model.device import prepare
-from vprlib.model.fast.arithmetic import Arithmetic, has_bfloat16, placed
 from vprlib.model.model import PlaceModel
+from vprlib.model.precision import compute_in, has_bfloat16, placed
 from vprlib.model.settings import Precision
 from vprlib.pipeline.artifacts import write_json
 from vprlib.pipeline.command import run
@@ -116,11 +116,11 @@ def bare_seconds(
     model: PlaceModel, source: ImageSource, precision: Precision, device: torch.device
 ) -> float:
     """The network on the same batches; they are decoded while the clock stands still."""
-    arithmetic, seconds = Arithmetic(device, precision), 0.0
+    context, seconds = compute_in(device, precision), 0.0
     for batch in plan_batches(source.sizes(), np.arange(len(source.index))):
         pixels = torch.from_numpy(np.stack([source.pixels(row) for row in batch]))
         start = time.perf_counter()
-        with arithmetic:
+        with context:
             network_output(model, pixels.to(device)).float().cpu()
         seconds += time.perf_counter() - start
     return seconds

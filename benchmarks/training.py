@@ -6,7 +6,6 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -23,7 +22,6 @@ from benchmarks.pictures import Size, drawn_data
 from benchmarks.plain import LoopNetVLAD, PlainTrainer, backbone_overhead
 from benchmarks.stopwatch import Stopwatch
 from vprlib.model.device import prepare, processor_name
-from vprlib.model.fast import arithmetic
 from vprlib.model.model import Architecture, PlaceModel, read_model, write_model
 from vprlib.model.netvlad import initialise
 from vprlib.model.settings import PoolSettings
@@ -63,6 +61,7 @@ class Case:
     def settings(self) -> TrainSettings:
         return TrainSettings(
             first_layer=self.first_layer,
+            precision="float32",
             queries_a_step=self.queries_a_step,
             learning_rate=1e-4,
             distance="l2",
@@ -126,17 +125,11 @@ def loop_over_clusters(model: PlaceModel) -> None:
     model.pool = LoopNetVLAD(model.pool)
 
 
-def ordinary_convolutions(model: PlaceModel) -> None:
-    """PyTorch's own, channels-last; for this process alone."""
-    arithmetic.FastConvolutions = lambda is_rounded: nullcontext()
-
-
 FIRST = Variant("ours, the store included")  # measured first: what comes after finds the store
 OURS = Variant("ours")
 # what each takes away again; the plain side has all of them at once
 ABLATIONS = (
     Variant("ours without the store", runtime={"store_gib": 0.0}),
-    Variant("ours with ordinary convolutions", change=ordinary_convolutions),
     Variant("ours with the loop over clusters", change=loop_over_clusters),
     Variant("ours in bfloat16", train={"precision": "bfloat16", "stored": "bfloat16"}),
 )

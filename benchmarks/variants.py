@@ -25,8 +25,8 @@ from vprlib.compress.quantising import quantised, rehearse
 from vprlib.interop.onnx_export import Plain
 from vprlib.model.backbones import fill_at_random
 from vprlib.model.device import processor_name
-from vprlib.model.fast.arithmetic import Arithmetic, placed
 from vprlib.model.model import Architecture, PlaceModel, read_model, write_model
+from vprlib.model.precision import compute_in, placed
 from vprlib.model.settings import PoolSettings
 from vprlib.pipeline.params import UserError
 
@@ -167,10 +167,10 @@ def pruned(model: PlaceModel, fraction: float) -> PlaceModel | None:
 
 
 def in_our_way(model: PlaceModel) -> Call:
-    arithmetic = Arithmetic(CPU, model.precision)
+    context = compute_in(CPU, model.precision)
 
     def call(images: Tensor) -> Tensor:
-        with arithmetic:
+        with context:
             return model(images)
 
     return call

@@ -39,12 +39,14 @@ def main(variant: str, base: str, training: str, validation: str) -> None:
     val = SplitFiles.of(validation, p.val_folder, p.val_images)
     read_data = partial(read_training_data, train, val, p.val_radius_m, p.train)
     source, out = paths.model(base), paths.model(variant)
-    inputs, values = (source, *train.indices, *val.indices), p.model_dump(exclude={"runtime"})
-    kept = scratch_for(paths.SCRATCH, f"variant-{variant}", values, inputs)
+    inputs = (source, *train.indices, *val.indices)
     stored = store_at(paths.CACHE, p.runtime, typer.echo)
     device = prepare(p.runtime)
+    settings = p.train.resolved(device, typer.echo)
+    values = p.model_dump(exclude={"runtime"}) | {"train": settings.model_dump()}
+    kept = scratch_for(paths.SCRATCH, f"variant-{variant}", values, inputs)
     with joined(device) as group:
-        school = School(read_data, p.train, device, p.runtime, kept, stored, group, typer.echo)
+        school = School(read_data, settings, device, p.runtime, kept, stored, group, typer.echo)
         workshop = Workshop(train.open_database(), school, device, p.runtime)
         made = workshop.make(read_model(source), read_history(source).get("steps", []), p.steps)
     if not group.is_first:

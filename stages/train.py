@@ -6,7 +6,6 @@ import typer
 
 from vprlib.images.decode import ImageSettings
 from vprlib.model.device import prepare
-from vprlib.model.fast.arithmetic import SLOW_BFLOAT16, has_bfloat16
 from vprlib.model.model import write_model
 from vprlib.pipeline import launch, paths
 from vprlib.pipeline.artifacts import write_bytes, write_csv, write_json
@@ -40,20 +39,20 @@ def main(training: str, validation: str, start: str) -> None:
     val = SplitFiles.of(validation, p.val_folder, p.val_images)
     data = read_training_data(train, val, p.val_radius_m, p.train)
     inputs = (paths.model(start), *train.indices, *val.indices)
-    kept = scratch_for(paths.SCRATCH, "train", p.model_dump(exclude={"runtime"}), inputs)
     model = read_start(paths.model(start))
     stored = store_at(paths.CACHE, p.runtime, typer.echo)
     device = prepare(p.runtime)
+    settings = p.train.resolved(device, typer.echo)
+    values = p.model_dump(exclude={"runtime"}) | {"train": settings.model_dump()}
+    kept = scratch_for(paths.SCRATCH, "train", values, inputs)
     with joined(device) as group:
-        if p.train.precision == "bfloat16" and not has_bfloat16(device):
-            typer.echo(SLOW_BFLOAT16)
-        trainer = Trainer(model, data, p.train, device, p.runtime, kept, stored, group)
+        trainer = Trainer(model, data, settings, device, p.runtime, kept, stored, group)
         is_shown = p.runtime.tensorboard and group.is_first
         with open_scalars(paths.TENSORBOARD / kept.folder.name, is_shown) as on_epoch:
             outcome = trainer.run(on_epoch, typer.echo)
     if not group.is_first:
         return
-    summary = log.summarise(outcome, data)
+    summary = log.summarise(outcome, data, settings.precision)
     write_csv(paths.TRAIN_LOG, log.COLUMNS, log.rows(outcome.log))
     write_bytes(paths.TRAIN_PLOT, log.plot(outcome.log))
     write_json(paths.TRAIN_METRICS, summary)

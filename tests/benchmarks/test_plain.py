@@ -37,7 +37,7 @@ def sides(slim: str, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
             "refresh_queries": 8,
             "margin": 0.2,
         }
-        settings = TrainSettings(**quick | changes)
+        settings = TrainSettings(precision="float32", **quick | changes)
         data = drawn_data(tmp_path / "data", Size(64, 48, 30, 20), settings)
         plain = PlainTrainer(a_model(slim), data, settings)
         scratch = Scratch(tmp_path / "scratch")

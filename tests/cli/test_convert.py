@@ -56,7 +56,7 @@ def test_words_go_to_the_port_with_the_descriptors_of_a_sample(run):
     write_mat_words(Path("w.mat"), np.eye(3, 5, dtype=np.float32))
     code, said = run("w.mat", "w.hdf5", "--to", "centroids-port")
     assert (
-        code == 1 and "wants descriptors beside the words" in said and not Path("w.hdf5").exists()
+        code == 1 and "needs descriptors beside the words" in said and not Path("w.hdf5").exists()
     )
     with h5py.File("sample.h5", "w") as file:
         file["descriptors"] = np.ones((7, 5), np.float32)
@@ -71,7 +71,7 @@ def test_words_go_to_the_port_with_the_descriptors_of_a_sample(run):
     ("to", "problem"),
     [
         ("matlab", "the MATLAB network cannot hold the backbone alexnet"),
-        ("centroids-port", "wants descriptors beside the words"),
+        ("centroids-port", "needs descriptors beside the words"),
     ],
 )
 def test_what_cannot_be_written_is_one_sentence_and_replaces_nothing(run, model, to, problem):
@@ -84,7 +84,7 @@ def test_what_cannot_be_written_is_one_sentence_and_replaces_nothing(run, model,
 def test_words_are_no_network_and_a_network_may_have_no_words(tmp_path, run, slim):
     write_mat_words(Path("w.mat"), np.eye(3, 5, dtype=np.float32))
     assert (
-        "holds no network, which is a struct 'net', but clsts"
+        "should hold a network as a struct 'net', but holds clsts"
         in run("w.mat", "m", "--to", "vprlib")[1]
     )
     with h5py.File("w.h5", "w") as file:

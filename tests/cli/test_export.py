@@ -153,7 +153,7 @@ def test_an_export_of_something_else_is_refused_with_a_sentence(
     content = model.read_bytes()
     model.write_bytes(content + b" ")
     said = refusal(find, photo(0), "--code", CODE, "--onnx", "x.onnx")
-    assert "was made of another trained network than is there now: export it again by" in said
+    assert "was made of another trained network than the present one: export it again by" in said
     assert "is missing: write it by" in refusal(find, photo(0), "--onnx", "none.onnx")
     model.write_bytes(content)
     tree = toy.params() | {"code_defs": {CODE: toy.code(8, precision="int8")}}

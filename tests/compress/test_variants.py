@@ -21,7 +21,6 @@ from vprlib.compress.settings import Step
 from vprlib.compress.variants import check_steps
 from vprlib.interop.matlab_write import write_struct
 from vprlib.interop.port import write_checkpoint
-from vprlib.model.fast.arithmetic import Arithmetic
 from vprlib.model.model import Architecture, PlaceModel, read_history, read_model, write_model
 from vprlib.model.netvlad import NetVLAD
 from vprlib.model.packing import Form
@@ -206,11 +205,10 @@ def test_a_whitening_of_the_network_lies_in_int8_too(tmp_path, slim):
 READ = """
 import hashlib, sys, torch
 from pathlib import Path
-from vprlib.model.fast.arithmetic import Arithmetic
 from vprlib.model.model import read_model
 torch.set_num_threads(1)
 pixels = torch.arange(2 * 64 * 80 * 3).reshape(2, 64, 80, 3).mul(37).remainder(251).byte()
-with torch.no_grad(), Arithmetic(torch.device("cpu")):
+with torch.no_grad():
     for name in sys.argv[1:]:
         found = read_model(Path(name))(pixels)
         print(hashlib.sha256(found.numpy().tobytes()).hexdigest(), tuple(found.shape))
@@ -231,7 +229,7 @@ def test_every_form_reads_back_in_a_new_process_to_the_same_bits(tmp_path, capfd
         write_model(tmp_path / name, network, {}, form)
         names.append(str(tmp_path / name))
     pixels = torch.arange(2 * 64 * 80 * 3).reshape(2, 64, 80, 3).mul(37).remainder(251).byte()
-    with torch.no_grad(), Arithmetic(torch.device("cpu")):
+    with torch.no_grad():
         wanted = [network(pixels).numpy().tobytes() for network, _ in forms.values()]
     run = subprocess.run([sys.executable, "-c", READ, *names], capture_output=True, text=True)
     found = [line.split()[0] for line in run.stdout.splitlines()]

@@ -231,7 +231,9 @@ def test_a_whitening_that_was_not_fitted_is_refused(tmp_path, runtime) -> None:
 
 
 def test_product_quantisation_of_too_few_descriptors_is_refused(fitted) -> None:
-    with pytest.raises(UserError, match="learns 256 words a part, but was given 255 descriptors"):
+    with pytest.raises(
+        UserError, match="needs at least 256 descriptors to train on, but there are 255"
+    ):
         fitted(unit(255, 16), whiten=8, precision="pq", bytes=4)
 
 

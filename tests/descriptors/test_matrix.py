@@ -91,5 +91,5 @@ def test_small_blocks_give_the_same(projection, sample) -> None:
 
 
 def test_settings_that_leave_nothing_out_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"rank is 8 of 8 channels, which leaves none out"):
+    with pytest.raises(ValueError, match=r"rank must be below matrix\.of, but is 8 of 8"):
         MatrixSettings(rank=8, of=8)

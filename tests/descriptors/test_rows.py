@@ -82,5 +82,5 @@ def test_descriptors_that_are_not_finite_are_one_sentence() -> None:
     values = vectors(4, 3)
     np.testing.assert_allclose(squared_lengths(values), (values**2).sum(axis=1), rtol=1e-6)
     values[1, 2], values[3, 0] = np.nan, np.inf
-    with pytest.raises(UserError, match=r"^2 of 4 descriptors are not finite, .*train it again"):
+    with pytest.raises(UserError, match=r"^2 of 4 descriptors are not finite: .*train it again"):
         squared_lengths(values)

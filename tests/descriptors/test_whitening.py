@@ -164,7 +164,9 @@ def test_images_that_are_in_the_sample_twice_add_no_dimension() -> None:
 @pytest.mark.parametrize("count", [1, 2, 50])
 @pytest.mark.parametrize("value", [0.0, 0.1])
 def test_descriptors_that_are_all_the_same_are_refused(count: int, value: float) -> None:
-    with pytest.raises(UserError, match=f"that differ, but its sample of {count} has only one"):
+    with pytest.raises(
+        UserError, match=f"different descriptors, but all {count} of its sample are equal"
+    ):
         fitted(np.full((count, 20), value, np.float32))
 
 

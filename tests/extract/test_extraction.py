@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +14,10 @@ import torch
 from PIL import Image
 
 from vprlib.extract import unfinished
-from vprlib.extract.extraction import Outcome, Work, _see_the_same, extract
+from vprlib.extract.extraction import Outcome, Work, _see_the_same, extract, run
 from vprlib.extract.settings import ExtractionSettings
 from vprlib.images.batches import ImageSource
+from vprlib.model import precision
 from vprlib.model.describe import describe_into
 from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.settings import PoolSettings
@@ -55,16 +57,19 @@ def make(slim: str, source: ImageSource, tmp_path: Path, runtime, cpu, monkeypat
     class Making:
         rows = np.arange(IMAGES)
 
-        def __call__(self, name: str, last: int | None = None, **settings) -> Outcome:
+        def work(self, last: int | None, **settings) -> Work:
             torch.manual_seed(1)
             self.network = Counting(Architecture(slim, "conv5", PoolSettings(version="v2"), 4))
             for parameter in self.network.parameters():
                 torch.nn.init.normal_(parameter, std=0.3)
             self.network.last = last
             report = tmp_path / "reports/unreadable.txt"
-            work = Work(self.network, source, self.rows, ExtractionSettings(**settings), report)
+            chosen = ExtractionSettings(**{"precision": "float32"} | settings)
+            return Work(self.network, source, self.rows, chosen, report)
+
+        def __call__(self, name: str, last: int | None = None, **settings) -> Outcome:
             kept = Scratch(tmp_path / "scratch")
-            return extract(tmp_path / name, work, kept, cpu, runtime)
+            return extract(tmp_path / name, self.work(last, **settings), kept, cpu, runtime)
 
     return Making()
 
@@ -85,13 +90,38 @@ def rewritten(source: ImageSource, row: int) -> Callable[[], None]:
 def test_a_file_holds_what_the_network_says_of_each_image(make, source, tmp_path, runtime, cpu):
     outcome = make("a.h5")
     assert (outcome.count, outcome.dim, outcome.before, outcome.failed) == (IMAGES, 32, 0, 0)
-    assert outcome.sentence().startswith("12 descriptors of 32 dimensions, ")
+    assert outcome.sentence().startswith("12 descriptors of 32 dimensions in ")
     twin = np.zeros((IMAGES, 32), np.float32)
     describe_into(twin, make.network, source, np.arange(IMAGES), cpu, runtime)
     values, failed = stored(tmp_path / "a.h5")
     np.testing.assert_allclose(values, twin, atol=1e-6)
     assert not failed.any() and values.dtype == np.float32
     assert not (tmp_path / "scratch").exists()
+
+
+def test_a_run_on_a_machine_that_computes_in_another_precision_begins_anew(
+    make, tmp_path, runtime, monkeypatch
+):
+    """`auto` itself is written nowhere: what it means on this machine is."""
+
+    def described(has_bfloat16: bool, last: int | None = None) -> Outcome:
+        monkeypatch.setattr(precision, "has_bfloat16", lambda device: has_bfloat16)
+        work = make.work(last, precision="auto")
+        values, folder = {"precision": "auto"}, tmp_path / "scratch"
+        return run(tmp_path / "a.h5", work, folder, "extract", values, [], runtime, print)
+
+    for has_bfloat16, word in ((True, "bfloat16"), (False, "float32")):
+        with pytest.raises(KeyboardInterrupt):
+            described(has_bfloat16, last=4)
+        with pytest.raises(KeyboardInterrupt):
+            described(not has_bfloat16, last=0)
+        assert len(list((tmp_path / "scratch").iterdir())) == 2
+        outcome = described(has_bfloat16)
+        assert 0 < outcome.before < IMAGES
+        assert f"32 dimensions in {word}, " in outcome.sentence()
+        with h5py.File(tmp_path / "a.h5") as file:
+            assert file.attrs["precision"] == word
+        shutil.rmtree(tmp_path / "scratch")
 
 
 def test_float16_is_float32_rounded(make, tmp_path):

@@ -113,13 +113,13 @@ def unable(*arguments):
 
 
 def test_threads_change_no_bit(tmp_path, cpu):
-    from vprlib.model.fast.arithmetic import Arithmetic, placed
+    from vprlib.model.precision import placed
 
     model = placed(drawn_model("vgg16", "conv5_3", 8), cpu)
     pixels = torch.randint(0, 256, (2, 96, 128, 3), dtype=torch.uint8)
     found = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        with torch.no_grad(), Arithmetic(cpu):
+        with torch.no_grad():
             found.append(model(pixels))
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])

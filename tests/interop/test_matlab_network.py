@@ -252,10 +252,10 @@ def test_a_model_of_ours_gives_the_same_descriptors_from_matlabs_grey_levels(
 
 
 def broken(layers: list[dict[str, object]]) -> Iterator[tuple[list[dict[str, object]], str]]:
-    yield layers[:30], "has no NetVLAD layer, which is one with two matrices of the same shape"
+    yield layers[:30], "has no NetVLAD layer, with two matrices of the same shape"
     yield layers[2:], "has 12 convolutions before its NetVLAD layer, but VGG16 has 13"
     conv_free = [found for found in layers[:28] if found["type"] == "conv"]
-    yield conv_free[:5] + layers[29:], "has 5 convolutions, as Caffe's AlexNet, whose grouped"
+    yield conv_free[:5] + layers[29:], "has 5 convolutions, like Caffe's AlexNet, whose grouped"
     relu = {"type": "relu", "name": "relu5_3"}
     yield [*layers[:29], relu, *layers[29:]], "has a relu between its last convolution and its Net"
     yield [*layers, layers[33]], r"has 2 layers with weights after its NetVLAD layer \(layer 34"
@@ -284,7 +284,9 @@ def test_a_mean_without_three_colours_is_told(tmp_path: Path, thin: tuple[int, .
 
 def test_other_variables_and_other_versions_are_told(tmp_path: Path) -> None:
     scipy.io.savemat(tmp_path / "a.mat", {"clsts": np.ones((2, 3)), "x": 1})
-    with pytest.raises(UserError, match="holds no network, which is a struct 'net', but clsts, x"):
+    with pytest.raises(
+        UserError, match="should hold a network as a struct 'net', but holds clsts, x"
+    ):
         read_network(tmp_path / "a.mat")
     raw = bytearray((tmp_path / "a.mat").read_bytes())
     raw[124:126] = b"\x00\x02"  # version 7.3

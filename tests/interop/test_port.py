@@ -236,8 +236,11 @@ def test_tensors_that_do_not_fit_are_named_with_their_shapes(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("state", "problem"),
     [
-        ({"features.0.weight": torch.ones(1)}, r"has no encoder\.\* but features\.0\.weight: weig"),
-        ({}, r"has no encoder\.\* but no tensor at all"),
+        (
+            {"features.0.weight": torch.ones(1)},
+            r"has no encoder\.\*, but features\.0\.weight; weig",
+        ),
+        ({}, r"has no encoder\.\*, but no tensor at all"),
         ({"encoder.1.weight": torch.ones(1)}, "weights in the layers 1, which is neither VGG16"),
     ],
 )

@@ -67,10 +67,10 @@ def test_words_written_are_words_read_and_the_same_bytes(tmp_path: Path) -> None
 
 
 def test_the_ports_file_needs_descriptors(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"wants descriptors beside the words.* --descriptors"):
+    with pytest.raises(UserError, match=r"needs descriptors beside the words.* --descriptors"):
         write_port_words(tmp_path / "w", Words(words().centroids))
     mixed = Words(words().centroids, words(dim=4).descriptors)
-    with pytest.raises(UserError, match="words of 5 and descriptors of 4 dimensions do not belong"):
+    with pytest.raises(UserError, match="words of 5 and descriptors of 4 dimensions do not fit"):
         write_port_words(tmp_path / "w", mixed)
     assert not list(tmp_path.iterdir())
 
@@ -109,10 +109,10 @@ def test_what_is_no_matrix_of_numbers_is_refused(
 
 def test_other_files_are_told(tmp_path: Path) -> None:
     scipy.io.savemat(tmp_path / "a.mat", {"dbStruct": 1})
-    with pytest.raises(UserError, match=r"holds no visual words, .*; it has dbStruct"):
+    with pytest.raises(UserError, match=r"should hold visual words, .* but holds dbStruct"):
         read_words(tmp_path / "a.mat")
     (tmp_path / "b").write_text("hello")
-    with pytest.raises(UserError, match=r"b is neither a \.mat nor an HDF5 file"):
+    with pytest.raises(UserError, match=r"b should be a \.mat or HDF5 file of visual words"):
         read_words(tmp_path / "b")
     with pytest.raises(UserError, match=r"none cannot be read \(no such file or directory\)"):
         read_words(tmp_path / "none")

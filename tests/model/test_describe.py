@@ -13,8 +13,8 @@ from torch import Tensor
 from vprlib.compress.quantising import quantised, rehearse
 from vprlib.images.batches import ImageSource
 from vprlib.model.describe import describe, describe_into, network_output
-from vprlib.model.fast.arithmetic import Arithmetic
 from vprlib.model.model import Architecture, PlaceModel
+from vprlib.model.precision import compute_in
 from vprlib.model.settings import PoolSettings
 from vprlib.model.weights import BackboneSettings, starting_backbone
 from vprlib.pipeline.runtime import RuntimeSettings
@@ -128,7 +128,7 @@ def test_a_network_computes_in_the_precision_that_it_names(
             return torch.conv2d(maps, torch.ones(2, 3, 1, 1), None, 1, 0, 1, 1).mean(dim=(2, 3))
 
     pixels = torch.from_numpy(mixed.pixels(0)[None].copy())
-    with torch.no_grad(), Arithmetic(cpu, "bfloat16"):
+    with torch.no_grad(), compute_in(cpu, "bfloat16"):
         wanted = network_output(Named(), pixels)
     found = next(describe(Named(), mixed, [0], cpu, runtime)).values
     assert torch.equal(found, wanted.float())

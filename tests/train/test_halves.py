@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from vprlib.images.batches import ImageSource
+from vprlib.model import precision
 from vprlib.model.backbones import empty_backbone, parts
 from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.settings import PoolSettings
@@ -39,7 +40,7 @@ def halves(first: str = "conv4", stored: str = "float32", precision: str = "floa
 
 
 def described(one: Halves, images: list[Loaded]) -> torch.Tensor:
-    with torch.no_grad(), one.arithmetic:
+    with torch.no_grad():
         return one.describe(images)
 
 
@@ -142,13 +143,13 @@ def test_decoded_pixels_are_changed_after_they_were_stored(
 def keys(source: ImageSource) -> Iterator[str]:
     """Of everything that a stored map must not be taken for."""
     yield Feed(source, halves("conv4"), NO_STORE).wish.key
-    for first, stored, precision in [
+    for first, stored, wanted in [
         ("conv5", "float32", "float32"),
         ("conv1", "float32", "float32"),
         ("conv4", "float16", "float32"),
         ("conv4", "float32", "bfloat16"),
     ]:
-        yield Feed(source, halves(first, stored, precision), NO_STORE).wish.key
+        yield Feed(source, halves(first, stored, wanted), NO_STORE).wish.key
     other = halves("conv4")
     other.model.backbone[0].weight.data[0, 0, 0, 0] += 1e-6
     yield Feed(source, other, NO_STORE).wish.key
@@ -175,6 +176,17 @@ def test_a_key_stays_when_layers_that_learn_change(slim: str, source: ImageSourc
     words = PlaceModel(Architecture("alexnet", "conv5", PoolSettings(), 7))
     third = Halves(words, "conv4", "float32", "float32")
     assert len({Feed(source, h, NO_STORE).wish.key for h in (one, other, third)}) == 1
+
+
+def test_the_key_of_auto_is_that_of_the_precision_it_means(
+    slim: str, source: ImageSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key(wanted: str) -> str:
+        return Feed(source, halves("conv4", "float32", wanted), NO_STORE).wish.key
+
+    for has, word in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(precision, "has_bfloat16", lambda device, has=has: has)
+        assert key("auto") == key(word)
 
 
 @pytest.mark.parametrize("name", ["dinov2_vits14", "dinov2_vits14_reg"])

@@ -57,11 +57,14 @@ def test_the_summary_counts_the_queries_left_out():
     data = SimpleNamespace(
         candidates=trainable, train=SimpleNamespace(queries=SimpleNamespace(index=[0] * 5))
     )
-    summary = summarise(Outcome(None, [START, FIRST], FIRST), data)
+    summary = summarise(Outcome(None, [START, FIRST], FIRST), data, "bfloat16")
     assert (summary["queries"], summary["queries_left_out"]) == (2, 3)
     assert (summary["best_epoch"], summary["epochs"]) == (1, 1)
     assert "rank_loss" not in summary["val_start"] and summary["val_best"]["rank_loss"] == 0.125
-    assert "best epoch 1 of 1, val recall@1 0.025 → 0.050" in sentence(summary)
+    assert summary["precision"] == "bfloat16"
+    assert "training in bfloat16: best epoch 1 of 1, val recall@1 0.025 → 0.050" in sentence(
+        summary
+    )
     assert "3 queries without a possible triplet left out" in sentence(summary)
 
 

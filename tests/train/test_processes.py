@@ -55,7 +55,7 @@ def main(
     settings = TrainSettings(
         first_layer="conv4", epochs=epochs, negatives=4, negative_pool=20, refresh_queries=16,
         queries_a_step=4 // parts, accumulate=parts, learning_rate=1e-3, keep="last",
-        rank_loss_negatives=5,
+        rank_loss_negatives=5, precision="float32",
     )
     with joined(torch.device("cpu")) as group:
         folder = Path(f"images{os.getpid()}")

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from pydantic import ValidationError
 
+from vprlib.model import precision
 from vprlib.train.settings import TrainSettings
 
 RECIPES = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())["recipes"]
@@ -55,6 +57,14 @@ def test_the_berlin_recipe_is_the_class_challenges() -> None:
 def test_what_contradicts_itself_is_refused(values: dict, sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         TrainSettings(**values)
+
+
+def test_auto_precision_is_resolved_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    for has, word in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(precision, "has_bfloat16", lambda device, has=has: has)
+        found = TrainSettings(precision="auto").resolved(torch.device("cpu"), print)
+        assert found == TrainSettings(precision=word)
+    assert TrainSettings().precision == "auto"
 
 
 @pytest.mark.parametrize("mining", ["full", "partial"])

@@ -43,6 +43,7 @@ class StopError(Exception):
 def settings(**changes: object) -> TrainSettings:
     quick = {
         "epochs": 2,
+        "precision": "float32",
         "first_layer": "conv4",
         "learning_rate": 0.01,
         "queries_a_step": 2,

@@ -35,6 +35,7 @@ WORDS = 8
 HOUSES = {"train": 30, "val": 40}
 BASE = {
     "epochs": 6,
+    "precision": "float32",
     "first_layer": "conv1",
     "learning_rate": 0.01,
     "queries_a_step": 4,

@@ -120,17 +120,16 @@ def _network(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     import torch
 
     from vprlib.model.describe import network_output
-    from vprlib.model.fast.arithmetic import Arithmetic, placed
     from vprlib.model.model import read_model
+    from vprlib.model.precision import compute_in, placed
 
     torch.set_num_threads(threads)
     cpu = torch.device("cpu")
-    stored = read_model(path)
-    model, arithmetic = placed(stored, cpu), Arithmetic(cpu, stored.precision)
+    model = placed(read_model(path), cpu)
 
     @torch.no_grad()
     def describe(pixels: np.ndarray) -> np.ndarray:
-        with arithmetic:
+        with compute_in(cpu, model.precision):
             return network_output(model, torch.from_numpy(pixels)).numpy()
 
     return describe

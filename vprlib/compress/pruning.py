@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from vprlib.model.backbones import widths_of
-from vprlib.model.fast.arithmetic import Arithmetic
 from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.settings import has_words
 from vprlib.pipeline.params import UserError
@@ -40,7 +39,7 @@ def by_change(model: PlaceModel, batches: Iterable[Tensor], seed: int) -> Scores
     device = next(model.parameters()).device
     try:
         for batch in batches:
-            with torch.enable_grad(), Arithmetic(device):
+            with torch.enable_grad():
                 vectors = model(batch)
                 drawn = torch.randint(0, 2, vectors.shape, generator=signs) * 2.0 - 1
                 loss = (vectors * drawn.to(device)).sum()

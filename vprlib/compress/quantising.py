@@ -11,7 +11,6 @@ from vprlib.compress.calibration import Images, calibrate
 from vprlib.compress.rehearsal import Rehearsal
 from vprlib.compress.tracing import trace
 from vprlib.model.backbones import channels
-from vprlib.model.fast.arithmetic import Arithmetic
 from vprlib.model.int8 import Pixels, with_weights
 from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.operations import Operations
@@ -26,7 +25,7 @@ def rehearse(model: PlaceModel, images: Images) -> Rehearsal:
     def normalised() -> Iterator[Tensor]:
         return (model.normalise(batch.to(device)) for batch in images())
 
-    with torch.no_grad(), Arithmetic(device):
+    with torch.no_grad():
         grids = calibrate(rehearsal, normalised)
         rehearsal.start_rounding(grids, Pixels(a.mean, a.std))
     return rehearsal

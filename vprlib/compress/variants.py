@@ -21,9 +21,9 @@ from vprlib.compress.settings import Finetune, Lesson, Prune, Quantise, Round, S
 from vprlib.compress.tracing import trace
 from vprlib.images.batches import ImageSource, plan_batches, stream
 from vprlib.model.backbones import trainable_children
-from vprlib.model.fast.arithmetic import placed
 from vprlib.model.model import PlaceModel
 from vprlib.model.packing import PLAIN, Form
+from vprlib.model.precision import placed
 from vprlib.pipeline.draws import choose_rows
 from vprlib.pipeline.group import Group
 from vprlib.pipeline.params import UserError
@@ -74,11 +74,13 @@ class School:
     def _changes(self, model: PlaceModel, lesson: Lesson) -> dict[str, object]:
         lowest, _ = next(model.backbone.named_children())
         first = lesson.first_layer if isinstance(lesson, Finetune) else None
-        return {
+        changes = {
             "epochs": lesson.epochs,
             "learning_rate": lesson.learning_rate,
             "first_layer": first or lowest,
         }
+        # learning under int8's rounding needs the exact values that are rounded
+        return changes if isinstance(lesson, Finetune) else changes | {"precision": "float32"}
 
 
 Told = dict[str, object]

@@ -1,4 +1,4 @@
-"""A whitening matrix in fewer bytes: shorter numbers, and fewer channels that all words share."""
+"""Stores a whitening matrix in fewer bytes: short numbers, or a low rank per visual word."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ Arrays = dict[str, np.ndarray]
 
 
 class MatrixSettings(Section):
-    """How a code keeps its whitening matrix."""
+    """The `matrix` of a code: how its whitening matrix is stored."""
 
-    # int8: with a scale a row
+    # int8: with a scale per row
     numbers: Literal["float32", "float16", "int8"] = "float32"
-    # of each stretch of `of` columns only so many combinations, the same for all; null: all
+    # combinations that are kept of each group of `of` columns, the same for all groups; null: all
     rank: int | None = Field(None, ge=1)
     of: int | None = Field(None, ge=2)  # channels of a visual word
 
@@ -30,14 +30,14 @@ class MatrixSettings(Section):
             raise ValueError("matrix.rank and matrix.of need one another")
         if self.rank is not None and self.of is not None and self.rank >= self.of:
             raise ValueError(
-                f"matrix.rank is {self.rank} of {self.of} channels, which leaves none out: lower it"
+                f"matrix.rank must be below matrix.of, but is {self.rank} of {self.of}"
             )
         return self
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """Y = X Pᵀ, where P may be the product of one matrix for all words and one for each."""
+    """Y = X Pᵀ; P may be a product of one matrix for all words and one for each word."""
 
     projection: np.ndarray  # [d, D], or [d, K r] after `channels`
     channels: np.ndarray | None = None  # [r, C], D = K C
@@ -51,7 +51,7 @@ class Matrix:
 
     @property
     def width(self) -> int:
-        """D, the dimensions of what it is applied to."""
+        """D, the dimensions of its input."""
         if self.channels is None:
             return self.projection.shape[1]
         rank, channels = self.channels.shape
@@ -64,9 +64,9 @@ def of_lower_rank(
     """P with only `rank` combinations of the `of` channels of a word, the best for the sample.
 
     With G = Σ P_kᵀ P_k and S = Σ x_k x_kᵀ over words and images, A Bᵀ minimises
-    tr G (I − A Bᵀ) S (I − A Bᵀ)ᵀ: the error of the output, had words nothing to do with each other.
-    A low rank of P as a whole would be no gain: its rows are orthogonal, and each gives a unit
-    of variance, so that the best of rank r is simply the whitening to r dimensions.
+    tr G (I − A Bᵀ) S (I − A Bᵀ)ᵀ: the error of the output if words were independent. A low rank of
+    P as a whole gains nothing: its rows are orthogonal and each gives a unit of variance, so the
+    best matrix of rank r is the whitening to r dimensions.
     """
     dim, width = projection.shape
     weight, spread = np.zeros((of, of)), np.zeros((of, of))
@@ -85,14 +85,14 @@ def of_lower_rank(
 
 
 def _root(symmetric: np.ndarray, power: float) -> np.ndarray:
-    """A power of a symmetric matrix without negative eigenvalues; empty directions stay finite."""
+    """A power of a positive semidefinite matrix; empty directions stay finite."""
     values, vectors = np.linalg.eigh(symmetric)
     values = np.maximum(values, max(values[-1] * NEGLIGIBLE, np.finfo(np.float64).tiny))
     return (vectors * values**power) @ vectors.T
 
 
 def to_arrays(matrix: Matrix, numbers: str) -> Arrays:
-    """What is stored of it."""
+    """The stored arrays."""
     parts = {"projection": matrix.projection}
     if matrix.channels is not None:
         parts["channels"] = matrix.channels

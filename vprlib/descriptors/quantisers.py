@@ -1,4 +1,4 @@
-"""How many bits of a vector are kept: rounded numbers, product quantisation, or signs alone."""
+"""Quantises vectors: rounded numbers, product quantisation, or sign bits."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,18 +11,18 @@ from vprlib.descriptors.rows import Rows, mapped
 from vprlib.pipeline.params import UserError
 
 Precision = Literal["float32", "float16", "int8", "pq", "binary"]
-LARGEST = 127  # of int8, either way
-WORDS = 256  # of each part in product quantisation, so that one takes a byte
-LEAST_STEP = np.finfo(np.float32).tiny  # of int8, where all that it learnt from is zero
+LARGEST = 127  # of int8, positive or negative
+WORDS = 256  # per part in product quantisation, so that a code is one byte
+LEAST_STEP = np.finfo(np.float32).tiny  # of int8, if the whole sample is zero
 
 
 @dataclass(frozen=True)
 class Quantiser:
-    """Makes codes [n, w] of vectors [n, d], and of codes the vectors that they stand for.
+    """Encodes vectors [n, d] as codes [n, w], and decodes them again.
 
-    int8: whole numbers from −127 to 127, all of one scale; what lies beyond is cut off.
+    int8: whole numbers from −127 to 127 with one scale; larger values are clipped.
     pq: for each of M equal parts the nearest of 256 words (Jégou et al., 2011).
-    binary: a bit a dimension, which stands for ±1/√d.
+    binary: one bit per dimension, decoded to ±1/√d.
     """
 
     precision: Precision
@@ -57,7 +57,7 @@ class Quantiser:
 
 @dataclass(frozen=True)
 class Coded:
-    """Codes [N, w], read as the vectors [N, d] that they stand for."""
+    """Codes [N, w] that are read as decoded vectors [N, d]."""
 
     codes: Rows
     quantiser: Quantiser
@@ -77,20 +77,20 @@ class Coded:
         if isinstance(rows, int):
             return self[rows : rows + 1][0]
         source = self.codes
-        if isinstance(rows, np.ndarray):  # of which HDF5 itself would take long over many
+        if isinstance(rows, np.ndarray):  # HDF5 itself is slow for many rows
             found = mapped(self.codes)
             source = self.codes if found is None else found
         return self.quantiser.decode(source[rows])
 
 
 def bytes_a_row(rows: Rows | Coded) -> int:
-    """What is stored of one vector."""
+    """Stored bytes per vector."""
     stored = rows.codes if isinstance(rows, Coded) else rows
     return stored.shape[1] * stored.dtype.itemsize
 
 
 def stored_bytes(precision: Precision, dim: int, parts: int | None = None) -> int:
-    """Of one vector of so many dimensions; `parts` are those of product quantisation."""
+    """Stored bytes per vector; `parts` are those of product quantisation."""
     if precision == "pq":
         return int(parts or 0)
     return -(-dim // 8) if precision == "binary" else dim * np.dtype(precision).itemsize
@@ -99,7 +99,7 @@ def stored_bytes(precision: Precision, dim: int, parts: int | None = None) -> in
 def learn(
     precision: Precision, sample: Iterable[np.ndarray], parts: int | None, seed: int, threads: int
 ) -> dict[str, np.ndarray]:
-    """What a precision needs to know, from sampled vectors that come in blocks [n, d]."""
+    """The parameters of a quantiser, from a sample in blocks [n, d]."""
     if precision == "int8":
         largest = max(np.abs(block).max() for block in sample)
         return {"scale": np.float32(max(largest / LARGEST, LEAST_STEP))}
@@ -113,11 +113,11 @@ def _words(sample: np.ndarray, parts: int, seed: int) -> np.ndarray:
     count, dim = sample.shape
     if count < WORDS:
         raise UserError(
-            f"product quantisation learns {WORDS} words a part, but was given {count} descriptors"
-            " to learn from: take int8, or a larger training set."
+            f"product quantisation needs at least {WORDS} descriptors to train on, but there are"
+            f" {count}: take int8, or a larger training set."
         )
     quantiser = faiss.ProductQuantizer(dim, parts, 8)
     quantiser.cp.seed = seed
-    quantiser.cp.min_points_per_centroid = 1  # else Faiss prints that it would like more
+    quantiser.cp.min_points_per_centroid = 1  # else Faiss prints a warning
     quantiser.train(np.ascontiguousarray(sample, np.float32))
     return faiss.vector_to_array(quantiser.centroids).reshape(parts, WORDS, dim // parts)

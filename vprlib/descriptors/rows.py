@@ -1,4 +1,4 @@
-"""Rows of descriptors, wherever they lie, read as float32 into one buffer again and again."""
+"""Reads rows of descriptors from memory or disk as float32, into one buffer."""
 
 from typing import Protocol
 
@@ -9,7 +9,7 @@ import numpy as np
 from vprlib.pipeline.arrays import forget
 from vprlib.pipeline.params import UserError
 
-PIECE = 2**23  # bytes of float32 at once where something else lies on the disk
+PIECE = 2**23  # bytes of float32 that are converted at once
 
 
 class Rows(Protocol):
@@ -25,7 +25,7 @@ class Rows(Protocol):
 
 
 class Reader:
-    """Reads `rows` in blocks of at most `size`; the rows `excluded` are never read."""
+    """Reads rows in blocks of at most `size`, without the `excluded` ones."""
 
     def __init__(self, rows: Rows, size: int, excluded: np.ndarray | None = None) -> None:
         count, dim = rows.shape
@@ -35,21 +35,21 @@ class Reader:
             self.kept = np.setdiff1d(np.arange(count), excluded)
         self.count = count if self.kept is None else len(self.kept)
         self.size = max(1, min(size, self.count))
-        self._buffer: np.ndarray | None = None  # new memory is slow to come by
+        self._buffer: np.ndarray | None = None  # reused, since new memory is slow
         self._staged = np.empty((0, dim))
 
     def blocks(self) -> range:
-        """Where each block starts."""
+        """The start of each block."""
         return range(0, self.count, self.size)
 
     def numbers(self, start: int, places: np.ndarray) -> np.ndarray:
-        """The row numbers of places in the block that starts there."""
+        """The row numbers of `places` in the block at `start`."""
         return places + start if self.kept is None else self.kept[start + places]
 
     def block(self, start: int, end: int | None = None) -> np.ndarray:
-        """float32 [n, D] from there on, before `end`; overwritten by the next call."""
+        """float32 [n, D] from `start`, before `end`; overwritten by the next call."""
         stop = min(start + self.size, self.count if end is None else end)
-        if self.kept is None and _is_at_hand(self.rows):
+        if self.kept is None and _needs_no_copy(self.rows):
             return np.asarray(self.rows[start:stop])
         if self._buffer is None:
             self._buffer = np.empty((self.size, self.dim), np.float32)
@@ -63,7 +63,7 @@ class Reader:
         return target
 
     def _read_into(self, target: np.ndarray, start: int) -> None:
-        """Rows from `start` on, few at a time where they are no float32."""
+        """Rows from `start` on, a few at a time if they must be converted."""
         few = max(1, PIECE // (4 * max(1, self.dim)))
         is_hdf5, is_float32 = isinstance(self.rows, h5py.Dataset), self.rows.dtype == np.float32
         if is_hdf5 and is_float32:
@@ -82,30 +82,29 @@ class Reader:
                 forget(self.rows)
 
 
-def _is_at_hand(rows: Rows) -> bool:
-    """Whether a block of it needs no copy."""
+def _needs_no_copy(rows: Rows) -> bool:
     is_array = isinstance(rows, np.ndarray) and not isinstance(rows, np.memmap)
     return is_array and rows.dtype == np.float32 and rows.flags.c_contiguous
 
 
 def gather(rows: Rows, numbers: np.ndarray) -> np.ndarray:
-    """These rows [n, D], rising, as float32; HDF5 itself would take long over many."""
+    """These rising rows as float32 [n, D]; HDF5 itself is slow for many of them."""
     source = mapped(rows)
     found = np.empty((len(numbers), rows.shape[1]), np.float32)
     few = max(1, PIECE // (4 * max(1, rows.shape[1])))
     for at in range(0, len(numbers), few):
-        some = numbers[at : at + few]
+        part = numbers[at : at + few]
         if source is None:
-            for place, number in enumerate(some.tolist(), at):
+            for place, number in enumerate(part.tolist(), at):
                 found[place] = rows[number]
         else:
-            _convert(source[some], found[at : at + few])
+            _convert(source[part], found[at : at + few])
             forget(source)
     return found
 
 
 def mapped(rows: Rows) -> np.ndarray | None:
-    """The same as an array that lies on the disk; none where it is stored in chunks."""
+    """The rows as a memory-mapped array; None if they are stored in chunks."""
     if not isinstance(rows, h5py.Dataset):
         return rows
     offset = rows.id.get_offset()
@@ -116,7 +115,7 @@ def mapped(rows: Rows) -> np.ndarray | None:
 
 
 def _convert(values: np.ndarray, target: np.ndarray) -> None:
-    """Into float32; Faiss converts float16 on all its threads."""
+    """To float32; Faiss converts float16 with all its threads."""
     if values.dtype != np.float16 or not values.flags.c_contiguous:
         np.copyto(target, values, casting="same_kind")
         return
@@ -126,14 +125,13 @@ def _convert(values: np.ndarray, target: np.ndarray) -> None:
 
 
 def squared_lengths(vectors: np.ndarray) -> np.ndarray:
-    """|v|² of float32 vectors [n, D]; a sentence where one is not finite."""
+    """|v|² of float32 vectors [n, D]; raises an error if one is not finite."""
     found = np.empty(len(vectors), np.float32)
     faiss.fvec_norms_L2sqr(faiss.swig_ptr(found), faiss.swig_ptr(vectors), *vectors.shape[::-1])
     if not np.isfinite(found).all():
         raise UserError(
-            f"{np.sum(~np.isfinite(found))} of {len(found)} descriptors are not finite, so nothing"
-            " is near them: the network that made them is broken; train it again, or leave its"
-            " variant out."
+            f"{np.sum(~np.isfinite(found))} of {len(found)} descriptors are not finite: the network"
+            " that made them is broken; train it again, or leave its variant out."
         )
     return found
 
@@ -143,10 +141,10 @@ def squared_between(
 ) -> np.ndarray:
     """|a − b|² from differences, for pairs of rows of two float32 arrays [n, D] and [m, D].
 
-    Faiss's search may take |a|² + |b|² − 2 a·b, which leaves 7e-4 between equal vectors.
+    Faiss's search may use |a|² + |b|² − 2 a·b, which gives 7e-4 for equal vectors.
     """
     found = np.empty(len(one_rows), np.float32)
-    # bound to names: Faiss is given addresses, which keep nothing alive
+    # bound to names: Faiss gets addresses, which keep no array alive
     one_rows, other_rows = (np.ascontiguousarray(r, np.int64) for r in (one_rows, other_rows))
     of, at, other, there, into = map(faiss.swig_ptr, (ones, one_rows, others, other_rows, found))
     faiss.pairwise_indexed_L2sqr(ones.shape[1], len(found), of, at, other, there, into)

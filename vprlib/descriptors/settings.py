@@ -1,4 +1,4 @@
-"""An approximate index as params.yaml describes it: how it is built, and how it is asked."""
+"""The settings of an approximate index: how it is built, and how it is searched."""
 
 from typing import Annotated
 
@@ -10,19 +10,19 @@ Strict = Annotated[int, Field(strict=True)]
 
 
 class IndexSettings(Section):
-    """`code_defs.<name>.index`: editing it builds the index anew."""
+    """`code_defs.<name>.index`: changing it builds the index again."""
 
     factory: str  # as Faiss writes it: 'IVF1024,Flat', 'OPQ64_256,IVF4096,PQ64', 'HNSW32' …
-    train: Annotated[Strict, Field(ge=1)]  # random database descriptors; all where there are fewer
+    train: Annotated[Strict, Field(ge=1)]  # random database descriptors, or all if there are fewer
     seed: Annotated[Seed, Field(strict=True)]
 
 
 class SearchSettings(Section):
-    """`code_defs.<name>.search`: editing it runs `recall` alone."""
+    """`code_defs.<name>.search`: changing it only searches again."""
 
     parameters: str  # as Faiss writes them: 'nprobe=16', 'efSearch=64'; '' for its defaults
-    # so many times the neighbours wanted are asked for, and measured by the stored descriptors;
-    # 0: as the index has them, with distances as it guesses them
+    # candidates per neighbor, which are measured again by the stored descriptors;
+    # 0: the index's own order and approximate distances
     refine: Annotated[Strict, Field(ge=0)]
 
     @field_validator("parameters")

@@ -1,4 +1,4 @@
-"""Whitening by principal components, fitted on a sample that need not fit into memory."""
+"""PCA whitening, fitted on a sample that may be larger than the memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from vprlib.pipeline.params import UserError
 
 EPSILON = 1e-9  # added to each eigenvalue before its root
-# of the mean squared length: less variance than this is what float32 networks round away
+# of the mean squared length; smaller variances are rounding errors of float32 networks
 ROUNDING = 1e-12
 
 
@@ -28,8 +28,8 @@ class Whitening:
 
     mean: np.ndarray  # μ [D] float64
     projection: np.ndarray  # diag(1/√(λ + ε)) Uᵀ [d, D] float32
-    eigenvalues: np.ndarray  # λ [d] float64, variances of the sample
-    variance_ratio: np.ndarray  # [d] λ by the sample's whole variance
+    eigenvalues: np.ndarray  # λ [d] float64, variances in the sample
+    variance_ratio: np.ndarray  # [d] λ over the total variance of the sample
 
     @property
     def dim(self) -> int:
@@ -48,14 +48,14 @@ def to_unit_length(vectors: np.ndarray) -> np.ndarray:
 
 
 def fit(sample: Rows, dimensions: int, memory_bytes: int, threads: int) -> Whitening:
-    """The `dimensions` directions of largest variance, or all that rise above rounding.
+    """The `dimensions` directions of largest variance, or all above rounding errors.
 
-    Sums are float64, of blocks already centred: eigenvalues are then right to about 1e-15 of the
-    largest, where float32's 1e-7 would reach into the smallest of 4,096. It holds two matrices of
-    min(n, D)² float64 at once, 1.6 GB at 10,000 samples, whatever `memory_bytes` leaves to blocks.
+    Sums are float64, over centred blocks: eigenvalues are right to about 1e-15 of the largest;
+    float32's 1e-7 would hide the smallest of 4,096. Needs two matrices of min(n, D)² float64,
+    1.6 GB at 10,000 samples, beside blocks of `memory_bytes`.
     """
     count, dim = sample.shape
-    is_dual = dim > count  # then n × n inner products say the same as D × D covariances
+    is_dual = dim > count  # n × n inner products have the same eigenvalues as D × D covariances
     with threadpool_limits(threads):
         mean, energy = _mean(sample, memory_bytes)
         values, vectors, total = _principal(
@@ -63,8 +63,8 @@ def fit(sample: Rows, dimensions: int, memory_bytes: int, threads: int) -> White
         )
         if not len(values):
             raise UserError(
-                f"whitening needs descriptors that differ, but its sample of {count} has only one:"
-                " give the training set images of different places."
+                f"whitening needs different descriptors, but all {count} of its sample are equal:"
+                " add images of different places to the training set."
             )
         scales = 1 / np.sqrt(values + EPSILON)
         if is_dual:
@@ -77,13 +77,13 @@ def fit(sample: Rows, dimensions: int, memory_bytes: int, threads: int) -> White
 
 
 def blocks(count: int, bytes_each: int, memory_bytes: int) -> Iterator[slice]:
-    """Slices of 0 … count, as long as a quarter of the memory allows."""
+    """Slices of 0 … count that take at most a quarter of the memory."""
     step = max(1, memory_bytes // 4 // bytes_each)
     return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 
 def _mean(sample: Rows, memory_bytes: int) -> tuple[np.ndarray, float]:
-    """Mean [D] of the sample and mean squared length, from one reading."""
+    """Mean [D] and mean squared length, in one pass."""
     count, dim = sample.shape
     total, energy = np.zeros(dim), 0.0
     for part in blocks(count, 16 * dim, memory_bytes):
@@ -99,7 +99,7 @@ def _mean(sample: Rows, memory_bytes: int) -> tuple[np.ndarray, float]:
 
 
 def _covariance(sample: Rows, mean: np.ndarray, is_dual: bool, memory_bytes: int) -> np.ndarray:
-    """Covariances of columns [D, D], or the same of rows [n, n]; the lower triangle alone."""
+    """Covariances of columns [D, D] or of rows [n, n]; only the lower triangle."""
     from scipy.linalg.blas import dsyrk
 
     weight = 1 / max(1, sample.shape[0] - 1)
@@ -113,7 +113,7 @@ def _covariance(sample: Rows, mean: np.ndarray, is_dual: bool, memory_bytes: int
 def _centred(
     sample: Rows, mean: np.ndarray, by_columns: bool, memory_bytes: int
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """The sample less its mean as float64, some columns or some rows at a time."""
+    """The centred sample as float64, some columns or rows at a time."""
     count, dim = sample.shape
     if by_columns:
         for part in blocks(dim, 16 * count, memory_bytes):
@@ -128,7 +128,7 @@ def _principal(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Falling eigenvalues [d] above rounding, their vectors [m, d], and the sum of all.
 
-    `covariance` is used up: at 10,000 samples it takes 0.8 GB.
+    Overwrites `covariance`, which takes 0.8 GB at 10,000 samples.
     """
     from scipy.linalg import eigh
 
@@ -139,7 +139,7 @@ def _principal(
 
 
 def _lifted(sample: Rows, mean: np.ndarray, vectors: np.ndarray, memory_bytes: int) -> np.ndarray:
-    """Directions [d, D] among descriptors of directions [n, d] among the sample's rows."""
+    """Directions [d, D] of descriptors from directions [n, d] of the sample's rows."""
     lifted = np.empty((vectors.shape[1], sample.shape[1]), np.float32)
     for part, block in _centred(sample, mean, True, memory_bytes):
         lifted[:, part] = vectors.T @ block
@@ -147,6 +147,6 @@ def _lifted(sample: Rows, mean: np.ndarray, vectors: np.ndarray, memory_bytes: i
 
 
 def _fix_signs(projection: np.ndarray) -> None:
-    """Turns each row so that its largest component is positive: either way is as good."""
+    """Makes the largest component of each row positive, since the sign is arbitrary."""
     is_negative = projection.max(axis=1) < -projection.min(axis=1)
     projection[is_negative] *= -1

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,8 +19,9 @@ from vprlib.images.index import SIGNATURE, signature
 from vprlib.model.describe import describe_batches
 from vprlib.model.device import prepare as prepare_device
 from vprlib.model.device import processor_name
-from vprlib.model.fast.arithmetic import SLOW_BFLOAT16, has_bfloat16, placed
 from vprlib.model.model import PlaceModel
+from vprlib.model.precision import placed, resolve_precision
+from vprlib.model.settings import ComputePrecision
 from vprlib.pipeline.artifacts import Attribute, publish, write_text
 from vprlib.pipeline.group import ALONE, Group, joined
 from vprlib.pipeline.params import UserError
@@ -56,6 +57,7 @@ class Outcome:
     seconds: float  # that the others took
     failed: int
     report_path: Path
+    precision: str  # that the backbone computed in
 
     def sentence(self) -> str:
         rest = self.count - self.before
@@ -66,7 +68,8 @@ class Outcome:
             if self.failed
             else ""
         )
-        return f"{self.count} descriptors of {self.dim} dimensions{earlier}{rate}{left_out}"
+        what = f"{self.count} descriptors of {self.dim} dimensions in {self.precision}"
+        return f"{what}{earlier}{rate}{left_out}"
 
 
 def machine(device: torch.device) -> dict[str, str]:
@@ -75,6 +78,13 @@ def machine(device: torch.device) -> dict[str, str]:
     capability = torch.backends.cpu.get_cpu_capability()
     versions = {"torch": torch.__version__, "numpy": np.__version__, "pillow": PIL.__version__}
     return {"device": f"{device.type} {kind}", "cpu": capability, **versions}
+
+
+def precision_of(model: PlaceModel, wanted: ComputePrecision) -> str:
+    """What the backbone computes in: some networks bring a precision of their own."""
+    if model.architecture.int8 is not None:
+        return "int8"
+    return wanted if model.precision == "float32" else model.precision
 
 
 def run(
@@ -91,9 +101,10 @@ def run(
     were before."""
     device = prepare_device(runtime)
     with joined(device) as group:
-        if work.settings.precision == "bfloat16" and not has_bfloat16(device):
-            say(SLOW_BFLOAT16)
-        kept = scratch_for(scratch, stage, dict(values) | machine(device), inputs)
+        precision = resolve_precision(work.settings.precision, device, say)
+        work = replace(work, settings=replace(work.settings, precision=precision))
+        values = dict(values) | {"precision": precision} | machine(device)
+        kept = scratch_for(scratch, stage, values, inputs)
         return extract(path, work, kept, device, runtime, group)
 
 
@@ -113,7 +124,9 @@ def extract(
     batches = plan_batches(work.source.sizes(), work.rows)
     blocks = [np.searchsorted(work.rows, batch) for batch in batches]
     index = work.source.index
-    attributes = {"set": index.set_name, SIGNATURE: signature(index), **work.attributes}
+    precision = precision_of(work.model, resolve_precision(work.settings.precision, device))
+    attributes = {"set": index.set_name, SIGNATURE: signature(index), "precision": precision}
+    attributes |= work.attributes
     if group.is_first:
         stored = np.dtype(work.settings.stored).type
         prepare(kept.folder, len(blocks), work.shape, stored, work.arrays, attributes)
@@ -132,7 +145,7 @@ def extract(
         publish(file.path, path)
         kept.remove()
         _report(work.report_path, work.source, problems)
-    return Outcome(*work.shape, before, seconds, len(problems), work.report_path)
+    return Outcome(*work.shape, before, seconds, len(problems), work.report_path, precision)
 
 
 def _describe(

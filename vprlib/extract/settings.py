@@ -13,6 +13,6 @@ Stored = Literal["float32", "float16"]
 class ExtractionSettings:
     """The `extraction` section of params.yaml, as the stages read it."""
 
-    precision: Precision = "float32"  # of convolutions
+    precision: Precision = "auto"  # of convolutions; auto: bfloat16 if the device has it
     stored: Stored = "float32"
     unreadable: Unreadable = "stop"

@@ -1,4 +1,4 @@
-"""Puts a file's tensors into a network, or says which of them do not fit."""
+"""Loads the tensors of a file into a network, or says which do not fit."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,23 +9,23 @@ from torch import Tensor
 from vprlib.model.model import PlaceModel
 from vprlib.pipeline.params import UserError
 
-_NAMED = 3  # tensors of each kind in a sentence
+_NAMED = 3  # tensors per problem that a message names
 
 
 def fill(
     model: PlaceModel, tensors: Mapping[str, Tensor], names: Mapping[str, str], path: Path
 ) -> None:
-    """`names` has the file's name of each of the network's own tensors."""
-    wanted = model.state_dict()
+    """`names` maps the network's tensors to those of the file."""
+    needed = model.state_dict()
     found = {ours: theirs for ours, theirs in names.items() if theirs in tensors}
     absent = [theirs for theirs in names.values() if theirs not in tensors]
     known = set(names.values())
     problems = [f"it lacks {name}" for name in absent[:_NAMED]]
     problems += [f"{name} has no place" for name in sorted(set(tensors) - known)[:_NAMED]]
     problems += [
-        f"{theirs} is {list(tensors[theirs].shape)} instead of {list(wanted[ours].shape)}"
+        f"{theirs} is {list(tensors[theirs].shape)} instead of {list(needed[ours].shape)}"
         for ours, theirs in found.items()
-        if tensors[theirs].shape != wanted[ours].shape
+        if tensors[theirs].shape != needed[ours].shape
     ][:_NAMED]
     problems += [
         f"{theirs} is not finite"

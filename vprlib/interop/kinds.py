@@ -1,4 +1,4 @@
-"""What kind of file a network or visual words lie in, told by its first bytes."""
+"""The format of a file of a network or of visual words, by its first bytes."""
 
 from pathlib import Path
 from typing import Literal

@@ -1,7 +1,7 @@
 """Reads the official MATLAB NetVLAD from a struct file such as `Pitts30K_struct.mat`.
 
-VGG16 only: Caffe's AlexNet, the original's other backbone, has grouped convolutions, which
-torchvision's AlexNet has not.
+VGG16 only: the original's other backbone is Caffe's AlexNet with grouped convolutions, unlike
+torchvision's.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,26 +18,26 @@ from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.settings import PoolSettings
 from vprlib.pipeline.params import UserError
 
-GREY_LEVELS = (1 / 255,) * 3  # the std of an input that stays 0 to 255
+GREY_LEVELS = (1 / 255,) * 3  # the std of an input from 0 to 255
 _VGG16, _ALEXNET = 13, 5  # convolutions
 
 
 @dataclass(frozen=True)
 class Layer:
-    label: str  # its place from 1, and its name
-    kind: str  # conv, relu, pool, … as the file calls it
+    label: str  # its number from 1, and its name
+    kind: str  # conv, relu, pool, … as in the file
     weights: list[np.ndarray]
 
     @property
     def is_vlad(self) -> bool:
-        """Two matrices of one shape: no other layer has them."""
+        """No other layer has two matrices of the same shape."""
         shapes = [_matrix(values).shape for values in self.weights]
         return len(shapes) == 2 and shapes[0] == shapes[1] and len(shapes[0]) == 2
 
 
 @dataclass(frozen=True)
 class Network:
-    """The layers by what they are."""
+    """The layers by their role."""
 
     convolutions: list[Layer]
     vlad: Layer
@@ -49,7 +49,7 @@ def read_struct(path: Path) -> PlaceModel:
     variables = read_mat(path)
     if "net" not in variables:
         found = ", ".join(variables) or "nothing"
-        raise UserError(f"{path} holds no network, which is a struct 'net', but {found}.")
+        raise UserError(f"{path} should hold a network as a struct 'net', but holds {found}.")
     net = next(_structs(variables["net"]), {})
     network = _sort(_layers(net), path)
     clusters = _matrix(network.vlad.weights[0]).shape[1]
@@ -68,7 +68,7 @@ def read_struct(path: Path) -> PlaceModel:
 
 
 def _structs(value: object) -> Iterator[dict[str, object]]:
-    """The structs in a struct array, a cell array, or one inside the other."""
+    """The structs in a struct array or a cell array, nested or not."""
     if isinstance(value, np.ndarray) and value.dtype.names:
         for item in value.reshape(-1):
             yield {name: item[name] for name in value.dtype.names}
@@ -94,7 +94,7 @@ def _text(value: object) -> str:
 
 
 def _numbers(value: object) -> Iterator[np.ndarray]:
-    """The arrays that are not empty, of one array or of a cell array."""
+    """The arrays of a cell array, or the array itself, without empty ones."""
     if isinstance(value, np.ndarray) and value.dtype == object:
         for item in value.reshape(-1):
             yield from _numbers(item)
@@ -103,21 +103,21 @@ def _numbers(value: object) -> Iterator[np.ndarray]:
 
 
 def _sort(layers: list[Layer], path: Path) -> Network:
-    """Tells the layers apart by their weights: convolutions, NetVLAD, whitening."""
+    """Sorts the layers by their weights: convolutions, NetVLAD, whitening."""
     place = next((i for i, layer in enumerate(layers) if layer.is_vlad), None)
     if place is None:
         raise UserError(
-            f"{path} has no NetVLAD layer, which is one with two matrices of the same shape, among"
-            f" its {len(layers)} layers: where it is an object of a class, save it as a struct."
+            f"{path} has no NetVLAD layer, with two matrices of the same shape, among its"
+            f" {len(layers)} layers: if it is an object of a class, save it as a struct."
         )
     before = [i for i, layer in enumerate(layers[:place]) if layer.weights]
     after = [i for i, layer in enumerate(layers) if i > place and layer.weights]
     _check_shape_of_network(layers, before, place, after, path)
-    plain = len(layers) > len(before) + 1 + len(after)  # layers without weights are listed too
+    plain = len(layers) > len(before) + 1 + len(after)  # layers without weights are in the file too
     behind = (after[0] if after else len(layers)) - place - 1
     pool = PoolSettings(
         normalise_input=not plain or place > before[-1] + 1,
-        intra_normalise=not plain or behind != 1,  # one alone is the last normalisation
+        intra_normalise=not plain or behind != 1,  # a single one is the last normalisation
     )
     whitening = layers[after[0]] if after else None
     return Network([layers[i] for i in before], layers[place], whitening, pool)
@@ -128,8 +128,8 @@ def _check_shape_of_network(
 ) -> None:
     if len(before) == _ALEXNET:
         raise UserError(
-            f"{path} has {_ALEXNET} convolutions, as Caffe's AlexNet, whose grouped convolutions"
-            " torchvision's AlexNet has not: take the VGG16 network."
+            f"{path} has {_ALEXNET} convolutions, like Caffe's AlexNet, whose grouped convolutions"
+            " torchvision's AlexNet does not have: take the VGG16 network."
         )
     if len(before) != _VGG16:
         raise UserError(
@@ -145,12 +145,12 @@ def _check_shape_of_network(
     if len(after) > 1:
         raise UserError(
             f"{path} has {len(after)} layers with weights after its NetVLAD layer"
-            f" ({', '.join(layers[i].label for i in after)}), where one whitening may be."
+            f" ({', '.join(layers[i].label for i in after)}), but at most one whitening is allowed."
         )
 
 
 def _average_image(net: Mapping[str, object], path: Path) -> list[float]:
-    """Red, green and blue; a whole mean picture by its mean colour."""
+    """Mean red, green and blue; the file may hold a whole mean image."""
     node: object = net
     for name in ("meta", "normalization"):
         node = next(_structs(node.get(name)), {}) if isinstance(node, dict) else {}
@@ -165,7 +165,7 @@ def _average_image(net: Mapping[str, object], path: Path) -> list[float]:
 
 
 def _matrix(values: np.ndarray) -> np.ndarray:
-    """[D, K], which the file may keep as [1, 1, D, K]; MATLAB drops a last axis of one."""
+    """[D, K], in the file perhaps [1, 1, D, K]; MATLAB drops a last axis of size one."""
     four = _four_axes(values)
     return four[0, 0] if values.ndim > 2 and four.shape[:2] == (1, 1) else values
 
@@ -199,7 +199,7 @@ def _vlad_tensors(network: Network) -> dict[str, Tensor]:
 
 
 def _whitening_tensors(network: Network, path: Path) -> dict[str, Tensor]:
-    """[1, 1, D·K, out] for a vector whose cluster runs fastest, to [out, K·D] for ours."""
+    """[1, 1, D·K, out], where the cluster is the fastest axis, to our [out, K·D]."""
     if network.whitening is None:
         return {}
     label = network.whitening.label

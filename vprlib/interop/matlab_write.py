@@ -1,4 +1,4 @@
-"""Writes a network as the official MATLAB NetVLAD keeps it, in a struct file."""
+"""Writes a network as a struct file of the official MATLAB NetVLAD."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ _EPSILON = 1e-12  # in MatConvNet's normalisations
 
 
 def write_struct(path: Path, model: PlaceModel) -> None:
-    """For MATLAB; another std than `GREY_LEVELS` goes into the first convolution's weights."""
+    """A std other than `GREY_LEVELS` is multiplied into the first convolution."""
     _check_holds(model, path)
     a = model.architecture
     average = np.array(a.mean, np.float64).reshape(1, 1, 3) * 255
@@ -59,7 +59,7 @@ def _vgg16_layers(model: PlaceModel) -> Iterator[dict[str, object]]:
 
 
 def _for_grey_levels(weight: np.ndarray, std: tuple[float, ...]) -> np.ndarray:
-    """The first convolution for an input that no std divides; zeros at the border stay zeros."""
+    """The first convolution for an input without std; zero padding stays zero."""
     if tuple(std) == GREY_LEVELS:
         return weight
     return (weight / (255 * np.array(std)).reshape(1, 3, 1, 1)).astype(np.float32)
@@ -98,7 +98,7 @@ def _vlad_layers(model: PlaceModel) -> Iterator[dict[str, object]]:
 
 
 def _whitening_layers(model: PlaceModel) -> Iterator[dict[str, object]]:
-    """[out, K·D] to [1, 1, D·K, out], with the cluster running fastest."""
+    """[out, K·D] to [1, 1, D·K, out], where the cluster is the fastest axis."""
     if model.whitening is None:
         return
     clusters, dim = model.pool.centroids.shape

@@ -1,4 +1,4 @@
-"""A plain network as an ONNX file, and how far it is from the network that it was made of."""
+"""Exports a network to ONNX, and measures how far the export is from the network."""
 
 import contextlib
 import importlib.util
@@ -19,22 +19,27 @@ from vprlib.model.model import PlaceModel
 from vprlib.model.netvlad import NetVLAD
 from vprlib.pipeline.params import UserError
 
+AGREEMENT = 1e-4  # largest difference between PyTorch and ONNX Runtime
+OPSET = 18
+SCALES = (1.0, 0.75, 1.3)  # of the images in turn, if the export takes any size
+TRACED = 2  # images in the traced batch; a batch of one would be traced as a constant
+
 
 def check_exportable(model: PlaceModel, path: Path) -> None:
-    """Refuses what an export would compute otherwise; lost channels and short numbers it may have.
+    """Pruned and fp16 networks are fine; int8 and bf16 are refused.
 
-    The operations in int8 are oneDNN's, and would come out of ONNX Runtime as others or in float.
+    The int8 operations are oneDNN's; ONNX Runtime has others, or computes them in float.
     """
     own = "int8" if model.architecture.int8 is not None else model.precision
     if own != "float32":
         raise UserError(
             f"{path} is a network that computes in {own}, but an export computes in float32:"
-            " export the variant that it was made of."
+            " export the variant that it was made from."
         )
 
 
 class PlainNetVLAD(nn.Module):
-    """The same as NetVLAD, all images of a batch at once."""
+    """NetVLAD for all images of a batch at once."""
 
     def __init__(self, layer: NetVLAD) -> None:
         super().__init__()
@@ -53,7 +58,7 @@ class PlainNetVLAD(nn.Module):
 
 
 class StoredMatrix(nn.Module):
-    """X Pᵀ with the numbers as they are stored, made float32 where they are used."""
+    """X Pᵀ with P as it is stored; it is converted to float32 when used."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray], name: str) -> None:
         super().__init__()
@@ -67,7 +72,7 @@ class StoredMatrix(nn.Module):
 
 
 class PlainWhitening(nn.Module):
-    """What a code does to a descriptor before any rounding, as `codes.Code.apply`."""
+    """What a code does to a descriptor before quantising, like `codes.Code.apply`."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         super().__init__()
@@ -89,7 +94,7 @@ class PlainWhitening(nn.Module):
 
 
 class Plain(nn.Module):
-    """Images to what a code keeps of their descriptors; the weights are those of the model."""
+    """From images to the descriptors of a code, with the weights of the model."""
 
     def __init__(self, model: PlaceModel, whitening: Mapping[str, np.ndarray]) -> None:
         super().__init__()
@@ -106,24 +111,18 @@ class Plain(nn.Module):
         return x if self.whitening is None else self.whitening(x)
 
 
-AGREEMENT = 1e-4  # between any number of PyTorch's and of ONNX Runtime's
-OPSET = 18
-SCALES = (1.0, 0.75, 1.3)  # of the images in turn, where any size is taken
-TRACED = 2  # images that are followed through the network: of one alone it would learn "one"
-
-
-def to_onnx(network: nn.Module, image: np.ndarray, told: Identity) -> tuple[bytes, bool]:
-    """The file, and whether it takes images of any size: some networks insist on one."""
+def to_onnx(network: nn.Module, image: np.ndarray, identity: Identity) -> tuple[bytes, bool]:
+    """The file, and whether it takes images of any size; some networks need a fixed one."""
     for module in ("onnx", "onnxscript"):
         if importlib.util.find_spec(module) is None:
             raise UserError(f"exporting needs {module}: run `pip install -e '.[onnx]'`.")
     example = torch.from_numpy(np.stack([image] * TRACED))
     with contextlib.suppress(torch.onnx.errors.OnnxExporterError):
-        return _file(network, example, told, any_size=True), True
-    return _file(network, example, told, any_size=False), False
+        return _file(network, example, identity, any_size=True), True
+    return _file(network, example, identity, any_size=False), False
 
 
-def _file(network: nn.Module, example: torch.Tensor, told: Identity, any_size: bool) -> bytes:
+def _file(network: nn.Module, example: torch.Tensor, identity: Identity, any_size: bool) -> bytes:
     free = torch.export.Dim.DYNAMIC
     axes = {0: free, 1: free, 2: free} if any_size else {0: free}
     with _silence(), torch.no_grad():
@@ -142,15 +141,15 @@ def _file(network: nn.Module, example: torch.Tensor, told: Identity, any_size: b
     values = (*graph.input, *graph.output, *graph.value_info)
     for part in (proto, graph, *graph.node, *graph.initializer, *values):
         part.ClearField("doc_string")
-        part.ClearField("metadata_props")  # where PyTorch lies on this machine, among others
+        part.ClearField("metadata_props")  # paths of this machine, among others
     entry = proto.metadata_props.add()
-    entry.key, entry.value = HEADER, told.as_json()
+    entry.key, entry.value = HEADER, identity.as_json()
     return proto.SerializeToString(deterministic=True)
 
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """PyTorch's exporter tells how far it is, and warns of what is wanted."""
+    """Without the exporter's progress and warnings."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -167,7 +166,7 @@ def difference(
     images: Sequence[np.ndarray],
     any_size: bool,
 ) -> float:
-    """The largest between two numbers: image by image in several sizes, and all as one batch."""
+    """The largest difference, for single images in several sizes and for one batch."""
     scales = SCALES if any_size else SCALES[:1]
     batches = [
         _scaled(image, scales[number % len(scales)])[None] for number, image in enumerate(images)
@@ -177,11 +176,11 @@ def difference(
 
 
 def check(found: float, images: int, path: Path) -> None:
-    """Refuses an export that is off, or gives what is no number."""
+    """Refuses an export that differs too much, or gives NaN."""
     if not found <= AGREEMENT:
         raise UserError(
-            f"the export differs from PyTorch by {found:.1e} on {images} images, but"
-            f" {AGREEMENT:.0e} is the most, so {path} was not written: use the network itself."
+            f"the export differs from PyTorch by {found:.1e} on {images} images, but at most"
+            f" {AGREEMENT:.0e} is allowed, so {path} was not written: use the network itself."
         )
 
 

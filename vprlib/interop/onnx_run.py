@@ -1,4 +1,4 @@
-"""An exported network: image in, descriptor out, without PyTorch."""
+"""Runs an exported network without PyTorch: images to descriptors."""
 
 import hashlib
 import json
@@ -18,38 +18,38 @@ if TYPE_CHECKING:
     import onnxruntime
 
 FORMAT = "vprlib onnx 1"
-HEADER = "vprlib"  # the name of the metadata that says what the file is
+HEADER = "vprlib"  # key of the metadata
 INPUT, OUTPUT = "pixels", "descriptor"
-CHUNK = 2**20  # bytes of a file that are digested at once
+CHUNK = 2**20  # bytes that are digested at once
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What an exported network was made of, and for."""
+    """What an exported network was made from."""
 
     variant: str
     model: str  # digest of the model file
     code: str
     coder: str  # digest of the code's file
-    images: dict[str, object]  # how the set's images become pixels
+    images: dict[str, object]  # how the images of the set are decoded
     architecture: str  # in words
-    dim: int  # of what comes out
+    dim: int  # of its descriptors
 
     def as_json(self) -> str:
         return json.dumps({"format": FORMAT, **vars(self)}, sort_keys=True)
 
     def differences(self, other: Self) -> list[str]:
-        """What is not the same, in words; `other` is what is wanted."""
-        said = {
+        """What differs from `other`, in words."""
+        words = {
             "variant": f"is of variant {self.variant}, not {other.variant}",
             "code": f"gives code {self.code}, not {other.code}",
             "images": f"takes images as {self.images}, but the set's are {other.images}",
         }
         if self.variant == other.variant:
-            said["model"] = f"was made of another {other.variant} network than is there now"
+            words["model"] = f"was made of another {other.variant} network than the present one"
         if self.code == other.code:
-            said["coder"] = f"was made with another code {other.code} than is there now"
-        return [text for name, text in said.items() if getattr(self, name) != getattr(other, name)]
+            words["coder"] = f"was made with another code {other.code} than the present one"
+        return [text for name, text in words.items() if getattr(self, name) != getattr(other, name)]
 
 
 def identity(
@@ -61,7 +61,7 @@ def identity(
     architecture: str = "",
     dim: int = 0,
 ) -> Identity:
-    """By the files as they are now."""
+    """From the present files."""
     settings = dict(sorted(json.loads(images.model_dump_json()).items()))
     digests = (digest(model_path), "" if coder_path is None else digest(coder_path))
     return Identity(variant, digests[0], code, digests[1], settings, architecture, dim)
@@ -84,7 +84,7 @@ class Exported:
         options = runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3  # errors alone
-        self.where = str(content) if isinstance(content, Path) else "the export"
+        self.name = str(content) if isinstance(content, Path) else "the export"
         given = str(content) if isinstance(content, Path) else content
         try:
             self._session = runtime.InferenceSession(given, options, ["CPUExecutionProvider"])
@@ -93,14 +93,14 @@ class Exported:
                 raise KeyError(FORMAT)
             self.identity = Identity(**header)
         except KeyError:
-            raise UserError(f"{self.where} is no '{FORMAT}' file: export it again.") from None
+            raise UserError(f"{self.name} is no '{FORMAT}' file: export it again.") from None
         except Exception as error:  # ONNX Runtime's errors have no base class of their own
             reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{self.where} is no network ({reason}): export it again.") from None
+            raise UserError(f"{self.name} is no network ({reason}): export it again.") from None
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Height and width, where it takes no other images."""
+        """Height and width, if it takes one size only."""
         height, width = self._session.get_inputs()[0].shape[1:3]
         is_fixed = isinstance(height, int) and isinstance(width, int)
         return (height, width) if is_fixed else None
@@ -110,7 +110,7 @@ class Exported:
         height, width = pixels.shape[1:3]
         if self.size not in (None, (height, width)):
             raise UserError(
-                f"{self.where} takes images of {self.size[1]}×{self.size[0]} pixels alone, but was"
+                f"{self.name} takes images of {self.size[1]}×{self.size[0]} pixels only, but was"
                 f" given {width}×{height}: use the network itself, or export one for that size."
             )
         try:
@@ -118,12 +118,12 @@ class Exported:
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"{self.where} cannot describe images of {width}×{height} pixels ({reason}): ask"
-                " for larger ones by the data set's images.resize."
+                f"{self.name} cannot describe images of {width}×{height} pixels ({reason}): make"
+                " them larger by the data set's images.resize."
             ) from None
 
     def describe(self, source: ImageSource, runtime: RuntimeSettings) -> np.ndarray:
-        """The descriptors [N, dim] of all images of the source, batches as PyTorch has them."""
+        """The descriptors [N, dim] of all images, in the same batches as with PyTorch."""
         vectors = np.empty((len(source.index), self.identity.dim), np.float32)
         batches = plan_batches(source.sizes(), np.arange(len(vectors)))
         found = progress(stream(source, batches, runtime), len(batches), "describing", "batch")
@@ -133,7 +133,7 @@ class Exported:
 
 
 def runtime_module() -> "onnxruntime":
-    """ONNX Runtime, or a sentence where it is not installed."""
+    """ONNX Runtime, or an error that says how to install it."""
     try:
         import onnxruntime
     except ImportError:

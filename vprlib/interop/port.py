@@ -1,4 +1,4 @@
-"""Checkpoints of the PyTorch NetVLAD port: `checkpoint.pth.tar`, with `flags.json` beside it."""
+"""Reads and writes checkpoints of the PyTorch NetVLAD port, with `flags.json` beside them."""
 
 import io
 import json
@@ -21,18 +21,18 @@ from vprlib.pipeline.params import UserError
 History = dict[str, object]
 FLAGS = "flags.json"  # its options
 CUTS = {"vgg16": "conv5_3", "alexnet": "conv5"}
-# of the convolutions among the encoder's layers
+# of the convolutions in the encoder
 PLACES = {
     "vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
     "alexnet": (0, 3, 6, 8, 10),
 }
-_TRAINED = {"vgg16": 3, "alexnet": 1}  # last convolutions that the port lets learn
-_POOLINGS = {"netvlad": "netvlad", "max": "max", "avg": "average"}  # its word → ours
+_TRAINED = {"vgg16": 3, "alexnet": 1}  # last convolutions, which the port trains
+_POOLINGS = {"netvlad": "netvlad", "max": "max", "avg": "average"}  # its name → ours
 _SGD = {"lr": 0.0001, "momentum": 0.9, "weight_decay": 0.001}  # its own defaults
 
 
 def read_checkpoint(path: Path) -> tuple[PlaceModel, History]:
-    """The network, and the epoch, best score and recalls where the file has them."""
+    """The network, and epoch, best score and recalls if the file has them."""
     content = read_file(path)
     content = content if isinstance(content, dict) else {}
     state = content.get("state_dict", content)
@@ -45,7 +45,7 @@ def read_checkpoint(path: Path) -> tuple[PlaceModel, History]:
 
 
 def write_checkpoint(path: Path, model: PlaceModel, history: Mapping[str, object]) -> None:
-    """What the port's own loader takes, and its options beside it."""
+    """A file for the port's own loader, and its options beside it."""
     _check_holds(model, path)
     state = {theirs: model.state_dict()[ours] for ours, theirs in _names(model).items()}
     state = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
@@ -65,13 +65,13 @@ def write_checkpoint(path: Path, model: PlaceModel, history: Mapping[str, object
 
 
 def _single_device(state: Mapping[str, object]) -> dict[str, Tensor]:
-    """The tensors by the names that they have without `DataParallel`."""
+    """The tensors, named as without `DataParallel`."""
     bare = re.compile(r"^(?:module\.)?(encoder\.|pool\.)(?:module\.)?")
     return {bare.sub(r"\1", str(n)): t for n, t in state.items() if isinstance(t, Tensor)}
 
 
 def _unpruned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Plain weights where PyTorch's pruning left them beside their masks."""
+    """Plain weights in place of the originals and masks of PyTorch's pruning."""
     pruned = [name.removesuffix("_mask") for name in tensors if name.endswith("_mask")]
     pruned = [n for n in pruned if _same_shape(tensors.get(f"{n}_orig"), tensors[f"{n}_mask"])]
     parts = {f"{name}_{part}" for name in pruned for part in ("orig", "mask")}
@@ -88,8 +88,8 @@ def _backbone(tensors: Mapping[str, Tensor], path: Path) -> str:
     if not found:
         held = ", ".join(list(tensors)[:3]) or "no tensor at all"
         raise UserError(
-            f"{path} is no checkpoint of the PyTorch NetVLAD port, since it has no encoder.* but"
-            f" {held}: weights of a backbone alone go to model.backbone.weights."
+            f"{path} is not a checkpoint of the PyTorch NetVLAD port: it has no encoder.*, but"
+            f" {held}; weights of a backbone alone go to model.backbone.weights."
         )
     for backbone, places in PLACES.items():
         if {name.split(".")[1] for name in found} <= {str(place) for place in places}:
@@ -97,12 +97,12 @@ def _backbone(tensors: Mapping[str, Tensor], path: Path) -> str:
     layers = ", ".join(dict.fromkeys(name.split(".")[1] for name in found))
     raise UserError(
         f"{path} has an encoder with weights in the layers {layers}, which is neither VGG16 nor"
-        " AlexNet, the port's two."
+        " AlexNet, the backbones of the port."
     )
 
 
 def _pool(tensors: Mapping[str, Tensor], path: Path) -> PoolSettings:
-    """NetVLAD where it has weights; which other pool it is stands in flags.json alone."""
+    """NetVLAD if there are weights; other pools are named in flags.json only."""
     if any(name.startswith("pool.") for name in tensors):
         return PoolSettings(version="v2" if "pool.conv.bias" in tensors else "v1")
     flags_path = path.with_name(FLAGS)
@@ -119,15 +119,15 @@ def _pool(tensors: Mapping[str, Tensor], path: Path) -> PoolSettings:
 
 
 def _clusters(tensors: Mapping[str, Tensor], pool: PoolSettings) -> int:
-    """K; where it is not to be told, the shapes will not fit."""
+    """K, or 1 if it is unknown; `fill` then reports the shapes."""
     if pool.kind != "netvlad":
         return 0
-    told = tensors.get("pool.centroids", tensors.get("pool.conv.weight"))
-    return len(told) if told is not None and told.ndim and len(told) else 1
+    words = tensors.get("pool.centroids", tensors.get("pool.conv.weight"))
+    return len(words) if words is not None and words.ndim and len(words) else 1
 
 
 def _names(model: PlaceModel) -> dict[str, str]:
-    """Our name → the port's, for all tensors of the network, in the port's order."""
+    """Our name → the port's for each tensor, in the port's order."""
     places = PLACES[model.architecture.backbone]
     theirs = [f"encoder.{place}.{part}" for place in places for part in ("weight", "bias")]
     ours = [f"backbone.{name}" for name in model.backbone.state_dict()]
@@ -136,11 +136,11 @@ def _names(model: PlaceModel) -> dict[str, str]:
 
 
 def _history(content: Mapping[str, object]) -> History:
-    """What is a number among the things that the port notes; one that is not finite is none."""
+    """The finite numbers among the port's records."""
     recalls = content.get("recalls")
     recalls = recalls if isinstance(recalls, dict) else {}
-    noted = {name: content.get(name) for name in ("epoch", "best_score")}
-    kept: History = {name: value for name, value in noted.items() if _is_number(value)}
+    records = {name: content.get(name) for name in ("epoch", "best_score")}
+    kept: History = {name: value for name, value in records.items() if _is_number(value)}
     scores = {str(n): s for n, s in recalls.items() if isinstance(n, int) and _is_number(s)}
     return kept | ({"recalls": scores} if scores else {})
 
@@ -169,18 +169,18 @@ def _check_holds(model: PlaceModel, path: Path) -> None:
 
 
 def _fresh_optimizer(architecture: Architecture, state: Mapping[str, Tensor]) -> dict:
-    """The state of the port's own SGD before its first step, over the layers that it trains."""
+    """The state of the port's SGD before its first step, for the layers that it trains."""
     tensors = 2 * _TRAINED[architecture.backbone]  # weight and bias
     encoder = [name for name in state if name.startswith("encoder.")][-tensors:]
     pool = [name for name in state if name.startswith("pool.")]
     learning = [state[name].clone().requires_grad_() for name in encoder + pool]
     fresh = torch.optim.SGD(learning, **_SGD).state_dict()
-    fresh["param_groups"][0]["initial_lr"] = _SGD["lr"]  # as its schedule leaves it there
+    fresh["param_groups"][0]["initial_lr"] = _SGD["lr"]  # set by its schedule
     return fresh
 
 
 def _flags(architecture: Architecture) -> dict[str, object]:
-    """The port's options that belong to the network and to the optimiser stored with it."""
+    """The port's options for this network and optimiser."""
     pooling = {ours: theirs for theirs, ours in _POOLINGS.items()}[architecture.pool.kind]
     is_netvlad = architecture.pool.kind == "netvlad"
     return {

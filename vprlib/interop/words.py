@@ -1,4 +1,4 @@
-"""Files of visual words: the original's `*_clst.mat` and the PyTorch port's HDF5."""
+"""Reads and writes visual words: the original's `*_clst.mat` and the PyTorch port's HDF5."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,10 @@ from vprlib.pipeline.params import UserError
 @dataclass(frozen=True)
 class Words:
     centroids: np.ndarray  # [K, D] float32
-    descriptors: np.ndarray | None = None  # [n, D] float32, the sample that they are words of
+    descriptors: np.ndarray | None = None  # [n, D] float32, the sample that they were learnt from
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What there is by name, as in the port's file."""
+        """Arrays by name, as in the port's file."""
         return {name: values for name, values in vars(self).items() if values is not None}
 
 
@@ -26,14 +26,14 @@ NO_WORDS = Words(np.zeros((0, 0), np.float32))
 
 
 def read_words(path: Path) -> Words:
-    """The words of either kind of file; only the port's brings descriptors."""
+    """The words of either kind of file; only the port's has descriptors."""
     arrays = _arrays(path)
     if "clsts" in arrays:
         return Words(_matrix(arrays, "clsts", path).T.copy())
     if "centroids" not in arrays:
         raise UserError(
-            f"{path} holds no visual words, which are a 'clsts' in a .mat or a 'centroids' in an"
-            f" HDF5 file; it has {', '.join(arrays) or 'nothing'}."
+            f"{path} should hold visual words, as 'clsts' in a .mat or 'centroids' in an HDF5 file,"
+            f" but holds {', '.join(arrays) or 'nothing'}."
         )
     descriptors = _matrix(arrays, "descriptors", path) if "descriptors" in arrays else None
     words = Words(_matrix(arrays, "centroids", path), descriptors)
@@ -53,7 +53,7 @@ def read_descriptors(path: Path) -> np.ndarray:
 
 
 def check_words(words: Words, clusters: int, dim: int, path: Path) -> None:
-    """There are as many words, and as long, as the recipe wants."""
+    """Checks number and length of the words against the settings."""
     count, length = words.centroids.shape
     if count != clusters:
         raise UserError(
@@ -68,15 +68,15 @@ def check_words(words: Words, clusters: int, dim: int, path: Path) -> None:
 
 
 def write_mat_words(path: Path, centroids: np.ndarray) -> None:
-    """As the original has them: `clsts` [D, K]."""
+    """For the original: `clsts` [D, K]."""
     write_bytes(path, mat_bytes({"clsts": centroids.T.astype(np.float32)}, "visual words"))
 
 
 def write_port_words(path: Path, words: Words) -> None:
-    """As the PyTorch port has them, which sets its layer from words and descriptors together."""
+    """For the PyTorch port, which initialises its layer from words and descriptors."""
     if words.descriptors is None:
         raise UserError(
-            f"{path} was not written: the PyTorch port wants descriptors beside the words, so name"
+            f"{path} was not written: the PyTorch port needs descriptors beside the words, so name"
             " the file that has them, such as --descriptors artifacts/features/sample.h5."
         )
     _check_lengths(words, path)
@@ -84,12 +84,12 @@ def write_port_words(path: Path, words: Words) -> None:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """What stands in the file by name."""
+    """The arrays of the file by name."""
     kind = kind_of(path)
     if kind == "mat":
         return read_mat(path)
     if kind != "hdf5":
-        raise UserError(f"{path} is neither a .mat nor an HDF5 file, and so holds no visual words.")
+        raise UserError(f"{path} should be a .mat or HDF5 file of visual words, but is neither.")
     try:
         with h5py.File(path) as file:
             return {n: i[()] for n, i in file.items() if isinstance(i, h5py.Dataset)}
@@ -118,5 +118,5 @@ def _check_lengths(words: Words, path: Path) -> None:
     if lengths[0] != lengths[1]:
         raise UserError(
             f"{path}: words of {lengths[0]} and descriptors of {lengths[1]} dimensions do not"
-            " belong together: take the descriptors that the words were made of."
+            " fit: take the descriptors that the words were learnt from."
         )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vprlib.images.batches import Batch, ImageSource, plan_batches, stream
-from vprlib.model.fast.arithmetic import Arithmetic
+from vprlib.model.precision import compute_in
 from vprlib.model.settings import Precision
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import progress
@@ -46,14 +46,11 @@ def describe_batches(
     device: torch.device,
     precision: Precision = "float32",
 ) -> Iterator[Described]:
-    """What the network says of each batch; what it derives from weights is derived once.
-
-    A network that is kept in another precision than float32 computes in that.
-    """
+    """The network's output for each batch; a network stored in bfloat16 also computes in it."""
     own = getattr(network, "precision", "float32")
-    arithmetic = Arithmetic(device, precision if own == "float32" else own)
+    context = compute_in(device, precision if own == "float32" else own)
     for batch in batches:
-        with arithmetic:
+        with context:
             values = network_output(network, torch.from_numpy(batch.pixels).to(device))
         yield Described(batch.rows, values.float().cpu())
 

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vprlib.model.fast.arithmetic import no_detours
 from vprlib.model.operations import IMAGE, Grid, Operation, Operations, Pair, Runner
 from vprlib.pipeline.params import UserError
 
@@ -61,7 +60,7 @@ class Int8Backbone(Runner):
         self.register_buffer("margin", torch.zeros(3, dtype=torch.uint8))  # around the image
 
     def forward(self, pixels: Tensor) -> Tensor:
-        with torch.no_grad(), no_detours():
+        with torch.no_grad():
             return super().forward(pixels.cpu()).to(pixels.device)
 
     def taken(self, image: Tensor) -> Tensor:

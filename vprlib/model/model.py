@@ -17,12 +17,11 @@ from vprlib.model.backbones import (
     channels,
     empty_backbone,
 )
-from vprlib.model.fast.arithmetic import no_detours
 from vprlib.model.int8 import Int8Backbone
 from vprlib.model.operations import Operations
 from vprlib.model.packing import PLAIN, Form, pack, unpack
 from vprlib.model.pools import build_pool, dim_out
-from vprlib.model.settings import PoolSettings, Precision
+from vprlib.model.settings import ComputePrecision, PoolSettings
 from vprlib.pipeline.artifacts import write_tensors
 from vprlib.pipeline.params import UserError
 
@@ -44,7 +43,7 @@ class Architecture:
     widths: Widths = field(default_factory=dict)  # by layer of the backbone that lost channels
     channels: int | None = None  # of its map, where it lost some
     int8: Operations | None = None  # what the backbone does in integers
-    precision: Precision = "float32"  # in which it computes otherwise
+    precision: ComputePrecision = "float32"  # in which it computes otherwise
 
     @property
     def difference(self) -> str | None:
@@ -73,7 +72,7 @@ class PlaceModel(nn.Module):
         self.eval()
 
     @property
-    def precision(self) -> Precision:
+    def precision(self) -> ComputePrecision:
         """In which it wants to compute; integers take no notice of it."""
         return self.architecture.precision
 
@@ -88,7 +87,7 @@ class PlaceModel(nn.Module):
 
     def described(self, maps: Tensor) -> Tensor:
         """What the backbone gives [B, D, H, W] to unit vectors [B, dim]; always in float32."""
-        with no_detours(), torch.autocast(maps.device.type, enabled=False):
+        with torch.autocast(maps.device.type, enabled=False):
             pooled = self.pool(maps.float())
             return pooled if self.whitening is None else F.normalize(self.whitening(pooled), dim=1)
 

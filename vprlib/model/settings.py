@@ -6,7 +6,8 @@ from pydantic import Field
 
 from vprlib.pipeline.params import Section
 
-Precision = Literal["float32", "bfloat16"]
+ComputePrecision = Literal["float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16"]  # auto: see precision.resolve_precision
 StoredPrecision = Literal["float32", "float16", "bfloat16"]
 
 

@@ -109,16 +109,15 @@ class StepGradients:
     def _add_part(self, part: Part, images: list[Loaded], negatives: int) -> float:
         """Adds the gradient of one part; returns the sum of the losses of its triplets."""
         query, positive, negative = triplet_places(part)
-        with self.halves.arithmetic:
-            vectors = self.halves.describe(images)
-            loss = triplet_loss(
-                vectors[query],
-                vectors[positive],
-                vectors[negative],
-                self.settings.margin,
-                self.settings.distance,
-            )
-            (loss * (len(negative) / negatives)).backward()
+        vectors = self.halves.describe(images)
+        loss = triplet_loss(
+            vectors[query],
+            vectors[positive],
+            vectors[negative],
+            self.settings.margin,
+            self.settings.distance,
+        )
+        (loss * (len(negative) / negatives)).backward()
         return loss.item() * len(negative)
 
     def _gradients(self) -> list[Tensor]:

@@ -15,8 +15,8 @@ import vprlib
 from vprlib.images.batches import ImageSource, images_a_batch
 from vprlib.model.backbones import fingerprint, parts, statistics, trainable_children
 from vprlib.model.describe import network_output
-from vprlib.model.fast.arithmetic import Arithmetic
 from vprlib.model.model import PlaceModel
+from vprlib.model.precision import compute_in, resolve_precision
 from vprlib.model.settings import Precision, StoredPrecision
 from vprlib.pipeline.params import UserError
 from vprlib.train.augmentation import UNCHANGED, Change, changed
@@ -44,21 +44,23 @@ class Halves:
         a = model.architecture
         learning = trainable_children(a.backbone, a.cut, first_layer)
         before, after = parts(model.backbone, learning)
-        self.model, self.precision, self.stored = model, precision, stored
+        self.device = model.normalise.mean.device
+        self.precision = resolve_precision(precision, self.device)
+        self.model, self.stored = model, stored
         self.frozen = nn.Sequential(model.normalise, before).eval() if len(before) else None
         self.learning = _Learning(after, model) if len(before) else model
-        self.device = model.normalise.mean.device
-        self.arithmetic = Arithmetic(self.device, precision)  # how it is to compute
+        self._computing = compute_in(self.device, self.precision)
         self._shapes: dict[tuple[int, int], tuple[int, ...]] = {}
 
     def describe(self, images: Sequence[Loaded]) -> Tensor:
         """Descriptors [B, dim] of images that may differ in size, in their order."""
-        inputs = self._inputs(images)
-        groups = _by_shape(inputs)
-        found = [
-            network_output(self.learning, torch.stack([inputs[place] for place in group]))
-            for group in groups
-        ]
+        with self._computing:
+            inputs = self._inputs(images)
+            groups = _by_shape(inputs)
+            found = [
+                network_output(self.learning, torch.stack([inputs[place] for place in group]))
+                for group in groups
+            ]
         places = torch.tensor([place for group in groups for place in group])
         return torch.cat(found)[places.argsort().to(self.device)]
 

@@ -76,8 +76,7 @@ class Inputs:
         ahead = groups_ahead(feed.largest() * IMAGES_A_BATCH, self.runtime)
         with closing(load_ahead(wanted, self.runtime.workers, ahead)) as loaded:
             for batch in progress(batches, len(batches), label, "batch"):
-                with halves.arithmetic:
-                    target[batch] = halves.describe(next(loaded)).cpu().numpy()
+                target[batch] = halves.describe(next(loaded)).cpu().numpy()
         forget(target)
         if self.group.size == 1:
             return target

@@ -48,11 +48,12 @@ def rows(log: Sequence[EpochLog]) -> Iterator[tuple[object, ...]]:
         yield tuple("" if value is None else value for value in values)
 
 
-def summarise(outcome: Outcome, data: TrainingData) -> dict[str, object]:
+def summarise(outcome: Outcome, data: TrainingData, precision: str) -> dict[str, object]:
     trained = len(data.candidates.trainable())
     return {
         "best_epoch": outcome.best.epoch,
         "epochs": outcome.log[-1].epoch,
+        "precision": precision,
         "queries": trained,
         "queries_left_out": len(data.train.queries.index) - trained,
         "val_start": _validation(outcome.log[0]),
@@ -92,7 +93,8 @@ def sentence(summary: Mapping[str, object]) -> str:
     start, best = summary["val_start"], summary["val_best"]
     left_out = summary["queries_left_out"]
     return (
-        f"training: best epoch {summary['best_epoch']} of {summary['epochs']},"
+        f"training in {summary['precision']}: best epoch {summary['best_epoch']}"
+        f" of {summary['epochs']},"
         f" val recall@1 {start['recall@1']:.3f} → {best['recall@1']:.3f},"
         f" recall@5 {start['recall@5']:.3f} → {best['recall@5']:.3f};"
         f" {left_out} queries without a possible triplet left out"

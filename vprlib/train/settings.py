@@ -1,9 +1,12 @@
 """How the network learns: the `train` section of a recipe."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
+import torch
 from pydantic import Field, field_validator, model_validator
 
+from vprlib.model.precision import resolve_precision
 from vprlib.model.settings import Precision, StoredPrecision
 from vprlib.pipeline.params import Section, Seed
 from vprlib.train.augmentation import Augmentation
@@ -19,7 +22,7 @@ class TrainSettings(Section):
 
     epochs: int = Field(30, ge=0)  # 0 copies the start
     first_layer: str = "conv5_1"  # this layer and all above learn; 'pool': the pool alone
-    precision: Precision = "float32"  # of convolutions; bfloat16 where processor or GPU has it
+    precision: Precision = "auto"  # of convolutions; auto: bfloat16 if the device has it
     stored: StoredPrecision = "float32"  # in which what frozen layers give is handed on, and kept
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = Field(1e-4, gt=0)
@@ -71,6 +74,11 @@ class TrainSettings(Section):
                 " negatives: set it to 0, or mining to partial"
             )
         return self
+
+    def resolved(self, device: torch.device, say: Callable[[str], None]) -> Self:
+        """With the precision that `auto` means on this device."""
+        precision = resolve_precision(self.precision, device, say)
+        return self.model_copy(update={"precision": precision})
 
     def rules(self) -> MiningRules:
         return MiningRules(

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from vprlib.model.backbones import trainable_children
-from vprlib.model.fast.arithmetic import placed
 from vprlib.model.model import PlaceModel
+from vprlib.model.precision import placed
 from vprlib.pipeline.group import ALONE, Group
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import progress
