@@ -17,12 +17,8 @@ from vprlib.evaluate.leaks import (
 )
 from vprlib.formats.dialects import read_specification
 from vprlib.formats.specification import Layout
-from vprlib.images.fingerprints import (
-    Fingerprints,
-    ImageHashes,
-    read_fingerprints,
-    write_fingerprints,
-)
+from vprlib.images.fingerprints import Fingerprints, read_fingerprints, write_fingerprints
+from vprlib.images.hashes import ImageHashes
 from vprlib.pipeline.params import UserError
 from vprlib.places.geo import nearest_m
 
