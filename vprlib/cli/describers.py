@@ -32,8 +32,8 @@ class NetworkDescriber:
     def __call__(self, photos: ImageSource, runtime: RuntimeSettings) -> np.ndarray:
         from vprlib.model.describe import describe_into
         from vprlib.model.device import prepare
-        from vprlib.model.precision import placed
         from vprlib.model.model import read_model
+        from vprlib.model.precision import placed
 
         device = prepare(runtime)
         stored = read_model(self.path)
