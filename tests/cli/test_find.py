@@ -15,7 +15,7 @@ from evaluated import CODES, INDEX, INDEXED, MODEL, QUERIES, VECTORS, photo, pre
 from PIL import Image
 
 from vprlib.cli.find import as_rows, as_table
-from vprlib.descriptors.files import opened_code
+from vprlib.descriptors.files import opened
 from vprlib.evaluate.confidence import Calibration
 from vprlib.pipeline.artifacts import write_json
 from vprlib.search.request import Neighbors
@@ -77,9 +77,9 @@ def test_a_code_with_an_index_gives_what_the_index_found_and_no_more(here, find)
     assert distances[: len(found)].tolist() == [whole[row] for row in found]
     code, said = find(QUERIES, "-k", 12, "--code", "ivf")
     assert code == 0 and len(read(said)) < 6 * 12
-    shutil.rmtree("artifacts/indexes/toy_val/trained/ivf")
+    shutil.rmtree("artifacts/descriptors/toy_val/trained/ivf/index")
     code, said = find(photo(3), "--code", "ivf")
-    assert code == 1 and "ivf/index.faiss is missing: check that set" in said
+    assert code == 1 and "ivf/index/index.faiss is missing: check that set" in said
 
 
 def test_an_index_over_rounded_codes_finds_by_what_they_stand_for(here, find):
@@ -94,10 +94,10 @@ def test_an_index_over_rounded_codes_finds_by_what_they_stand_for(here, find):
     assert [line["database"] for line in found] == names.tolist()
     printed = [float(line["distance"]) for line in found]
     assert printed == pytest.approx(distances.tolist(), abs=2e-6)
-    coded = "artifacts/codes/toy_val/trained/w8_int8_ivf.h5"
-    with opened_code(coded, "database", "", 12) as stored, h5py.File(coded) as file:
-        assert file["database"].dtype == np.int8
-        with opened_code(coded, "queries", "", 6) as asked:
+    coded = Path("artifacts/descriptors/toy_val/trained/w8_int8_ivf")
+    with opened(coded / "db.h5", 12) as stored, h5py.File(coded / "db.h5") as file:
+        assert file["descriptors"].dtype == np.int8
+        with opened(coded / "queries.h5", 6) as asked:
             expected = np.linalg.norm(stored[:] - asked[3:4], axis=1)
     np.testing.assert_allclose(distances, expected[rows], atol=1e-6)
 
@@ -249,7 +249,7 @@ def test_a_folder_has_no_picture(here, refused):
         (["--set", "pitts30k_test"], "no 'pitts30k_test'"),
         (
             ["--variant", "better"],
-            "artifacts/descriptors/toy_val/better/db.h5 is missing: check that set",
+            "artifacts/descriptors/toy_val/better/full/db.h5 is missing: check that set",
         ),
         (["--code", "w9"], "w9"),
     ],
@@ -273,7 +273,7 @@ def test_a_database_image_that_went_away_leaves_no_picture(here, refused):
 
 def test_without_a_trained_network_the_last_of_the_switches_is_taken(here, refused):
     toy.write_params(here, toy.params() | {"variants": ["off_the_shelf"]})
-    assert "toy_val/off_the_shelf/db.h5 is missing" in refused(photo(0))
+    assert "toy_val/off_the_shelf/full/db.h5 is missing" in refused(photo(0))
 
 
 def test_unknown_positions_are_left_empty(index_at):

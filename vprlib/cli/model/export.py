@@ -19,19 +19,14 @@ class Reference:
     """The descriptors that the pipeline computes, by PyTorch on the CPU."""
 
     def __init__(self, model: "PlaceModel", code: Code) -> None:
-        import torch
-
-        from vprlib.model.fast.arithmetic import Arithmetic
-
         self.model, self.code = model, code
-        self.arithmetic = Arithmetic(torch.device("cpu"))
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         import torch
 
         from vprlib.model.describe import network_output
 
-        with torch.no_grad(), self.arithmetic:
+        with torch.no_grad():
             described = network_output(self.model, torch.from_numpy(pixels))
         return self.code.apply(described.numpy())
 
