@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from vprlib.descriptors.codes import Code, CodeSettings, check_codes, encode, fit_code, read_code
-from vprlib.descriptors.files import opened_code
+from vprlib.descriptors.codes import CodeSettings, Kept, check_codes, encode, fit_code, read_code
+from vprlib.descriptors.files import opened
 from vprlib.descriptors.whitening import fit
 from vprlib.pipeline.artifacts import write_hdf5
 from vprlib.pipeline.params import UserError
@@ -51,7 +51,7 @@ def fitted(tmp_path: Path, runtime: RuntimeSettings) -> Callable[..., Path]:
         write_hdf5(paths[0], {"descriptors": sample}, {"set": "toy_train", "variant": "trained"})
         whitening = vars(fit(sample, dimensions, 2**20, 1))
         write_hdf5(paths[1], whitening, {**origin, "dimensions": dimensions})
-        fit_code(paths[2], name, CodeSettings(**settings), *paths[:2], 1, runtime)
+        fit_code(paths[2], name, Kept(**settings), *paths[:2], 1, runtime)
         return paths[2]
 
     return make
@@ -59,7 +59,7 @@ def fitted(tmp_path: Path, runtime: RuntimeSettings) -> Callable[..., Path]:
 
 @pytest.fixture
 def sides(tmp_path: Path) -> dict[str, Path]:
-    paths = {"database": tmp_path / "db.h5", "queries": tmp_path / "queries.h5"}
+    paths = {"db": tmp_path / "db.h5", "queries": tmp_path / "queries.h5"}
     for seed, (count, path) in enumerate(zip((30, 5), paths.values(), strict=True), 5):
         write_hdf5(path, {"descriptors": unit(count, 16, seed)})
     return paths
@@ -83,23 +83,19 @@ def test_a_shorter_code_is_the_first_dimensions_of_a_longer_one_at_unit_length(f
 
 
 def test_a_code_that_keeps_all_changes_nothing_and_needs_no_sample(tmp_path, runtime) -> None:
-    fit_code(tmp_path / "full.h5", "full", CodeSettings(), *[tmp_path / "none"] * 2, 1, runtime)
+    fit_code(tmp_path / "full.h5", "full", Kept(), *[tmp_path / "none"] * 2, 1, runtime)
     code, vectors = read_code(tmp_path / "full.h5"), unit(3, 16)
-    assert code.keeps_all and code.apply(vectors) is vectors
+    assert code.apply(vectors) is vectors
 
 
 def test_both_sides_are_encoded_at_unit_length(tmp_path, fitted, sides, runtime) -> None:
     code = read_code(fitted(unit(50, 16), whiten=6))
-    assert encode(tmp_path / "w6.h5", code, sides, runtime) == {
-        "database": (30, 24),
-        "queries": (5, 24),
-    }
-    with h5py.File(tmp_path / "w6.h5") as file:
-        for side, source in sides.items():
-            with h5py.File(source) as stored:
-                expected = code.apply(stored["descriptors"][:])
-            np.testing.assert_allclose(file[side][:], expected, atol=1e-6)
-            np.testing.assert_allclose(np.linalg.norm(file[side][:], axis=1), 1, atol=1e-6)
+    for (side, source), count in zip(sides.items(), (30, 5), strict=True):
+        assert encode(tmp_path / "w6.h5", code, side, source, runtime) == (count, 24)
+        with h5py.File(tmp_path / "w6.h5") as file, h5py.File(source) as stored:
+            found, expected = file["descriptors"][:], code.apply(stored["descriptors"][:])
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("settings", PRECISIONS)
@@ -107,20 +103,19 @@ def test_what_is_stored_is_as_many_bytes_as_is_said_and_reads_as_what_it_stands_
     tmp_path, fitted, sides, runtime, settings
 ) -> None:
     sample = unit(300, 16)
-    kept = CodeSettings(whiten=8, **settings)
+    kept = Kept(whiten=8, **settings)
     code = read_code(fitted(sample, whiten=8, **settings))
-    encode(tmp_path / "c.h5", code, sides, runtime)
     for side, source in sides.items():
+        encode(tmp_path / "c.h5", code, side, source, runtime)
         with h5py.File(source) as stored:
             wanted = whitened(sample, 8, stored["descriptors"][:])
-        is_coded = side == "database" or "query" in settings
-        with (
-            h5py.File(tmp_path / "c.h5") as file,
-            opened_code(tmp_path / "c.h5", side, source, len(wanted)) as read,
-        ):
-            size = file[side].dtype.itemsize * file[side].shape[1]
+        is_coded = side == "db" or "query" in settings
+        with h5py.File(tmp_path / "c.h5") as file:
+            stored = file["descriptors"]
+            size = stored.dtype.itemsize * stored.shape[1]
             assert size == (kept.bytes_an_image(16) if is_coded else 32)
-            assert file[side].id.get_storage_size() == size * len(wanted)
+            assert stored.id.get_storage_size() == size * len(wanted)
+        with opened(tmp_path / "c.h5", len(wanted)) as read:
             assert read.shape == wanted.shape and len(read) == len(wanted)
             got = read[2:5]
         slack = {"float16": 1e-3, "int8": 0.01, "pq": 0.5, "binary": 0.7}[settings["precision"]]
@@ -134,12 +129,12 @@ def test_whole_descriptors_as_int8_take_a_byte_a_dimension(
     tmp_path, fitted, sides, runtime
 ) -> None:
     code = read_code(fitted(unit(50, 16), whiten=None, precision="int8"))
-    assert encode(tmp_path / "c.h5", code, sides, runtime)["database"] == (30, 16)
-    assert CodeSettings(whiten=None, precision="int8").bytes_an_image(16) == 16
+    assert encode(tmp_path / "c.h5", code, "db", sides["db"], runtime) == (30, 16)
+    assert Kept(whiten=None, precision="int8").bytes_an_image(16) == 16
 
 
 def test_512_whitened_dimensions_as_int8_are_512_bytes() -> None:
-    assert CodeSettings(whiten=512, precision="int8").bytes_an_image(32_768) == 512
+    assert Kept(whiten=512, precision="int8").bytes_an_image(32_768) == 512
     assert 4 * 32_768 / 512 == 256  # of full float32 at K=64
 
 
@@ -147,10 +142,10 @@ def test_512_whitened_dimensions_as_int8_are_512_bytes() -> None:
 def test_small_blocks_encode_the_same(tmp_path, fitted, sides, runtime, settings) -> None:
     code = read_code(fitted(unit(300, 16), whiten=8, **settings))
     tight = RuntimeSettings(device="cpu", threads=1, memory_gib=1e-6)  # one row a block
-    encode(tmp_path / "whole.h5", code, sides, runtime)
-    encode(tmp_path / "rows.h5", code, sides, tight)
+    encode(tmp_path / "whole.h5", code, "db", sides["db"], runtime)
+    encode(tmp_path / "rows.h5", code, "db", sides["db"], tight)
     with h5py.File(tmp_path / "whole.h5") as whole, h5py.File(tmp_path / "rows.h5") as rows:
-        np.testing.assert_allclose(whole["database"][:], rows["database"][:], atol=1e-6)
+        np.testing.assert_allclose(whole["descriptors"][:], rows["descriptors"][:], atol=1e-6)
 
 
 @pytest.mark.parametrize("settings", [{}, *PRECISIONS])
@@ -160,16 +155,9 @@ def test_fitting_and_encoding_twice_give_the_same_bytes(
     made = []
     for name in ("first", "second"):
         coder = fitted(unit(300, 16), name=name, whiten=8, **settings)
-        encode(tmp_path / "c.h5", read_code(coder), sides, runtime)
+        encode(tmp_path / "c.h5", read_code(coder), "db", sides["db"], runtime)
         made.append((coder.read_bytes(), (tmp_path / "c.h5").read_bytes()))
     assert made[0] == made[1]
-
-
-def test_a_code_that_keeps_all_leaves_a_marker_and_no_copy(tmp_path, sides, runtime) -> None:
-    assert encode(tmp_path / "full.h5", Code(), sides, runtime) == {}
-    with h5py.File(tmp_path / "full.h5") as file:
-        assert not list(file)
-    assert (tmp_path / "full.h5").stat().st_size < 2000
 
 
 def test_a_matrix_of_int8_is_a_quarter_of_the_file_and_nearly_as_good(fitted) -> None:
@@ -189,7 +177,7 @@ def test_a_matrix_of_lower_rank_needs_a_stretch_that_divides_the_dimensions(fitt
     code = read_code(fitted(unit(50, 16), whiten=8, matrix=matrix))
     assert code.matrix.channels.shape == (2, 4) and code.matrix.projection.shape == (8, 8)
     assert code.matrix.width == 16 and code.apply(unit(3, 16)).shape == (3, 8)
-    with pytest.raises(UserError, match=r"w\.matrix\.of is 5, which does not divide the 16 dim"):
+    with pytest.raises(UserError, match=r"w\.keep\.matrix\.of is 5, but a descriptor has 16 dim"):
         fitted(unit(50, 16), whiten=8, matrix={"rank": 2, "of": 5})
 
 
@@ -200,7 +188,7 @@ def test_descriptors_of_another_length_than_the_whitening_are_refused(
     with pytest.raises(
         UserError, match=r"db\.h5 has descriptors of 16 dimensions, but .* fitted on 12: run"
     ):
-        encode(tmp_path / "w6.h5", code, sides, runtime)
+        encode(tmp_path / "w6.h5", code, "db", sides["db"], runtime)
     assert not (tmp_path / "w6.h5").exists()
 
 
@@ -209,7 +197,11 @@ def test_descriptors_of_another_length_than_the_whitening_are_refused(
     [
         (unit(10, 16), 4096, r"on 10 descriptors of 16 dimensions, which gives at most 9: lower"),
         (unit(90, 12), 4096, r"on 90 descriptors of 12 dimensions: .*, or take a network with"),
-        (unit(90, 16), 7, r"keeps 7: lower code_defs\.w14\.whiten .*raise whitening\.dimensions"),
+        (
+            unit(90, 16),
+            7,
+            r"keeps 7: lower code_defs\.w14\.keep\.whiten .*raise whitening\.dimensions",
+        ),
         (np.tile(unit(5, 16), (9, 1)), 4096, r"on 45 .* that differ in 4 directions alone: lower"),
     ],
 )
@@ -223,13 +215,6 @@ def test_more_dimensions_than_there_are_is_one_sentence(
     assert not (tmp_path / "w14.h5").exists()
 
 
-def test_a_whitening_that_was_not_fitted_is_refused(tmp_path, runtime) -> None:
-    (tmp_path / "trained.h5").touch()
-    given = (CodeSettings(whiten=8), tmp_path / "sample.h5", tmp_path / "trained.h5", 1, runtime)
-    with pytest.raises(UserError, match=r"trained\.h5 is empty, but the code w8 is fitted: name"):
-        fit_code(tmp_path / "w8.h5", "w8", *given)
-
-
 def test_product_quantisation_of_too_few_descriptors_is_refused(fitted) -> None:
     with pytest.raises(
         UserError, match="needs at least 256 descriptors to train on, but there are 255"
@@ -239,9 +224,9 @@ def test_product_quantisation_of_too_few_descriptors_is_refused(fitted) -> None:
 
 DEFS = {
     "full": CodeSettings(),
-    "w8": CodeSettings(whiten=8),
-    "w900": CodeSettings(whiten=900),
-    "w8_pq4": CodeSettings(whiten=8, precision="pq", bytes=4),
+    "w8": CodeSettings(keep=Kept(whiten=8)),
+    "w900": CodeSettings(keep=Kept(whiten=900)),
+    "w8_pq4": CodeSettings(keep=Kept(whiten=8, precision="pq", bytes=4)),
 }
 
 
@@ -253,8 +238,16 @@ def test_codes_that_whitening_can_give_pass() -> None:
 @pytest.mark.parametrize(
     ("dimensions", "descriptors", "sentence"),
     [
-        (7, 300, r"code_defs\.w8\.whiten is 8, but whitening\.dimensions keeps 7 at most: lower"),
-        (64, 8, r"code_defs\.w8\.whiten is 8, but the 8 of whitening\.descriptors give 7 at most"),
+        (
+            7,
+            300,
+            r"code_defs\.w8\.keep\.whiten is 8, but whitening\.dimensions keeps 7 at most: lower",
+        ),
+        (
+            64,
+            8,
+            r"code_defs\.w8\.keep\.whiten is 8, but the 8 of whitening\.descriptors give 7 at most",
+        ),
         (64, 255, r"code_defs\.w8_pq4 is pq, which learns 256 words, but .*descriptors is 255:"),
     ],
 )

@@ -206,7 +206,7 @@ def test_parts_of_differently_trained_indexes_are_not_merged(tmp_path) -> None:
     ],
 )
 def test_what_faiss_cannot_build_is_refused_before_anything_runs(factory, dim, problem) -> None:
-    code = CodeSettings(whiten=dim, index=settings(factory, train=199), search=asked())
+    code = CodeSettings(keep={"whiten": dim}, index=settings(factory, train=199), search=asked())
     with pytest.raises(UserError, match=rf"^params\.yaml: code_defs\.c\.index.*{problem}"):
         check_indexes({"c": code})
 
@@ -216,12 +216,14 @@ def test_what_faiss_can_build_passes_with_and_without_known_dimensions(factory) 
     parameters = "nprobe=16" if "IVF" in factory else ""
     for dim in (None, 512):
         index = settings(factory, train=2000)
-        check_indexes({"c": CodeSettings(whiten=dim, index=index, search=asked(parameters))})
+        check_indexes(
+            {"c": CodeSettings(keep={"whiten": dim}, index=index, search=asked(parameters))}
+        )
 
 
 @pytest.mark.parametrize("parameters", ["nprob=4", "efSearch=4"])
 def test_search_parameters_that_an_index_does_not_have_are_refused(parameters) -> None:
-    code = CodeSettings(whiten=16, index=settings("IVF8,Flat"), search=asked(parameters))
+    code = CodeSettings(keep={"whiten": 16}, index=settings("IVF8,Flat"), search=asked(parameters))
     with pytest.raises(UserError, match=rf"parameters is '{parameters}', which IVF8,Flat does not"):
         check_indexes({"c": code})
 
