@@ -5,13 +5,13 @@ import os
 import pytest
 
 from vprlib.pipeline import progress
-from vprlib.pipeline.runtime import LAUNCHER, Member, RuntimeSettings, member
+from vprlib.pipeline.runtime import Member, RuntimeSettings, member
 
 
 def join(monkeypatch, rank=1, size=4, local_rank=1, local_size=4):
     numbers = {"RANK": rank, "WORLD_SIZE": size}
     numbers |= {"LOCAL_RANK": local_rank, "LOCAL_WORLD_SIZE": local_size}
-    for name, value in {LAUNCHER: os.getpid(), **numbers}.items():
+    for name, value in numbers.items():
         monkeypatch.setenv(name, str(value))
 
 
@@ -20,10 +20,17 @@ def test_a_process_of_a_group_knows_its_numbers(monkeypatch):
     assert member() == Member(3, 6, 1, 2)
 
 
-def test_numbers_that_another_launcher_gave_make_no_group(monkeypatch):
+def test_a_process_without_a_rank_is_alone(monkeypatch):
     join(monkeypatch)
-    monkeypatch.delenv(LAUNCHER)
+    monkeypatch.delenv("RANK")
     assert member() == Member(0, 1, 0, 1)
+
+
+def test_a_launcher_need_not_say_how_many_processes_a_machine_has(monkeypatch):
+    join(monkeypatch, rank=3, size=6)
+    monkeypatch.delenv("LOCAL_RANK")
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
+    assert member() == Member(3, 6, 0, 1)
 
 
 @pytest.mark.parametrize(("processes", "share"), [(1, 8), (3, 2), (8, 1), (16, 1)])

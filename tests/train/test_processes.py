@@ -19,6 +19,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from benchmarks.pictures import Size, drawn_data
 from benchmarks.training import starting_model
@@ -139,7 +140,7 @@ def test_processes_that_take_whole_parts_end_at_the_bytes_of_one(here: Path) -> 
         assert other["steps"] == one["steps"]
         for row, expected in zip(other["rows"], one["rows"], strict=True):
             assert row[:-1] == expected[:-1]
-            assert row[-1] == pytest.approx(expected[-1], abs=1e-7)  # the rank loss, a mean
+            assert row[-1] == pytest.approx(expected[-1], abs=1e-6)  # the rank loss, a mean
 
 
 def test_a_group_of_which_one_is_killed_says_so_and_goes_on_to_the_same_model(here: Path) -> None:
