@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vprlib.compress.settings import Step
-from vprlib.compress.variants import School, Workshop
+from vprlib.compress.variants import FineTuner, VariantBuilder
 from vprlib.images.decode import ImageSettings
 from vprlib.model.device import prepare
 from vprlib.model.model import read_history, read_model, write_model
@@ -18,7 +18,7 @@ from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.resume import scratch_for
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import RadiusOrOwn
-from vprlib.train.cache import store_at
+from vprlib.train.cache import cache_at
 from vprlib.train.data import SplitFiles, read_training_data
 from vprlib.train.settings import TrainSettings
 
@@ -53,15 +53,15 @@ def main(
     val = SplitFiles(val_db, val_queries, raw / p.val_folder, p.val_images)
     read_data = partial(read_training_data, train, val, p.val_radius_m, p.train)
     inputs = (base, db, queries, val_db, val_queries)
-    stored = store_at(store, p.runtime, typer.echo)
+    stored = cache_at(store, p.runtime, typer.echo)
     device = prepare(p.runtime)
     settings = p.train.resolved(device, typer.echo)
     values = p.model_dump(exclude={"runtime"}) | {"train": settings.model_dump()}
     kept = scratch_for(scratch, f"variant-{variant}", values, inputs)
     with joined(device) as group:
-        school = School(read_data, settings, device, p.runtime, kept, stored, group, typer.echo)
-        workshop = Workshop(train.open_database(), school, device, p.runtime)
-        made = workshop.make(read_model(base), read_history(base).get("steps", []), p.steps)
+        tuner = FineTuner(read_data, settings, device, p.runtime, kept, stored, group, typer.echo)
+        builder = VariantBuilder(train.open_database(), tuner, device, p.runtime)
+        made = builder.build(read_model(base), read_history(base).get("steps", []), p.steps)
     if not group.is_first:
         return
     write_model(out, made.model, {"variant": variant, "steps": made.steps}, made.form)

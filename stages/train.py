@@ -16,7 +16,7 @@ from vprlib.pipeline.resume import scratch_for
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import RadiusOrOwn
 from vprlib.train import log
-from vprlib.train.cache import store_at
+from vprlib.train.cache import cache_at
 from vprlib.train.data import SplitFiles, read_training_data
 from vprlib.train.log import open_scalars
 from vprlib.train.settings import TrainSettings
@@ -54,7 +54,7 @@ def main(
     val = SplitFiles(val_db, val_queries, raw / p.val_folder, p.val_images)
     data = read_training_data(train, val, p.val_radius_m, p.train)
     inputs = (start, db, queries, val_db, val_queries)
-    model, stored = read_model(start), store_at(store, p.runtime, typer.echo)
+    model, stored = read_model(start), cache_at(store, p.runtime, typer.echo)
     device = prepare(p.runtime)
     settings = p.train.resolved(device, typer.echo)
     values = p.model_dump(exclude={"runtime"}) | {"train": settings.model_dump()}

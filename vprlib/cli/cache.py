@@ -7,8 +7,9 @@ import typer
 
 from vprlib.pipeline import command
 from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.paths import CACHE
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.train.cache import FOLDER, entries, gib, removed, size_of, store_at
+from vprlib.train.cache import cache_at, entries, gib, removed, size_of
 
 
 class Params(StageParams):
@@ -19,7 +20,7 @@ def main(
     clear: bool = typer.Option(False, help="remove all that is not in use"),
 ) -> None:
     """Lists what training keeps of images, and removes it."""
-    folder = store_at(FOLDER, Params.load().runtime, typer.echo).folder
+    folder = cache_at(CACHE, Params.load().runtime, typer.echo).folder
     found = entries(folder)
     for entry in found:
         what = json.loads((entry / "about.json").read_text())["what"]
