@@ -15,11 +15,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vprlib.cli import main
+from vprlib.evaluate.protocols import Ranking, depth, rank
+from vprlib.evaluate.recall import Protocol
 from vprlib.images.batches import ImageSource
 from vprlib.images.decode import ImageSettings
 from vprlib.images.index import ImageIndex, build_index
 from vprlib.model import torchvision_chain
 from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.places.truth import Truth
+from vprlib.search.exact import search_parts
+from vprlib.search.neighbors import opened_neighbors, write_neighbors
+from vprlib.search.request import SearchRequest
 
 SPECS = Path(__file__).parents[2] / "shared" / "specs"
 
@@ -164,6 +170,31 @@ def source_of(tmp_path: Path) -> Callable[..., ImageSource]:
         at = np.zeros((len(names), 2)) if positions is None else positions
         index = build_index(name, names, at, folder, {}, 1)
         return ImageSource(index, folder, settings or ImageSettings())
+
+    return make
+
+
+@pytest.fixture
+def ranked(tmp_path: Path) -> Callable[..., Ranking]:
+    """Searches as deep as a protocol needs, by a file as the stages do; gives what is left."""
+
+    def make(
+        protocol: Protocol,
+        queries: np.ndarray,
+        database: np.ndarray,
+        truth: Truth,
+        columns: int,
+        failed_queries: Sequence[int] = (),
+        failed_database: Sequence[int] = (),
+    ) -> Ranking:
+        failed = [np.array(rows, np.int64) for rows in (failed_queries, failed_database)]
+        count = min(depth(protocol, columns, truth), len(database))
+        parts = search_parts(SearchRequest(queries, database, count, 2**27, 1, failed[1]))
+        left_out = dict(zip(("failed_queries", "failed_database"), failed, strict=True))
+        shape, path = (len(queries), count), tmp_path / "neighbors.h5"
+        write_neighbors(path, parts, shape, left_out, {"is_exact": True})
+        with opened_neighbors(path) as found:
+            return rank(protocol, found, truth, columns)
 
     return make
 

@@ -22,6 +22,17 @@ def edit_params(here, place, **values):
     toy.write_params(here, tree)
 
 
+def use_codes(here, run, codes, **whitening):
+    """Evaluates the toy in these codes; they are fitted on its training set."""
+    toy.write_set(here / "data/raw", "toy_val")
+    fitted = [code for code in codes if code != "full"]
+    tree = toy.params() | {"codes": codes, "fitted": fitted, "fit_on": [SET] if fitted else []}
+    tree["whitening"].update(whitening)
+    tree["code_defs"] |= {"w4": toy.code(4), "w12": toy.code(12)}
+    toy.write_params(here, tree)
+    run("check_switches")
+
+
 def to_model(run):
     for stage in ("parse_mat", "sample_features", "kmeans_centroids", "init_model"):
         run(stage, SET)

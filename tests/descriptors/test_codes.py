@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from vectors import unit
 
 from vprlib.descriptors.codes import CodeSettings, Kept, check_codes, encode, fit_code, read_code
 from vprlib.descriptors.files import opened
@@ -24,11 +25,6 @@ PRECISIONS = [
     {"precision": "binary"},
     {"precision": "binary", "query": "coded"},
 ]
-
-
-def unit(count: int, dim: int, seed: int = 1) -> np.ndarray:
-    vectors = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def whitened(sample: np.ndarray, dim: int, vectors: np.ndarray) -> np.ndarray:

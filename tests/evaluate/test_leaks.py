@@ -2,35 +2,21 @@
 
 from dataclasses import replace
 
-import h5py
 import numpy as np
 import pytest
 
-from vprlib.evaluate.leaks import (
-    Audited,
-    AuditSettings,
-    audit,
-    overlap,
-    refuse,
-    whitening_rows,
-    words_rows,
-)
+from vprlib.evaluate.leaks import Audited, AuditSettings, audit, overlap, refuse
 from vprlib.formats.dialects import read_specification
 from vprlib.formats.specification import Layout
-from vprlib.images.fingerprints import (
-    Fingerprints,
-    ImageHashes,
-    read_fingerprints,
-    write_fingerprints,
-)
+from vprlib.images.fingerprints import Fingerprints, read_fingerprints, write_fingerprints
+from vprlib.images.hashes import ImageHashes
 from vprlib.pipeline.params import UserError
 from vprlib.places.geo import nearest_m
 
 SETTINGS = AuditSettings()
-NONE = np.zeros(0, np.int64)
 
 
-def prints(name, side, count, easting, seed):
+def fingerprints(name, side, count, easting, seed):
     """Images ten metres apart, each unlike all others."""
     generator = np.random.default_rng([seed, count])
     return Fingerprints(
@@ -44,7 +30,9 @@ def prints(name, side, count, easting, seed):
 
 def a_set(name, easting, seed, folder="city"):
     return Audited(
-        folder, prints(name, "db", 12, easting, seed), prints(name, "q", 6, easting, seed + 50)
+        folder,
+        fingerprints(name, "db", 12, easting, seed),
+        fingerprints(name, "q", 6, easting, seed + 50),
     )
 
 
@@ -53,8 +41,8 @@ VAL = a_set("x_val", 510_000.0, 2)
 TEST = a_set("x_test", 520_000.0, 3)
 
 
-def found(test=TEST, train=TRAIN, val=VAL, words=np.arange(12), whitening=NONE, is_trained=True):
-    return audit(test, train, val, words, whitening, is_trained, SETTINGS)
+def found(test=TEST, train=TRAIN, val=VAL):
+    return audit(test, train, val, SETTINGS)
 
 
 def planted(these, others, side, *fields, row=0, of="database"):
@@ -104,7 +92,7 @@ def test_a_clean_set_has_no_leak():
     ],
 )
 def test_what_is_planted_from_training_is_found(side, field, of, said):
-    a = found(test=planted(TEST, TRAIN, side, field, of=of), words=NONE)
+    a = found(test=planted(TEST, TRAIN, side, field, of=of))
     assert a.leaks == [said] and a.verdict() == f"LEAK: {said}"
     with pytest.raises(UserError, match=f"^LEAK: {said}; audit.fatal forbids it"):
         refuse(a, fatal=True)
@@ -135,17 +123,6 @@ def test_near_validation_is_said_and_is_no_leak():
     assert a.remarks == ["1 queries and 0 database images of x_test are within 25 m of x_val"]
 
 
-def test_what_was_fitted_on_evaluated_images_is_found():
-    test = planted(TEST, TRAIN, "queries", "digests")  # the first image of the training database
-    assert found(test=test, words=np.array([0, 5])).leaks[1:] == [
-        "the words were fitted on 1 images of x_test"
-    ]
-    a = found(test=planted(test, TRAIN, "database", "hashes"), words=NONE, whitening=np.arange(3))
-    assert a.leaks[-1] == "whitening was fitted on 2 images of x_test"
-    assert a.whitening.images == 3 and (a.whitening.evaluated_same, a.words.images) == (1, 0)
-    assert "no words were fitted on the training set" in a.remarks
-
-
 def test_a_byte_for_byte_copy_is_not_counted_again_as_a_look_alike():
     found = overlap(planted(TEST, TRAIN, "queries", "digests", "hashes"), TRAIN, SETTINGS)
     assert (found.queries_same, found.queries_alike) == (1, 0)
@@ -160,23 +137,13 @@ def test_one_set_for_everything_is_said_in_full():
     )
     a = found(test=test, train=train, val=val)
     assert a.leaks[0] == "all 6 queries and all 12 database images of x_test are also in x_train"
-    assert (
-        "are also in x_val" in a.verdict() and "the words were fitted on 12 images" in a.verdict()
-    )
-
-
-def test_without_a_trained_network_only_what_was_fitted_leaks():
-    """A network from elsewhere, whose training set is named after the evaluated one."""
-    a = found(test=TRAIN, words=NONE, is_trained=False)
-    assert a.leaks == [] and "would be a leak: all 6 queries and all 12" in a.sentence()
-    a = found(test=TRAIN, words=NONE, whitening=np.arange(5), is_trained=False)
-    assert a.leaks == ["whitening was fitted on 5 images of x_train"]
+    assert "are also in x_val" in a.verdict()
 
 
 def test_the_validation_set_itself_is_said_to_be_it():
     a = found(test=VAL)
     assert a.leaks == [] and a.with_val is None
-    assert a.sentence().endswith("; x_val is what training was validated on")
+    assert a.sentence().endswith("; x_val was used to pick the epoch")
     assert found(test=TRAIN).leaks[0].startswith("all 6 queries and all 12 database images")
 
 
@@ -213,23 +180,15 @@ def test_positions_of_another_origin_are_not_compared():
     assert overlap(replace(frames, folder="city"), plan, SETTINGS).nearest_m == 0.0
 
 
-def test_prints_are_read_as_written(tmp_path):
-    write_fingerprints(tmp_path / "prints.h5", TEST.database, TEST.queries)
+def test_fingerprints_are_read_as_written(tmp_path):
+    write_fingerprints(tmp_path / "f.h5", TEST.database, TEST.queries)
     for side, old in zip(
-        read_fingerprints(tmp_path / "prints.h5"), (TEST.database, TEST.queries), strict=True
+        read_fingerprints(tmp_path / "f.h5"), (TEST.database, TEST.queries), strict=True
     ):
         assert (side.set_name, side.names) == (old.set_name, old.names)
         assert np.array_equal(side.digests, old.digests)
         assert np.array_equal(side.positions, old.positions)
         assert np.array_equal(side.hashes.bits, old.hashes.bits)
-
-
-def test_rows_that_were_fitted_on_are_those_of_the_stages(tmp_path):
-    with h5py.File(tmp_path / "sample.h5", "w") as file:
-        file["image_names"] = ["db/x_train_7.jpg", "db/x_train_2.jpg"]
-    assert words_rows(tmp_path / "sample.h5", TRAIN.database).tolist() == [2, 7]
-    assert whitening_rows(False, 12, 5, 1).tolist() == []
-    assert len(whitening_rows(True, 12, 5, 1)) == 5
 
 
 SPLITS = ("train", "val", "test")
@@ -271,7 +230,7 @@ def test_pittsburgh_has_the_known_distances_between_its_splits(real_spec, tmp_pa
         assert found.queries_near_database == count, (these, others)
         near = nearest_m(sets[these].queries.positions, sets[others].database.positions)
         assert near.min() == pytest.approx(metres, abs=0.06)
-    a = audit(sets["test"], sets["train"], sets["val"], np.arange(500), NONE, True, SETTINGS)
+    a = audit(sets["test"], sets["train"], sets["val"], SETTINGS)
     assert a.leaks == [] and a.with_train.queries_near == 0
     assert a.with_val.queries_near_database == 216
     assert a.val_with_train.queries_near_database == 168

@@ -11,13 +11,12 @@ from vprlib.evaluate.protocols import (
     is_first,
     judged,
     measure,
-    rank,
 )
 from vprlib.evaluate.recall import RecallSettings
 from vprlib.pipeline.params import UserError
-from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.geo import Pairs
 from vprlib.places.truth import Listed, Near
+from vprlib.search import neighbors
 from vprlib.search.request import Neighbors
 
 PROTOCOLS = ("plain", "tokyo247", "tokyoTM", "ranked")
@@ -66,9 +65,9 @@ def test_the_best_tile_of_each_panorama_stays_by_hand():
     ]
 
 
-def test_tokyo247_equals_the_loop_that_asks_whether_a_panorama_was_seen(panoramas, runtime):
+def test_tokyo247_equals_the_loop_that_asks_whether_a_panorama_was_seen(panoramas, ranked):
     queries, database, truth = panoramas
-    found = rank("tokyo247", queries, database, truth, 4, runtime)
+    found = ranked("tokyo247", queries, database, truth, 4)
     for q, query in enumerate(queries):
         kept, seen = [], set()
         for row in order(query, database)[: 12 * 4].tolist():
@@ -80,13 +79,13 @@ def test_tokyo247_equals_the_loop_that_asks_whether_a_panorama_was_seen(panorama
         np.testing.assert_allclose(found.distances[q], expected, atol=1e-6)
 
 
-def test_tokyo247_leaves_the_first_result_as_plain_has_it_and_raises_the_others(runtime):
+def test_tokyo247_leaves_the_first_result_as_plain_has_it_and_raises_the_others(ranked):
     draw = np.random.default_rng(3)
     places = draw.uniform(0, 100, (20, 2)).repeat(12, axis=0)
     truth = Near(draw.uniform(0, 100, (30, 2)), places, 15.0)
     database = unit(20, seed=2).repeat(12, axis=0) + draw.normal(0, 0.1, (240, 6))  # tiles alike
     settings = RecallSettings(ns=["1:20"])
-    rankings = {p: rank(p, unit(30), database, truth, 20, runtime) for p in ("plain", "tokyo247")}
+    rankings = {p: ranked(p, unit(30), database, truth, 20) for p in ("plain", "tokyo247")}
     assert (rankings["plain"].rows[:, 0] == rankings["tokyo247"].rows[:, 0]).all()
     plain, tokyo = (measure(p, r, truth, settings).curve for p, r in rankings.items())
     assert plain[0] == tokyo[0]
@@ -94,14 +93,14 @@ def test_tokyo247_leaves_the_first_result_as_plain_has_it_and_raises_the_others(
     assert plain[4][1] < tokyo[4][1]
 
 
-def test_no_more_than_all_panoramas_are_found(panoramas, runtime):
-    found = rank("tokyo247", *panoramas, 20, runtime)
+def test_no_more_than_all_panoramas_are_found(panoramas, ranked):
+    found = ranked("tokyo247", *panoramas, 20)
     assert found.rows.shape == (6, 10)
     assert all(len(set(row)) == 10 for row in (found.rows // 12).tolist())
 
 
-def test_day_sunset_and_night_are_every_third_query(panoramas, runtime):
-    result = measure("tokyo247", rank("tokyo247", *panoramas, 20, runtime), panoramas[2], NS)
+def test_day_sunset_and_night_are_every_third_query(panoramas, ranked):
+    result = measure("tokyo247", ranked("tokyo247", *panoramas, 20), panoramas[2], NS)
     for start, light in enumerate(("day", "sunset", "night")):
         hits = result.right[start::3]
         expected = {f"recall@{n}": hits[:, :n].any(axis=1).mean() for n in NS.ns}
@@ -112,13 +111,13 @@ def test_day_sunset_and_night_are_every_third_query(panoramas, runtime):
     assert f"  day {day}  sunset " in result.sentence()
 
 
-def test_a_light_counts_only_answerable_queries_where_that_is_asked_for(panoramas, runtime):
+def test_a_light_counts_only_answerable_queries_where_that_is_asked_for(panoramas, ranked):
     queries, database, near = panoramas
     far = near.queries.copy()
     far[0] += 1e6  # by day
     truth = Near(far, near.database, near.radius_m)
     settings = RecallSettings(ns=(10,), denominator="answerable")
-    ranking = rank("tokyo247", queries, database, truth, 20, runtime)
+    ranking = ranked("tokyo247", queries, database, truth, 20)
     result = measure("tokyo247", ranking, truth, settings)
     assert result.metrics["day"]["recall@10"] == float(result.right[3].any())
 
@@ -151,10 +150,10 @@ def timed(seed=5, queries=8, database=40):
     return AnotherTime(near, draw.integers(0, 4, queries), draw.integers(0, 4, database))
 
 
-def test_tokyo_tm_equals_the_loop_that_skips_the_querys_own_time(runtime):
+def test_tokyo_tm_equals_the_loop_that_skips_the_querys_own_time(ranked):
     truth = timed()
     queries, database = unit(8, seed=1), unit(40, seed=2)
-    found = rank("tokyoTM", queries, database, truth, 3, runtime)
+    found = ranked("tokyoTM", queries, database, truth, 3)
     for q, query in enumerate(queries):
         kept = [
             row
@@ -164,10 +163,10 @@ def test_tokyo_tm_equals_the_loop_that_skips_the_querys_own_time(runtime):
         assert found.rows[q].tolist() == kept[:3]
 
 
-def test_where_too_few_of_another_time_are_left_the_rest_is_empty(runtime):
+def test_where_too_few_of_another_time_are_left_the_rest_is_empty(ranked):
     near = Near(np.zeros((2, 2)), np.zeros((4, 2)), 25.0)
     truth = AnotherTime(near, np.array([7, 9]), np.array([7, 7, 8, 7]))
-    found = rank("tokyoTM", unit(2), unit(4, seed=2), truth, 4, runtime)
+    found = ranked("tokyoTM", unit(2), unit(4, seed=2), truth, 4)
     assert found.rows[0].tolist() == [2, -1, -1, -1]
     assert np.isinf(found.distances[0]).tolist() == [False, True, True, True]
     assert -1 not in found.rows[1]
@@ -213,10 +212,10 @@ def test_average_precision_of_two_rankings_by_hand():
     assert average_precision(right, np.array([2, 1])) == pytest.approx(expected)
 
 
-def oxford(ranked, right, doubtful):
+def oxford(in_order, right, doubtful):
     """The loop of the Oxford evaluation."""
     old_recall, old_precision, area, met, seen = 0.0, 1.0, 0.0, 0, 0
-    for row in ranked:
+    for row in in_order:
         if row in doubtful:
             continue
         met += row in right
@@ -227,11 +226,11 @@ def oxford(ranked, right, doubtful):
     return area
 
 
-@pytest.mark.parametrize("memory_gib", [1e-6, 1.0])  # a query a block; all at once
-def test_ranked_equals_the_loop_of_the_oxford_evaluation(listed, memory_gib):
+@pytest.mark.parametrize("part", [1, 2**22])  # a query at a time; all at once
+def test_ranked_equals_the_loop_of_the_oxford_evaluation(listed, ranked, monkeypatch, part):
+    monkeypatch.setattr(neighbors, "PART", part)
     queries, database, truth, _ = listed
-    runtime = RuntimeSettings(device="cpu", threads=1, memory_gib=memory_gib)
-    found = rank("ranked", queries, database, truth, 20, runtime)
+    found = ranked("ranked", queries, database, truth, 20)
     expected = [
         oxford(order(q, database).tolist(), set(truth.right.of(i)), set(truth.doubtful.of(i)))
         for i, q in enumerate(queries)
@@ -251,29 +250,29 @@ def test_a_perfect_ranking_has_precision_one_and_the_worst_little():
     assert worst <= min(drawn) and max(drawn) <= 1
 
 
-def test_more_doubtful_images_change_no_precision_but_by_leaving(listed, runtime):
+def test_more_doubtful_images_change_no_precision_but_by_leaving(listed, ranked):
     queries, database, truth, kinds = listed
-    whole = rank("ranked", queries, database, truth, 20, runtime)
+    whole = ranked("ranked", queries, database, truth, 20)
     for q in range(5):
         clean = np.flatnonzero(kinds[q] != 2)  # as if the doubtful ones had never been there
         right = pairs(np.flatnonzero(kinds[q][clean] == 1))
         alone = Listed(right, pairs([]), right, len(clean))
-        found = rank("ranked", queries[q : q + 1], database[clean], alone, 20, runtime)
+        found = ranked("ranked", queries[q : q + 1], database[clean], alone, 20)
         assert found.precisions == pytest.approx(whole.precisions[q : q + 1])
 
 
-def test_truth_by_positions_can_be_ranked_too(panoramas, runtime):
+def test_truth_by_positions_can_be_ranked_too(panoramas, ranked):
     queries, database, truth = panoramas
-    found = rank("ranked", queries, database, truth, 20, runtime)
+    found = ranked("ranked", queries, database, truth, 20)
     for q in range(6):
         right = {r for r in range(120) if np.hypot(*(truth.database[r] - truth.queries[q])) <= 25}
-        ranked = order(queries[q], database).tolist()
-        assert found.precisions[q] == pytest.approx(oxford(ranked, right, set()) if right else 0)
+        in_order = order(queries[q], database).tolist()
+        assert found.precisions[q] == pytest.approx(oxford(in_order, right, set()) if right else 0)
 
 
-def test_a_query_without_a_positive_has_no_precision_and_may_be_left_out(runtime):
+def test_a_query_without_a_positive_has_no_precision_and_may_be_left_out(ranked):
     truth = Listed(pairs([0], []), pairs([], []), pairs([0], []), 4)
-    found = rank("ranked", unit(2), unit(4, seed=2), truth, 4, runtime)
+    found = ranked("ranked", unit(2), unit(4, seed=2), truth, 4)
     every, some = (
         measure("ranked", found, truth, RecallSettings(ns=(1,), denominator=d)).metrics["map"]
         for d in ("all", "answerable")
@@ -292,41 +291,44 @@ def test_doubtful_images_are_gone_before_anything_is_counted_by_hand():
 
 
 @pytest.mark.parametrize("count", [1, 4, 30])
-def test_plain_gives_as_many_as_wanted_although_doubtful_ones_go(listed, runtime, count):
+def test_plain_gives_as_many_as_wanted_although_doubtful_ones_go(listed, ranked, count):
     queries, database, truth, kinds = listed
-    found = rank("plain", queries, database, truth, count, runtime)
+    found = ranked("plain", queries, database, truth, count)
     for q, query in enumerate(queries):
         kept = [row for row in order(query, database).tolist() if kinds[q, row] != 2][:count]
         assert found.rows[q].tolist() == kept + [-1] * (count - len(kept))
 
 
-def test_plain_with_positions_is_the_search_itself(panoramas, runtime):
+def test_plain_with_positions_is_the_search_itself(panoramas, ranked):
     queries, database, truth = panoramas
-    found = rank("plain", queries, database, truth, 7, runtime)
+    found = ranked("plain", queries, database, truth, 7)
     assert found.rows.tolist() == [order(q, database)[:7].tolist() for q in queries]
     assert found.precisions is None
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_memory_changes_no_result(protocol, panoramas):
+def test_some_queries_at_a_time_give_the_same(protocol, panoramas, ranked, monkeypatch):
+    queries, database, truth = asked(protocol, panoramas)
+    whole = ranked(protocol, queries, database, truth, 9)
+    monkeypatch.setattr(neighbors, "PART", 1)
+    parts = ranked(protocol, queries, database, truth, 9)
+    assert whole.rows.tolist() == parts.rows.tolist()
+    assert whole.distances.tolist() == parts.distances.tolist()
+
+
+def asked(protocol, panoramas):
+    """The panoramas, with time stamps where the protocol needs them."""
     queries, database, near = panoramas
     times = np.random.default_rng(1).integers(0, 5, 126)
     truth = AnotherTime(near, times[:6], times[6:]) if protocol == "tokyoTM" else near
-    one, other = (
-        rank(protocol, queries, database, truth, 9, RuntimeSettings(threads=1, memory_gib=m))
-        for m in (1e-6, 1.0)
-    )
-    assert one.rows.tolist() == other.rows.tolist()
-    np.testing.assert_allclose(one.distances, other.distances, atol=1e-6)
+    return queries, database, truth
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_recall_never_falls_with_n_and_the_protocol_is_named(protocol, panoramas, runtime):
-    queries, database, near = panoramas
-    times = np.random.default_rng(1).integers(0, 5, 126)
-    truth = AnotherTime(near, times[:6], times[6:]) if protocol == "tokyoTM" else near
+def test_recall_never_falls_with_n_and_the_protocol_is_named(protocol, panoramas, ranked):
+    queries, database, truth = asked(protocol, panoramas)
     settings = RecallSettings(ns=["1:20"])
-    ranking = rank(protocol, queries, database, truth, 20, runtime)
+    ranking = ranked(protocol, queries, database, truth, 20)
     result = measure(protocol, ranking, truth, settings)
     recalls = [value for _, value in result.curve]
     assert recalls == sorted(recalls)
@@ -339,9 +341,9 @@ def test_how_deep_each_protocol_searches(panoramas, listed):
     assert depth("plain", 20, lists) == 20 + lists.doubtful.counts().max()
 
 
-def test_a_listed_set_has_no_radius_in_its_metrics(listed, runtime):
+def test_a_listed_set_has_no_radius_in_its_metrics(listed, ranked):
     queries, database, truth, _ = listed
-    result = measure("plain", rank("plain", queries, database, truth, 5, runtime), truth, NS)
+    result = measure("plain", ranked("plain", queries, database, truth, 5), truth, NS)
     assert "radius_m" not in result.metrics
 
 

@@ -25,6 +25,7 @@ from staged import (
     fit_and_encode,
     search_and_recall,
     to_model,
+    use_codes,
 )
 
 from vprlib.formats.mat import specification_bytes
@@ -536,16 +537,6 @@ def test_photographs_of_all_kinds_and_sizes_are_described(here, run):
     with h5py.File(VECTORS["db"]) as file:
         norms = np.linalg.norm(file["descriptors"][:], axis=1)
     assert norms == pytest.approx(np.ones(12), abs=1e-5)
-
-
-def use_codes(here, run, codes, **whitening):
-    toy.write_set(here / "data/raw", "toy_val")
-    fitted = [code for code in codes if code != "full"]
-    tree = toy.params() | {"codes": codes, "fitted": fitted, "fit_on": [SET] if fitted else []}
-    tree["whitening"].update(whitening)
-    tree["code_defs"] |= {"w4": toy.code(4), "w12": toy.code(12)}
-    toy.write_params(here, tree)
-    run("check_switches")
 
 
 def test_a_whitened_code_is_fitted_encoded_and_searched(here, run):

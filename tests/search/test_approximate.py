@@ -1,5 +1,7 @@
 """Approximate search: refused early, built in bounded memory, the same bytes, true distances."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import faiss
@@ -275,3 +277,9 @@ def test_a_killed_or_failed_build_leaves_nothing(tmp_path, monkeypatch) -> None:
     with pytest.raises(UserError, match="no space left on the disk; free some"):
         built(tmp_path / "i", "IVF8,Flat")
     assert not list(tmp_path.iterdir())
+
+
+def test_building_and_searching_do_not_load_torch() -> None:
+    modules = "vprlib.search.approximate, vprlib.search.faiss_index"
+    code = f"import sys, {modules}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
