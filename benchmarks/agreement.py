@@ -1,14 +1,16 @@
 """Whether other ways to compute find as much in the city: `python -m benchmarks.agreement`."""
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import h5py
 import numpy as np
@@ -34,10 +36,10 @@ class Way:
     against: str = "as it is"
 
 
-_PARTS = {"recipes.city.train.queries_a_step": 2, "recipes.city.train.accumulate": 2}
+_PARTS = {"train.queries_a_step": 2, "train.accumulate": 2}
 WAYS = (
     Way("as it is", {}),
-    Way("bfloat16", {"recipes.city.train.precision": "bfloat16"}),
+    Way("bfloat16", {"train.precision": "bfloat16"}),
     Way("shared parts, two processes", {"runtime.processes": 2}),
     Way("whole parts", _PARTS),
     Way("whole parts, two processes", _PARTS | {"runtime.processes": 2}, "whole parts"),
@@ -102,7 +104,9 @@ def _run(
     (project / "params.yaml").write_text(yaml.safe_dump(tree))
     done = project / "done.txt"
     for command in _commands():
-        is_common = "trained" not in command  # with all ways the same: once is enough
+        is_common = not re.search(
+            r"\btrain(ed)?\b", command
+        )  # the same in all ways: once is enough
         if is_common and done.exists() and command in done.read_text():
             continue
         start = time.perf_counter()
@@ -117,16 +121,23 @@ def _run(
         return hits, index["positions"][:]
 
 
+def made_at(dep: str, outs: Iterable[str]) -> list[str]:
+    """The outputs that a dependency is, holds or lies in."""
+    both = [(out, PurePosixPath(out)) for out in outs]
+    path = PurePosixPath(dep)
+    return [out for out, made in both if made.is_relative_to(path) or path.is_relative_to(made)]
+
+
 def _commands() -> list[str]:
     """Of all stages that the trained network's recall needs, each after what it reads."""
     stages = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
-    makers = {out["path"]: name for name, stage in stages.items() for out in stage["outs"]}
+    makers = {out["path"]: name for name, stage in stages.items() for out in stage.get("outs", ())}
     order: list[str] = []
 
     def add(name: str) -> None:
         for dep in stages[name].get("deps", ()):
-            if dep["path"] in makers:
-                add(makers[dep["path"]])
+            for path in made_at(dep["path"], makers):
+                add(makers[path])
         if name not in order:
             order.append(name)
 

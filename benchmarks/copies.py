@@ -10,7 +10,9 @@ import numpy as np
 import typer
 from PIL import Image, ImageEnhance
 
-from vprlib.images.fingerprints import GRID, image_hashes, read_fingerprints
+from vprlib.images.decode import THUMBNAIL as GRID
+from vprlib.images.fingerprints import read_fingerprints
+from vprlib.images.hashes import image_hashes
 from vprlib.images.index import read_index
 
 PARTS = ("train", "val", "test")

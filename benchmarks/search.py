@@ -52,7 +52,7 @@ CITY_INDEXES = (
     ("IVF32,Flat", "nprobe=8", 0),
 )
 CITY_ROUNDS, CITY_IMAGES = 100, 880  # so many rounds for so many images, of milliseconds each
-CITY = Path("artifacts/descriptors/city_test/trained")
+CITY = Path("artifacts/descriptors/city_test/trained/full")
 INDEX = Path("data/index/city_test")
 MILLION = (1_000_000, 2_000)
 SURFACE, IMAGES, VIEW, LIGHT = 24, 4, 0.5, 0.5

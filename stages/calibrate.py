@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from vprlib.evaluate.confidence import ConfidenceSettings, calibrate, judge
+from vprlib.evaluate.confidence import ConfidenceSettings, calibrate, score_set
 from vprlib.evaluate.predictions import read_judgement
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_json
@@ -18,7 +18,7 @@ class Params(StageParams):
 def main(dataset: str, variant: str, code: str) -> None:
     p = Params.load()
     scored = read_judgement(dataset, variant, code)
-    judged = judge(scored, p.settings.score, p.settings.distinct_m)
+    judged = score_set(scored, p.settings.score, p.settings.distinct_m)
     found = calibrate(judged, p.settings)
     write_json(paths.calibration(variant, code), vars(found))
     shown = ", ".join(

@@ -6,12 +6,11 @@ import typer
 
 from vprlib.compress.settings import Step, check_variants, pruned_of
 from vprlib.descriptors.codes import CodeSettings, check_codes
-from vprlib.descriptors.settings import Count
 from vprlib.interop.settings import NetworkSettings
 from vprlib.model.settings import PoolSettings
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_text
-from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.params import At, Count, StageParams
 from vprlib.pipeline.switches import Switches, check, check_files, check_whitened
 from vprlib.search.faiss_factory import check_indexes
 

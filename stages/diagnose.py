@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from vprlib.evaluate.charts import plan, precision_recall
-from vprlib.evaluate.confidence import judge, points_of, read_calibration, report
+from vprlib.evaluate.confidence import points_of, read_calibration, report, score_set
 from vprlib.evaluate.confidence import sentence as trust_sentence
 from vprlib.evaluate.failures import HEADER, FailureSettings, analyse, as_rows, on_map, sentence
 from vprlib.evaluate.gallery import misses
@@ -48,7 +48,7 @@ def main(dataset: str, variant: str, code: str) -> None:
     write_bytes(paths.plot(*names, "-worst"), worst)
 
     known = read_calibration(paths.calibration(variant, code))
-    judged = judge(scored, known.score, known.distinct_m)
+    judged = score_set(scored, known.score, known.distinct_m)
     place = query_locations(found.queries.positions, truth, p.interval.location_m)
     summary = report(judged, place, known, p.interval)
     curve = judged.curve.rows()

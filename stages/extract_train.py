@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from vprlib.descriptors.settings import Count, SampleSeed
 from vprlib.extract.extraction import Work, run
 from vprlib.extract.settings import ExtractionSettings, Stored
 from vprlib.images.batches import open_source
@@ -14,7 +13,7 @@ from vprlib.model.model import read_model
 from vprlib.model.settings import Precision
 from vprlib.pipeline import launch, paths
 from vprlib.pipeline.draws import choose_rows
-from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.params import At, Count, SampleSeed, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
 
 

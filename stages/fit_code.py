@@ -5,9 +5,8 @@ from typing import Annotated
 import typer
 
 from vprlib.descriptors.codes import Kept, fit_code
-from vprlib.descriptors.settings import SampleSeed
 from vprlib.pipeline import command, paths
-from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.params import At, SampleSeed, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
 
 

@@ -5,11 +5,10 @@ from typing import Annotated
 import typer
 
 from vprlib.descriptors.files import opened_sample
-from vprlib.descriptors.settings import Count
 from vprlib.descriptors.whitening import fit
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_hdf5
-from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.params import At, Count, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
 
 

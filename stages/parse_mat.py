@@ -7,7 +7,7 @@ import typer
 from vprlib.formats.dialects import read_specification
 from vprlib.formats.parse import build_indices, listed_of, summarise
 from vprlib.formats.specification import Layout
-from vprlib.images.fingerprints import take_fingerprints, write_fingerprints
+from vprlib.images.fingerprints import fingerprints_of, write_fingerprints
 from vprlib.images.index import Unreadable, write_index
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_json
@@ -38,11 +38,10 @@ def main(dataset: str) -> None:
         "training_radius_m": specification.training_radius_m,
     }
     truth = listed_arrays(listed_of(specification))
-    sides = (parsed.database, parsed.queries)
-    fingerprints = [take_fingerprints(side, images, p.runtime, p.unreadable) for side in sides]
     write_index(paths.index(dataset, "db"), parsed.database)
     write_index(paths.index(dataset, "queries"), parsed.queries, radii, truth)
-    write_fingerprints(paths.fingerprints(dataset), *fingerprints)
+    sides = (fingerprints_of(parsed.database), fingerprints_of(parsed.queries))
+    write_fingerprints(paths.fingerprints(dataset), *sides)
     unread = {"unreadable": parsed.unread} if parsed.unread else {}
     write_json(paths.set_metrics(dataset), {**vars(summary), **vars(findings), **unread})
     left_out = f", {parsed.unread} images that cannot be read ({report})" if unread else ""

@@ -1,15 +1,12 @@
 """Groups of processes: a process that is told it belongs to one, and a port where one can meet."""
 
-import os
 import socket
-
-from vprlib.pipeline.runtime import LAUNCHER
 
 
 def join(monkeypatch, rank=1, size=4, local_rank=1, local_size=4):
     numbers = {"RANK": rank, "WORLD_SIZE": size}
     numbers |= {"LOCAL_RANK": local_rank, "LOCAL_WORLD_SIZE": local_size}
-    for name, value in {LAUNCHER: os.getpid(), **numbers}.items():
+    for name, value in numbers.items():
         monkeypatch.setenv(name, str(value))
 
 

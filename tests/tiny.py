@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import yaml
@@ -18,19 +19,15 @@ LIGHT = {"day": 0.5, "dusk": 0.3, "night": 0.2}
 
 
 def params() -> dict:
-    """The project's params.yaml with a tiny city and a tiny recipe, and none of the other sets:
-    DVC reads the file several times a stage."""
+    """The project's params.yaml with a tiny city and little work."""
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for section in ("datasets", "recipes", "ready"):
-        tree[section] = {k: v for k, v in tree[section].items() if k.startswith("city")}
     tree["city"]["scene"].update(width=80, height=64, headings=4)
     tree["city"]["parts"] = {k: {**v, "query_light": LIGHT} for k, v in PARTS.items()}
     # by night the start is so poor that some epoch beats it
     tree["city"]["parts"]["val"]["query_light"] = {"day": 0.0, "dusk": 0.0, "night": 1.0}
-    recipe = tree["recipes"]["city"]
-    recipe["sample"].update(images=16, positions=4)
-    recipe["kmeans"].update(clusters=4, iterations=10)
-    recipe["train"].update(epochs=2, refresh_queries=8, negatives=3, learning_rate=0.001)
+    tree["sample"].update(images=16, positions=4)
+    tree["kmeans"].update(clusters=4, iterations=10)
+    tree["train"].update(epochs=2, refresh_queries=8, negatives=3, learning_rate=0.001)
     tree["runtime"].update(device="cpu", threads=1)  # several tests run at a time
     return tree
 
@@ -43,26 +40,10 @@ def linked(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def without_code(pipeline: object, watched: tuple[str, ...]) -> object:
-    """The stages of dvc.yaml, depending on no module but those watched."""
-    if isinstance(pipeline, list):
-        return [without_code(entry, watched) for entry in pipeline]
-    if not isinstance(pipeline, dict):
-        return pipeline
-    found = {key: without_code(value, watched) for key, value in pipeline.items()}
-    if "deps" in found:
-        found["deps"] = [d for d in found["deps"] if not d.endswith(".py") or d in watched]
-    return {key: value for key, value in found.items() if key != "deps" or value}
-
-
 class Project:
-    """A clone in a folder of its own.
+    """A clone in a folder of its own."""
 
-    Where modules are `watched`, its stages depend on no others: DVC writes its whole lock file
-    after each stage, and 1,100 modules in it cost four seconds each time.
-    """
-
-    def __init__(self, folder: Path, watched: tuple[str, ...] | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir()
         for name in ("vprlib", "stages", ".dvc/config", "dvc.yaml", ".dvcignore", ".gitignore"):
@@ -72,9 +53,6 @@ class Project:
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, target)
-        if watched is not None:
-            pipeline = without_code(yaml.safe_load((ROOT / "dvc.yaml").read_text()), watched)
-            (folder / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
         self.write(params())
         subprocess.run(["git", "init", "-q", folder], check=True)
 
@@ -102,6 +80,13 @@ class Project:
         said, _ = process.communicate()
         assert process.returncode == 0, said
         return said
+
+    def vpr(self, *arguments: str) -> str:
+        """What the command printed."""
+        command = [sys.executable, "-m", "vprlib.cli", *arguments]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def repro(self, *targets: str) -> set[str]:
         """Runs what is stale; gives the stages that really ran."""

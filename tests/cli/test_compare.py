@@ -246,7 +246,7 @@ def history(here, index_at):
         [("one", 0.6, {"seed": 11}), ("two", 0.6, {"seed": 12}), ("long", 0.9, {"epochs": 9})]
     ):
         tree = yaml.safe_load(Path("params.yaml").read_text())
-        tree["recipes"]["toy"]["train"].update(change)
+        tree["train"].update(change)
         Path("params.yaml").write_text(yaml.safe_dump(tree))
         hits[tag] = write_run("trained", draw, skill)
         commit(repo, tag)
@@ -261,8 +261,8 @@ def test_revisions_are_compared_and_averaged(history, ask, refused):
     answer = ask("two", "long:trained/full", "--json")
     check_against_loop(answer, history["two"], history["long"])
     assert [run["name"] for run in answer["runs"]] == ["two:trained/full", "long:trained/full"]
-    assert answer["pairs"][0]["params"] == {"recipes.toy.train.epochs": [1, 9]}
-    assert "params.yaml: recipes.toy.train.epochs 1 → 9" in ask("two", "long:trained/full")
+    assert answer["pairs"][0]["params"] == {"train.epochs": [1, 9]}
+    assert "params.yaml: train.epochs 1 → 9" in ask("two", "long:trained/full")
 
     said = refused("two", "fewer")
     assert "the queries differ (36 and 32, 32 in both; 032.jpg is in one alone)" in said
@@ -278,8 +278,8 @@ def test_revisions_are_compared_and_averaged(history, ask, refused):
     )
     half = 12.7062 * found["spread"] / 2**0.5  # Student's quantile of one degree of freedom
     assert found["seeds_low"] == pytest.approx(max(found["mean"] - half, 0), abs=1e-4)
-    assert answer["seeds"] == {"recipes.toy.train.seed": [11, 12]}
-    assert "recipes.toy.train.seed: 11, 12" in ask("one", "two", "--seeds")
-    assert "differ in more than seeds: recipes.toy.train.epochs is 1 in the one and 9" in refused(
+    assert answer["seeds"] == {"train.seed": [11, 12]}
+    assert "train.seed: 11, 12" in ask("one", "two", "--seeds")
+    assert "differ in more than seeds: train.epochs is 1 in the one and 9" in refused(
         "one", "two", "long", "--seeds"
     )

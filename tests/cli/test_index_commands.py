@@ -1,83 +1,80 @@
 """Commands about indexes: parts that are merged are the whole, and the sweep leaves a table."""
 
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import toy
-from evaluated import SET, VARIANT
 
 from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_hdf5
 
+SIDES = {"db": 12, "queries": 6}
 IVF = {"factory": "IVF2,Flat", "train": 100, "seed": 1}
 CODES = {
     "full": toy.code(None),
     "ivf": toy.code(None, index=IVF, search={"parameters": "nprobe=2", "refine": 1}),
 }
+IN_CODE = ("toy_val", "trained", "ivf")
 
 
 @pytest.fixture
-def index(here, run, vpr):
-    """Runs `vpr index …` where descriptors of the toy set, drawn by chance, have been encoded."""
-    toy.write_params(here, toy.params() | {"code_defs": CODES, "codes": ["ivf"]})
-    toy.write_set(paths.RAW, SET)
-    run("parse_mat", SET)
-    for side, count in (("db", 12), ("queries", 6)):
-        vectors = np.random.default_rng(count).normal(size=(count, 8)).astype(np.float32)
-        write_hdf5(paths.descriptors(SET, VARIANT, "full", side), {"descriptors": vectors})
-    run("fit_code", VARIANT, "ivf")
-    run("encode", SET, VARIANT, "ivf")
-    return partial(vpr, "index")
+def run(tmp_path, monkeypatch, capsys, vpr):
+    """Runs `vpr index …` in a folder with random descriptors of the toy set."""
+    monkeypatch.chdir(tmp_path)
+    toy.write_params(tmp_path, toy.params() | {"code_defs": CODES, "codes": ["ivf"]})
+    toy.write_set(Path("data/raw"), "toy_val")
 
-
-@pytest.fixture
-def said_by(index):
-    """What a command said that must succeed."""
-
-    def run(*arguments: object) -> str:
-        code, said = index(*arguments)
+    def stage(name, *names):
+        code, said = toy.run_stage(name, monkeypatch, capsys, *names)
         assert code == 0, said
+
+    stage("parse_mat", "toy_val")
+    for side, count in SIDES.items():
+        vectors = np.random.default_rng(count).normal(size=(count, 8)).astype(np.float32)
+        write_hdf5(paths.descriptors("toy_val", "trained", "full", side), {"descriptors": vectors})
+    write_hdf5(paths.coder("trained", "ivf"), {}, {"precision": "float32", "query": "float32"})
+    stage("encode", *IN_CODE)
+
+    def index(*arguments: object) -> str:
+        code, said = vpr("index", *arguments)
+        assert (code == 0) != said.startswith("error: "), said
         return said
 
-    return run
+    return index
 
 
-def test_parts_built_by_the_commands_and_merged_are_what_the_stage_builds(said_by) -> None:
-    assert "start: 0 descriptors" in said_by("part", "--part", "0/2", "--out", "start")
+def test_parts_built_by_the_commands_and_merged_are_what_the_stage_builds(run) -> None:
+    assert "start: 0 descriptors" in run("part", "--part", "0/2", "--out", "start")
     for which in ("1/2", "2/2"):
         options = ("--part", which, "--trained", "start", "--out", f"part{which[0]}")
-        assert "6 descriptors" in said_by("part", *options)
-    assert "12 descriptors" in said_by("merge", "part1", "part2", "--out", "merged")
-    for path in paths.search_index(SET, VARIANT, "ivf").iterdir():
+        assert "6 descriptors" in run("part", *options)
+    assert "12 descriptors" in run("merge", "part1", "part2", "--out", "merged")
+    for path in paths.search_index(*IN_CODE).iterdir():
         assert path.read_bytes() == Path("merged", path.name).read_bytes(), path.name
 
 
-def test_parts_codes_and_folders_that_are_none_are_refused(index) -> None:
-    def refused(*arguments: object) -> str:
-        return toy.refusal(*index(*arguments))
-
+def test_parts_codes_and_folders_that_are_none_are_refused(run) -> None:
     for wrong in ("3/2", "1/0", "1", "a/b"):
-        said = refused("part", "--part", wrong, "--out", "x")
+        said = run("part", "--part", wrong, "--out", "x")
         assert f"--part is '{wrong}', but must be such as 1/4" in said
-    said = refused("part", "--code", "full", "--part", "1/2", "--out", "x")
+    said = run("part", "--code", "full", "--part", "1/2", "--out", "x")
     assert "code_defs.full.index is null: name an index" in said
     Path("empty").mkdir()
-    said = refused("part", "--part", "1/2", "--trained", "empty", "--out", "x")
+    said = run("part", "--part", "1/2", "--trained", "empty", "--out", "x")
     assert "empty has no lists.bin: make it by `vpr index part --part 0/N`" in said
-    assert "empty/index.json is missing" in refused("merge", "empty", "--out", "x")
+    assert "empty/index.json is missing" in run("merge", "empty", "--out", "x")
     assert not Path("x").exists()
-    said = refused("sweep", "--factory", "IVF2,Flat", "--factory", "PQ3")
+    said = run("sweep", "--factory", "IVF2,Flat", "--factory", "PQ3")
     assert "number after PQ must divide the dimensions, here 8" in said
-    said = refused("sweep", "--factory", "IVF13,Flat", "--train", "12")
+    said = run("sweep", "--factory", "IVF13,Flat", "--train", "12")
     assert "IVF13,Flat has 13 lists and needs as many" in said
     assert not Path("artifacts/sweeps").exists()
 
 
-def test_the_sweep_prints_a_table_and_keeps_a_file_and_a_plot(said_by) -> None:
-    said = said_by("sweep", "--factory", "IVF2,Flat", "--factory", "SQ8", "--values", "1,2")
+def test_the_sweep_prints_a_table_and_keeps_a_file_and_a_plot(run) -> None:
+    said = run("sweep", "--factory", "IVF2,Flat", "--factory", "SQ8", "--values", "1,2")
     lines = [line.split() for line in said.splitlines()]
     assert lines[0] == ["toy_val,", "trained,", "ivf:", "12", "images,", "6", "queries"]
     assert [line[0] for line in lines[2:6]] == ["exact", "IVF2,Flat", "IVF2,Flat", "SQ8"]
@@ -87,3 +84,8 @@ def test_the_sweep_prints_a_table_and_keeps_a_file_and_a_plot(said_by) -> None:
     assert found["trials"][2]["same_at_20"] == 1
     assert Path("artifacts/sweeps/toy_val-trained-ivf.png").read_bytes().startswith(b"\x89PNG")
     assert len(list(Path("artifacts/sweeps").iterdir())) == 2
+
+
+def test_the_sweep_prints_json_alone_where_that_is_asked_for(run) -> None:
+    found = json.loads(run("sweep", "--factory", "IVF2,Flat", "--values", "2", "--json"))
+    assert found == json.loads(Path("artifacts/sweeps/toy_val-trained-ivf.json").read_text())

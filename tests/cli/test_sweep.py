@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from vectors import unit
 
 from vprlib.cli.sweep import (
     curves,
@@ -16,11 +17,6 @@ from vprlib.evaluate.charts import search_curves
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import Near
-
-
-def unit(count: int, dim: int, seed: int) -> np.ndarray:
-    vectors = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import pytest
 import toy
 
 from vprlib.cli.table import markdown, read_rows, table
+from vprlib.pipeline import paths
+from vprlib.pipeline.artifacts import write_json
 from vprlib.pipeline.params import UserError
 
 
@@ -86,8 +88,23 @@ def test_the_command_prints_each_form(tmp_path, monkeypatch, vpr):
     rows = read_rows(tmp_path)
     assert said == [(0, f"{table(rows)}\n"), (0, f"{markdown(rows)}\n")]
     assert json.loads(vpr("table", "--json", "--metrics", ".")[1]) == [
-        {"set": "toy", "variant": "trained", "code": "full", "recall@1": 0.75, "queries": 4}
+        {"set": "toy", "variant": "trained", "code": "full", "leaks": []}
+        | {"recall@1": 0.75, "queries": 4}
     ]
+
+
+def test_leaks_from_a_training_set_in_use_are_told_below_the_table(tmp_path, monkeypatch, vpr):
+    monkeypatch.chdir(tmp_path)
+    toy.write_params(tmp_path, toy.params() | {"eval_on": ["toy"]})
+    write(tmp_path, "trained-full", n1=0.75)
+    said = ["1 queries of toy are copied in toy_train"]
+    audit_path = paths.audit_metrics("toy")
+    write_json(audit_path, {"train": "toy_train", "said": said})
+    printed = vpr("table", "--metrics", ".")[1]
+    assert printed.endswith(f"\n\ntoy: LEAK: {said[0]}\n")
+    assert json.loads(vpr("table", "--json", "--metrics", ".")[1])[0]["leaks"] == said
+    write_json(audit_path, {"train": "of_before", "said": said})
+    assert "LEAK" not in vpr("table", "--metrics", ".")[1]
 
 
 def test_one_variant_alone_has_no_gain(tmp_path):

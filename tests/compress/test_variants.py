@@ -156,8 +156,8 @@ def test_steps_that_a_network_cannot_go_through_are_refused_before_the_first(sli
     model.backbone[1] = torch.nn.Hardswish()
     with pytest.raises(UserError, match="alexnet cannot compute in int8: it has a Hardswish"):
         check_steps(model, [Step(**PRUNE), Step(**INT8)])
-    rehearsal = rehearse(place_model(slim, "conv5"), images)
-    integers = quantised(place_model(slim, "conv5"), rehearsal)
+    fake_quant = rehearse(place_model(slim, "conv5"), images)
+    integers = quantised(place_model(slim, "conv5"), fake_quant)
     with pytest.raises(UserError, match="a network in int8, as this alexnet is, can no longer"):
         check_steps(integers, [Step(**PRUNE)])
 

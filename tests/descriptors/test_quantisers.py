@@ -3,14 +3,10 @@
 import h5py
 import numpy as np
 import pytest
+from vectors import unit
 
 from vprlib.descriptors.quantisers import Coded, Quantiser, bytes_a_row, learn, stored_bytes
 from vprlib.descriptors.rows import Reader, gather
-
-
-def unit(count: int, dim: int, seed: int = 1) -> np.ndarray:
-    vectors = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def learnt(precision: str, sample: np.ndarray, parts: int | None = None) -> Quantiser:

@@ -11,7 +11,7 @@ from vprlib.evaluate.charts import precision_recall
 from vprlib.evaluate.confidence import (
     POINTS,
     ConfidenceSettings,
-    Judged,
+    ScoredSet,
     answers,
     calibrate,
     curve,
@@ -37,21 +37,21 @@ def some(seed, count=80):
     scores = np.round(generator.normal(0.3, 0.1, count) + 0.15 * right, 2)
     scores[3] = -np.inf  # nothing was found for it
     right[3] = False
-    return Judged("x_val", scores, right, answerable)
+    return ScoredSet("x_val", scores, right, answerable)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_curve_equals_a_slow_loop_over_thresholds(seed):
-    judged = some(seed)
-    found = judged.curve
-    thresholds = sorted({s for s in judged.scores.tolist() if s > -np.inf}, reverse=True)
+    scored = some(seed)
+    found = scored.curve
+    thresholds = sorted({s for s in scored.scores.tolist() if s > -np.inf}, reverse=True)
     assert found.thresholds.tolist() == thresholds
     area, last = 0.0, 0.0
     for at, precision, recall in zip(thresholds, found.precision, found.recall, strict=True):
-        given = [q for q, score in enumerate(judged.scores) if score >= at]
-        right = sum(bool(judged.is_right[q]) for q in given)
+        given = [q for q, score in enumerate(scored.scores) if score >= at]
+        right = sum(bool(scored.is_right[q]) for q in given)
         assert precision == pytest.approx(right / len(given))
-        assert recall == pytest.approx(right / judged.is_answerable.sum())
+        assert recall == pytest.approx(right / scored.is_answerable.sum())
         area += (recall - last) * precision
         last = recall
     assert found.area == pytest.approx(area)
@@ -60,13 +60,13 @@ def test_the_curve_equals_a_slow_loop_over_thresholds(seed):
 
 @pytest.mark.parametrize("precision", [1.0, 0.9, 0.7, 0.01])
 def test_a_threshold_is_the_lowest_that_reaches_its_precision(precision):
-    judged = some(7)
-    threshold, recall = judged.curve.reaching(precision)
+    scored = some(7)
+    threshold, recall = scored.curve.reaching(precision)
     best = 0.0, np.inf
-    for at in judged.scores[judged.scores > -np.inf]:
-        given = judged.scores >= at
-        share = judged.is_right[given].mean()
-        reached = (judged.is_right & given).sum() / judged.is_answerable.sum()
+    for at in scored.scores[scored.scores > -np.inf]:
+        given = scored.scores >= at
+        share = scored.is_right[given].mean()
+        reached = (scored.is_right & given).sum() / scored.is_answerable.sum()
         if share >= precision and (reached, -at) > (best[0], -best[1]) and reached > 0:
             best = reached, at
     assert (recall, threshold) == pytest.approx(best)
@@ -87,11 +87,11 @@ def test_a_curve_by_hand():
 def test_a_precision_that_is_never_reached_has_no_threshold():
     found = curve(np.array([0.9, 0.8]), np.array([False, True]), 2)
     assert found.reaching(0.9) == (np.inf, 0.0)
-    judged = Judged("v", np.array([0.9]), np.array([False]), np.array([True]))
-    made = calibrate(judged, SETTINGS)
+    scored = ScoredSet("v", np.array([0.9]), np.array([False]), np.array([True]))
+    made = calibrate(scored, SETTINGS)
     assert set(made.thresholds.values()) == {None}
     assert made.verdict(5.0) == "I don't know: no score was sure enough on v"
-    told = report(judged, PLACE[:1], made, INTERVALS)
+    told = report(scored, PLACE[:1], made, INTERVALS)
     assert "100 %: not reached on v" in sentence(told, "t")
     assert told["at_threshold"]["95"]["answered"] == 0
     assert told["at_threshold"]["95"]["precision"] is None and points_of(told) == {}
@@ -157,14 +157,14 @@ def test_what_is_calibrated_on_a_set_holds_on_it_and_is_told_of_another():
 
 
 def test_unanswerable_queries_spoil_precision_and_not_recall():
-    judged = Judged("v", np.array([0.9, 0.8]), *np.array([[1, 0], [1, 0]], bool))
-    at = answers(judged, PLACE[:2], 0.0, INTERVALS)
+    scored = ScoredSet("v", np.array([0.9, 0.8]), *np.array([[1, 0], [1, 0]], bool))
+    at = answers(scored, PLACE[:2], 0.0, INTERVALS)
     assert (at["precision"], at["recall"]) == (0.5, 1.0)
 
 
 def test_a_calibration_is_read_as_written_and_says_what_a_score_means(tmp_path):
-    judged = some(3, 300)
-    made = calibrate(judged, SETTINGS)
+    scored = some(3, 300)
+    made = calibrate(scored, SETTINGS)
     write_json(tmp_path / "c.json", vars(made))
     again = read_calibration(tmp_path / "c.json")
     known = [p for p, t in again.thresholds.items() if t is not None]

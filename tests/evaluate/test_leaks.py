@@ -8,12 +8,8 @@ import pytest
 from vprlib.evaluate.leaks import Audited, AuditSettings, audit, overlap, refuse
 from vprlib.formats.dialects import read_specification
 from vprlib.formats.specification import Layout
-from vprlib.images.fingerprints import (
-    Fingerprints,
-    ImageHashes,
-    read_fingerprints,
-    write_fingerprints,
-)
+from vprlib.images.fingerprints import Fingerprints, read_fingerprints, write_fingerprints
+from vprlib.images.hashes import ImageHashes
 from vprlib.pipeline.params import UserError
 from vprlib.places.geo import nearest_m
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import scipy.io
 import toy
-from staged import MAT, SET, TRAIN, to_model
+from staged import MAT, SET, TRAIN, edit_params
 
+from vprlib.formats.specification import Layout
 from vprlib.images.index import read_index
 from vprlib.pipeline import paths
 from vprlib.places.truth import read_listed
@@ -19,10 +20,8 @@ DATABASE = list(SPEC.database_names)
 QUERIES = [f"queries_real/{name}" for name in SPEC.query_names]
 
 
-def edit_layout(here, listing=MAT.name, **values):
-    tree = toy.params()
-    tree["datasets"][SET] |= {"list": f"datasets/{listing}", "layout": values}
-    toy.write_params(here, tree)
+def edit_layout(here, **values):
+    edit_params(here, f"datasets.{SET}", layout={**Layout().model_dump(), **values})
 
 
 def write_lists(path):
@@ -38,7 +37,7 @@ def write_lists(path):
 
 
 def test_berlin_with_images_missing_gives_the_report_and_no_crash(here, refused, real_spec):
-    shutil.copy(real_spec("berlin.mat"), MAT)
+    shutil.copy(real_spec("berlin.mat"), here / MAT)
     edit_layout(here, queries_dir="")
     said = refused("parse_mat", SET)
     assert "314 of 314 database images and 280 of 280 query images are missing below" in said
@@ -54,8 +53,9 @@ def test_a_csv_lists_a_set_in_degrees(here, run):
     rows = [f"{n},{48 + int(n[:3]) * 0.001},{12 + spread[i % 2]},database,{i}.5"
             for i, n in enumerate(DATABASE)]  # fmt: skip
     rows += [f"{n},{48 + int(n.split('/')[1]) * 0.001},12.0,query," for n in QUERIES]
-    MAT.with_name("own.csv").write_text("\n".join(["path,lat,lon,role,heading", *rows]))
-    edit_layout(here, "own.csv", positive_radius_m=50.0)
+    (here / "data/raw/toy/own.csv").write_text("\n".join(["path,lat,lon,role,heading", *rows]))
+    layout = {**Layout().model_dump(), "positive_radius_m": 50.0}
+    edit_params(here, f"datasets.{SET}", list="own.csv", layout=layout)
     said = run("parse_mat", SET)
     assert "12 database images, 6 queries at 6 positions, 0 without a positive at 50 m" in said
     database = read_index(paths.index(SET, "db"))
@@ -65,14 +65,15 @@ def test_a_csv_lists_a_set_in_degrees(here, run):
 
 
 def test_a_list_as_truth_is_kept_and_trained_on(here, run):
-    hard = write_lists(MAT)
+    hard = write_lists(here / MAT)
     edit_layout(here, queries_dir="queries_real", ground_truth="hard")
     assert "0 without a positive on its list" in run("parse_mat", SET)
     found = json.loads(paths.set_metrics(SET).read_text())
     assert found["positive_radius_m"] is None and found["mean_positives"] == 2.0
     listed = read_listed(paths.index(SET, "queries"), 12)
     assert listed.is_right(np.tile(np.arange(12), (6, 1))).T.tolist() == (hard == 1).tolist()
-    to_model(run)
+    for stage in ("sample_features", "kmeans_centroids", "init_model"):
+        run(stage, SET)
     run("train", *TRAIN)
     assert paths.model("trained").exists()
 

@@ -27,14 +27,14 @@ def turned(orientation: int) -> Image.Exif:
 
 def test_an_rgb_image_comes_out_as_it_is(tmp_path: Path) -> None:
     path = saved(tmp_path, Image.fromarray(PIXELS))
-    found = decode(path, inspect(path), PLAIN)
+    found = decode(path, inspect(path).info, PLAIN)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, PIXELS)
 
 
 def test_one_look_tells_size_bytes_and_digest(tmp_path: Path) -> None:
     path = saved(tmp_path, Image.fromarray(PIXELS), "a.jpg")
-    seen = inspect(path)
+    seen = inspect(path).info
     assert (seen.width, seen.height, seen.is_rotated) == (30, 20, False)
     assert seen.byte_size == path.stat().st_size
     digest = hashlib.blake2b(path.read_bytes(), digest_size=8).digest()
@@ -43,17 +43,17 @@ def test_one_look_tells_size_bytes_and_digest(tmp_path: Path) -> None:
 
 def test_grey_becomes_three_equal_channels(tmp_path: Path) -> None:
     path = saved(tmp_path, Image.fromarray(PIXELS[:, :, 0]))
-    found = decode(path, inspect(path), PLAIN)
+    found = decode(path, inspect(path).info, PLAIN)
     np.testing.assert_array_equal(found, PIXELS[:, :, :1].repeat(3, axis=2))
 
 
 def test_sixteen_bit_grey_is_scaled_and_not_clipped(tmp_path: Path) -> None:
     values = np.array([[0, 257, 25_700], [32_768, 65_278, 65_535]], dtype=np.uint16)
     path = saved(tmp_path, Image.fromarray(values))
-    assert inspect(path).width == 3
+    assert inspect(path).info.width == 3
     expected = np.array([[0, 1, 100], [127, 254, 255]])
     np.testing.assert_array_equal(
-        decode(path, inspect(path), PLAIN), expected[:, :, None].repeat(3, 2)
+        decode(path, inspect(path).info, PLAIN), expected[:, :, None].repeat(3, 2)
     )
 
 
@@ -64,45 +64,47 @@ def test_a_palette_becomes_its_colours(tmp_path: Path, transparency: int | bytes
     image.putpalette([200, 10, 20, 0, 255, 0, 7, 8, 9])
     options = {} if transparency is None else {"transparency": transparency}
     path = saved(tmp_path, image, **options)
-    assert decode(path, inspect(path), PLAIN).tolist() == [[[200, 10, 20], [0, 255, 0], [7, 8, 9]]]
+    assert decode(path, inspect(path).info, PLAIN).tolist() == [
+        [[200, 10, 20], [0, 255, 0], [7, 8, 9]]
+    ]
 
 
 def test_rgba_loses_its_transparency_and_keeps_its_colours(tmp_path: Path) -> None:
     alpha = np.full((20, 30, 1), 100, np.uint8)
     path = saved(tmp_path, Image.fromarray(np.concatenate([PIXELS, alpha], axis=2)))
-    np.testing.assert_array_equal(decode(path, inspect(path), PLAIN), PIXELS)
+    np.testing.assert_array_equal(decode(path, inspect(path).info, PLAIN), PIXELS)
 
 
 def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
     image = Image.new("CMYK", (16, 8), (0, 255, 255, 0))
     path = saved(tmp_path, image, "a.jpg", quality=95)
-    assert (inspect(path).width, inspect(path).height) == (16, 8)
-    found = decode(path, inspect(path), PLAIN)
+    assert (inspect(path).info.width, inspect(path).info.height) == (16, 8)
+    found = decode(path, inspect(path).info, PLAIN)
     np.testing.assert_allclose(found, np.broadcast_to([255, 0, 0], (8, 16, 3)), atol=3)
 
 
 @pytest.mark.parametrize("mode", ["1", "LA", "L", "P"])
 def test_every_mode_gives_rgb_of_the_right_shape(tmp_path: Path, mode: str) -> None:
     path = saved(tmp_path, Image.fromarray(PIXELS).convert(mode))
-    assert decode(path, inspect(path), PLAIN).shape == (20, 30, 3)
+    assert decode(path, inspect(path).info, PLAIN).shape == (20, 30, 3)
 
 
 def test_a_turned_photograph_stands_upright(tmp_path: Path) -> None:
     path = saved(tmp_path, Image.fromarray(PIXELS), exif=turned(6))
-    seen = inspect(path)
+    seen = inspect(path).info
     assert (seen.width, seen.height, seen.is_rotated) == (30, 20, True)
-    np.testing.assert_array_equal(decode(path, inspect(path), PLAIN), np.rot90(PIXELS, -1))
+    np.testing.assert_array_equal(decode(path, inspect(path).info, PLAIN), np.rot90(PIXELS, -1))
 
 
 def test_a_photograph_upside_down_keeps_its_size(tmp_path: Path) -> None:
     path = saved(tmp_path, Image.fromarray(PIXELS), exif=turned(3))
-    assert not inspect(path).is_rotated
-    np.testing.assert_array_equal(decode(path, inspect(path), PLAIN), np.rot90(PIXELS, 2))
+    assert not inspect(path).info.is_rotated
+    np.testing.assert_array_equal(decode(path, inspect(path).info, PLAIN), np.rot90(PIXELS, 2))
 
 
 def test_a_turned_photograph_stays_as_stored_where_exif_is_ignored(tmp_path: Path) -> None:
     path = saved(tmp_path, Image.fromarray(PIXELS), exif=turned(6))
-    found = decode(path, inspect(path), ImageSettings(exif_rotate=False))
+    found = decode(path, inspect(path).info, ImageSettings(exif_rotate=False))
     np.testing.assert_array_equal(found, PIXELS)
 
 
@@ -125,7 +127,7 @@ def test_the_size_is_known_before_decoding(
     assert target_size(30, 20, is_rotated, settings) == expected
     options = {"exif": turned(8)} if is_rotated else {}
     path = saved(tmp_path, Image.fromarray(PIXELS), **options)
-    assert decode(path, inspect(path), settings).shape == (expected[1], expected[0], 3)
+    assert decode(path, inspect(path).info, settings).shape == (expected[1], expected[0], 3)
 
 
 def test_a_short_side_never_vanishes() -> None:
@@ -144,7 +146,7 @@ def test_a_size_without_pixels_is_refused(resize: object) -> None:
 def test_a_truncated_image_is_refused(tmp_path: Path, name: str, kept: float) -> None:
     path = saved(tmp_path, Image.fromarray(PIXELS.repeat(8, 0).repeat(8, 1)), name)
     content = path.read_bytes()
-    seen = inspect(path)
+    seen = inspect(path).info
     path.write_bytes(content[: int(len(content) * kept)])
     with pytest.raises(ValueError, match=r"truncated or damaged|cannot be opened|is not an image"):
         inspect(path)
@@ -176,13 +178,13 @@ def test_a_damaged_exif_block_is_refused(tmp_path: Path) -> None:
 def test_an_image_of_another_size_than_expected_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, Image.fromarray(PIXELS))
     with pytest.raises(ValueError, match="is 30×20, but was 40×20"):
-        decode(path, replace(inspect(path), width=40), PLAIN)
+        decode(path, replace(inspect(path).info, width=40), PLAIN)
 
 
 def test_other_content_than_expected_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, Image.fromarray(PIXELS))
     with pytest.raises(ValueError, match=r"has other content \(\d+ bytes, \d+ then\)"):
-        decode(path, replace(inspect(path), digest=1), PLAIN)
+        decode(path, replace(inspect(path).info, digest=1), PLAIN)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +203,7 @@ def test_a_box_cuts_whole_pixels_inside_the_image(
     assert crop_of(box, 30, 20) == expected
     left, top, right, bottom = expected
     path = saved(tmp_path, Image.fromarray(PIXELS))
-    found = decode(path, replace(inspect(path), box=box), PLAIN)
+    found = decode(path, replace(inspect(path).info, box=box), PLAIN)
     np.testing.assert_array_equal(found, PIXELS[top:bottom, left:right])
     assert target_size(30, 20, False, PLAIN, box) == (right - left, bottom - top)
 
@@ -211,6 +213,6 @@ def test_a_box_is_cut_from_the_upright_image_before_it_is_resized(tmp_path: Path
     box, settings = (2, 4, 12, 24), ImageSettings(resize=5)
     upright = np.rot90(PIXELS, -1)[4:24, 2:12]
     twin = Image.fromarray(upright).resize((5, 10), Image.Resampling.BILINEAR, reducing_gap=3.0)
-    found = decode(path, replace(inspect(path), box=box), settings)
+    found = decode(path, replace(inspect(path).info, box=box), settings)
     np.testing.assert_array_equal(found, np.asarray(twin))
     assert target_size(30, 20, True, settings, box) == (5, 10)

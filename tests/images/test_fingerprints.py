@@ -7,17 +7,9 @@ import pytest
 import scipy.fft
 from PIL import Image, ImageEnhance
 
-from vprlib.images.fingerprints import (
-    GRID,
-    WAVES,
-    ImageHashes,
-    are_alike,
-    hash_images,
-    image_hashes,
-    join_hashes,
-)
+from vprlib.images.decode import THUMBNAIL
+from vprlib.images.hashes import WAVES, ImageHashes, are_alike, image_hashes, join_hashes
 from vprlib.images.index import build_index
-from vprlib.pipeline.params import UserError
 
 BITS = 40  # as in params.yaml
 
@@ -47,23 +39,22 @@ COPIES = {
 }
 
 
-def hashes_of(folder, images, runtime, **options):
+def hashes_of(folder, images, **options):
     folder.mkdir()
     names = [f"{number}.x" for number in range(len(images))]
     for name, image in zip(names, images, strict=True):
         buffer = io.BytesIO()
         image.save(buffer, **{"format": "JPEG", **options})
         (folder / name).write_bytes(buffer.getvalue())
-    index = build_index("x", names, np.zeros((len(names), 2)), folder, {}, 1)
-    return hash_images(index, folder, runtime)
+    return build_index("x", names, np.zeros((len(names), 2)), folder, {}, 1).hashes
 
 
 @pytest.mark.parametrize("change", COPIES)
-def test_a_copy_is_told_and_a_stranger_is_not(change, pictures, tmp_path, runtime):
+def test_a_copy_is_told_and_a_stranger_is_not(change, pictures, tmp_path):
     made, options = COPIES[change]
     images = [Image.fromarray(pixels) for pixels in pictures]
-    known = hashes_of(tmp_path / "known", images, runtime, quality=92)
-    copies = hashes_of(tmp_path / "copies", [made(image) for image in images], runtime, **options)
+    known = hashes_of(tmp_path / "known", images, quality=92)
+    copies = hashes_of(tmp_path / "copies", [made(image) for image in images], **options)
     assert are_alike(copies, known, BITS).all()
     for row in range(len(images)):
         others = known.take(np.delete(np.arange(len(images)), row))
@@ -71,7 +62,7 @@ def test_a_copy_is_told_and_a_stranger_is_not(change, pictures, tmp_path, runtim
 
 
 def test_the_bits_are_the_signs_of_the_low_frequencies():
-    grey = np.random.default_rng(1).uniform(0, 255, (3, GRID, GRID))
+    grey = np.random.default_rng(1).uniform(0, 255, (3, THUMBNAIL, THUMBNAIL))
     found = np.unpackbits(image_hashes(grey).bits, axis=1).reshape(3, WAVES, WAVES).astype(bool)
     waves = scipy.fft.dctn(grey, axes=(1, 2))[:, :WAVES, :WAVES]
     expected = waves > 0
@@ -80,7 +71,7 @@ def test_the_bits_are_the_signs_of_the_low_frequencies():
 
 
 def test_brightness_and_contrast_change_no_bit():
-    grey = np.random.default_rng(2).uniform(50, 200, (5, GRID, GRID))
+    grey = np.random.default_rng(2).uniform(50, 200, (5, THUMBNAIL, THUMBNAIL))
     assert np.array_equal(image_hashes(grey).bits, image_hashes(0.5 * grey + 20).bits)
 
 
@@ -102,7 +93,7 @@ def test_alike_equals_a_count_of_differing_bits():
 
 
 def test_images_of_one_colour_are_like_none():
-    plain = image_hashes(np.full((4, GRID, GRID), 90.0) + np.arange(4)[:, None, None])
+    plain = image_hashes(np.full((4, THUMBNAIL, THUMBNAIL), 90.0) + np.arange(4)[:, None, None])
     assert plain.is_plain.all()
     assert not are_alike(plain, plain, 128).any()
     assert not are_alike(
@@ -110,13 +101,26 @@ def test_images_of_one_colour_are_like_none():
     )[0]
 
 
-def test_an_image_that_went_away_stops_or_is_left_out(pictures, tmp_path, runtime):
+def test_an_image_that_cannot_be_read_is_like_none(pictures, tmp_path):
     images = [Image.fromarray(pixels) for pixels in pictures[:3]]
-    whole = hashes_of(tmp_path / "x", images, runtime)
-    index = build_index("x", ["0.x", "1.x", "2.x"], np.zeros((3, 2)), tmp_path / "x", {}, 1)
-    (tmp_path / "x/1.x").unlink()
-    with pytest.raises(UserError, match=r"1\.x is missing since the set was parsed"):
-        hash_images(index, tmp_path / "x", runtime)
-    left = hash_images(index, tmp_path / "x", runtime, "leave_out")
+    whole = hashes_of(tmp_path / "x", images)
+    (tmp_path / "x/1.x").write_bytes(b"no image")
+    names = ["0.x", "1.x", "2.x"]
+    left = build_index("x", names, np.zeros((3, 2)), tmp_path / "x", {}, 1, "leave_out").hashes
     assert left.is_plain.tolist() == [False, True, False]
     assert np.array_equal(left.bits[[0, 2]], whole.bits[[0, 2]])
+
+
+def test_large_images_are_hashed_from_a_draft_and_boxes_from_their_part(noise, tmp_path):
+    """A draft of an eighth, rotated by EXIF; the box is given in pixels of the upright image."""
+    large = Image.fromarray(noise(1, 400, 300)).resize((3200, 2400))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 270 degrees when it is shown
+    large.rotate(90, expand=True).save(tmp_path / "a.jpg", exif=exif)
+    large.crop((800, 400, 2400, 2000)).save(tmp_path / "b.jpg")
+    names, box = (
+        ["a.jpg", "b.jpg"],
+        {"box": np.array([[800.0, 400, 2400, 2000], [0, 0, 1600, 1600]])},
+    )
+    hashes = build_index("x", names, np.zeros((2, 2)), tmp_path, box, 1).hashes
+    assert are_alike(hashes.take(np.array([0])), hashes.take(np.array([1])), 12).all()

@@ -1,4 +1,4 @@
-"""Which training images codes are fitted on."""
+"""Random rows: distinct, rising, and the same for the same seed."""
 
 import numpy as np
 

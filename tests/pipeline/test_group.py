@@ -12,7 +12,7 @@ import torch
 from groups import free_port
 
 from vprlib.pipeline.group import ALONE, Group, joined
-from vprlib.pipeline.runtime import LAUNCHER, RuntimeSettings
+from vprlib.pipeline.runtime import RuntimeSettings
 
 ROOT = Path(__file__).parents[2]
 SIZE = 2
@@ -62,7 +62,7 @@ with joined(prepare(RuntimeSettings(device="cpu"))) as group:
 @pytest.fixture(scope="module")
 def found():
     """What the first of two processes has seen."""
-    numbers = {"WORLD_SIZE": SIZE, "LOCAL_WORLD_SIZE": SIZE, LAUNCHER: os.getpid()}
+    numbers = {"WORLD_SIZE": SIZE, "LOCAL_WORLD_SIZE": SIZE}
     numbers |= {"MASTER_ADDR": "localhost", "MASTER_PORT": free_port(), "PYTHONPATH": ROOT}
     started = []
     for rank in range(SIZE):

@@ -17,13 +17,13 @@ KILLS = 10
 def longer(tree):
     """Training takes most of the time, in many blocks and epochs; one network on one set."""
     tree.update(eval_on=["city_val"], variants=["trained"])
-    tree["recipes"]["city"]["train"].update(epochs=6, refresh_queries=4)
+    tree["train"].update(epochs=6, refresh_queries=4)
     return tree
 
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory):
-    project = tiny.Project(tmp_path_factory.mktemp("untouched") / "project", watched=())
+    project = tiny.Project(tmp_path_factory.mktemp("untouched") / "project")
     project.write(longer(tiny.params()))
     project.repro()
     return project
@@ -56,7 +56,7 @@ def mend_torn_lock(project):
 
 
 def test_two_clones_end_with_the_same_lock(untouched, tmp_path):
-    project = tiny.Project(tmp_path / "second", watched=())
+    project = tiny.Project(tmp_path / "second")
     project.write(longer(tiny.params()))
     project.repro()
     assert project.lock == untouched.lock
@@ -67,7 +67,7 @@ def test_a_run_killed_ten_times_ends_with_the_same_lock(untouched, tmp_path):
     project = None
     while kills < KILLS:
         if project is None:
-            project, clones = tiny.Project(tmp_path / f"killed-{clones}", watched=()), clones + 1
+            project, clones = tiny.Project(tmp_path / f"killed-{clones}"), clones + 1
             project.write(longer(tiny.params()))
         if kill_after(project, moments.uniform(2, 9)):
             kills += 1
@@ -92,7 +92,7 @@ def kill_after_states(process, folder, count):
 
 
 def test_training_killed_in_the_middle_goes_on_from_its_state(untouched, tmp_path):
-    project = tiny.Project(tmp_path / "training", watched=())
+    project = tiny.Project(tmp_path / "training")
     project.write(longer(tiny.params()))
     project.dvc("repro", "init_model")
     scratch = project.folder / "artifacts/.scratch"

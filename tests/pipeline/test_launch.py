@@ -14,13 +14,13 @@ import yaml
 from groups import free_port
 
 from vprlib.pipeline import launch
-from vprlib.pipeline.rendezvous import _answers
 
 ROOT = Path(__file__).parents[2]
 STAGE = """
 import os, time
 from pathlib import Path
 
+import torch
 import typer
 from vprlib.pipeline import launch
 from vprlib.pipeline.params import UserError
@@ -133,19 +133,9 @@ def test_one_process_is_this_one(folder, monkeypatch, capsys):
 
 
 def test_a_wrong_option_is_said_before_any_process_starts(folder, monkeypatch, capsys):
-    monkeypatch.setattr(launch, "_launch", lambda runtime: pytest.fail("a process was started"))
+    monkeypatch.setattr(launch, "_launch", lambda processes: pytest.fail("a process was started"))
     assert call(monkeypatch, lambda: None, "--oit", "a.txt") == 2
     assert "--oit" in capsys.readouterr().err
-
-
-def test_several_machines_need_a_rendezvous(folder, start):
-    set_runtime(folder, nodes=2)
-    assert ended(start("meet")) == (
-        1,
-        "",
-        "error: params.yaml: runtime: nodes is 2, but runtime.rendezvous is null: set it to"
-        " host:port of one of the machines.\n",
-    )
 
 
 def test_what_all_processes_say_is_said_once_without_traceback(folder, start):
@@ -195,8 +185,7 @@ def test_an_error_of_ours_keeps_its_traceback(folder, start):
     traceback, _, sentence = error.rpartition("\nerror: ")
     assert code == 1 and traceback.endswith("ZeroDivisionError: division by zero")
     assert sentence == (
-        "process 2 of 2 of the group ended with exit code 1: mend what it said above, and"
-        f" {GO_ON}\n"
+        f"process 2 of 2 of the group ended with exit code 1: fix what it said above, and {GO_ON}\n"
     )
 
 
@@ -222,32 +211,41 @@ def test_sentences_that_differ_are_all_told_and_nothing_else(tmp_path):
     assert launch._explain(failures, 4) == "no moon.\nerror: no sun."
 
 
-def start_two_machines(folder, start, does):
-    """The command on one machine, and again where it is heard that one waits."""
-    port = free_port()
-    set_runtime(folder, nodes=2, rendezvous=f"localhost:{port}")
-    waits = f"waiting for 2 machines at localhost:{port}: run this same command on each of the"
-    first = start(does)
-    assert first.stderr.readline() == f"{waits} others.\n"
-    await_truth(lambda: _answers(("localhost", port)), 100)
-    second = start(does)
-    assert second.stderr.readline() == f"{waits} others.\n"
-    return first, second
+def torchrun(folder, port, does):
+    """The stage under torchrun, as a user starts it on one of two machines."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+    command += ["--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{port}", "--rdzv-id=test"]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*command, "-m", "stage", "--does", does],
+        cwd=folder, stdout=-1, stderr=-1, text=True, env=env,
+    )  # fmt: skip
 
 
 @pytest.mark.slow
-def test_two_machines_meet(folder, start):
-    said = [ended(machine) for machine in start_two_machines(folder, start, "meet")]
-    assert sorted(said) == [(0, "", ""), (0, "process 0 speaks\n", "")]
+def test_two_machines_meet_under_torchrun_and_only_the_first_process_is_heard(folder):
+    port = free_port()
+    machines = [torchrun(folder, port, "meet") for _ in range(2)]
+    said = [ended(machine)[:2] for machine in machines]
+    assert sorted(said) == [(0, ""), (0, "process 0 speaks\n")]
     assert [(folder / f"{rank}.txt").read_text() for rank in (0, 1)] == ["[0, 1]", "[0, 1]"]
 
 
 @pytest.mark.slow
-def test_when_the_machine_of_the_rendezvous_is_lost_the_other_says_so(folder, start):
-    first, second = start_two_machines(folder, start, "sleep")
+def test_torchrun_reports_the_sentence_of_an_error(folder):
+    port = free_port()
+    machines = [torchrun(folder, port, "fail") for _ in range(2)]
+    said = [ended(machine) for machine in machines]
+    assert [code for code, *_ in said] == [1, 1]
+    assert any("the moon is missing." in error for *_, error in said)
+
+
+@pytest.mark.slow
+def test_no_process_outlives_a_torchrun_that_was_killed(folder):
+    port = free_port()
+    machines = [torchrun(folder, port, "sleep") for _ in range(2)]
     pids = members(folder)
-    first.kill()
-    code, _, error = ended(second)
-    assert code == 1 and error.startswith("error: the work at localhost:")
-    assert error.endswith(f" has ended: see what it said there, and {GO_ON}\n")
+    for machine in machines:
+        machine.kill()
+        machine.communicate()
     await_truth(lambda: not any(map(is_alive, pids)), 20)

@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -29,52 +27,43 @@ def named(stage, *datasets, variants=BOTH, code="full"):
     return {f"{stage}@{d}-{v}-{code}" for d in datasets for v in variants}
 
 
-def judged(*datasets, variants=BOTH, code="full"):
-    """What hangs on other predictions of these sets."""
+def calibrated(*datasets, variants=BOTH, code="full"):
+    """What hangs on other predictions of these sets, and on the thresholds that come from them."""
     found = {f"calibrate@{v}-{code}" for v in variants if VAL in datasets}
-    confident = (TEST, VAL) if found else datasets
-    for stage, where in (("failures", datasets), ("confidence", confident)):
-        found |= named(stage, *where, variants=variants, code=code)
-    return found
+    return found | named(
+        "diagnose", *((TEST, VAL) if found else datasets), variants=variants, code=code
+    )
 
 
-def recalled(*datasets, variants=BOTH, code="full"):
-    """From encoding to recall."""
-    stages = ("encode", "build_index", "recall")
-    return set().union(*(named(s, *datasets, variants=variants, code=code) for s in stages))
+def searched(*datasets, variants=BOTH, code="full"):
+    """From search on."""
+    found = {s: named(s, *datasets, variants=variants, code=code) for s in ("search", "recall")}
+    return found["search"] | found["recall"] | calibrated(*datasets, variants=variants, code=code)
 
 
-def encoded(*datasets, variants=BOTH, code="full"):
-    """Encoding and what hangs on it."""
-    own = recalled(*datasets, variants=variants, code=code)
-    return own | judged(*datasets, variants=variants, code=code)
-
-
-def fitted(*variants, code="full"):
-    """What is learnt for a code, once for all sets."""
-    return {f"fit_code@{v}-{code}" for v in variants}
+def encoded(*variants, code):
+    """What one more code makes of descriptors that are there."""
+    own = {f"fit_code@{v}-{code}" for v in variants}
+    own |= named("encode", TEST, VAL, variants=variants, code=code)
+    return own | searched(TEST, VAL, variants=variants, code=code)
 
 
 def below(*variants):
-    """What another network brings about, where no code in use is fitted."""
-    sampled = {f"extract_train@{v}" for v in variants}  # says that there is nothing to do
-    sampled |= described(TEST, *variants) | described(VAL, *variants)
-    return sampled | encoded(TEST, VAL, variants=variants)
+    """What another network brings about."""
+    sides = described(TEST, *variants) | described(VAL, *variants)
+    return sides | searched(TEST, VAL, variants=variants)
 
 
-BELOW_INIT = below(*BOTH) | {"init_model", "train"}
-
-
-EDITED = ("search", "leaks", "confidence", "assembly", "table")  # modules, further below
-WATCHED = tuple(f"vprlib/{name}.py" for name in EDITED)
+TRAIN = "train@city_train"
+BELOW_INIT = below(*BOTH) | {"init_model@city_train", TRAIN}
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """The tiny city, run once with its default parameters."""
-    project = tiny.Project(tmp_path_factory.mktemp("reruns") / "project", WATCHED)
+    project = tiny.Project(tmp_path_factory.mktemp("reruns") / "project")
     ran = project.repro()
-    assert {"check_switches", "make_city@test", "parse_mat@city_val", "train"} <= ran
+    assert {"check_switches", "make_city@test", "parse_mat@city_val", TRAIN} <= ran
     return project
 
 
@@ -103,30 +92,35 @@ def test_other_ns_run_recall_alone(project):
 
 
 @pytest.mark.parametrize("change", [{"radius_m": 10.0}, {"protocol": "ranked"}])
-def test_another_way_of_counting_runs_recall_and_what_reads_its_predictions(project, change):
-    ran = edited(project, lambda tree: tree["datasets"][TEST].update(change))
-    assert ran == named("recall", TEST) | judged(TEST)
+def test_another_way_of_counting_searches_nothing(project, change):
+    tree = tiny.params()
+    tree["search"]["neighbors"] = "all"
+    project.write(tree)
+    project.repro()
+    tree["datasets"][TEST].update(change)
+    project.write(tree)
+    assert project.repro() == named("recall", TEST) | calibrated(TEST)
 
 
-AUDITS = {f"audit@{name}" for name in (TEST, VAL)}
+AUDITS = {f"audit@{name}-city_train" for name in (TEST, VAL)}
 CALIBRATION = {f"calibrate@{v}-full" for v in BOTH}
-FAILURES, CONFIDENCE = named("failures", TEST, VAL), named("confidence", TEST, VAL)
+DIAGNOSES = named("diagnose", TEST, VAL)
 
 
 @pytest.mark.parametrize(
     ("section", "change", "expected"),
     [
-        ("audit", {"radius_m": 30.0}, AUDITS),  # the verdict is the same
-        ("audit", {"alike_bits": 10}, AUDITS),
+        ("audit", {"radius_m": 30.0}, AUDITS),
         ("audit", {"fatal": True}, AUDITS),
-        ("failures", {"near_miss": 3.0}, FAILURES),
-        ("failures", {"worst": 2, "heading_deg": [10.0]}, FAILURES),
-        ("confidence", {"score": "similarity"}, CALIBRATION | CONFIDENCE),
-        ("confidence", {"precisions": [0.9, 0.8]}, CALIBRATION | CONFIDENCE),
-        ("datasets.city_test", {"utm_zone": "17N"}, named("failures", TEST)),
+        ("failures", {"worst": 2, "heading_deg": [10.0]}, DIAGNOSES),
+        ("confidence", {"score": "similarity"}, CALIBRATION | DIAGNOSES),
+        ("confidence", {"precisions": [0.9, 0.8]}, CALIBRATION | DIAGNOSES),
+        ("datasets.city_test", {"utm_zone": "17N"}, named("diagnose", TEST)),
+        ("search", {"neighbors": 50}, searched(TEST, VAL)),
+        ("compare", {"seed": 2}, set()),
     ],
 )
-def test_what_says_how_far_to_trust_a_number_describes_no_image(project, section, change, expected):
+def test_evaluation_settings_describe_no_image(project, section, change, expected):
     def apply(tree):
         for key in section.split("."):
             tree = tree[key]
@@ -135,35 +129,32 @@ def test_what_says_how_far_to_trust_a_number_describes_no_image(project, section
     assert edited(project, apply) == expected
 
 
-def test_other_intervals_describe_no_image_and_other_draws_run_nothing(project):
+def test_other_intervals_describe_no_image(project):
     ran = edited(project, lambda tree: tree["interval"].update(level=0.9, location_m=2.0))
-    assert ran == named("recall", TEST, VAL) | FAILURES | CONFIDENCE
-    project.write(tiny.params())
-    project.repro()
-    assert edited(project, lambda tree: tree["compare"].update(seed=2)) == set()
+    assert ran == named("recall", TEST, VAL) | DIAGNOSES
 
 
 def test_parts_of_the_city_leak_nothing(project):
     for name in (TEST, VAL):
-        assert (project.folder / f"artifacts/audit/{name}.txt").read_text() == "\n"
         found = json.loads((project.folder / f"metrics/audit/{name}.json").read_text())
         assert found["leaks"] == 0 and found["with_train"]["nearest_m"] > 90_000
 
 
-def test_a_leak_reaches_recall_and_nothing_else(project):
+def test_a_leak_is_said_by_the_table_and_runs_nothing_else(project):
     """Places 100 km apart are near one another by a radius of 150 km."""
     ran = edited(project, lambda tree: tree["audit"].update(radius_m=150_000.0))
-    assert AUDITS | named("recall", VAL) <= ran <= AUDITS | named("recall", TEST, VAL)
+    assert ran == AUDITS
+    assert "LEAK: 16 queries and 48 database images of city_test" in project.vpr("table")
 
 
 def test_other_words_run_everything_below_the_sample(project):
-    ran = edited(project, lambda tree: tree["recipes"]["city"]["kmeans"].update(seed=2))
-    assert ran == BELOW_INIT | {"kmeans_centroids"}
+    ran = edited(project, lambda tree: tree["kmeans"].update(seed=2))
+    assert ran == BELOW_INIT | {"kmeans_centroids@city_train"}
 
 
 def test_another_learning_rate_leaves_the_untrained_network_alone(project):
-    ran = edited(project, lambda t: t["recipes"]["city"]["train"].update(learning_rate=3e-4))
-    assert ran == {"train"} | below("trained")
+    ran = edited(project, lambda t: t["train"].update(learning_rate=3e-4))
+    assert ran == {TRAIN} | below("trained")
 
 
 def test_another_data_set_runs_its_own_stages(project):
@@ -171,26 +162,40 @@ def test_another_data_set_runs_its_own_stages(project):
     shutil.copy(specifications / "city_test.mat", specifications / "more_test.mat")
 
     def change(tree):
-        tree["sets"]["more_test"] = {"folder": "city", "file": "datasets/more_test.mat"}
-        tree["datasets"]["more_test"] = tree["datasets"]["city_test"]
+        own = {"list": "datasets/more_test.mat"}
+        tree["datasets"]["more_test"] = tree["datasets"]["city_test"] | own
         tree["eval_on"] = [TEST, VAL, "more_test"]
 
-    own = described("more_test", *BOTH) | encoded("more_test")
-    own |= {f"{stage}@more_test" for stage in ("parse_mat", "fingerprint", "audit")}
+    own = described("more_test", *BOTH) | searched("more_test")
+    own |= {"parse_mat@more_test", "audit@more_test-city_train"}
     assert edited(project, change) == own | {"check_switches"}
 
 
 def test_another_variant_runs_its_own_stages(tmp_path):
-    project = tiny.Project(tmp_path / "project", watched=())
+    project = tiny.Project(tmp_path / "project")
     tree = tiny.params() | {"variants": ["off_the_shelf"]}
-    tree["recipes"]["city"]["train"].update(epochs=0)
+    tree["train"].update(epochs=0)
     project.write(tree)
-    assert "train" not in project.repro("recall")  # the untrained network needs no training
+    assert TRAIN not in project.repro("recall")  # the untrained network needs no training
     project.repro()
     project.write(tree | {"variants": list(BOTH)})
-    own = below("trained") | {"fit_whitening@trained"} | AUDITS  # a trained network can leak
-    own |= fitted("trained")
-    assert project.repro() == own | {"check_switches"}
+    assert project.repro() == below("trained") | {"check_switches"}
+
+
+def test_a_network_from_elsewhere_needs_no_training_set(project):
+    (project.folder / "data/raw/weights").mkdir(exist_ok=True)
+    model = "artifacts/models/trained.safetensors"
+    shutil.copy(project.folder / model, project.folder / "data/raw/weights/theirs")
+
+    def change(tree):
+        tree.update(init_on=[], train_on=[], variants=["theirs"])
+        tree["networks"] = {"theirs": {"file": "theirs", "whitening": "keep"}}
+        del tree["datasets"]["city_train"]
+        del tree["city"]["parts"]["train"]
+
+    own = {"check_switches", "load_model@theirs"} | below("theirs")
+    assert edited(project, change) == own
+    (project.folder / "data/raw/weights/theirs").unlink()
 
 
 def test_changing_a_derived_variant_makes_that_one_alone(project):
@@ -205,14 +210,13 @@ def test_changing_a_derived_variant_makes_that_one_alone(project):
         return project.repro("recall")
 
     def own(variant):
-        made = {f"{stage}@{variant}" for stage in ("make_variant", "extract_train")}
-        found = made | described(TEST, variant) | described(VAL, variant)
-        return found | recalled(TEST, VAL, variants=[variant])
+        sides = described(TEST, variant) | described(VAL, variant) | {f"make_variant@{variant}"}
+        return sides | {s for s in searched(TEST, VAL, variants=[variant]) if s[:2] in ("se", "re")}
 
     switch = {"check_switches"}
-    fitting = {f"fit_whitening@{v}" for v in ("small", "half")} | fitted("small", "half")
-    every = own("small") | own("half") | switch | fitting
-    assert written(derived(tiny.params()), small="trained", half="small") == every
+    assert written(derived(tiny.params()), small="trained", half="small") == (
+        own("small") | own("half") | switch
+    )
     changed = derived(tiny.params(), numbers="bfloat16")
     assert written(changed, small="trained", half="small") == own("half") | switch
     unused = derived(tiny.params(), fraction=0.25)
@@ -221,31 +225,30 @@ def test_changing_a_derived_variant_makes_that_one_alone(project):
 
 def test_another_code_runs_its_own_stages_and_reads_no_image(project):
     one = ["trained"]
-    tree = tiny.params() | {"codes": ["full", "w4"], "variants": one}
+    tree = tiny.params() | {"codes": ["full"], "variants": one, "fit_on": ["city_train"]}
     tree["code_defs"] |= {
         "w4": toy.code(4),
         "w8_int8": toy.code(8, precision="int8"),
         "w8_binary": toy.code(8, precision="binary", query="coded"),
     }
-    project.write(tree)
-    first = {"extract_train@trained", "fit_whitening@trained"} | AUDITS  # of what codes learn from
-    marked = fitted(*one)  # a marker, written again
-    own = recalled(TEST, VAL, variants=one, code="w4") | fitted(*one, code="w4")
-    assert project.repro("recall") == own | marked | first | {"check_switches"}
-    for code in ("w8_int8", "w8_binary"):
+    first = {"extract_train@city_train-trained", "fit_whitening@city_train-trained"}
+    for code in ("w4", "w8_int8", "w8_binary"):
         tree["codes"] = [*tree["codes"], code]
+        tree["fitted"] = tree["codes"][1:]
         project.write(tree)
-        own = recalled(TEST, VAL, variants=one, code=code) | fitted(*one, code=code)
-        assert project.repro("recall") == own | {"check_switches"}
+        assert project.repro() == encoded(*one, code=code) | first | {"check_switches"}
+        first = set()
+    tree["code_defs"]["w4"] = toy.code(4) | {"search": None}
+    project.write(tree)
+    assert project.repro() == set()
 
 
 def test_other_light_describes_the_queries_again_and_not_the_database(project):
     night = {"day": 0.0, "dusk": 0.0, "night": 1.0}
     ran = edited(project, lambda t: t["city"]["parts"]["test"].update(query_light=night))
     queries = {f"extract_queries@city_test-{v}" for v in BOTH}
-    drawn = {"make_city@test", "parse_mat@city_test", "fingerprint@city_test", "audit@city_test"}
-    # an index is of the database alone
-    assert ran == drawn | queries | encoded(TEST) - named("build_index", TEST)
+    drawn = {"make_city@test", "parse_mat@city_test", "audit@city_test-city_train"}
+    assert ran == drawn | queries | searched(TEST)
 
 
 def test_the_runtime_block_runs_nothing(project):
@@ -258,31 +261,38 @@ def test_descriptors_in_other_numbers_are_made_and_searched_again(project):
     assert edited(project, lambda t: t["extraction"].update(stored="float16")) == below(*BOTH)
 
 
+JUDGED = named("recall", TEST, VAL) | CALIBRATION | DIAGNOSES
+SETS = {"parse_mat@city_train", "parse_mat@city_val", "parse_mat@city_test"}
+CITY = {"make_city@train", "make_city@val", "make_city@test"}
+NETWORKS = {
+    f"{s}@city_train" for s in ("sample_features", "kmeans_centroids", "init_model", "train")
+}
+DESCRIBED = described(TEST, *BOTH) | described(VAL, *BOTH)
+
+
 @pytest.mark.parametrize(
-    ("module", "expected"),
+    ("package", "expected"),
     [
-        (
-            "search",
-            {"check_switches", "train"}
-            | named("build_index", TEST, VAL)
-            | named("recall", TEST, VAL)
-            | judged(TEST, VAL),
-        ),
-        ("leaks", AUDITS),
-        ("confidence", CALIBRATION | CONFIDENCE),
-        ("assembly", {"init_model"}),
-        ("table", set()),
+        ("cli", set()),
+        ("compress", {"check_switches"}),
+        ("city", CITY),
+        ("evaluate", AUDITS | JUDGED),
+        ("search", {"check_switches"} | named("search", TEST, VAL) | JUDGED),
+        ("descriptors", {"check_switches"} | named("search", TEST, VAL) | JUDGED),
+        ("extract", DESCRIBED),
+        ("train", NETWORKS),
+        ("interop", {"check_switches"} | NETWORKS - {"sample_features@city_train", TRAIN}),
+        ("formats", CITY | SETS | NETWORKS - {"sample_features@city_train", TRAIN}),
     ],
 )
-def test_an_edit_in_the_library_runs_the_stages_that_import_it(project, module, expected):
-    assert module in EDITED
-    path = project.folder / f"vprlib/{module}.py"
-    old = path.read_text()
-    path.write_text(old + "\n# an edit\n")
+def test_an_edit_in_a_package_runs_the_stages_that_import_it(project, package, expected):
+    """They write the same bytes again, so nothing below them runs."""
+    path = project.folder / f"vprlib/{package}/__init__.py"
+    path.write_text("# an edit\n")
     try:
         assert project.repro() == expected
     finally:
-        path.write_text(old)
+        path.write_text("")
 
 
 def test_a_second_repro_at_the_same_time_is_refused(project):
@@ -312,7 +322,7 @@ def test_metrics_and_params_diff_name_what_changed(committed, project):
 
 
 def test_plots_and_dag_know_the_pipeline(committed, project):
-    assert "| train |" in project.dvc("dag")
+    assert "train@city_train" in project.dvc("dag")
     page = project.dvc("plots", "diff").strip().removeprefix("file://")
     assert "recall" in Path(page).read_text()
 
@@ -330,12 +340,6 @@ def test_experiments_run_here_and_from_the_queue(committed, project):
         time.sleep(1)
     assert "Success" in status, status
     assert "recall@7" in project.dvc("metrics", "diff", "HEAD", "queued")
-    said = subprocess.run(
-        [sys.executable, "-m", "vprlib.cli", "compare", "HEAD:off_the_shelf", "here", "queued"],
-        cwd=project.folder,
-        capture_output=True,
-        text=True,
-    )
-    assert said.returncode == 0, said.stderr
-    assert "A  HEAD:off_the_shelf/full" in said.stdout and "C  queued:trained/full" in said.stdout
-    assert "params.yaml: recall.ns" in said.stdout
+    said = project.vpr("compare", "HEAD:off_the_shelf", "here", "queued")
+    assert "A  HEAD:off_the_shelf/full" in said and "C  queued:trained/full" in said
+    assert "params.yaml: recall.ns" in said

@@ -6,7 +6,7 @@ import pytest
 from groups import join
 
 from vprlib.pipeline import progress
-from vprlib.pipeline.runtime import LAUNCHER, Member, RuntimeSettings, member
+from vprlib.pipeline.runtime import Member, RuntimeSettings, member
 
 
 def test_a_process_of_a_group_knows_its_numbers(monkeypatch):
@@ -14,10 +14,17 @@ def test_a_process_of_a_group_knows_its_numbers(monkeypatch):
     assert member() == Member(3, 6, 1, 2)
 
 
-def test_numbers_that_another_launcher_gave_make_no_group(monkeypatch):
+def test_a_process_without_a_rank_is_alone(monkeypatch):
     join(monkeypatch)
-    monkeypatch.delenv(LAUNCHER)
+    monkeypatch.delenv("RANK")
     assert member() == Member(0, 1, 0, 1)
+
+
+def test_a_launcher_need_not_say_how_many_processes_a_machine_has(monkeypatch):
+    join(monkeypatch, rank=3, size=6)
+    monkeypatch.delenv("LOCAL_RANK")
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
+    assert member() == Member(3, 6, 0, 1)
 
 
 @pytest.mark.parametrize(("processes", "share"), [(1, 8), (3, 2), (8, 1), (16, 1)])

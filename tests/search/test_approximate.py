@@ -1,5 +1,7 @@
 """Approximate search: refused early, built in bounded memory, the same bytes, true distances."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import faiss
@@ -7,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from vprlib.descriptors.codes import CodeSettings, Kept
+from vprlib.descriptors.codes import CodeSettings
 from vprlib.descriptors.settings import IndexSettings, SearchSettings
 from vprlib.pipeline.params import UserError
 from vprlib.search import faiss_index
@@ -206,7 +208,7 @@ def test_parts_of_differently_trained_indexes_are_not_merged(tmp_path) -> None:
     ],
 )
 def test_what_faiss_cannot_build_is_refused_before_anything_runs(factory, dim, problem) -> None:
-    code = CodeSettings(keep=Kept(whiten=dim), index=settings(factory, train=199), search=asked())
+    code = CodeSettings(keep={"whiten": dim}, index=settings(factory, train=199), search=asked())
     with pytest.raises(UserError, match=rf"^params\.yaml: code_defs\.c\.index.*{problem}"):
         check_indexes({"c": code})
 
@@ -217,13 +219,13 @@ def test_what_faiss_can_build_passes_with_and_without_known_dimensions(factory) 
     for dim in (None, 512):
         index = settings(factory, train=2000)
         check_indexes(
-            {"c": CodeSettings(keep=Kept(whiten=dim), index=index, search=asked(parameters))}
+            {"c": CodeSettings(keep={"whiten": dim}, index=index, search=asked(parameters))}
         )
 
 
 @pytest.mark.parametrize("parameters", ["nprob=4", "efSearch=4"])
 def test_search_parameters_that_an_index_does_not_have_are_refused(parameters) -> None:
-    code = CodeSettings(keep=Kept(whiten=16), index=settings("IVF8,Flat"), search=asked(parameters))
+    code = CodeSettings(keep={"whiten": 16}, index=settings("IVF8,Flat"), search=asked(parameters))
     with pytest.raises(UserError, match=rf"parameters is '{parameters}', which IVF8,Flat does not"):
         check_indexes({"c": code})
 
@@ -275,3 +277,9 @@ def test_a_killed_or_failed_build_leaves_nothing(tmp_path, monkeypatch) -> None:
     with pytest.raises(UserError, match="no space left on the disk; free some"):
         built(tmp_path / "i", "IVF8,Flat")
     assert not list(tmp_path.iterdir())
+
+
+def test_building_and_searching_do_not_load_torch() -> None:
+    modules = "vprlib.search.approximate, vprlib.search.faiss_index"
+    code = f"import sys, {modules}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

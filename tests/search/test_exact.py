@@ -7,6 +7,7 @@ import faiss
 import h5py
 import numpy as np
 import pytest
+from vectors import unit
 
 from vprlib.pipeline.params import UserError
 from vprlib.search import exact
@@ -28,11 +29,6 @@ def brute(queries: np.ndarray, database: np.ndarray, count: int) -> tuple[np.nda
         rows.append(order)
         distances.append(np.sqrt(squared[order]))
     return np.array(rows), np.array(distances)
-
-
-def unit(count: int, dim: int, seed: int = 1) -> np.ndarray:
-    vectors = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def test_three_points_by_hand() -> None:

@@ -19,6 +19,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from benchmarks.pictures import Size, drawn_data
 from benchmarks.training import starting_model
@@ -31,7 +32,7 @@ from vprlib.model.model import read_model, write_model
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.pipeline.resume import Scratch
-from vprlib.train.cache import Store
+from vprlib.train.cache import FeatureCache
 from vprlib.train.settings import TrainSettings
 from vprlib.train.trainer import Trainer
 
@@ -64,10 +65,10 @@ def main(
         if not Path("start.safetensors").exists() and group.is_first:
             write_model(Path("start.safetensors"), starting_model(data, "alexnet", "conv5", 8), {})
         group.wait()
-        store = Store(Path("store"), 2**30, lambda sentence: None)
+        cache = FeatureCache(Path("cache"), 2**30, lambda sentence: None)
         model = read_model(Path("start.safetensors"))
         trainer = Listening(
-            model, data, settings, device, runtime, Scratch(Path(name)), store, group
+            model, data, settings, device, runtime, Scratch(Path(name)), cache, group
         )
         outcome = trainer.run()
     if group.is_first:
@@ -139,7 +140,7 @@ def test_processes_that_take_whole_parts_end_at_the_bytes_of_one(here: Path) -> 
         assert other["steps"] == one["steps"]
         for row, expected in zip(other["rows"], one["rows"], strict=True):
             assert row[:-1] == expected[:-1]
-            assert row[-1] == pytest.approx(expected[-1], abs=1e-7)  # the rank loss, a mean
+            assert row[-1] == pytest.approx(expected[-1], abs=1e-6)  # the rank loss, a mean
 
 
 def test_a_group_of_which_one_is_killed_says_so_and_goes_on_to_the_same_model(here: Path) -> None:

@@ -125,11 +125,12 @@ def _network(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
 
     torch.set_num_threads(threads)
     cpu = torch.device("cpu")
-    model = placed(read_model(path), cpu)
+    stored = read_model(path)
+    model, precision = placed(stored, cpu), stored.precision
 
     @torch.no_grad()
     def describe(pixels: np.ndarray) -> np.ndarray:
-        with compute_in(cpu, model.precision):
+        with compute_in(cpu, precision):
             return network_output(model, torch.from_numpy(pixels)).numpy()
 
     return describe

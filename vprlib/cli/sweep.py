@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import numpy as np
 import typer
@@ -100,7 +100,8 @@ def trials(
         with tempfile.TemporaryDirectory(dir=folder) as name:
             path, start = Path(name) / "index", time.perf_counter()
             facts = build(path, IndexRequest("sweep", database, settings, *budget, excluded))
-            built = time.perf_counter() - start, facts["bytes"] / max(1, database.shape[0])
+            bytes_each = cast(int, facts["bytes"]) / max(1, database.shape[0])
+            built = time.perf_counter() - start, bytes_each
             for how in searches:
                 found, ms = search_timed(Approximate(path, how), request)
                 yield trial(found, ms, settings.factory, (how.parameters, how.refine), built)
@@ -191,7 +192,7 @@ def main(
     ):
         indexes = [
             (
-                IndexSettings(factory=name, train=min(train, len(stored)), seed=seed),
+                IndexSettings(factory=name, train=min(train, stored.shape[0]), seed=seed),
                 [
                     SearchSettings(parameters=text, refine=1 if name.endswith("Flat") else refine)
                     for text in search_parameters(name, parse_values(values))

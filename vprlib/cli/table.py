@@ -9,6 +9,7 @@ from typing import Annotated, cast
 import typer
 
 from vprlib.cli import options, output
+from vprlib.pipeline import paths
 from vprlib.pipeline.params import PARAMS_PATH, UserError, look_up, read_params_file
 
 Metrics = output.JsonObject  # of one JSON file
@@ -30,6 +31,13 @@ def in_use(rows: Sequence[Row], params: output.JsonObject) -> list[Row]:
     keys = ("eval_on", "variants", "codes")
     names = [cast(list[str], look_up(params, key)) for key in keys]
     return [row for row in rows if all(k in known for k, known in zip(row[:3], names, strict=True))]
+
+
+def leaks(dataset: str, train_on: Sequence[str]) -> list[str]:
+    """What `audit` found of a set in the training sets in use."""
+    path = paths.audit_metrics(dataset)
+    found: output.JsonObject = json.loads(path.read_text()) if path.exists() else {}
+    return found["said"] if found.get("train") in train_on else []
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -118,12 +126,22 @@ def main(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="print a Markdown table")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print the recall of all variants side by side, and what training gained."""
-    rows = in_use(read_rows(metrics), read_params_file(PARAMS_PATH))
+    """Print the recall of all variants side by side, and what training gained.
+
+    A line below the table names leaks that `audit` found between an evaluated and a training set.
+    """
+    params = read_params_file(PARAMS_PATH)
+    rows = in_use(read_rows(metrics), params)
     if not rows:
         raise UserError(f"{metrics} holds nothing that {PARAMS_PATH} names: run `dvc repro` first.")
+    train_on = cast(list[str], look_up(params, "train_on"))
+    found = {dataset: leaks(dataset, train_on) for dataset, *_ in rows}
     if as_json:
-        names = ("set", "variant", "code")
-        output.echo_json([dict(zip(names, key, strict=True)) | dict(m) for *key, m in rows])
-    else:
-        typer.echo(markdown(rows) if as_markdown else table(rows))
+        names = ("set", "variant", "code", "leaks")
+        answers = [dict(zip(names, (*key, found[key[0]]), strict=True)) | m for *key, m in rows]
+        output.echo_json(answers)
+        return
+    typer.echo(markdown(rows) if as_markdown else table(rows))
+    for dataset, sentences in found.items():
+        if sentences:
+            typer.echo(f"\n{dataset}: LEAK: {'; '.join(sentences)}")

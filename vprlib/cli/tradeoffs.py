@@ -130,12 +130,11 @@ def sizes(choice: Choice, images: int) -> Row:
     from vprlib.model.packing import KEPT, ROW_SCALE
 
     with safe_open(choice.model_path, "np") as file:
+        # zeros that the file leaves out do not count
         kept = [n for n in file.keys() if not n.endswith((KEPT, ROW_SCALE))]  # noqa: SIM118
-        shapes = [
-            file.get_slice(name).get_shape() for name in kept
-        ]  # zeros that the file leaves out do not count
-    whitening = choice.whitening()
-    coder_bytes = choice.coder_path.stat().st_size if whitening else 0
+        shapes = [file.get_slice(name).get_shape() for name in kept]
+    whitening, coder = choice.whitening(), choice.coder_path
+    coder_bytes = coder.stat().st_size if coder is not None and whitening else 0
     with choice.descriptors("db", images) as stored:
         descriptor_bytes = bytes_a_row(stored)
     return {

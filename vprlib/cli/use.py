@@ -16,7 +16,8 @@ from vprlib.pipeline.switches import FULL, OWN, check_files
 
 PRESETS = Path("presets")
 BASE = "city"  # the preset that holds all sections which presets may change
-MERGED = ("model", "sample", "kmeans", "train")  # of these a preset holds only what differs
+# of these a preset holds only what differs
+MERGED = ("model", "sample", "kmeans", "train", "extraction")
 Tree = dict[str, object]
 
 
@@ -24,7 +25,8 @@ def compose(text: str, name: str | None, lists: Mapping[str, list[str]]) -> str:
     """The text of params.yaml with a preset over it, and lists of codes or variants over that.
 
     What describes the experiment starts from the base preset, so that the order in which presets
-    are used does not matter. Evaluation and runtime stay as they are.
+    are used does not matter. How it is evaluated and run stays as it is, except for `extraction`
+    and `search`, which presets may change.
     """
     changes: Tree = {}
     if name is not None:

@@ -36,8 +36,3 @@ class SearchSettings(Section):
                     " 'nprobe=16,quantizer_efSearch=64', each at least 1"
                 )
         return text
-
-
-# strict: pydantic would read true as 1
-Count = Annotated[int, Field(ge=1, strict=True)]
-SampleSeed = Annotated[Seed, Field(strict=True)]

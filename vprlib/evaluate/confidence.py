@@ -112,7 +112,7 @@ def percent(precision: float) -> str:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredSet:
     """The scores of the queries of one set, and which first results are right."""
 
     set_name: str
@@ -125,10 +125,10 @@ class Judged:
         return curve(self.scores, self.is_right, int(self.is_answerable.sum()))
 
 
-def judge(made: Judgement, score: ScoreKind, distinct_m: float) -> Judged:
+def score_set(made: Judgement, score: ScoreKind, distinct_m: float) -> ScoredSet:
     f = made.found
     rows, distances = f.rows[:, :DEPTH], f.distances[:, :DEPTH]
-    return Judged(
+    return ScoredSet(
         f.queries.set_name,
         match_scores(rows, distances, f.database.positions, score, distinct_m),
         f.right[:, 0],
@@ -173,11 +173,11 @@ class Calibration:
         )
 
 
-def calibrate(judged: Judged, settings: ConfidenceSettings) -> Calibration:
-    found = judged.curve
+def calibrate(scored: ScoredSet, settings: ConfidenceSettings) -> Calibration:
+    found = scored.curve
     thresholds = {percent(p): found.reaching(p)[0] for p in settings.precisions}
     return Calibration(
-        judged.set_name,
+        scored.set_name,
         settings.score,
         settings.distinct_m,
         DEPTH,
@@ -191,40 +191,40 @@ def read_calibration(path: Path) -> Calibration:
 
 
 def report(
-    judged: Judged, place: np.ndarray, calibration: Calibration, interval: IntervalSettings
+    scored: ScoredSet, place: np.ndarray, calibration: Calibration, interval: IntervalSettings
 ) -> dict[str, object]:
     """What the calibrated thresholds give on this set, and what its own best ones would.
 
     `place` [Q] is the location of each query.
     """
-    own, thresholds = judged.curve, calibration.thresholds
+    own, thresholds = scored.curve, calibration.thresholds
     return {
         "score": calibration.score,
         "calibrated_on": calibration.set,
-        "queries": len(judged.scores),
+        "queries": len(scored.scores),
         "area": own.area,
         "recall_at_precision": {p: own.reaching(float(p) / 100)[1] for p in thresholds},
         "at_threshold": {
-            p: {"threshold": t} | answers(judged, place, np.inf if t is None else t, interval)
+            p: {"threshold": t} | answers(scored, place, np.inf if t is None else t, interval)
             for p, t in thresholds.items()
         },
     }
 
 
 def answers(
-    judged: Judged, place: np.ndarray, threshold: float, interval: IntervalSettings
+    scored: ScoredSet, place: np.ndarray, threshold: float, interval: IntervalSettings
 ) -> dict[str, float | int | None]:
     """Precision and recall of the answers with at least this score.
 
     Precision is None if there is no answer.
     """
-    is_given = judged.scores >= threshold
-    is_found = (judged.is_right & is_given)[judged.is_answerable]
-    low, high = share_interval(is_found, place[judged.is_answerable], interval)
+    is_given = scored.scores >= threshold
+    is_found = (scored.is_right & is_given)[scored.is_answerable]
+    low, high = share_interval(is_found, place[scored.is_answerable], interval)
     recall = {"recall": float(is_found.mean()), "recall_low": low, "recall_high": high}
     precision = {"precision": None, "precision_low": None, "precision_high": None}
     if is_given.any():
-        right = judged.is_right[is_given]
+        right = scored.is_right[is_given]
         low, high = share_interval(right, place[is_given], interval)
         precision = dict(zip(precision, (float(right.mean()), low, high), strict=True))
     return {"answered": int(is_given.sum()), **precision, **recall}

@@ -7,7 +7,8 @@ from functools import cached_property
 import numpy as np
 from pydantic import Field
 
-from vprlib.images.fingerprints import Fingerprints, ImageHashes, are_alike, join_hashes
+from vprlib.images.fingerprints import Fingerprints
+from vprlib.images.hashes import ImageHashes, are_alike, join_hashes
 from vprlib.pipeline.params import Section, UserError
 from vprlib.places.geo import nearest_m
 

@@ -13,6 +13,7 @@ from vprlib.pipeline.params import Section
 
 _ROTATED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 _ORIENTATION = 0x0112
+THUMBNAIL = 32  # pixels per side of the grey image that is hashed
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
@@ -36,16 +37,32 @@ class ImageInfo:
     box: Box | None = None  # the part that is used, in pixels of the upright image
 
 
-def inspect(path: Path) -> ImageInfo:
-    """Decodes the whole file, to find truncated ones; raises ValueError."""
+@dataclass(frozen=True)
+class Inspected:
+    """What one look at an image file gives."""
+
+    info: ImageInfo
+    thumbnail: np.ndarray  # grey uint8 [THUMBNAIL, THUMBNAIL], upright, of the part that is used
+
+
+def inspect(path: Path, box: Box | None = None) -> Inspected:
+    """Decodes the whole file once, to find truncated ones; raises ValueError."""
     content = path.read_bytes()
     if not content:
         raise ValueError("is empty (zero bytes)")
     with _open(content) as image:
         width, height = image.size
-        image.draft(image.mode, (max(1, width // 8), max(1, height // 8)))  # JPEG: far less work
+        # JPEG: far less work, and still twice the thumbnail
+        image.draft(image.mode, (max(2 * THUMBNAIL, width // 8), max(2 * THUMBNAIL, height // 8)))
         is_rotated = _load(image)
-    return ImageInfo(len(content), width, height, is_rotated, digest_of(content))
+        upright = _as_rgb(ImageOps.exif_transpose(image))
+    if box is not None:
+        scale = upright.width / (height if is_rotated else width)  # of the draft
+        upright = upright.crop(crop_of(tuple(scale * edge for edge in box), *upright.size))
+    size = (THUMBNAIL, THUMBNAIL)
+    grey = upright.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0).convert("L")
+    info = ImageInfo(len(content), width, height, is_rotated, digest_of(content), box)
+    return Inspected(info, np.asarray(grey))
 
 
 def digest_of(content: bytes) -> int:

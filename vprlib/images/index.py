@@ -10,7 +10,15 @@ from typing import Literal
 import h5py
 import numpy as np
 
-from vprlib.images.decode import ImageInfo, digest_of, inspect, problem_of
+from vprlib.images.decode import (
+    THUMBNAIL,
+    Box,
+    ImageInfo,
+    digest_of,
+    inspect,
+    problem_of,
+)
+from vprlib.images.hashes import ImageHashes, image_hashes, join_hashes
 from vprlib.pipeline.artifacts import write_hdf5
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import progress
@@ -34,6 +42,7 @@ class ImageIndex:
     is_rotated: np.ndarray  # EXIF swaps width and height
     digests: np.ndarray  # of the bytes; negative where the image could not be read
     extra: Mapping[str, np.ndarray]  # 'time', 'heading', 'light', 'box', where known
+    hashes: ImageHashes | None = None  # of an index that was just built
 
     def __len__(self) -> int:
         return len(self.names)
@@ -75,9 +84,10 @@ def build_index(
     unreadable: Unreadable = "stop",
 ) -> ImageIndex:
     """Opens every image; raises an error for damaged ones, or marks them as unread."""
-    found = _inspect_all(folder, names, workers)
+    boxes = extra["box"].tolist() if "box" in extra else [None] * len(names)
+    found = _inspect_all(folder, names, boxes, workers)
     damaged = [f"{n} {o}" for n, o in zip(names, found, strict=True) if isinstance(o, str)]
-    whole = [info for info in found if isinstance(info, ImageInfo)]
+    whole = [seen[0] for seen in found if not isinstance(seen, str)]
     if damaged and (unreadable == "stop" or not whole):
         raise UserError(
             f"{len(damaged)} of {len(names)} images below {folder} cannot be used:"
@@ -85,9 +95,11 @@ def build_index(
             " replace them and run again."
         )
     infos = [
-        _placeholder(name, whole[0]) if isinstance(info, str) else info
-        for name, info in zip(names, found, strict=True)
+        _placeholder(name, whole[0]) if isinstance(seen, str) else seen[0]
+        for name, seen in zip(names, found, strict=True)
     ]
+    unreadable_hash = image_hashes(np.zeros((1, THUMBNAIL, THUMBNAIL)))  # like no other
+    hashes = [unreadable_hash if isinstance(seen, str) else seen[1] for seen in found]
     return ImageIndex(
         set_name,
         list(names),
@@ -98,20 +110,24 @@ def build_index(
         is_rotated=np.array([o.is_rotated for o in infos], dtype=bool),
         digests=np.array([o.digest for o in infos], dtype=np.int64),
         extra=extra,
+        hashes=join_hashes(hashes),
     )
 
 
-def _inspect_all(folder: Path, names: Sequence[str], workers: int) -> list[ImageInfo | str]:
-    """The facts of each image, or its problem."""
+def _inspect_all(
+    folder: Path, names: Sequence[str], boxes: Sequence[Box | None], workers: int
+) -> list[tuple[ImageInfo, ImageHashes] | str]:
+    """The facts and the hash of each image, or its problem."""
 
-    def look(name: str) -> ImageInfo | str:
+    def look(name: str, box: Box | None) -> tuple[ImageInfo, ImageHashes] | str:
         try:
-            return inspect(folder / name)
+            seen = inspect(folder / name, box)
+            return seen.info, image_hashes(seen.thumbnail[None])
         except (OSError, ValueError) as error:
             return problem_of(error)
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        return list(progress(pool.map(look, names), len(names), "checking images"))
+        return list(progress(pool.map(look, names, boxes), len(names), "checking images"))
 
 
 def _placeholder(name: str, other: ImageInfo) -> ImageInfo:

@@ -23,7 +23,7 @@ Rows = TypeVar("Rows", np.ndarray, list)
 
 @dataclass(frozen=True)
 class Group(Member):
-    """What is a method here, all processes must call in the same order: each waits for all."""
+    """Collective operations: every process must call them in the same order."""
 
     @property
     def is_first(self) -> bool:
@@ -108,7 +108,7 @@ def _alike(tensors: Sequence[Tensor]) -> list[list[int]]:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Group]:
-    """The group that vprlib.launch started this process for, or ALONE."""
+    """The group that a launcher started this process for, or ALONE."""
     group = Group(**vars(member()))
     if group.size == 1:
         yield ALONE

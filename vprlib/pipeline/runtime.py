@@ -2,14 +2,10 @@
 
 import os
 from dataclasses import dataclass
-from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from vprlib.pipeline.params import Section
-
-# in the environment of each process that vprlib.launch started: the number of the one that did
-LAUNCHER = "VPRLIB_LAUNCHER"
 
 
 @dataclass(frozen=True)
@@ -22,12 +18,18 @@ class Member:
     local_size: int = 1
 
 
+def is_member() -> bool:
+    """Whether a launcher (our own, torchrun or another) started this process as one of several."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
 def member() -> Member:
     """As the launcher has numbered this process; one that a user started is the only one."""
-    if LAUNCHER not in os.environ:
+    if not is_member():
         return Member()
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    return Member(*(int(os.environ[name]) for name in names))
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    local = (os.environ.get("LOCAL_RANK", "0"), os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return Member(rank, size, *map(int, local))
 
 
 class RuntimeSettings(Section):
@@ -37,22 +39,10 @@ class RuntimeSettings(Section):
     workers: int = Field(2, ge=1)  # threads that decode images ahead of the network
     threads: int | None = Field(None, ge=1)  # for arithmetic; null: all cores
     memory_gib: float = Field(2.0, gt=0)  # for blocks of search and mining, and images ahead
-    store_gib: float = Field(40.0, ge=0)  # of disk for what training keeps of images; 0: nothing
-    store_dir: str | None = None  # where; null: artifacts/.store
+    cache_gib: float = Field(40.0, ge=0)  # of disk for what training keeps of images; 0: nothing
+    cache_dir: str | None = None  # where; null: artifacts/.cache
     tensorboard: bool = False  # also write training's scalars below artifacts/tensorboard
     processes: int = Field(1, ge=1)  # that train or describe on this machine; on GPUs one each
-    nodes: int = Field(1, ge=1)  # machines that work together
-    # host:port of one of them, needed for several machines
-    rendezvous: str | None = Field(None, pattern=r"^\S+:\d+$")
-
-    @model_validator(mode="after")
-    def _machines_need_a_rendezvous(self) -> Self:
-        if self.nodes > 1 and self.rendezvous is None:
-            raise ValueError(
-                f"nodes is {self.nodes}, but runtime.rendezvous is null: set it to host:port of"
-                " one of the machines"
-            )
-        return self
 
     @property
     def memory_bytes(self) -> int:

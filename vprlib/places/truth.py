@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Protocol, Self
+from typing import Annotated, Self
 
 import h5py
 import numpy as np
@@ -17,45 +17,6 @@ _PARTS = ("starts", "rows")
 RadiusOrOwn = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None  # null: the set's own
 
 
-class Truth(Protocol):
-    """Which retrieved images are right."""
-
-    def is_right(self, rows: np.ndarray) -> np.ndarray:
-        """Whether each retrieved database row [Q, K] shows the place of its query."""
-        ...
-
-    def is_doubtful(self, rows: np.ndarray) -> np.ndarray:
-        """Whether each row is neither right nor wrong; it is removed before recall is computed."""
-        ...
-
-    def counts(self) -> np.ndarray:
-        """How many database images show the place of each query [Q]."""
-        ...
-
-    def positives(self) -> Pairs:
-        """The database images that show the place of each query."""
-        ...
-
-    def no_negatives(self) -> Pairs:
-        """Images that must not be negatives: the positives and the doubtful ones."""
-        ...
-
-    def take(self, queries: np.ndarray | slice) -> Self:
-        """The truth of these queries, in this order."""
-        ...
-
-    @property
-    def most_doubtful(self) -> int:
-        """The largest number of doubtful images of a query."""
-        ...
-
-    @property
-    def database_size(self) -> int: ...
-
-    @property
-    def radius_m(self) -> float | None: ...
-
-
 @dataclass(frozen=True)
 class Near:
     """Right is within the radius of the query, inclusive; positions in metres."""
@@ -65,26 +26,33 @@ class Near:
     radius_m: float
 
     def is_right(self, rows: np.ndarray) -> np.ndarray:
+        """Whether each retrieved database row [Q, K] shows the place of its query."""
         offsets = self.database[rows] - self.queries[:, None]  # Q K 2
         return np.einsum("qkd,qkd->qk", offsets, offsets) <= self.radius_m**2
 
     def is_doubtful(self, rows: np.ndarray) -> np.ndarray:
+        """Whether each row is neither right nor wrong; it is removed before recall is computed."""
         return np.zeros(rows.shape, bool)
 
     def counts(self) -> np.ndarray:
+        """The number of database images that show the place of each query [Q]."""
         return count_within(self.queries, self.database, self.radius_m)
 
     def positives(self) -> Pairs:
+        """The database images that show the place of each query."""
         return pairs_within(self.queries, self.database, self.radius_m)
 
     def no_negatives(self) -> Pairs:
+        """Images that must not be negatives: the positives and the doubtful ones."""
         return self.positives()
 
     def take(self, queries: np.ndarray | slice) -> Self:
+        """The truth of these queries, in this order."""
         return replace(self, queries=self.queries[queries])
 
     @property
     def most_doubtful(self) -> int:
+        """The largest number of doubtful images of a query."""
         return 0
 
     @property
@@ -123,6 +91,9 @@ class Listed:
     @property
     def most_doubtful(self) -> int:
         return int(self.doubtful.counts().max(initial=0))
+
+
+Truth = Near | Listed  # which retrieved images are right
 
 
 def listed_arrays(listed: Listed | None) -> dict[str, np.ndarray]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dvc.api import DVCFileSystem
 
 WORKSPACE = "workspace"
-NO_RESULT = ("runtime", "ready", "interval", "compare")  # sections that change no prediction
+NO_RESULT = ("runtime", "interval", "compare")  # sections that change no prediction
 
 
 class Files:

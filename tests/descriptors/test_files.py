@@ -1,4 +1,4 @@
-"""Opens the descriptors of one side of a set."""
+"""Opens the descriptors of a side, coded or not."""
 
 from pathlib import Path
 
@@ -11,10 +11,9 @@ from vprlib.pipeline.params import UserError
 
 
 def test_another_number_than_the_index_has_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "db.h5"
-    write_hdf5(path, {"descriptors": np.ones((5, 8), np.float32)})
-    with opened(path, 5) as found:
+    write_hdf5(tmp_path / "db.h5", {"descriptors": np.ones((5, 8), np.float32)})
+    with opened(tmp_path / "db.h5", 5) as found:
         assert found.shape == (5, 8)
     sentence = r"db\.h5 has 5 descriptors, but the index has 6 images: run `dvc repro`"
-    with pytest.raises(UserError, match=sentence), opened(path, 6):
+    with pytest.raises(UserError, match=sentence), opened(tmp_path / "db.h5", 6):
         pass
