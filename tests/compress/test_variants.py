@@ -246,7 +246,7 @@ def test_files_of_other_systems_hold_no_such_network_and_none_in_int8_is_a_start
             with pytest.raises(UserError, match=f"{system} cannot hold a network {named}"):
                 write(tmp_path / "out", *arguments)
     write_model(tmp_path / "m", integers, {})
-    with pytest.raises(UserError, match="is in int8, which can no longer learn"):
+    with pytest.raises(UserError, match="is in int8, which cannot be trained"):
         read_start(tmp_path / "m", model.architecture, "keep")
 
 

@@ -18,7 +18,7 @@ from vprlib.model.model import Architecture, PlaceModel, read_history, read_mode
 from vprlib.model.netvlad import alpha_v1
 from vprlib.model.settings import PoolSettings
 from vprlib.pipeline import artifacts
-from vprlib.train import trainer
+from vprlib.train import gradients
 
 SWITCHES = {
     "raw": "data/raw",
@@ -156,7 +156,7 @@ def refused(here, monkeypatch, capsys):
         before = sorted(here.rglob("*"))
         code, said = toy.run_stage(stage, monkeypatch, capsys, **{**options, **changes})
         assert code == 1
-        said = re.sub(r"(?m)^store: .*\n", "", said)  # its size, before it is written
+        said = re.sub(r"(?m)^cache: .*\n", "", said)  # its size, before it is written
         assert said.startswith("error: ") and said.count("\n") == 1 and "Traceback" not in said
         new = set(here.rglob("*")) - set(before)
         kept = {".scratch", ".store", "reports"}
@@ -527,7 +527,7 @@ def test_a_training_set_without_any_positive_is_refused(here, run, refused):
 def test_a_loss_that_is_no_number_stops_and_keeps_the_state(here, run, refused, monkeypatch):
     to_model(run)
     edit_params(here, "recipes.toy.train", margin=4.0)  # everything violates it
-    monkeypatch.setattr(trainer, "triplet_loss", lambda *a: a[0].sum() * float("nan"))
+    monkeypatch.setattr(gradients, "triplet_loss", lambda *a: a[0].sum() * float("nan"))
     said = refused("train", TRAIN)
     assert "the loss became nan in epoch 1, step 1" in said
     assert list((here / TRAIN["scratch"]).glob("train-*/state.pt"))

@@ -1,4 +1,4 @@
-"""Puts backbone and pool together into the network that training starts from."""
+"""The network that training starts from: backbone and pool, or a whole network from a file."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +21,12 @@ StartWhitening = Literal["keep", "drop"]
 
 
 def read_start(path: Path, wanted: Architecture, whitening: StartWhitening) -> Network:
-    """The network in the file, which agrees with the recipe; its own whitening may be dropped."""
+    """Reads the network and checks that it agrees with the settings; may drop its whitening."""
     network = read_network(path)
     if network.model.architecture.int8 is not None:
         raise UserError(
-            f"the start {path} is in int8, which can no longer learn: take the network that it was"
-            " made of."
+            f"the start {path} is in int8, which cannot be trained: use the network that it was"
+            " made from."
         )
     _check_agrees(network.model.architecture, wanted, path)
     if whitening == "keep" or network.model.whitening is None:
@@ -37,7 +37,7 @@ def read_start(path: Path, wanted: Architecture, whitening: StartWhitening) -> N
 def _check_agrees(found: Architecture, wanted: Architecture, path: Path) -> None:
     sides = [_compared(architecture) for architecture in (found, wanted)]
     for (place, label), have in sides[0].items():
-        want = sides[1].get((place, label), have)  # another kind of pool is told first
+        want = sides[1].get((place, label), have)  # another kind of pool is reported first
         if have != want:
             raise UserError(
                 f"the start {path} has {label}={have}, but {place} is {want}: set it to {have} in"
@@ -46,7 +46,7 @@ def _check_agrees(found: Architecture, wanted: Architecture, path: Path) -> None
 
 
 def _compared(architecture: Architecture) -> dict[tuple[str, str], str]:
-    """Place in the recipe and label → value; GeM's exponent is learnt, and the file's holds."""
+    """Setting and label → value; not GeM's exponent, which is learnt and taken from the file."""
     a = architecture
     values: dict[tuple[str, str], object] = {
         ("model.backbone.name", "backbone"): a.backbone,
@@ -76,9 +76,9 @@ def assemble(
     centroids: np.ndarray,
     sample: Sample,
 ) -> tuple[PlaceModel, float | None]:
-    """The network before training, and α, which only NetVLAD has.
+    """The network before training, and α of NetVLAD (None for other pools).
 
-    `sample` holds BatchNorm's statistics where it must.
+    `sample` holds BatchNorm's statistics if they were calibrated.
     """
     if fingerprint(backbone) != sample.backbone:
         raise UserError(
@@ -96,7 +96,7 @@ def assemble(
 
 
 def start_sentence(kind: BackboneSettings, model: PlaceModel, alpha: float | None) -> str:
-    """What there is before training, to be said."""
+    """A line about the network before training."""
     a = model.architecture
     pool = f"{a.pool.kind} pooling"
     if alpha is not None:
