@@ -47,8 +47,8 @@ def at(place, metres):
 def params():
     """The switches of `ready.berlin`, and nothing else changed but where it runs."""
     tree = switched("berlin")
-    # without a store, so that each look at an image opens it and can be counted
-    tree["runtime"].update(device="cpu", workers=1, threads=1, store_gib=0.0)
+    # without a cache, so that each look at an image opens it and can be counted
+    tree["runtime"].update(device="cpu", workers=1, threads=1, cache_gib=0.0)
     return tree
 
 

@@ -33,8 +33,189 @@ from vprlib.interop.words import Words, write_mat_words, write_port_words
 from vprlib.model.model import Architecture, PlaceModel, read_history, read_model, write_model
 from vprlib.model.netvlad import alpha_v1
 from vprlib.model.settings import PoolSettings
+<<<<<<< HEAD
 from vprlib.pipeline import artifacts, paths
 from vprlib.train import gradients
+=======
+from vprlib.pipeline import artifacts
+from vprlib.train import gradients
+
+SWITCHES = {
+    "raw": "data/raw",
+    "out": "data/index/switches.txt",
+    "codes_out": "data/index/codes.txt",
+    "variants_out": "data/index/variants.txt",
+}
+PARSE = {
+    "dataset": "toy_train",
+    "mat": "data/raw/toy/datasets/toy_train.mat",
+    "images": "data/raw/toy",
+    "reports": "artifacts/reports",
+    "db_out": "data/index/toy_train/db.h5",
+    "queries_out": "data/index/toy_train/queries.h5",
+    "metrics_out": "metrics/sets/toy_train.json",
+}
+SAMPLE = {
+    "recipe": "toy",
+    "db": "data/index/toy_train/db.h5",
+    "raw": "data/raw",
+    "weights": "data/raw/weights",
+    "out": "artifacts/features/sample.h5",
+}
+KMEANS = {
+    "recipe": "toy",
+    "sample": "artifacts/features/sample.h5",
+    "weights": "data/raw/weights",
+    "out": "artifacts/features/centroids.h5",
+}
+INIT = {
+    "recipe": "toy",
+    "sample": "artifacts/features/sample.h5",
+    "centroids": "artifacts/features/centroids.h5",
+    "weights": "data/raw/weights",
+    "out": "artifacts/models/off_the_shelf.safetensors",
+}
+TRAIN = {
+    "recipe": "toy",
+    "start": "artifacts/models/off_the_shelf.safetensors",
+    "db": "data/index/toy_train/db.h5",
+    "queries": "data/index/toy_train/queries.h5",
+    "val_db": "data/index/toy_train/db.h5",
+    "val_queries": "data/index/toy_train/queries.h5",
+    "raw": "data/raw",
+    "scratch": "artifacts/.scratch",
+    "store": "artifacts/.store",
+    "scalars": "artifacts/tensorboard",
+    "out": "artifacts/models/trained.safetensors",
+    "metrics_out": "metrics/train.json",
+    "log_out": "metrics/train.csv",
+    "plot_out": "artifacts/plots/train.png",
+}
+EXTRACT = {
+    "dataset": "toy_train",
+    "index": "data/index/toy_train/db.h5",
+    "model": "artifacts/models/off_the_shelf.safetensors",
+    "raw": "data/raw",
+    "scratch": "artifacts/.scratch",
+    "reports": "artifacts/reports",
+    "out": "artifacts/descriptors/db.h5",
+}
+EXTRACT_TRAIN = {
+    "recipe": "toy",
+    "variant": "off_the_shelf",
+    "codes": "data/index/codes.txt",
+    "index": "data/index/toy_train/db.h5",
+    "model": "artifacts/models/off_the_shelf.safetensors",
+    "raw": "data/raw",
+    "scratch": "artifacts/.scratch",
+    "reports": "artifacts/reports",
+    "out": "artifacts/descriptors/sample.h5",
+}
+WHITEN = {
+    "sample": "artifacts/descriptors/sample.h5",
+    "out": "artifacts/whitening/off_the_shelf.h5",
+}
+FIT_CODE = {
+    "code": "full",
+    "sample": "artifacts/descriptors/sample.h5",
+    "whitening": "artifacts/whitening/off_the_shelf.h5",
+    "out": "artifacts/coders/off_the_shelf/full.h5",
+}
+ENCODE = {
+    "code": "full",
+    "db": "artifacts/descriptors/db.h5",
+    "queries": "artifacts/descriptors/queries.h5",
+    "coder": "artifacts/coders/off_the_shelf/full.h5",
+    "out": "artifacts/codes/full.h5",
+}
+RECALL = {
+    "dataset": "toy_train",
+    "variant": "off_the_shelf",
+    "code": "full",
+    "db_index": "data/index/toy_train/db.h5",
+    "queries_index": "data/index/toy_train/queries.h5",
+    "db": "artifacts/descriptors/db.h5",
+    "queries": "artifacts/descriptors/queries.h5",
+    "coded": "artifacts/codes/full.h5",
+    "search_index": "artifacts/indexes/full",
+    "verdict": "verdict.txt",
+    "predictions_out": "artifacts/predictions/toy.h5",
+    "metrics_out": "metrics/recall/toy.json",
+    "curve_out": "metrics/recall/toy.csv",
+    "plot_out": "artifacts/plots/toy.png",
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with params.yaml and the toy set; the test runs inside it."""
+    monkeypatch.chdir(tmp_path)
+    toy.write_params(tmp_path, toy.params())
+    toy.write_set(tmp_path / "data/raw", "toy_train")
+    artifacts.write_text(tmp_path / RECALL["verdict"], "\n")  # nothing leaks
+    return tmp_path
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a stage that must succeed; gives what it said."""
+
+    def run_well(stage, options):
+        code, said = toy.run_stage(stage, monkeypatch, capsys, **options)
+        assert code == 0, said
+        return said
+
+    return run_well
+
+
+@pytest.fixture
+def refused(here, monkeypatch, capsys):
+    """Runs a stage that must be refused with one sentence, and must write nothing."""
+
+    def run_badly(stage, options, **changes):
+        before = sorted(here.rglob("*"))
+        code, said = toy.run_stage(stage, monkeypatch, capsys, **{**options, **changes})
+        assert code == 1
+        said = re.sub(r"(?m)^(cache: |epoch ).*\n", "", said)  # said before the error
+        assert said.startswith("error: ") and said.count("\n") == 1 and "Traceback" not in said
+        new = set(here.rglob("*")) - set(before)
+        kept = {".scratch", ".store", "reports"}
+        assert not [path for path in new if path.is_file() and not kept & set(path.parts)]
+        return said
+
+    return run_badly
+
+
+def edit_params(here, place, **values):
+    tree = toy.params()
+    node = tree
+    for key in place.split("."):
+        node = node[key]
+    node.update(values)
+    toy.write_params(here, tree)
+
+
+def to_model(run):
+    for stage, options in (
+        ("parse_mat", PARSE),
+        ("sample_features", SAMPLE),
+        ("kmeans_centroids", KMEANS),
+        ("init_model", INIT),
+    ):
+        run(stage, options)
+
+
+def fit_and_encode(here, run, code="full"):
+    """By a code of `code_defs`; gives what encoding said."""
+    for name in ("sample", "whitening"):  # what no code in use needs is an empty file
+        path = here / FIT_CODE[name]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    coder = f"artifacts/coders/off_the_shelf/{code}.h5"
+    run("fit_code", {**FIT_CODE, "code": code, "out": coder})
+    coded = {"code": code, "coder": coder, "out": f"artifacts/codes/{code}.h5"}
+    return run("encode", {**ENCODE, **coded})
+>>>>>>> h-train
 
 
 def test_the_stages_one_after_the_other_end_in_recall(here, run):
@@ -355,9 +536,15 @@ def test_a_training_set_without_any_positive_is_refused(here, run, refused):
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_state(here, run, refused, monkeypatch):
     to_model(run)
+<<<<<<< HEAD
     edit_params(here, "train", margin=4.0)  # everything violates it
     monkeypatch.setattr(gradients, "triplet_loss", lambda *a: a[0].sum() * float("nan"))
     said = refused("train", *TRAIN)
+=======
+    edit_params(here, "recipes.toy.train", margin=4.0)  # everything violates it
+    monkeypatch.setattr(gradients, "triplet_loss", lambda *a: a[0].sum() * float("nan"))
+    said = refused("train", TRAIN)
+>>>>>>> h-train
     assert "the loss became nan in epoch 1, step 1" in said
     assert list(paths.SCRATCH.glob("train-*/state.pt"))
 
