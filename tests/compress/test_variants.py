@@ -221,13 +221,8 @@ def test_files_of_other_systems_hold_no_such_network_and_none_in_int8_is_a_start
             with pytest.raises(UserError, match=f"{system} cannot hold a network {named}"):
                 write(tmp_path / "out", *arguments)
     write_model(tmp_path / "m", integers, {})
-<<<<<<< HEAD
     with pytest.raises(UserError, match="is in int8 and cannot be trained"):
         read_start(tmp_path / "m")
-=======
-    with pytest.raises(UserError, match="is in int8, which cannot be trained"):
-        read_start(tmp_path / "m", model.architecture, "keep")
->>>>>>> h-train
 
 
 def test_a_file_that_lost_its_marks_is_a_sentence(tmp_path, slim):
