@@ -1,6 +1,7 @@
 """What several tests share: tiny photographs, indices without files, a slim network."""
 
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -57,6 +58,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def made_here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the evaluated set that a test may spoil; it runs inside it."""
+    shutil.copytree(made, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+@pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with params.yaml and the toy set; the test runs inside it."""
     monkeypatch.chdir(tmp_path)
@@ -86,9 +95,8 @@ def refused(
     def run_badly(stage: str, *names: str) -> str:
         before = set(here.rglob("*"))
         code, said = toy.run_stage(stage, monkeypatch, capsys, *names)
-        assert code == 1
-        said = re.sub(r"(?m)^(?:cache|store): .*\n", "", said)  # its size, before it is written
-        assert said.startswith("error: ") and said.count("\n") == 1 and "Traceback" not in said
+        said = re.sub(r"(?m)^(?:cache: |epoch 0).*\n", "", said)  # what was said on the way
+        said = toy.refusal(code, said)
         kept = {".scratch", ".cache", "reports"}
         new = set(here.rglob("*")) - before
         assert not [path for path in new if path.is_file() and not kept & set(path.parts)]

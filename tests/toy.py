@@ -124,3 +124,10 @@ def run_command(module: str, arguments: list[str], monkeypatch, capsys) -> tuple
         code = stop.code
     said = capsys.readouterr()
     return int(code or 0), said.out + said.err
+
+
+def refusal(code: int, said: str) -> str:
+    """What was said by a command that must end in one sentence."""
+    assert code == 1 and said.startswith("error: ") and said.count("\n") == 1, said
+    assert "Traceback" not in said
+    return said

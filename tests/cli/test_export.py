@@ -50,13 +50,6 @@ def here(written, tmp_path, monkeypatch):
     return tmp_path / "here"
 
 
-def refusal(find, *arguments):
-    """What is said where a command must end in one sentence."""
-    code, said = find(*arguments)
-    assert code == 1 and said.startswith("error: ") and said.count("\n") == 1
-    return said
-
-
 def pictures(count, height=64, width=80, seed=1):
     draw = np.random.default_rng(seed)
     return draw.integers(0, 256, (count, height, width, 3), dtype=np.uint8)
@@ -147,19 +140,19 @@ def test_an_export_of_something_else_is_refused_with_a_sentence(
     find,
 ):
     shutil.copy(PATH, "x.onnx")
-    said = refusal(find, photo(0), "--code", "w4", "--onnx", "x.onnx")
+    said = toy.refusal(*find(photo(0), "--code", "w4", "--onnx", "x.onnx"))
     assert "x.onnx gives code w8_int8, not w4: export it again by" in said
     model = Path("artifacts/models/trained.safetensors")
     content = model.read_bytes()
     model.write_bytes(content + b" ")
-    said = refusal(find, photo(0), "--code", CODE, "--onnx", "x.onnx")
+    said = toy.refusal(*find(photo(0), "--code", CODE, "--onnx", "x.onnx"))
     assert "was made of another trained network than the present one: export it again by" in said
-    assert "is missing: write it by" in refusal(find, photo(0), "--onnx", "none.onnx")
+    assert "is missing: write it by" in toy.refusal(*find(photo(0), "--onnx", "none.onnx"))
     model.write_bytes(content)
     tree = toy.params() | {"code_defs": {CODE: toy.code(8, precision="int8")}}
     tree["datasets"]["toy_val"]["images"]["resize"] = 96
     toy.write_params(here, tree)
-    said = refusal(find, photo(0), "--code", CODE, "--onnx", "x.onnx")
+    said = toy.refusal(*find(photo(0), "--code", CODE, "--onnx", "x.onnx"))
     assert "takes images as {'exif_rotate': True, 'resize': None}, but the set's are" in said
     code, said = find(photo(0), "--code", CODE)  # nobody asked for the one that lies there
     assert code == 0 and said.count("without the export: ") == 1

@@ -11,35 +11,38 @@ import h5py
 import numpy as np
 import pytest
 import toy
-from evaluated import CODES, INDEX, INDEXED, MODEL, QUERIES, VECTORS, photo, predictions
+from evaluated import (
+    CODES,
+    INDEX,
+    INDEXED,
+    MODEL,
+    QUERIES,
+    SET,
+    VARIANT,
+    VECTORS,
+    photo,
+    predictions,
+)
 from PIL import Image
 
 from vprlib.cli.find import as_rows, as_table
 from vprlib.descriptors.files import opened
 from vprlib.evaluate.confidence import Calibration
+from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_json
 from vprlib.search.request import Neighbors
 
-CALIBRATION = Path("artifacts/calibration/trained-full.json")
+CALIBRATION = paths.calibration(VARIANT, "full")
 
 
 @pytest.fixture
-def here(made, tmp_path, monkeypatch):
-    """A copy that a test may spoil; it runs inside it."""
-    shutil.copytree(made, tmp_path / "here")
-    monkeypatch.chdir(tmp_path / "here")
-    return tmp_path / "here"
-
-
-@pytest.fixture
-def refused(here, find):
+def refused(made_here, find):
     """A command that must end in one sentence and write nothing."""
 
     def run(*arguments):
-        before = sorted(here.rglob("*"))
-        code, said = find(*arguments)
-        assert code == 1 and said.startswith("error: ") and said.count("\n") == 1
-        assert sorted(here.rglob("*")) == before
+        before = sorted(made_here.rglob("*"))
+        said = toy.refusal(*find(*arguments))
+        assert sorted(made_here.rglob("*")) == before
         return said
 
     return run
@@ -51,7 +54,7 @@ def read(text):
 
 @pytest.mark.parametrize("kept", CODES)
 @pytest.mark.parametrize("row", [0, 3, 5])
-def test_a_query_of_the_set_finds_what_the_pipeline_found_for_it(here, find, row, kept):
+def test_a_query_of_the_set_finds_what_the_pipeline_found_for_it(made_here, find, row, kept):
     code, _ = find(photo(row), "-k", 12, "--code", kept, "--out", "found.csv")
     found = read(Path("found.csv").read_text())
     with h5py.File(predictions(kept)) as file, h5py.File(INDEX["db"]) as index:
@@ -66,7 +69,7 @@ def test_a_query_of_the_set_finds_what_the_pipeline_found_for_it(here, find, row
     assert [float(line["northing"]) for line in found] == places[indices, 1].tolist()
 
 
-def test_a_code_with_an_index_gives_what_the_index_found_and_no_more(here, find):
+def test_a_code_with_an_index_gives_what_the_index_found_and_no_more(made_here, find):
     _, said = find(photo(3), "-k", 12, "--code", "ivf")
     with h5py.File(predictions("ivf")) as file, h5py.File(predictions("full")) as exact:
         indices, distances = file["indices"][3], file["distances"][3]
@@ -77,12 +80,12 @@ def test_a_code_with_an_index_gives_what_the_index_found_and_no_more(here, find)
     assert distances[: len(found)].tolist() == [whole[row] for row in found]
     code, said = find(QUERIES, "-k", 12, "--code", "ivf")
     assert code == 0 and len(read(said)) < 6 * 12
-    shutil.rmtree("artifacts/descriptors/toy_val/trained/ivf/index")
+    shutil.rmtree(paths.search_index(SET, VARIANT, "ivf"))
     code, said = find(photo(3), "--code", "ivf")
     assert code == 1 and "ivf/index/index.faiss is missing: check that set" in said
 
 
-def test_an_index_over_rounded_codes_finds_by_what_they_stand_for(here, find):
+def test_an_index_over_rounded_codes_finds_by_what_they_stand_for(made_here, find):
     code, _ = find(photo(3), "-k", 12, "--code", "w8_int8_ivf", "--out", "found.csv")
     found = read(Path("found.csv").read_text())
     with h5py.File(predictions("w8_int8_ivf")) as file, h5py.File(INDEX["db"]) as index:
@@ -94,15 +97,15 @@ def test_an_index_over_rounded_codes_finds_by_what_they_stand_for(here, find):
     assert [line["database"] for line in found] == names.tolist()
     printed = [float(line["distance"]) for line in found]
     assert printed == pytest.approx(distances.tolist(), abs=2e-6)
-    coded = Path("artifacts/descriptors/toy_val/trained/w8_int8_ivf")
-    with opened(coded / "db.h5", 12) as stored, h5py.File(coded / "db.h5") as file:
+    coded = {side: paths.descriptors(SET, VARIANT, "w8_int8_ivf", side) for side in INDEX}
+    with opened(coded["db"], 12) as stored, opened(coded["queries"], 6) as asked:
+        expected = np.linalg.norm(stored[:] - asked[3:4], axis=1)
+    with h5py.File(coded["db"]) as file:
         assert file["descriptors"].dtype == np.int8
-        with opened(coded / "queries.h5", 6) as asked:
-            expected = np.linalg.norm(stored[:] - asked[3:4], axis=1)
     np.testing.assert_allclose(distances, expected[rows], atol=1e-6)
 
 
-def test_what_is_printed_names_the_set_the_best_images_and_their_places(here, find):
+def test_what_is_printed_names_the_set_the_best_images_and_their_places(made_here, find):
     code, said = find(photo(2), "-k", 3)
     lines = said.splitlines()
     assert code == 0 and len(lines) == 2 + 3 + 1
@@ -122,7 +125,7 @@ def calibrated(thresholds, kind="ratio"):
     return made
 
 
-def test_the_last_line_says_whether_the_answer_is_to_be_believed(here, find):
+def test_the_last_line_says_whether_the_answer_is_to_be_believed(made_here, find):
     made = calibrated({"100": 2.0, "95": -1.0})
     said = find(photo(0), "-k", 1)[1].splitlines()
     assert len(said) == 2 + 1 + 1
@@ -148,14 +151,14 @@ def test_the_last_line_says_whether_the_answer_is_to_be_believed(here, find):
     assert [s for (_, s), c in zip(told, clear, strict=True) if c] == expected[clear].tolist()
 
 
-def test_descriptors_of_other_images_are_refused(here, refused):
+def test_descriptors_of_other_images_are_refused(made_here, refused):
     with h5py.File(VECTORS["db"], "a") as file:
         file.attrs["images"] = "of others"
     assert "names and features are out of step" in refused(photo(0))
 
 
 def test_a_folder_gives_a_csv_with_every_photograph_and_loads_the_network_once(
-    here, find, monkeypatch
+    made_here, find, monkeypatch
 ):
     import vprlib.model.model
 
@@ -164,7 +167,7 @@ def test_a_folder_gives_a_csv_with_every_photograph_and_loads_the_network_once(
     monkeypatch.setattr(
         vprlib.model.model, "read_model", lambda p: loaded.append(p) or read_model(p)
     )
-    (here / QUERIES / ".DS_Store").write_text("hidden")
+    (made_here / QUERIES / ".DS_Store").write_text("hidden")
     code, said = find(QUERIES, "-k", 4)
     assert code == 0 and loaded == [MODEL]
     found = read(said)
@@ -179,11 +182,11 @@ def test_a_folder_gives_a_csv_with_every_photograph_and_loads_the_network_once(
     assert Path("found.csv").read_text() == said
 
 
-def test_all_of_a_small_database_is_found_and_no_more(here, find):
+def test_all_of_a_small_database_is_found_and_no_more(made_here, find):
     assert len(find(photo(0), "-k", 99)[1].splitlines()) == 2 + 12 + 1
 
 
-def test_the_picture_shows_the_photograph_and_its_results(here, find):
+def test_the_picture_shows_the_photograph_and_its_results(made_here, find):
     code, _ = find(photo(1), "-k", 6, "--picture", "out/sheet.png")
     sheet = np.asarray(Image.open("out/sheet.png").convert("RGB")).astype(int)
     shown = np.asarray(Image.open(photo(1)).resize((375, 300))).astype(int)
@@ -193,7 +196,7 @@ def test_the_picture_shows_the_photograph_and_its_results(here, find):
     assert Image.open("out/sheet.png").height > 2 * 225  # the sixth begins a second row
 
 
-def test_photographs_become_pixels_as_the_sets_images_do(here, find):
+def test_photographs_become_pixels_as_the_sets_images_do(made_here, find):
     """Upright by EXIF, and resized as datasets.<set>.images says."""
     Path("x").mkdir()
     image = Image.open(photo(0))
@@ -210,7 +213,7 @@ def test_photographs_become_pixels_as_the_sets_images_do(here, find):
     assert turned == upright
     tree = toy.params()
     tree["datasets"]["toy_val"]["images"]["resize"] = 96
-    toy.write_params(here, tree)
+    toy.write_params(made_here, tree)
     find("x", "-k", 12, "--out", "found.csv")
     assert [f["distance"] for f in read(Path("found.csv").read_text())][12:] != upright
 
@@ -224,7 +227,7 @@ def test_photographs_become_pixels_as_the_sets_images_do(here, find):
     ],
 )
 @pytest.mark.parametrize("asked", ["x", "x/broken.jpg"])
-def test_a_photograph_that_cannot_be_read_is_named(here, refused, content, problem, asked):
+def test_a_photograph_that_cannot_be_read_is_named(made_here, refused, content, problem, asked):
     shutil.copytree(QUERIES / "000", "x")
     good = photo(0).read_bytes()
     Path("x/broken.jpg").write_bytes(good[: len(good) // 2] if content == "truncated" else content)
@@ -232,13 +235,13 @@ def test_a_photograph_that_cannot_be_read_is_named(here, refused, content, probl
     assert "images below x cannot be used: broken.jpg " + problem in said
 
 
-def test_a_missing_photograph_and_an_empty_folder_are_named(here, refused):
+def test_a_missing_photograph_and_an_empty_folder_are_named(made_here, refused):
     assert "none.jpg is missing: name a photograph" in refused("none.jpg")
     Path("x").mkdir()
     assert "x holds no photograph" in refused("x")
 
 
-def test_a_folder_has_no_picture(here, refused):
+def test_a_folder_has_no_picture(made_here, refused):
     assert "--picture shows one photograph" in refused(QUERIES, "--picture", "out.png")
 
 
@@ -254,25 +257,25 @@ def test_a_folder_has_no_picture(here, refused):
         (["--code", "w9"], "w9"),
     ],
 )
-def test_what_is_not_there_to_be_searched_is_named(here, refused, arguments, problem):
+def test_what_is_not_there_to_be_searched_is_named(made_here, refused, arguments, problem):
     assert problem in refused(photo(0), *arguments)
 
 
-def test_a_network_of_other_dimensions_than_the_database_is_refused(here, refused):
+def test_a_network_of_other_dimensions_than_the_database_is_refused(made_here, refused):
     with h5py.File(VECTORS["db"], "w") as file:
         file["descriptors"] = np.zeros((12, 7), np.float32)
     assert "gives 768 dimensions, but the database was described in 7" in refused(photo(0))
 
 
-def test_a_database_image_that_went_away_leaves_no_picture(here, refused):
+def test_a_database_image_that_went_away_leaves_no_picture(made_here, refused):
     shutil.rmtree("data/raw/toy/000")
     assert "is missing since the set was parsed" in refused(
         photo(0), "-k", 12, "--picture", "o.png"
     )
 
 
-def test_without_a_trained_network_the_last_of_the_switches_is_taken(here, refused):
-    toy.write_params(here, toy.params() | {"variants": ["off_the_shelf"]})
+def test_without_a_trained_network_the_last_of_the_switches_is_taken(made_here, refused):
+    toy.write_params(made_here, toy.params() | {"variants": ["off_the_shelf"]})
     assert "toy_val/off_the_shelf/full/db.h5 is missing" in refused(photo(0))
 
 
@@ -297,7 +300,7 @@ def test_nothing_heavy_is_loaded_that_a_photograph_does_not_need():
     assert subprocess.run([sys.executable, "-c", code], cwd=toy.ROOT).returncode == 0
 
 
-def test_an_image_that_could_not_be_read_is_never_found(here, find):
+def test_an_image_that_could_not_be_read_is_never_found(made_here, find):
     with h5py.File(VECTORS["db"], "r+") as file:
         file["failed"][3], file["descriptors"][3] = True, 0
     with h5py.File(INDEX["db"]) as index:

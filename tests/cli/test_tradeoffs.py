@@ -1,7 +1,6 @@
 """The table of all variants and codes: recall beside size and speed, in three forms."""
 
 import json
-import shutil
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import toy
+from evaluated import MODEL, SET, VARIANT, predictions
 
 from vprlib.cli import costs, tradeoffs
 from vprlib.cli.choice import Choice
@@ -18,8 +18,9 @@ from vprlib.cli.costs import Cost
 from vprlib.compress.pruning import sparsify
 from vprlib.model.model import read_model, write_model
 from vprlib.model.packing import Form
+from vprlib.pipeline import paths
 
-METRICS = Path("metrics/recall/toy_val")
+METRICS = paths.recall_metrics(SET, VARIANT, "full").parent
 OUT = Path("artifacts/tradeoffs")
 
 
@@ -31,19 +32,11 @@ def measured(network, coders, size, threads):
 
 
 @pytest.fixture
-def here(made, tmp_path, monkeypatch):
-    """A copy that a test may spoil; it runs inside it."""
-    shutil.copytree(made, tmp_path / "here")
-    monkeypatch.chdir(tmp_path / "here")
-    return tmp_path / "here"
-
-
-@pytest.fixture
-def run(here, monkeypatch, vpr):
+def run(made_here, monkeypatch, vpr):
     codes = ["full", "w4", "w8_int8", "w8_binary"]
     tree = toy.params() | {"variants": ["trained"], "codes": codes}
     tree["runtime"]["threads"] = 2
-    toy.write_params(here, tree)
+    toy.write_params(made_here, tree)
     monkeypatch.setattr(costs, "measured_apart", measured)
     return partial(vpr, "tradeoffs")
 
@@ -54,9 +47,9 @@ def test_each_variant_and_code_has_a_row(run):
     rows = json.loads((OUT / "variants.json").read_text())
     assert [row["code"] for row in rows] == ["full", "w4", "w8_int8", "w8_binary"]
     assert [row["descriptor_bytes"] for row in rows] == [4 * 768, 16, 8, 1]
-    model = Path("artifacts/models/trained.safetensors").stat().st_size
+    model = MODEL.stat().st_size
     for row in rows:
-        with h5py.File(f"artifacts/predictions/toy_val/trained-{row['code']}.h5") as file:
+        with h5py.File(predictions(row["code"])) as file:
             right = file["hits"][:]
         for n in (1, 5, 10, 20):
             assert row[f"recall@{n}"] == right[:, :n].any(axis=1).mean()
@@ -65,12 +58,11 @@ def test_each_variant_and_code_has_a_row(run):
         change = row["difference@1"]
         assert change["value"] == pytest.approx(row["recall@1"] - rows[0]["recall@1"])
         assert change["low"] <= change["value"] <= change["high"]
-        is_coded = row["code"] != "full"
-        coder = Path(f"artifacts/coders/trained/{row['code']}.h5")
-        assert row["file_bytes"] == model + (coder.stat().st_size if is_coded else 0)
-        coding = 0.25 * is_coded
-        assert row["ms_per_image"] == row["ms_per_image_batch_1_threads_2"] == 4 + coding
-        assert row["ms_per_image_batch_16_threads_1"] == 8 + coding
+        coder = paths.coder(VARIANT, row["code"])
+        assert row["file_bytes"] == model + (coder.stat().st_size if coder.exists() else 0)
+        coding_ms = 0.25 if coder.exists() else 0.0
+        assert row["ms_per_image"] == row["ms_per_image_batch_1_threads_2"] == 4 + coding_ms
+        assert row["ms_per_image_batch_16_threads_1"] == 8 + coding_ms
         assert row["peak_bytes"] == 10**8 and row["peak_bytes_batch_16"] == 16 * 10**8
         assert row["onnx"] is None and row["queries"] == 6
     assert rows[1]["parameters"] == rows[0]["parameters"] + 768 * 5  # four rows and a mean
@@ -101,13 +93,13 @@ def test_an_export_has_its_own_size_and_speed(run):
     assert rows[1]["onnx"]["file_bytes"] == 1000 and rows[1]["onnx"]["ms_per_image"] == 4.0
 
 
-def test_what_is_not_evaluated_is_named(run, here):
+def test_what_is_not_evaluated_is_named(run, made_here):
     code, said = run("--against", "trained/w9")
     assert code == 1 and "--against is trained/w9, which params.yaml does not name" in said
     (METRICS / "trained-w4.json").unlink()
     code, said = run()
     assert code == 1 and "trained-w4.json is missing: check that set" in said
-    assert not (here / OUT / "variants.json").exists()
+    assert not (made_here / OUT / "variants.json").exists()
 
 
 def test_queries_without_an_answer_are_left_out_where_recall_left_them_out(run, monkeypatch):

@@ -53,10 +53,8 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def here(made, tmp_path, monkeypatch):
-    shutil.copytree(made, tmp_path / "here")
-    monkeypatch.chdir(tmp_path / "here")
-    return tmp_path / "here"
+def here(made_here):
+    return made_here
 
 
 def plant(source, target, change=lambda image: image, **options):

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from test_runtime import join
+from groups import join
 
 from vprlib.model.device import prepare
 from vprlib.pipeline.params import UserError

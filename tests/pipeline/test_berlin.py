@@ -1,16 +1,12 @@
-"""Berlin as it is ready in params.yaml: its layout, its recipe, and the submission at the end."""
+"""The preset for Berlin: its layout, how it learns, and the submission at the end."""
 
 import importlib
 import io
 import json
-import re
-import shlex
-import shutil
 import sys
 from collections import Counter, defaultdict
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from functools import reduce
 from pathlib import Path
 
 import h5py
@@ -18,20 +14,18 @@ import numpy as np
 import pytest
 import torch
 import toy
-from test_contract import block
-from test_port import checkpoint, twin
-from test_ready import switched
+import yaml
+from twins import checkpoint, twin
 
+from vprlib.cli.use import compose
 from vprlib.images import batches
 from vprlib.model.model import read_model
-from vprlib.pipeline import command
+from vprlib.pipeline import command, paths
 
 PLACES, REFERENCES_A_PLACE, EPOCHS = 8, 3, 5
 SIZE = (64, 48)  # of pictures
-START = Path("data/raw/weights/heaputil_k16.pth.tar")
-MODELS = {
-    name: Path(f"artifacts/models/{name}.safetensors") for name in ("off_the_shelf", "trained")
-}
+SET, START = "berlin", "heaputil"
+CHECKPOINT = paths.WEIGHTS / "heaputil_k16.pth.tar"
 # the .mat's order is not that of letters; a place's references stand side by side
 REFERENCES = [
     f"Reference_resized/Image_({n}).jpg" for n in range(2, 2 + PLACES * REFERENCES_A_PLACE)
@@ -45,10 +39,13 @@ def at(place, metres):
 
 
 def params():
-    """The switches of `ready.berlin`, and nothing else changed but where it runs."""
-    tree = switched("berlin")
+    """What `vpr use berlin` writes; only how it runs is changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(toy.ROOT)
+        text = compose(Path("params.yaml").read_text(), "berlin", {})
+    tree = yaml.load(text, toy.LOADER)
     # without a cache, so that each look at an image opens it and can be counted
-    tree["runtime"].update(device="cpu", workers=1, threads=1, cache_gib=0.0)
+    tree["runtime"].update(device="cpu", workers=1, threads=1, store_gib=0.0)
     return tree
 
 
@@ -65,100 +62,52 @@ def write_berlin(folder):
     toy.write_cells(folder / "berlin.mat", [*sides, len(REFERENCES), PLACES, 50, 2500])
 
 
-def write_start(clusters):
+def write_start():
     """A checkpoint as the port itself would have saved it."""
-    START.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(checkpoint(twin("vgg16", clusters, vladv2=False)), START)
+    paths.WEIGHTS.mkdir(parents=True, exist_ok=True)
+    torch.save(checkpoint(twin("vgg16", 16, vladv2=False)), CHECKPOINT)
 
 
-def arguments(stage, **names):
-    """What dvc.yaml would call the stage with."""
-    tree = params() | names
-    written = re.sub(
-        r"\$\{([\w.]+)\}",
-        lambda found: str(reduce(dict.__getitem__, found[1].split("."), tree)),
-        block(stage)["cmd"],
-    )
-    return shlex.split(written)[3:]  # without python -m stages.<stage>
-
-
-def runs():
-    """Every stage but the city's, in order, once for each of its names."""
-    tree = params()
-    variants = tree["variants"]
-    evaluated = [{"item": {"dataset": "berlin", "variant": v, "code": "full"}} for v in variants]
-    a_variant = [{"item": v} for v in variants]
-    yield "check_switches", [{}]
-    yield "parse_mat", [{"key": name, "item": place} for name, place in tree["sets"].items()]
-    yield "fingerprint", [{"key": name, "item": place} for name, place in tree["sets"].items()]
-    for stage in ("sample_features", "kmeans_centroids", "init_model", "train"):
-        yield stage, [{}]
-    for stage in ("extract_train", "fit_whitening"):
-        yield stage, a_variant
-    yield "fit_code", [{"item": {"variant": v, "code": "full"}} for v in variants]
-    yield "audit", [{"item": "berlin"}]
-    described = ("extract_db", "extract_queries", "encode", "build_index")
-    for stage in (*described, "recall", "failures"):
-        yield stage, evaluated
-    yield "calibrate", evaluated
-    yield "confidence", evaluated
+# every stage that dvc.yaml has for the preset, in order
+STAGES = [
+    ("check_switches",),
+    ("parse_mat", SET),
+    ("audit", SET, SET, SET),
+    ("load_model", START),
+    ("train", SET, SET, START),
+    *(("extract_db", SET, variant) for variant in (START, "trained")),
+    *(("extract_queries", SET, variant) for variant in (START, "trained")),
+    *(
+        (stage, SET, variant, "full")
+        for stage in ("search", "recall", "calibrate", "diagnose")
+        for variant in (START, "trained")
+    ),
+]
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A folder with params.yaml and the set, but no start; the test runs inside it."""
+    """A folder with params.yaml and the set, but no checkpoint; the test runs inside it."""
     monkeypatch.chdir(tmp_path)
     toy.write_params(tmp_path, params())
     write_berlin(Path("data/raw/berlin"))
     return tmp_path
 
 
-@pytest.fixture
-def run(here, monkeypatch, capsys):
-    """Exit code and what was said by a stage, as dvc.yaml calls it."""
-    return lambda stage, **names: toy.run_command(
-        f"stages.{stage}", arguments(stage, **names), monkeypatch, capsys
-    )
-
-
-def parse_train(run):
-    return run("parse_mat", key="berlin_train", item=params()["sets"]["berlin_train"])
-
-
-def test_the_layout_is_parsed_with_its_fifty_metres(run):
-    code, said = parse_train(run)
-    assert code == 0
+def test_the_layout_is_parsed_with_its_fifty_metres(here, run):
+    said = run("parse_mat", SET)
     assert "24 database images, 8 queries at 8 positions, 0 without a positive at 50 m" in said
-    with h5py.File("data/index/berlin_train/db.h5") as file:
+    with h5py.File(paths.index(SET, "db")) as file:
         assert file["names"].asstr()[:].tolist() == REFERENCES
         assert np.array_equal(file["positions"][4], at(1, 8.0))
 
 
-def test_no_image_is_looked_at_for_words_that_the_start_brings(run):
-    parse_train(run)
-    shutil.rmtree("data/raw/berlin/Reference_resized")
-    taken = "since the model starts from heaputil_k16.pth.tar"
-    assert run("sample_features") == (0, f"sample: none needed, {taken}\n")
-    code, said = run("kmeans_centroids")
-    assert code == 0 and said.startswith("k-means: no words needed")
-
-
-def test_without_its_checkpoint_the_start_is_one_sentence_that_names_it(run):
-    code, said = run("init_model")
-    assert code == 1
-    assert said == (
-        f"error: {START} cannot be read (no such file or directory): put or link a file there.\n"
+def test_without_its_checkpoint_the_start_is_one_sentence_that_names_it(refused):
+    assert refused("load_model", START) == (
+        f"error: {CHECKPOINT} cannot be read (no such file or directory): put or link a file"
+        " there.\n"
     )
-
-
-def test_a_checkpoint_of_another_k_is_one_sentence_that_names_k_and_clusters(run):
-    write_start(64)
-    code, said = run("init_model")
-    assert code == 1 and not MODELS["off_the_shelf"].exists()
-    assert said == (
-        f"error: the start {START} has K=64, but kmeans.clusters is 16: set it to 64 in"
-        " params.yaml, or take another model.start.\n"
-    )
+    assert f"{CHECKPOINT} is missing: put or link the network's file" in refused("check_switches")
 
 
 def said_by(module, given):
@@ -193,11 +142,10 @@ def made(tmp_path_factory):
     decode = batches.decode
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(found.folder)
-        write_start(16)
-        for stage, calls in runs():
+        write_start()
+        for stage, *names in STAGES:
             patch.setattr(batches, "decode", counted(decode, found.opened[stage]))
-            for names in calls:
-                found.said[stage] = said_by(f"stages.{stage}", arguments(stage, **names))
+            found.said[stage] = said_by(f"stages.{stage}", names)
     return found
 
 
@@ -209,16 +157,16 @@ def inside(made, monkeypatch):
 
 @pytest.mark.slow
 def test_training_ends_after_five_epochs_and_keeps_the_last(inside):
-    summary = json.loads(Path("metrics/train.json").read_text())
+    summary = json.loads(paths.TRAIN_METRICS.read_text())
     assert (summary["best_epoch"], summary["epochs"]) == (EPOCHS, EPOCHS)
     assert (summary["queries"], summary["queries_left_out"]) == (len(REFERENCES), 0)
-    assert Path("metrics/train.csv").read_text().count("\n") == 2 + EPOCHS  # header and start
+    assert paths.TRAIN_LOG.read_text().count("\n") == 2 + EPOCHS  # header and start
     assert summary["val_best"]["rank_loss"] < summary["val_start"]["rank_loss"]
 
 
 @pytest.mark.slow
 def test_conv5_and_the_pool_have_learnt_and_nothing_below(inside):
-    start, end = (read_model(path).state_dict() for path in MODELS.values())
+    start, end = (read_model(paths.model(name)).state_dict() for name in (START, "trained"))
     changed = {name for name in start if not torch.equal(start[name], end[name])}
     assert changed == {
         *(f"backbone.{i}.{part}" for i in (24, 26, 28) for part in ("weight", "bias")),
@@ -228,10 +176,9 @@ def test_conv5_and_the_pool_have_learnt_and_nothing_below(inside):
 
 @pytest.mark.slow
 def test_the_start_is_the_checkpoint_and_opens_no_image(inside):
-    assert f"taken from {START}" in inside.said["init_model"]
-    for stage in ("sample_features", "kmeans_centroids", "init_model"):
-        assert not inside.opened[stage]
-    found, port = read_model(MODELS["off_the_shelf"]), twin("vgg16", 16, vladv2=False)
+    assert f"taken from {CHECKPOINT}" in inside.said["load_model"]
+    assert not inside.opened["load_model"]
+    found, port = read_model(paths.model(START)), twin("vgg16", 16, vladv2=False)
     assert torch.equal(found.pool.centroids, port.pool.centroids)
 
 
@@ -259,7 +206,7 @@ def written(inside, tmp_path):
 
 
 def predicted():
-    with h5py.File("artifacts/predictions/berlin/trained-full.h5") as file:
+    with h5py.File(paths.predictions(SET, "trained", "full")) as file:
         return file["indices"][:]
 
 
@@ -288,7 +235,7 @@ def test_the_candidates_name_query_and_reference_in_the_order_of_the_mat(written
 
 @pytest.mark.slow
 def test_places_are_found_again(inside):
-    metrics = json.loads(Path("metrics/recall/berlin/trained-full.json").read_text())
+    metrics = json.loads(paths.recall_metrics(SET, "trained", "full").read_text())
     assert (metrics["queries"], metrics["radius_m"]) == (PLACES, 50.0)
     first = predicted()[:, 0] // REFERENCES_A_PLACE
     assert metrics["recall@1"] == np.mean(first == np.arange(PLACES)) >= 0.75

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from groups import free_port
 
 from vprlib.pipeline.group import ALONE, Group, joined
 from vprlib.pipeline.runtime import RuntimeSettings
@@ -57,12 +57,6 @@ with joined(prepare(RuntimeSettings(device="cpu"))) as group:
     print(json.dumps(found), flush=True)
     os._exit(0)
 """
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import typer
 import yaml
-from test_group import free_port
+from groups import free_port
 
 from vprlib.pipeline import launch
 
@@ -31,6 +31,7 @@ def main(does: str = typer.Option(), out: Path = typer.Option(Path("out.txt"))) 
     Path(f"{rank}.pid").write_text(str(os.getpid()))
     typer.echo(f"process {rank} speaks")
     if does == "meet":
+        import torch
         from vprlib.pipeline.group import joined
         from vprlib.pipeline.runtime import RuntimeSettings
         with joined(torch.device("cpu")) as group:

@@ -3,16 +3,10 @@
 import os
 
 import pytest
+from groups import join
 
 from vprlib.pipeline import progress
 from vprlib.pipeline.runtime import Member, RuntimeSettings, member
-
-
-def join(monkeypatch, rank=1, size=4, local_rank=1, local_size=4):
-    numbers = {"RANK": rank, "WORLD_SIZE": size}
-    numbers |= {"LOCAL_RANK": local_rank, "LOCAL_WORLD_SIZE": local_size}
-    for name, value in numbers.items():
-        monkeypatch.setenv(name, str(value))
 
 
 def test_a_process_of_a_group_knows_its_numbers(monkeypatch):

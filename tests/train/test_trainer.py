@@ -8,16 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training import ASKED, PLACES, RADII, VIEWS, StopError, a_model, settings, weights
 
 from vprlib.images.batches import ImageSource
 from vprlib.model.model import Architecture, PlaceModel
-from vprlib.model.netvlad import initialise
 from vprlib.model.settings import PoolSettings
-from vprlib.model.weights import BackboneSettings, starting_backbone
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.places.truth import Near, Radii
+from vprlib.places.truth import Near
 from vprlib.train import gradients, log, selection
 from vprlib.train.augmentation import changed
 from vprlib.train.cache import NO_CACHE, FeatureCache
@@ -27,70 +26,14 @@ from vprlib.train.gradients import StepGradients, database_images
 from vprlib.train.log import EpochLog, Outcome
 from vprlib.train.losses import triplet_loss
 from vprlib.train.mining import Candidates, Mined, Pool, Tuple
-from vprlib.train.settings import TrainSettings
 from vprlib.train.trainer import Trainer, make_optimizer
 
-CUTS = {"alexnet": "conv5", "resnet18": "layer4"}
-RADII = Radii(positive_m=25.0, training_m=10.0)
-PLACES, VIEWS, ASKED = 4, 3, 2
 Run = Callable[..., Outcome]
-
-
-class StopError(Exception):
-    """What interrupts a run in these tests."""
-
-
-def settings(**changes: object) -> TrainSettings:
-    quick = {
-        "epochs": 2,
-        "precision": "float32",
-        "first_layer": "conv4",
-        "learning_rate": 0.01,
-        "queries_a_step": 2,
-        "negatives": 3,
-        "negative_pool": 4,
-        "refresh_queries": 3,
-        "margin": 0.2,
-    }
-    return TrainSettings(**quick | changes)
-
-
-@pytest.fixture
-def data(source_of: Callable[..., ImageSource], noise: Callable[..., np.ndarray]) -> TrainingData:
-    """Four places 100 m apart: three database images and two queries of each, 8 × 8 blocks."""
-
-    def split(name: str, first: int) -> Split:
-        sides = []
-        for side, count, start in (("db", VIEWS, 0.0), ("q", ASKED, 1.5)):
-            shots = [(place, view) for place in range(PLACES) for view in range(count)]
-            positions = np.array([(100.0 * p, start + 3.0 * v) for p, v in shots])
-            pictures = [
-                noise(first + p) // 2 + noise(first + 50 + 10 * p + v + 5 * (side == "q")) // 2
-                for p, v in shots
-            ]
-            sides.append(source_of(pictures, positions, f"{name}-{side}"))
-        return Split(*sides)
-
-    val = split("val", 1000)
-    sides = (side.index.positions for side in (val.queries, val.database))
-    return training_data(split("train", 0), RADII, val, Near(*sides, 25.0), settings())
 
 
 def wordless(kind: str) -> PlaceModel:
     model = PlaceModel(Architecture("alexnet", "conv5", PoolSettings(kind=kind)))
     model.backbone.load_state_dict(a_model().backbone.state_dict())
-    return model
-
-
-def a_model(name: str = "alexnet", clusters: int = 4) -> PlaceModel:
-    model = PlaceModel(Architecture(name, CUTS[name], PoolSettings(), clusters))
-    kind = BackboneSettings(name=name, cut=CUTS[name], weights="random")
-    model.backbone.load_state_dict(starting_backbone(kind, Path()).state_dict())
-    generator = torch.Generator().manual_seed(2)
-    dim = model.dim // clusters
-    vectors = torch.randn(clusters + 20, dim, generator=generator)
-    vectors = torch.nn.functional.normalize(vectors, dim=1)
-    initialise(model.pool, vectors[:clusters], vectors[clusters:])
     return model
 
 
@@ -103,10 +46,6 @@ def trainer(
         return Trainer(a_model(), data, settings(**changes), cpu, runtime, kept, cache)
 
     return make
-
-
-def weights(model: PlaceModel) -> dict[str, bytes]:
-    return {name: t.detach().numpy().tobytes() for name, t in model.state_dict().items()}
 
 
 def recalls(r5: float, r1: float = 0.0) -> dict[str, float]:

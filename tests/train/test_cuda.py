@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_trainer import StopError, a_model, data, settings, weights  # noqa: F401
+from training import StopError, a_model, settings, weights
 
 from vprlib.images.batches import ImageSource
 from vprlib.model.describe import describe
@@ -24,7 +24,7 @@ Run = Callable[..., Trainer]
 
 
 @pytest.fixture
-def trainer(data: TrainingData, tmp_path: Path) -> Run:  # noqa: F811
+def trainer(data: TrainingData, tmp_path: Path) -> Run:
     def make(folder: str, device: str = "cuda", cache: FeatureCache = NO_CACHE, **changes: object):
         runtime = RuntimeSettings(device=device, threads=4)
         given = settings(**{"first_layer": "conv4", "refresh_queries": 0} | changes)

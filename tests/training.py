@@ -1,0 +1,51 @@
+"""What tests of training share: quick settings, a small model, and what interrupts a run."""
+
+from pathlib import Path
+
+import torch
+
+from vprlib.model.model import Architecture, PlaceModel
+from vprlib.model.netvlad import initialise
+from vprlib.model.settings import PoolSettings
+from vprlib.model.weights import BackboneSettings, starting_backbone
+from vprlib.places.truth import Radii
+from vprlib.train.settings import TrainSettings
+
+CUTS = {"alexnet": "conv5", "resnet18": "layer4"}
+RADII = Radii(positive_m=25.0, training_m=10.0)
+PLACES, VIEWS, ASKED = 4, 3, 2
+
+
+class StopError(Exception):
+    """What interrupts a run in these tests."""
+
+
+def settings(**changes: object) -> TrainSettings:
+    quick = {
+        "epochs": 2,
+        "precision": "float32",
+        "first_layer": "conv4",
+        "learning_rate": 0.01,
+        "queries_a_step": 2,
+        "negatives": 3,
+        "negative_pool": 4,
+        "refresh_queries": 3,
+        "margin": 0.2,
+    }
+    return TrainSettings(**quick | changes)
+
+
+def a_model(name: str = "alexnet", clusters: int = 4) -> PlaceModel:
+    model = PlaceModel(Architecture(name, CUTS[name], PoolSettings(), clusters))
+    kind = BackboneSettings(name=name, cut=CUTS[name], weights="random")
+    model.backbone.load_state_dict(starting_backbone(kind, Path()).state_dict())
+    generator = torch.Generator().manual_seed(2)
+    dim = model.dim // clusters
+    vectors = torch.randn(clusters + 20, dim, generator=generator)
+    vectors = torch.nn.functional.normalize(vectors, dim=1)
+    initialise(model.pool, vectors[:clusters], vectors[clusters:])
+    return model
+
+
+def weights(model: PlaceModel) -> dict[str, bytes]:
+    return {name: t.detach().numpy().tobytes() for name, t in model.state_dict().items()}
