@@ -31,7 +31,7 @@ from vprlib.pipeline.command import run
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.train.cache import store_at
+from vprlib.train.cache import cache_at
 from vprlib.train.data import TrainingData
 from vprlib.train.gradients import Step, database_images
 from vprlib.train.log import EpochLog
@@ -125,11 +125,11 @@ def loop_over_clusters(model: PlaceModel) -> None:
     model.pool = LoopNetVLAD(model.pool)
 
 
-FIRST = Variant("ours, the store included")  # measured first: what comes after finds the store
+FIRST = Variant("ours, the cache included")  # measured first: what comes after finds the cache
 OURS = Variant("ours")
 # what each takes away again; the plain side has all of them at once
 ABLATIONS = (
-    Variant("ours without the store", runtime={"store_gib": 0.0}),
+    Variant("ours without the cache", runtime={"cache_gib": 0.0}),
     Variant("ours with the loop over clusters", change=loop_over_clusters),
     Variant("ours in bfloat16", train={"precision": "bfloat16", "stored": "bfloat16"}),
 )
@@ -213,15 +213,15 @@ def our_trainer(
     settings: TrainSettings,
     folder: Path,
     variant: Variant = OURS,
-    store_folder: Path | None = None,
+    cache_folder: Path | None = None,
     device: str = "cpu",
 ) -> TimedTrainer:
     if variant.change is not None:
         variant.change(model)
     settings = TrainSettings(**settings.model_dump() | variant.train)
     runtime = RuntimeSettings(device=device, **variant.runtime)
-    store = store_at(store_folder or folder / "store", runtime, lambda sentence: None)
-    return TimedTrainer(model, data, settings, prepare(runtime), runtime, Scratch(folder), store)
+    cache = cache_at(cache_folder or folder / "cache", runtime, lambda sentence: None)
+    return TimedTrainer(model, data, settings, prepare(runtime), runtime, Scratch(folder), cache)
 
 
 def our_epoch(
@@ -230,11 +230,11 @@ def our_epoch(
     start_path: Path,
     device: str,
     variant: Variant,
-    store_folder: Path,
+    cache_folder: Path,
 ) -> Timing:
     with tempfile.TemporaryDirectory() as folder:
         model, settings = read_model(start_path), case.settings()
-        trainer = our_trainer(model, data, settings, Path(folder), variant, store_folder, device)
+        trainer = our_trainer(model, data, settings, Path(folder), variant, cache_folder, device)
         trainer.start()
         start = time.perf_counter()
         trainer._run_epoch()
@@ -325,9 +325,9 @@ def run_case(case: Case, variants: tuple[Variant, ...], device: str) -> list[Tim
                 f"the plain backbone takes {plain.overhead:.2f} times as long as torchvision's, so"
                 " it is no fair measure: let nothing else run and measure again."
             )
-        store = Path(folder) / "store"
+        cache = Path(folder) / "cache"
         epoch = partial(our_epoch, case, data, start_path, device)
-        ours = [measured(partial(epoch, variant, store)) for variant in variants]
+        ours = [measured(partial(epoch, variant, cache)) for variant in variants]
     return [timing.extrapolated(case) for timing in (plain, *ours)]
 
 

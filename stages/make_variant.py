@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from vprlib.compress.settings import Step
-from vprlib.compress.variants import School, Workshop
+from vprlib.compress.variants import FineTuner, VariantBuilder
 from vprlib.images.decode import ImageSettings
 from vprlib.model.device import prepare
 from vprlib.model.model import read_history, read_model, write_model
@@ -17,7 +17,7 @@ from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.resume import scratch_for
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import RadiusOrOwn
-from vprlib.train.cache import store_at
+from vprlib.train.cache import cache_at
 from vprlib.train.data import SplitFiles, read_training_data
 from vprlib.train.settings import TrainSettings
 
@@ -40,15 +40,15 @@ def main(variant: str, base: str, training: str, validation: str) -> None:
     read_data = partial(read_training_data, train, val, p.val_radius_m, p.train)
     source, out = paths.model(base), paths.model(variant)
     inputs = (source, *train.indices, *val.indices)
-    stored = store_at(paths.CACHE, p.runtime, typer.echo)
+    stored = cache_at(paths.CACHE, p.runtime, typer.echo)
     device = prepare(p.runtime)
     settings = p.train.resolved(device, typer.echo)
     values = p.model_dump(exclude={"runtime"}) | {"train": settings.model_dump()}
     kept = scratch_for(paths.SCRATCH, f"variant-{variant}", values, inputs)
     with joined(device) as group:
-        school = School(read_data, settings, device, p.runtime, kept, stored, group, typer.echo)
-        workshop = Workshop(train.open_database(), school, device, p.runtime)
-        made = workshop.make(read_model(source), read_history(source).get("steps", []), p.steps)
+        tuner = FineTuner(read_data, settings, device, p.runtime, kept, stored, group, typer.echo)
+        builder = VariantBuilder(train.open_database(), tuner, device, p.runtime)
+        made = builder.build(read_model(source), read_history(source).get("steps", []), p.steps)
     if not group.is_first:
         return
     write_model(out, made.model, {"variant": variant, "steps": made.steps}, made.form)

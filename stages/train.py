@@ -15,7 +15,7 @@ from vprlib.pipeline.resume import scratch_for
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import RadiusOrOwn
 from vprlib.train import log
-from vprlib.train.cache import store_at
+from vprlib.train.cache import cache_at
 from vprlib.train.data import SplitFiles, read_training_data
 from vprlib.train.log import open_scalars
 from vprlib.train.settings import TrainSettings
@@ -40,7 +40,7 @@ def main(training: str, validation: str, start: str) -> None:
     data = read_training_data(train, val, p.val_radius_m, p.train)
     inputs = (paths.model(start), *train.indices, *val.indices)
     model = read_start(paths.model(start))
-    stored = store_at(paths.CACHE, p.runtime, typer.echo)
+    stored = cache_at(paths.CACHE, p.runtime, typer.echo)
     device = prepare(p.runtime)
     settings = p.train.resolved(device, typer.echo)
     values = p.model_dump(exclude={"runtime"}) | {"train": settings.model_dump()}

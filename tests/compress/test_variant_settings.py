@@ -1,7 +1,5 @@
 """Steps that cannot be are refused with a sentence, before anything runs."""
 
-from pathlib import Path
-
 import pytest
 from pydantic import ValidationError
 
@@ -9,9 +7,7 @@ from vprlib.compress.settings import (
     Step,
     check_variants,
     lineage,
-    saw_training,
     steps_of,
-    words_of_training,
 )
 from vprlib.pipeline.params import UserError
 
@@ -22,9 +18,12 @@ HALF = {"round": {"to": "float16"}}
 SPARSE = {"sparsify": {"fraction": 0.5}}
 
 
+GIVEN = ("off_the_shelf", "trained")
+
+
 def check(derived: dict[str, str], variants: list[str] | None = None, **defs: list) -> None:
     steps = {name: [Step(**step) for step in entry] for name, entry in defs.items()}
-    check_variants(["trained", *(variants or derived)], derived, steps)
+    check_variants(["trained", *(variants or derived)], derived, steps, GIVEN)
 
 
 @pytest.mark.parametrize(
@@ -63,11 +62,11 @@ def test_impossible_chains_are_a_sentence(steps: list, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("derived", "variants", "sentence"),
     [
-        ({"it": "nothing"}, ["it"], "derived makes it of 'nothing': there are off_the_shelf, tr"),
-        ({"that": "trained"}, ["that"], "derived makes 'that', which variant_defs does not desc"),
+        ({"it": "nothing"}, ["it"], "derived makes it from 'nothing': there are off_the_shelf, tr"),
+        ({"that": "trained"}, ["that"], "derived makes 'that', which variant_defs does not def"),
         ({"it": "two", "two": "it"}, ["it"], "derived goes in a circle: it of two of it"),
         ({"it": "it"}, ["it"], "derived goes in a circle: it of it"),
-        ({}, ["it"], "variants names 'it', and derived does not say .* add `it: trained`"),
+        ({}, ["it"], "variants names 'it', but derived does not say .* add `it: trained`"),
         ({"it": "trained"}, ["trained"], "derived makes 'it', which no variant in use needs"),
     ],
 )
@@ -76,14 +75,23 @@ def test_switches_that_disagree_are_a_sentence(derived, variants, sentence) -> N
         check(derived, variants, it=[PRUNE], two=[PRUNE])
 
 
+def test_a_network_from_elsewhere_can_be_made_smaller() -> None:
+    steps = {"it": [Step(**PRUNE)]}
+    check_variants(["it"], {"it": "theirs"}, steps, ["theirs"])
+    with pytest.raises(UserError, match="derived makes it from 'trained': there are theirs, it"):
+        check_variants(["it"], {"it": "trained"}, steps, ["theirs"])
+    with pytest.raises(UserError, match=r"variant_defs names 'theirs', but .*, trained, theirs"):
+        check_variants(["theirs"], {}, {"theirs": steps["it"]}, ["theirs"])
+
+
 @pytest.mark.parametrize("name", ["trained", "a-b", "a b", ""])
 def test_names_that_no_file_should_have_are_refused(name: str) -> None:
-    with pytest.raises(UserError, match="files are named by a variant"):
+    with pytest.raises(UserError, match="a variant is part of file names"):
         check({}, ["trained2"], **{name: [PRUNE]})
 
 
 def test_an_entry_without_steps_is_refused() -> None:
-    with pytest.raises(UserError, match=r"variant_defs\.it should have a step at least"):
+    with pytest.raises(UserError, match=r"variant_defs\.it needs at least one step"):
         check({}, ["trained2"], it=[])
 
 
@@ -104,14 +112,3 @@ def test_an_entry_without_steps_is_refused() -> None:
 def test_impossible_steps_are_a_sentence(step: dict, sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         Step(**step)
-
-
-@pytest.mark.parametrize(
-    ("variants", "seen"),
-    [(["off_the_shelf"], False), (["trained"], True), (["off_the_shelf", "small"], True)],
-)
-def test_all_but_the_first_network_may_remember_training_images(
-    tmp_path: Path, variants: list[str], seen: bool
-) -> None:
-    (tmp_path / "variants.txt").write_text(words_of_training(variants))
-    assert saw_training(tmp_path / "variants.txt") is seen

@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 import toy
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from test_stages import EXTRACT, PARSE, TRAIN
+from staged import SET
 
 from benchmarks import variants as benchmark
 from vprlib.compress.pruning import by_magnitude, prunable_weights, sparsify, without_channels
@@ -25,6 +26,7 @@ from vprlib.model.model import Architecture, PlaceModel, read_history, read_mode
 from vprlib.model.netvlad import NetVLAD
 from vprlib.model.packing import Form
 from vprlib.model.settings import PoolSettings
+from vprlib.pipeline import paths
 from vprlib.pipeline.params import UserError
 from vprlib.train.log import EpochLog
 from vprlib.train.start import read_start
@@ -50,59 +52,41 @@ def place_model(name: str, cut: str, whitening: int | None = None) -> PlaceModel
     return model
 
 
-def options(variant: str, base: str = "trained") -> dict[str, str]:
-    kept = {k: v for k, v in TRAIN.items() if k not in ("start", "scalars", "log_out", "plot_out")}
-    return kept | {
-        "variant": variant,
-        "base": f"{base}.safetensors",
-        "out": f"{variant}.safetensors",
-        "metrics_out": f"{variant}.json",
-    }
-
-
 @pytest.fixture
-def made(tmp_path, monkeypatch, capsys, slim):
-    """Makes a variant of a network in the current folder; gives what was said."""
-    monkeypatch.chdir(tmp_path)
-    tree = toy.params()
-    tree["variant_defs"] = DEFS
-    toy.write_params(tmp_path, tree)
-    toy.write_set(tmp_path / "data/raw", "toy_train")
-    assert toy.run_stage("parse_mat", monkeypatch, capsys, **PARSE)[0] == 0
-    write_model(tmp_path / "trained.safetensors", place_model(slim, "conv5"), {})
+def made(here, run, slim):
+    """Makes a variant of a network; gives its file and what was said."""
+    toy.write_params(here, toy.params() | {"variant_defs": DEFS})
+    run("parse_mat", SET)
+    write_model(paths.model("trained"), place_model(slim, "conv5"), {})
 
-    def make(variant: str, base: str = "trained") -> str:
-        code, said = toy.run_stage("make_variant", monkeypatch, capsys, **options(variant, base))
-        assert code == 0, said
-        return said
+    def make(variant: str, base: str = "trained") -> tuple[Path, str]:
+        return paths.model(variant), run("make_variant", variant, base, SET, SET)
 
     return make
 
 
 @pytest.fixture
-def described(monkeypatch, capsys):
+def described(run):
     """What the pipeline's own stage writes for a variant."""
 
     def describe(variant: str) -> np.ndarray:
-        asked = EXTRACT | {"model": f"{variant}.safetensors"}
-        code, said = toy.run_stage("extract_db", monkeypatch, capsys, **asked)
-        assert code == 0, said
-        with h5py.File(EXTRACT["out"]) as file:
+        run("extract_db", SET, variant)
+        with h5py.File(paths.descriptors(SET, variant, "full", "db")) as file:
             return file["descriptors"][:]
 
     return describe
 
 
-def test_a_pruned_network_learns_and_goes_on_to_int8(tmp_path, made, described):
-    said = made("small")
-    assert "\nsmall: 0.01 MiB, 18 dimensions; trained.safetensors has 0.01 MiB\n" in said
-    made("small_int8", "small")
-    told = json.loads((tmp_path / "small_int8.json").read_text())
+def test_a_pruned_network_learns_and_goes_on_to_int8(made, described):
+    _, said = made("small")
+    assert "\nsmall: 0.01 MiB, 18 dimensions; trained has 0.01 MiB\n" in said
+    path, _ = made("small_int8", "small")
+    told = json.loads(paths.variant_metrics("small_int8").read_text())
     assert [step["step"] for step in told["steps"]] == ["prune", "finetune", "quantise"]
     assert told["steps"][1]["best_epoch"] in (0, 1)
     assert len(told["steps"][1]["log"]) == 2
-    assert read_history(tmp_path / "small_int8.safetensors")["steps"] == told["steps"]
-    assert not list((tmp_path / "artifacts/.scratch").iterdir())
+    assert read_history(path)["steps"] == told["steps"]
+    assert not list(paths.SCRATCH.iterdir())
     small, integers = described("small"), described("small_int8")
     assert small.shape == integers.shape == (12, 18)
     assert (small * integers).sum(axis=1).min() > 0.9
@@ -110,70 +94,61 @@ def test_a_pruned_network_learns_and_goes_on_to_int8(tmp_path, made, described):
 
 
 @pytest.mark.slow
-def test_learning_under_rounding_gives_a_network_in_int8(tmp_path, made, described):
-    made("aware")
-    model = read_model(tmp_path / "aware.safetensors")
+def test_learning_under_rounding_gives_a_network_in_int8(made, described):
+    path, _ = made("aware")
+    model = read_model(path)
     assert model.architecture.int8 is not None and len(model.backbone.layers) == 5
-    first = (tmp_path / "aware.safetensors").read_bytes()
+    first = path.read_bytes()
     assert described("aware").shape == (12, 24)
     made("aware")
-    assert (tmp_path / "aware.safetensors").read_bytes() == first
+    assert path.read_bytes() == first
 
 
 @pytest.mark.slow
-def test_zeros_stay_zero_in_what_is_made_of_it(tmp_path, made):
-    made("sparse")
-    weights = prunable_weights(read_model(tmp_path / "sparse.safetensors"))
+def test_zeros_stay_zero_in_what_is_made_of_it(made):
+    path, _ = made("sparse")
+    weights = prunable_weights(read_model(path))
     assert all((w == 0).sum() == w.numel() // 2 for w in weights.values())
-    sizes = [(tmp_path / f"{n}.safetensors").stat().st_size for n in ("sparse", "trained")]
-    assert sizes[0] < 0.8 * sizes[1]
+    assert path.stat().st_size < 0.8 * paths.model("trained").stat().st_size
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("variant", "precision"), [("fp16", "float32"), ("bf16", "bfloat16")])
-def test_half_precision_is_near_and_says_in_what_it_computes(
-    tmp_path, made, described, variant, precision
-):
-    made(variant)
-    assert read_model(tmp_path / f"{variant}.safetensors").precision == precision
+def test_half_precision_is_near_and_says_in_what_it_computes(made, described, variant, precision):
+    path, _ = made(variant)
+    assert read_model(path).precision == precision
     cosines = (described("trained") * described(variant)).sum(axis=1)
     assert cosines.min() > 0.999 and cosines.max() <= 1 + 1e-5
 
 
 @pytest.mark.slow
-def test_learning_that_was_interrupted_goes_on_to_the_same_bytes(
-    tmp_path, monkeypatch, capsys, made
-):
-    made("small")
-    whole = (tmp_path / "small.safetensors").read_bytes()
-    (tmp_path / "small.safetensors").unlink()
-    finish = Trainer._finish_epoch
+def test_learning_that_was_interrupted_goes_on_to_the_same_bytes(made, monkeypatch, capsys):
+    path, _ = made("small")
+    whole = path.read_bytes()
+    path.unlink()
 
     def stop(trainer: Trainer, row: EpochLog) -> None:
         finish(trainer, row)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Trainer, "_finish_epoch", stop)
-    code, _ = toy.run_stage("make_variant", monkeypatch, capsys, **options("small"))
-    assert code == 130 and not (tmp_path / "small.safetensors").exists()
-    monkeypatch.setattr(Trainer, "_finish_epoch", finish)
+    finish = Trainer._finish_epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_finish_epoch", stop)
+        names = ("small", "trained", SET, SET)
+        assert toy.run_stage("make_variant", patch, capsys, *names)[0] == 130
+    assert not path.exists()
     made("small")
-    assert (tmp_path / "small.safetensors").read_bytes() == whole
+    assert path.read_bytes() == whole
 
 
-def test_an_impossible_chain_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_an_impossible_chain_is_refused_before_anything_runs(here, refused):
     tree = toy.params()
     tree["variant_defs"] = {"half": DEFS["fp16"], "twice": DEFS["small_int8"]}
     tree |= {"variants": ["trained", "twice"], "derived": {"half": "trained", "twice": "half"}}
-    toy.write_params(tmp_path, tree)
-    switches = {"raw": "data/raw", "out": "s.txt", "codes_out": "c.txt", "variants_out": "v.txt"}
-    code, said = toy.run_stage("check_switches", monkeypatch, capsys, **switches)
-    assert (code, said) == (
-        1,
-        "error: params.yaml: the steps of twice quantise twice: its weights are float16 already.\n",
+    toy.write_params(here, tree)
+    assert refused("check_switches") == (
+        "error: params.yaml: the steps of twice quantise twice: its weights are float16 already.\n"
     )
-    assert not (tmp_path / "s.txt").exists()
 
 
 def test_steps_that_a_network_cannot_go_through_are_refused_before_the_first(slim):
@@ -181,8 +156,8 @@ def test_steps_that_a_network_cannot_go_through_are_refused_before_the_first(sli
     model.backbone[1] = torch.nn.Hardswish()
     with pytest.raises(UserError, match="alexnet cannot compute in int8: it has a Hardswish"):
         check_steps(model, [Step(**PRUNE), Step(**INT8)])
-    rehearsal = rehearse(place_model(slim, "conv5"), images)
-    integers = quantised(place_model(slim, "conv5"), rehearsal)
+    fake_quant = rehearse(place_model(slim, "conv5"), images)
+    integers = quantised(place_model(slim, "conv5"), fake_quant)
     with pytest.raises(UserError, match="a network in int8, as this alexnet is, can no longer"):
         check_steps(integers, [Step(**PRUNE)])
 
@@ -246,8 +221,8 @@ def test_files_of_other_systems_hold_no_such_network_and_none_in_int8_is_a_start
             with pytest.raises(UserError, match=f"{system} cannot hold a network {named}"):
                 write(tmp_path / "out", *arguments)
     write_model(tmp_path / "m", integers, {})
-    with pytest.raises(UserError, match="is in int8, which can no longer learn"):
-        read_start(tmp_path / "m", model.architecture, "keep")
+    with pytest.raises(UserError, match="is in int8 and cannot be trained"):
+        read_start(tmp_path / "m")
 
 
 def test_a_file_that_lost_its_marks_is_a_sentence(tmp_path, slim):

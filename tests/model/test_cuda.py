@@ -14,7 +14,7 @@ from vprlib.model.device import prepare
 from vprlib.model.settings import Precision
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.train.cache import NO_STORE, Store
+from vprlib.train.cache import NO_CACHE, FeatureCache
 from vprlib.train.data import TrainingData
 from vprlib.train.log import EpochLog, Outcome
 from vprlib.train.trainer import Trainer
@@ -25,11 +25,11 @@ Run = Callable[..., Trainer]
 
 @pytest.fixture
 def trainer(data: TrainingData, tmp_path: Path) -> Run:  # noqa: F811
-    def make(folder: str, device: str = "cuda", store: Store = NO_STORE, **changes: object):
+    def make(folder: str, device: str = "cuda", cache: FeatureCache = NO_CACHE, **changes: object):
         runtime = RuntimeSettings(device=device, threads=4)
         given = settings(**{"first_layer": "conv4", "refresh_queries": 0} | changes)
         kept = Scratch(tmp_path / folder)
-        return Trainer(a_model(), data, given, prepare(runtime), runtime, kept, store)
+        return Trainer(a_model(), data, given, prepare(runtime), runtime, kept, cache)
 
     return make
 
@@ -43,13 +43,13 @@ def losses(log: list[EpochLog]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_training_gives_the_same_bytes_with_the_store_and_without(
+def test_training_gives_the_same_bytes_with_the_cache_and_without(
     trainer: Run, tmp_path: Path, precision: Precision
 ) -> None:
-    store = Store(tmp_path / "store", 2**30, lambda sentence: None)
+    cache = FeatureCache(tmp_path / "cache", 2**30, lambda sentence: None)
     given = {"precision": precision, "stored": "float32"}
     found = [trainer("a", **given).run()]
-    found += [trainer(name, store=store, **given).run() for name in ("b", "c")]
+    found += [trainer(name, cache=cache, **given).run() for name in ("b", "c")]
     assert found[0].log == found[1].log == found[2].log
     assert on_cpu(found[0]) == on_cpu(found[1]) == on_cpu(found[2])
 

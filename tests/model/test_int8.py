@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from vprlib.compress.calibration import best_grid, calibrate
-from vprlib.compress.rehearsal import Rehearsal, as_int8, weight_scale
+from vprlib.compress.fake_quant import FakeQuantBackbone, as_int8, weight_scale
 from vprlib.compress.tracing import trace
 from vprlib.model.backbones import IMAGENET_MEAN, IMAGENET_STD, Normaliser
 from vprlib.model.int8 import (
@@ -58,13 +58,13 @@ def pixels(count: int = 2, height: int = 37, width: int = 50) -> Tensor:
 
 
 @torch.no_grad()
-def both(network: nn.Module, of: Pixels = NORMAL) -> tuple[Int8Backbone, Rehearsal]:
-    rehearsal = Rehearsal(trace(network, "it"))
+def both(network: nn.Module, of: Pixels = NORMAL) -> tuple[Int8Backbone, FakeQuantBackbone]:
+    fake_quant = FakeQuantBackbone(trace(network, "it"))
     normalise = Normaliser(of.mean, of.std)
-    grids = calibrate(rehearsal, lambda: [normalise(pixels())])
-    rehearsal.start_rounding(grids, of)
-    operations = Operations(steps=rehearsal.steps, grids=grids)
-    return with_weights(operations, rehearsal.weights(), of), rehearsal
+    grids = calibrate(fake_quant, lambda: [normalise(pixels())])
+    fake_quant.start_rounding(grids, of)
+    operations = Operations(steps=fake_quant.steps, grids=grids)
+    return with_weights(operations, fake_quant.weights(), of), fake_quant
 
 
 def filled_up(x: Tensor, step: Operation, colour: Tensor) -> Tensor:
@@ -111,9 +111,9 @@ def test_every_convolution_is_that_of_whole_numbers_rounded_once(seed: int) -> N
 
 
 def test_it_computes_what_its_rehearsal_computes() -> None:
-    backbone, rehearsal = both(branching())
+    backbone, fake_quant = both(branching())
     with torch.no_grad():
-        found, wanted = backbone(pixels()), rehearsal(Normaliser()(pixels()))
+        found, wanted = backbone(pixels()), fake_quant(Normaliser()(pixels()))
     assert ((found - wanted).norm() / wanted.norm()).item() < 0.02
 
 
@@ -182,8 +182,8 @@ def test_pixels_are_taken_as_they_are(of: Pixels, groups: int) -> None:
     """A network of one layer rounds its weights, and nothing else but the margin's colour."""
     torch.manual_seed(1)
     network = nn.Sequential(nn.Conv2d(3, 6, (5, 3), stride=2, padding=(2, 1), groups=groups))
-    backbone, rehearsal = both(network, of)
-    (step,), ((integers, scale, bias),) = backbone.steps, rehearsal.weights()
+    backbone, fake_quant = both(network, of)
+    (step,), ((integers, scale, bias),) = backbone.steps, fake_quant.weights()
     image = Normaliser(of.mean, of.std)(pixels()).double()
     units = 255 * torch.tensor(of.std).double().reshape(groups, -1).repeat_interleave(
         6 // groups, 0
@@ -198,7 +198,7 @@ def test_pixels_are_taken_as_they_are(of: Pixels, groups: int) -> None:
     half = 0.5 / 255 / min(of.std) * weight.abs().sum(dim=(1, 2, 3))
     assert ((found - wanted).abs().amax(dim=(0, 2, 3)) <= half).all()
     with torch.no_grad():
-        torch.testing.assert_close(rehearsal(image.float()), found, rtol=0, atol=atol)
+        torch.testing.assert_close(fake_quant(image.float()), found, rtol=0, atol=atol)
 
 
 def test_the_grid_of_numbers_that_are_few_holds_them_all() -> None:

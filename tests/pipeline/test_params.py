@@ -11,14 +11,14 @@ from vprlib.images.decode import ImageSettings
 from vprlib.pipeline.params import At, Section, StageParams, UserError, look_up
 
 
-class Train(Section):
+class Finetune(Section):
     learning_rate: float = Field(1e-4, gt=0)
     epochs: int = 30
     distance: str
 
 
 class Params(StageParams):
-    train: Annotated[Train, At("recipes.{recipe}.train")]
+    finetune: Annotated[Finetune, At("variant_defs.{variant}.finetune")]
     train_on: Annotated[str, At("train_on")]
 
 
@@ -27,7 +27,8 @@ class PictureParams(StageParams):
 
 
 GOOD = (
-    "train_on: city\nrecipes: {city: {train: {epochs: 2, learning_rate: 0.0001, distance: l2}}}\n"
+    "train_on: city\n"
+    "variant_defs: {small: {finetune: {epochs: 2, learning_rate: 0.0001, distance: l2}}}\n"
 )
 Load = Callable[..., Params]
 
@@ -36,31 +37,30 @@ Load = Callable[..., Params]
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     monkeypatch.chdir(tmp_path)
 
-    def of(text: str, recipe: str = "city") -> Params:
+    def of(text: str, variant: str = "small") -> Params:
         Path("params.yaml").write_text(text, encoding="utf-8")
-        return Params.load(recipe=recipe)
+        return Params.load(variant=variant)
 
     return of
 
 
 def test_a_stage_reads_its_own_places(load: Load) -> None:
     loaded = load(GOOD)
-    assert (loaded.train.epochs, loaded.train.learning_rate) == (2, 1e-4)
+    assert (loaded.finetune.epochs, loaded.finetune.learning_rate) == (2, 1e-4)
     assert loaded.train_on == "city"
 
 
-def test_a_value_left_out_is_not_replaced_by_a_default(load: Load) -> None:
-    with pytest.raises(UserError, match=r"params\.yaml: recipes\.city\.train lacks 'epochs'\."):
-        load(GOOD.replace("epochs: 2, ", ""))
+def test_a_value_left_out_has_its_default(load: Load) -> None:
+    assert load(GOOD.replace("epochs: 2, ", "")).finetune.epochs == 30
 
 
 def test_places_names_the_dotted_places_that_a_stage_reads() -> None:
-    expected = {"train": "recipes.pitts.train", "train_on": "train_on"}
-    assert Params.places(recipe="pitts") == expected
+    expected = {"finetune": "variant_defs.large.finetune", "train_on": "train_on"}
+    assert Params.places(variant="large") == expected
 
 
 def test_a_misspelt_key_is_named_with_its_section_and_the_nearest_right_name(load: Load) -> None:
-    with pytest.raises(UserError, match=r"recipes\.city\.train has no 'epoch'; did.*'epochs'\?"):
+    with pytest.raises(UserError, match=r"small\.finetune has no 'epoch'; did.*'epochs'\?"):
         load(GOOD.replace("epochs", "epoch"))
 
 
@@ -70,26 +70,26 @@ def test_a_key_like_no_other_is_answered_with_all_there_are(load: Load) -> None:
 
 
 def test_a_missing_key_is_named_with_its_section(load: Load) -> None:
-    with pytest.raises(UserError, match=r"^params\.yaml: recipes\.city\.train lacks 'distance'\.$"):
+    with pytest.raises(
+        UserError, match=r"^params\.yaml: variant_defs\.small\.finetune lacks 'distance'\.$"
+    ):
         load(GOOD.replace(", distance: l2", ""))
 
 
 def test_a_wrong_type_is_named_with_its_place_and_value(load: Load) -> None:
-    with pytest.raises(UserError, match=r"recipes\.city\.train\.epochs is 'many': input should be"):
+    with pytest.raises(UserError, match=r"small\.finetune\.epochs is 'many': input should be"):
         load(GOOD.replace("epochs: 2", "epochs: many"))
 
 
 def test_a_value_out_of_range_is_named(load: Load) -> None:
-    with pytest.raises(UserError, match=r"train\.learning_rate is -1: .*greater than 0"):
+    with pytest.raises(UserError, match=r"finetune\.learning_rate is -1: .*greater than 0"):
         load(GOOD.replace("learning_rate: 0.0001", "learning_rate: -1"))
 
 
 @pytest.mark.parametrize("written", ["1e-05", "'1e-05'", "1.0e-05", "0.00001"])
 def test_a_number_that_yaml_takes_for_a_string_becomes_a_float(load: Load, written: str) -> None:
-    assert (
-        load(GOOD.replace("learning_rate: 0.0001", f"learning_rate: {written}")).train.learning_rate
-        == 1e-5
-    )
+    loaded = load(GOOD.replace("learning_rate: 0.0001", f"learning_rate: {written}"))
+    assert loaded.finetune.learning_rate == 1e-5
 
 
 @pytest.mark.parametrize("written", [".nan", ".inf"])
@@ -103,8 +103,8 @@ def test_no_number_may_be_infinite_or_nan(load: Load, written: str) -> None:
     [
         ("recalls: {}\n", r"there is no section 'recalls'; did you mean 'recall'\?"),
         ("datasets: {a: {layuot: {}}}\n", r"datasets\.a has no 'layuot'; did you mean 'layout'\?"),
-        ("recipes: {a: {trian: {}}}\n", r"recipes\.a has no 'trian'; did you mean 'train'\?"),
-        ("recipes: {a: {model: {pol: {}}}}\n", r"recipes\.a\.model has no 'pol'; did.*'pool'\?"),
+        ("model: {pol: {}}\n", r"model has no 'pol'; did you mean 'pool'\?"),
+        ("code_defs: {a: {serch: {}}}\n", r"code_defs\.a has no 'serch'; did you mean 'search'"),
         ("city: {sceen: {}}\n", r"city has no 'sceen'; did you mean 'scene'\?"),
     ],
 )
@@ -114,13 +114,13 @@ def test_a_misspelt_name_above_the_sections_is_found(load: Load, text: str, sent
 
 
 def test_a_name_of_the_user_above_the_sections_is_looked_up_with_the_nearest(load: Load) -> None:
-    with pytest.raises(UserError, match=r"recipes has no 'cty'; did you mean 'city'\?"):
-        load(GOOD, recipe="cty")
+    with pytest.raises(UserError, match=r"variant_defs has no 'smal'; did you mean 'small'\?"):
+        load(GOOD, variant="smal")
 
 
 def test_a_section_that_is_no_mapping_is_a_sentence(load: Load) -> None:
-    with pytest.raises(UserError, match=r"recipes\.city should be a mapping with 'train' in it"):
-        load("train_on: a\nrecipes: {city: 3}\n")
+    with pytest.raises(UserError, match=r"defs\.small should be a mapping with 'finetune' in"):
+        load("train_on: a\nvariant_defs: {small: 3}\n")
 
 
 def test_look_up_walks_a_dotted_place() -> None:
@@ -141,14 +141,14 @@ def test_a_file_that_is_no_mapping_is_a_sentence(load: Load, text: str) -> None:
 
 def test_a_missing_file_says_where_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"params.yaml is missing: run the stages in the folder"):
-        Params.load(recipe="city")
+    with pytest.raises(UserError, match=r"params.yaml is missing: go to the folder of the project"):
+        Params.load(variant="small")
 
 
 def test_nothing_that_was_read_can_be_changed(load: Load) -> None:
     loaded = load(GOOD)
     with pytest.raises(ValidationError, match="frozen"):
-        loaded.train.epochs = 5
+        loaded.finetune.epochs = 5
     with pytest.raises(ValidationError, match="frozen"):
         loaded.train_on = "other"
 

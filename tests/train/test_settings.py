@@ -10,23 +10,25 @@ from pydantic import ValidationError
 from vprlib.model import precision
 from vprlib.train.settings import TrainSettings
 
-RECIPES = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())["recipes"]
+ROOT = Path(__file__).parents[2]
+BERLIN = yaml.safe_load((ROOT / "presets/berlin.yaml").read_text())
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_says_how_it_learns(recipe: str) -> None:
-    values = RECIPES[recipe]["train"]
+def test_params_yaml_says_all_of_how_the_network_learns() -> None:
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())["train"]
     assert TrainSettings(**values) and set(values) == set(TrainSettings.model_fields)
 
 
-def test_the_berlin_recipe_is_the_class_challenges() -> None:
-    berlin = TrainSettings(**RECIPES["berlin"]["train"])
-    assert RECIPES["berlin"]["kmeans"]["clusters"] == 16
-    assert (berlin.train_queries, berlin.mining, berlin.positive) == (
-        "database",
-        "random",
-        "random",
-    )
+@pytest.mark.parametrize("path", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda p: p.stem)
+def test_what_a_preset_changes_of_learning_is_valid(path: Path) -> None:
+    assert TrainSettings(**yaml.safe_load(path.read_text()).get("train", {}))
+
+
+def test_berlin_learns_as_in_the_class_challenge() -> None:
+    berlin = TrainSettings(**BERLIN["train"])
+    assert BERLIN["networks"] == {"heaputil": {"file": "heaputil_k16.pth.tar", "whitening": "keep"}}
+    found = (berlin.train_queries, berlin.mining, berlin.positive)
+    assert found == ("database", "random", "random")
     assert (berlin.queries_a_step, berlin.accumulate, berlin.negatives) == (1, 8, 1)
     assert (berlin.learning_rate, berlin.epochs, berlin.positive_radius_m) == (1e-5, 5, 50)
 

@@ -20,10 +20,10 @@ from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import Near, Radii
 from vprlib.train import gradients, log, selection
 from vprlib.train.augmentation import changed
-from vprlib.train.cache import NO_STORE, Store
+from vprlib.train.cache import NO_CACHE, FeatureCache
 from vprlib.train.data import Split, TrainingData, epoch_blocks, training_data
+from vprlib.train.frozen import LoadedImage, SplitNetwork
 from vprlib.train.gradients import StepGradients, database_images
-from vprlib.train.halves import Halves, Loaded
 from vprlib.train.log import EpochLog, Outcome
 from vprlib.train.losses import triplet_loss
 from vprlib.train.mining import Candidates, Mined, Pool, Tuple
@@ -98,9 +98,9 @@ def a_model(name: str = "alexnet", clusters: int = 4) -> PlaceModel:
 def trainer(
     data: TrainingData, slim: str, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
 ) -> Callable[..., Trainer]:
-    def make(folder: str = "scratch", store: Store = NO_STORE, **changes: object) -> Trainer:
+    def make(folder: str = "scratch", cache: FeatureCache = NO_CACHE, **changes: object) -> Trainer:
         kept = Scratch(tmp_path / folder)
-        return Trainer(a_model(), data, settings(**changes), cpu, runtime, kept, store)
+        return Trainer(a_model(), data, settings(**changes), cpu, runtime, kept, cache)
 
     return make
 
@@ -162,33 +162,33 @@ STORED = [
 
 
 @pytest.mark.parametrize("changes", STORED)
-def test_the_store_changes_no_byte_of_a_run(
+def test_the_cache_changes_no_byte_of_a_run(
     trainer: Callable[..., Trainer], tmp_path: Path, changes: dict[str, object]
 ) -> None:
     plain = trainer("plain", **changes)
     expected = plain.run()
-    store = Store(tmp_path / "store", 2**30, lambda sentence: None)
+    cache = FeatureCache(tmp_path / "cache", 2**30, lambda sentence: None)
     for folder in ("empty", "full"):  # what the first run leaves, the second finds
-        stored = trainer(folder, store=store, **changes)
+        stored = trainer(folder, cache=cache, **changes)
         outcome = stored.run()
         assert outcome.log == expected.log
         assert weights(outcome.model) == weights(expected.model)
         last, twin = stored.state.weights, plain.state.weights
         assert all(torch.equal(last[name], twin[name]) for name in twin)
-    shelf = stored.inputs.feeds["database"].shelf
-    assert all(shelf.get(row) is not None for row in range(PLACES * VIEWS)) or "mining" in changes
+    file = stored.inputs.sources["database"].file
+    assert all(file.get(row) is not None for row in range(PLACES * VIEWS)) or "mining" in changes
 
 
-def test_a_run_that_is_resumed_finds_the_store(
+def test_a_run_that_is_resumed_finds_the_cache(
     trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    store = Store(tmp_path / "store", 2**30, lambda sentence: None)
+    cache = FeatureCache(tmp_path / "cache", 2**30, lambda sentence: None)
     expected = trainer("whole").run()
     with monkeypatch.context() as patch:
         stop_at(patch, "_learn", 2)
         with pytest.raises(StopError):
-            trainer("broken", store=store).run()
-    outcome = trainer("broken", store=store).run()
+            trainer("broken", cache=cache).run()
+    outcome = trainer("broken", cache=cache).run()
     assert weights(outcome.model) == weights(expected.model)
 
 
@@ -618,7 +618,9 @@ def test_images_of_mixed_sizes_are_described_in_their_order(
     model = a_model()
     shapes = [(64, 48), (48, 64), (64, 48), (64, 48), (40, 40)]
     pictures = [noise(row, *shape) for row, shape in enumerate(shapes)]
-    together = Halves(model, "conv1", "float32", "float32").describe(list(map(Loaded, pictures)))
+    together = SplitNetwork(model, "conv1", "float32", "float32").describe(
+        list(map(LoadedImage, pictures))
+    )
     for row, picture in enumerate(pictures):
         alone = model(torch.from_numpy(picture[None]))[0]
         torch.testing.assert_close(together[row], alone, atol=1e-5, rtol=0)
@@ -788,7 +790,7 @@ def test_references_are_queries_and_database_at_once(
     for t in tuples:
         assert t.positive != t.query and t.positive // VIEWS == t.query // VIEWS
         assert all(n // VIEWS != t.query // VIEWS for n in t.negatives)
-    assert running.inputs.feeds["queries"].source == running.data.train.database
+    assert running.inputs.sources["queries"].source == running.data.train.database
 
 
 def test_every_image_of_a_tuple_is_changed_alike_and_anew_in_each_epoch(
@@ -799,7 +801,7 @@ def test_every_image_of_a_tuple_is_changed_alike_and_anew_in_each_epoch(
     whole = StepGradients._add_part
 
     def listening(
-        self: StepGradients, part: list[Tuple], images: list[Loaded], *o: object
+        self: StepGradients, part: list[Tuple], images: list[LoadedImage], *o: object
     ) -> float:
         parts.append((part, images))
         changes.update({(running.state.epoch, t.query): t.change for t in part})

@@ -10,8 +10,9 @@ import typer
 from vprlib.cli import options
 from vprlib.cli.output import echo_json
 from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.paths import CACHE
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.train.cache import FOLDER, entries, gib, removed, size_of, store_at
+from vprlib.train.cache import cache_at, entries, gib, removed, size_of
 
 
 class Params(StageParams):
@@ -29,7 +30,7 @@ class Entry:
 
 
 def read_entries() -> list[Entry]:
-    folder = store_at(FOLDER, Params.load().runtime, typer.echo).folder
+    folder = cache_at(CACHE, Params.load().runtime, typer.echo).folder
     found = entries(folder)
     if not found:
         typer.echo(f"{folder} holds nothing", err=True)

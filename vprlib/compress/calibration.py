@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from vprlib.compress.rehearsal import Rehearsal
+from vprlib.compress.fake_quant import FakeQuantBackbone
 from vprlib.model.int8 import AS_IT_IS, LARGEST_VALUE, grid_of
 from vprlib.model.operations import IMAGE, Grid, Operation
 
@@ -15,12 +15,12 @@ PARTS = 60  # of the whole range that are tried as ranges
 Images = Callable[[], Iterable[Tensor]]
 
 
-def calibrate(rehearsal: Rehearsal, images: Images) -> dict[str, Grid]:
+def calibrate(fake_quant: FakeQuantBackbone, images: Images) -> dict[str, Grid]:
     """The grid of each map, from normalised images that are gone through twice.
 
     Maps that are joined, or of which a maximum is taken, share a grid.
     """
-    families = _families(rehearsal.steps)
+    families = _families(fake_quant.steps)
     extremes: dict[str, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
 
     def widen(name: str, values: Tensor) -> None:
@@ -35,15 +35,15 @@ def calibrate(rehearsal: Rehearsal, images: Images) -> dict[str, Grid]:
             counts[families[name]] += torch.histc(values.float().cpu(), BINS, low, high).double()
 
     for look in (widen, count):
-        rehearsal.look = look
+        fake_quant.look = look
         for batch in images():
-            rehearsal(batch)
-    rehearsal.look = None
+            fake_quant(batch)
+    fake_quant.look = None
     grids = {
         name: best_grid(counts[family], *extremes[family]) for name, family in families.items()
     }
     grids[IMAGE] = AS_IT_IS
-    last = rehearsal.steps[-1]
+    last = fake_quant.steps[-1]
     if last.kind == "conv" and len(last.inputs) == 1:  # gives float numbers
         del grids[last.output]
     return grids

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vprlib.compress.calibration import Images, calibrate
-from vprlib.compress.rehearsal import Rehearsal
+from vprlib.compress.fake_quant import FakeQuantBackbone
 from vprlib.compress.tracing import trace
 from vprlib.model.backbones import channels
 from vprlib.model.int8 import Pixels, with_weights
@@ -16,32 +16,32 @@ from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.operations import Operations
 
 
-def rehearse(model: PlaceModel, images: Images) -> Rehearsal:
+def rehearse(model: PlaceModel, images: Images) -> FakeQuantBackbone:
     """The backbone as operations that round from now on; `images` gives batches of pixels."""
     a = model.architecture
     device = model.normalise.mean.device
-    rehearsal = Rehearsal(trace(model.backbone, a.backbone)).to(device)
+    fake_quant = FakeQuantBackbone(trace(model.backbone, a.backbone)).to(device)
 
     def normalised() -> Iterator[Tensor]:
         return (model.normalise(batch.to(device)) for batch in images())
 
     with torch.no_grad():
-        grids = calibrate(rehearsal, normalised)
-        rehearsal.start_rounding(grids, Pixels(a.mean, a.std))
-    return rehearsal
+        grids = calibrate(fake_quant, normalised)
+        fake_quant.start_rounding(grids, Pixels(a.mean, a.std))
+    return fake_quant
 
 
-def learner(model: PlaceModel, rehearsal: Rehearsal) -> PlaceModel:
-    """The network around the rehearsal, which bears the name of the first layer: all learns."""
+def learner(model: PlaceModel, fake_quant: FakeQuantBackbone) -> PlaceModel:
+    """The network with this backbone, under the name of the first layer, so that all learns."""
     first, _ = next(model.backbone.named_children())
-    return _around(nn.Sequential(OrderedDict({first: rehearsal})), model, model.architecture)
+    return _around(nn.Sequential(OrderedDict({first: fake_quant})), model, model.architecture)
 
 
-def quantised(model: PlaceModel, rehearsal: Rehearsal) -> PlaceModel:
-    """The network whose backbone does in integers what the rehearsal does in float."""
+def quantised(model: PlaceModel, fake_quant: FakeQuantBackbone) -> PlaceModel:
+    """The network whose backbone does in integers what the fake-quantised one does in float."""
     a = model.architecture
-    operations = Operations(steps=rehearsal.steps, grids=rehearsal.grids)
-    backbone = with_weights(operations, rehearsal.weights(), Pixels(a.mean, a.std))
+    operations = Operations(steps=fake_quant.steps, grids=fake_quant.grids)
+    backbone = with_weights(operations, fake_quant.weights(), Pixels(a.mean, a.std))
     width = a.channels or channels(a.backbone, a.cut)
     architecture = replace(a, int8=operations, widths={}, channels=width)
     return _around(backbone, model, architecture)

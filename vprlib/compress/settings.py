@@ -11,11 +11,11 @@ from vprlib.pipeline.switches import OWN
 
 
 class Prune(Section):
-    """Takes whole channels away: the file and the work become less."""
+    """Removes whole channels, which makes file and computation smaller."""
 
     fraction: float = Field(gt=0, lt=1)  # of the channels of each layer
-    by: Literal["magnitude", "change"]  # filters' lengths, or how far the descriptor would move
-    images: int | None = Field(None, ge=1)  # of the training database, that `change` looks at
+    by: Literal["magnitude", "change"]  # of filters, or of the descriptor
+    images: int | None = Field(None, ge=1)  # of the training database, used by `change`
     seed: Seed | None = None  # of what `change` draws
 
     @model_validator(mode="after")
@@ -29,20 +29,20 @@ class Prune(Section):
 
 
 class Sparsify(Section):
-    """Sets single weights to zero, and leaves them out of the file; the work stays."""
+    """Sets single weights to zero and leaves them out of the file; the computation stays."""
 
     fraction: float = Field(gt=0, lt=1)  # of each filter bank
 
 
-class Lesson(Section):
-    """The recipe's training once more, gentler."""
+class FinetuneSettings(Section):
+    """Training once more with the experiment's settings, but these."""
 
     epochs: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
 
 
-class Finetune(Lesson):
-    """Lets the network learn as the recipe does."""
+class Finetune(FinetuneSettings):
+    """Training of chosen layers."""
 
     first_layer: str | None  # this one and all above learn; null: all
 
@@ -53,7 +53,7 @@ class Quantise(Section):
     to: Literal["int8"]
     images: int = Field(ge=1)  # of the training database, that show the ranges of the maps
     seed: Seed
-    finetune: Lesson | None  # under rounding, all layers; null: none
+    finetune: FinetuneSettings | None  # under rounding, all layers; null: none
 
 
 class Round(Section):

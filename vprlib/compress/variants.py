@@ -1,4 +1,4 @@
-"""Makes a smaller or faster network of another, step by step."""
+"""Builds a smaller or faster network from another, step by step."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,15 @@ from vprlib.compress.pruning import (
     without_channels,
 )
 from vprlib.compress.quantising import learner, quantised, rehearse
-from vprlib.compress.settings import Finetune, Lesson, Prune, Quantise, Round, Sparsify, Step
+from vprlib.compress.settings import (
+    Finetune,
+    FinetuneSettings,
+    Prune,
+    Quantise,
+    Round,
+    Sparsify,
+    Step,
+)
 from vprlib.compress.tracing import trace
 from vprlib.images.batches import ImageSource, plan_batches, stream
 from vprlib.model.backbones import trainable_children
@@ -29,36 +37,37 @@ from vprlib.pipeline.group import Group
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.train.cache import Store
+from vprlib.train.cache import FeatureCache
 from vprlib.train.data import TrainingData
+from vprlib.train.log import Outcome
 from vprlib.train.settings import TrainSettings
-from vprlib.train.trainer import Outcome, Trainer
+from vprlib.train.trainer import Trainer
 
 
 @dataclass(frozen=True)
-class School:
-    """All that learning needs besides the network."""
+class FineTuner:
+    """Trains networks on the training set of the experiment, with its settings."""
 
-    read: Callable[[], TrainingData]  # only once something learns
-    settings: TrainSettings  # the recipe's
+    read: Callable[[], TrainingData]  # called when the first network is trained
+    settings: TrainSettings  # of the experiment
     device: torch.device
     runtime: RuntimeSettings
-    scratch: Scratch  # a folder a lesson below it
-    store: Store
+    scratch: Scratch  # each training has a folder in it
+    cache: FeatureCache
     group: Group
-    say: Callable[[str], None] = lambda line: None  # of each epoch, as Trainer.run
+    say: Callable[[str], None] = lambda line: None  # see Trainer.run
 
     @cached_property
     def data(self) -> TrainingData:
         return self.read()
 
-    def teach(self, model: PlaceModel, lesson: Lesson, number: int) -> Outcome:
-        """The best of the epochs; the network as it came is one of them.
+    def run(self, model: PlaceModel, wanted: FinetuneSettings, number: int) -> Outcome:
+        """Returns the best epoch; the network before training counts as one.
 
-        A lesson that was interrupted goes on, and one that was over is over at once.
+        A training that was interrupted resumes, and a finished one returns at once.
         """
-        settings = self.settings.model_copy(update=self._changes(model, lesson))
-        scratch = Scratch(self.scratch.folder / f"lesson-{number}")
+        settings = self.settings.model_copy(update=self._changes(model, wanted))
+        scratch = Scratch(self.scratch.folder / f"finetune-{number}")
         trainer = Trainer(
             model,
             self.data,
@@ -66,88 +75,100 @@ class School:
             self.device,
             self.runtime,
             scratch,
-            self.store,
+            self.cache,
             self.group,
         )
         return trainer.run(say=self.say)
 
-    def _changes(self, model: PlaceModel, lesson: Lesson) -> dict[str, object]:
+    def _changes(self, model: PlaceModel, wanted: FinetuneSettings) -> dict[str, object]:
         lowest, _ = next(model.backbone.named_children())
-        first = lesson.first_layer if isinstance(lesson, Finetune) else None
+        first = wanted.first_layer if isinstance(wanted, Finetune) else None
         changes = {
-            "epochs": lesson.epochs,
-            "learning_rate": lesson.learning_rate,
+            "epochs": wanted.epochs,
+            "learning_rate": wanted.learning_rate,
             "first_layer": first or lowest,
         }
-        # learning under int8's rounding needs the exact values that are rounded
-        return changes if isinstance(lesson, Finetune) else changes | {"precision": "float32"}
+        # under int8's rounding, the values before rounding must be exact
+        return changes if isinstance(wanted, Finetune) else changes | {"precision": "float32"}
 
 
-Told = dict[str, object]
+StepLog = dict[str, object]
 
 
 @dataclass(frozen=True)
-class Made:
-    """A network, how it is to lie in its file, and what was done to it, step by step."""
+class Variant:
+    """A network, the form of its file, and a record of each step that made it."""
 
     model: PlaceModel
     form: Form = PLAIN
-    steps: list[Told] = field(default_factory=list)
+    steps: list[StepLog] = field(default_factory=list)
 
 
-class Workshop:
-    """Carries steps out, with the images and the training that they may need."""
+class VariantBuilder:
+    """Carries out the steps of a variant."""
 
     def __init__(
-        self, database: ImageSource, school: School, device: torch.device, runtime: RuntimeSettings
+        self,
+        database: ImageSource,
+        tuner: FineTuner,
+        device: torch.device,
+        runtime: RuntimeSettings,
     ) -> None:
-        self.database, self.school = database, school
+        self.database, self.tuner = database, tuner
         self.device, self.runtime = device, runtime
 
-    def make(self, base: PlaceModel, before: Sequence[Told], steps: Sequence[Step]) -> Made:
-        """`before` tells what was done to the base; no step begins before all are looked at."""
+    def build(self, base: PlaceModel, before: Sequence[StepLog], steps: Sequence[Step]) -> Variant:
+        """`before` are the steps that made the base. All steps are checked before any runs."""
         check_steps(base, steps)
-        is_sparse = any(told["step"] == "sparsify" for told in before)
-        made = Made(base, replace(PLAIN, leaves_out_zeros=is_sparse), list(before))
+        is_sparse = any(log["step"] == "sparsify" for log in before)
+        made = Variant(base, replace(PLAIN, leaves_out_zeros=is_sparse), list(before))
         for number, step in enumerate(steps):
             model, form, told = getattr(self, f"_{step.name}")(made, step.what, number)
             done = {"step": step.name, **step.what.model_dump(), **told, **size_of(model)}
-            made = Made(model, form, [*made.steps, done])
+            made = Variant(model, form, [*made.steps, done])
         return made
 
-    def _prune(self, made: Made, wanted: Prune, number: int) -> tuple[PlaceModel, Form, Told]:
+    def _prune(self, made: Variant, wanted: Prune, number: int) -> tuple[PlaceModel, Form, StepLog]:
         scores = self._scores(made.model, wanted)
         return without_channels(made.model.cpu(), wanted.fraction, scores), made.form, {}
 
-    def _sparsify(self, made: Made, wanted: Sparsify, number: int) -> tuple[PlaceModel, Form, Told]:
+    def _sparsify(
+        self, made: Variant, wanted: Sparsify, number: int
+    ) -> tuple[PlaceModel, Form, StepLog]:
         form = replace(made.form, leaves_out_zeros=True)
         return sparsify(made.model, wanted.fraction), form, {}
 
-    def _finetune(self, made: Made, wanted: Finetune, number: int) -> tuple[PlaceModel, Form, Told]:
-        outcome = self._taught(made.model, made.form, wanted, number)
-        return outcome.model.cpu(), made.form, _told(outcome)
+    def _finetune(
+        self, made: Variant, wanted: Finetune, number: int
+    ) -> tuple[PlaceModel, Form, StepLog]:
+        outcome = self._trained(made.model, made.form, wanted, number)
+        return outcome.model.cpu(), made.form, _training_log(outcome)
 
-    def _quantise(self, made: Made, wanted: Quantise, number: int) -> tuple[PlaceModel, Form, Told]:
+    def _quantise(
+        self, made: Variant, wanted: Quantise, number: int
+    ) -> tuple[PlaceModel, Form, StepLog]:
         model, told = placed(made.model, self.device), {}
-        rehearsal = rehearse(model, lambda: self._images(wanted.images, wanted.seed))
+        fake_quant = rehearse(model, lambda: self._images(wanted.images, wanted.seed))
         if wanted.finetune is not None:
-            model = learner(model, rehearsal)
-            outcome = self._taught(model, made.form, wanted.finetune, number)
-            told = _told(outcome)
+            model = learner(model, fake_quant)
+            outcome = self._trained(model, made.form, wanted.finetune, number)
+            told = _training_log(outcome)
         matrices = () if model.whitening is None else ("whitening.weight",)
         form = replace(made.form, in_int8=matrices)
-        return quantised(model, rehearsal).cpu(), form, told
+        return quantised(model, fake_quant).cpu(), form, told
 
-    def _round(self, made: Made, wanted: Round, number: int) -> tuple[PlaceModel, Form, Told]:
+    def _round(self, made: Variant, wanted: Round, number: int) -> tuple[PlaceModel, Form, StepLog]:
         precision = "bfloat16" if wanted.to == "bfloat16" else "float32"
         model = PlaceModel(replace(made.model.architecture, precision=precision))
         model.load_state_dict(made.model.state_dict())
         return model, replace(made.form, numbers=wanted.to), {}
 
-    def _taught(self, model: PlaceModel, form: Form, lesson: Lesson, number: int) -> Outcome:
+    def _trained(
+        self, model: PlaceModel, form: Form, wanted: FinetuneSettings, number: int
+    ) -> Outcome:
         if form.leaves_out_zeros:
             hold_zeros(model)
-        return self.school.teach(model, lesson, number)
+        return self.tuner.run(model, wanted, number)
 
     def _scores(self, model: PlaceModel, wanted: Prune) -> Scores:
         if wanted.by == "magnitude":
@@ -164,7 +185,7 @@ class Workshop:
 
 
 def check_steps(base: PlaceModel, steps: Sequence[Step]) -> None:
-    """A sentence where this network cannot go through one of them."""
+    """Raises an error if one of the steps is impossible for this network."""
     a = base.architecture
     if a.int8 is not None:
         raise UserError(f"a network in int8, as this {a.backbone} is, can no longer change.")
@@ -178,12 +199,12 @@ def check_steps(base: PlaceModel, steps: Sequence[Step]) -> None:
 
 
 def size_of(model: PlaceModel) -> dict[str, int]:
-    """Numbers that the network consists of, of which some may be zero, and its dimensions."""
+    """The number of weights, and how many of them are zero."""
     tensors = model.state_dict().values()
     weights = sum(t.numel() for t in tensors)
     return {"weights": weights, "zeros": weights - sum(int(t.count_nonzero()) for t in tensors)}
 
 
-def _told(outcome: Outcome) -> Told:
+def _training_log(outcome: Outcome) -> StepLog:
     log = [{"epoch": row.epoch, **row.recalls} for row in outcome.log]
     return {"best_epoch": outcome.best.epoch, "log": log}

@@ -54,7 +54,7 @@ class Section(BaseModel):
 
 
 class At(str):
-    """Where in params.yaml a field of a StageParams stands, such as 'recipes.{recipe}.train'."""
+    """Where in params.yaml a field of a StageParams stands, such as 'datasets.{dataset}.images'."""
 
 
 class StageParams(BaseModel):
@@ -111,7 +111,7 @@ def check_skeleton(tree: dict[str, object]) -> None:
 
 
 def _matching(tree: dict[str, object], pattern: str) -> list[tuple[str, dict[str, object]]]:
-    """The mappings at the places that a pattern such as 'recipes.*' means."""
+    """The mappings at the places that a pattern such as 'datasets.*' means."""
     found: list[tuple[str, object]] = [("", tree)]
     for part in pattern.split(".") if pattern else []:
         found = [

@@ -39,8 +39,8 @@ class RuntimeSettings(Section):
     workers: int = Field(2, ge=1)  # threads that decode images ahead of the network
     threads: int | None = Field(None, ge=1)  # for arithmetic; null: all cores
     memory_gib: float = Field(2.0, gt=0)  # for blocks of search and mining, and images ahead
-    store_gib: float = Field(40.0, ge=0)  # of disk for what training keeps of images; 0: nothing
-    store_dir: str | None = None  # where; null: artifacts/.store
+    cache_gib: float = Field(40.0, ge=0)  # of disk for what training keeps of images; 0: nothing
+    cache_dir: str | None = None  # where; null: artifacts/.cache
     tensorboard: bool = False  # also write training's scalars below artifacts/tensorboard
     processes: int = Field(1, ge=1)  # that train or describe on this machine; on GPUs one each
 

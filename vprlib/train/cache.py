@@ -1,4 +1,4 @@
-"""Arrays of images on disk, kept from one run to the next."""
+"""A cache on disk of one array per image: the outputs of frozen layers, or decoded images."""
 
 import fcntl
 import hashlib
@@ -14,18 +14,18 @@ import numpy as np
 
 from vprlib.pipeline.artifacts import reserve, write_json
 from vprlib.pipeline.params import UserError
+from vprlib.pipeline.paths import CACHE
 from vprlib.pipeline.runtime import RuntimeSettings
 
-FOLDER = Path("artifacts/.store")
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is to be kept of each image of one source."""
+class CacheSpec:
+    """What is cached for the images of one source."""
 
-    what: str  # for people
-    key: str  # a digest of all that the values depend on
+    what: str  # a description for people
+    key: str  # a digest of everything that the values depend on
     shapes: np.ndarray  # [N, 3] of each image's array
     dtype: np.dtype
 
@@ -38,31 +38,31 @@ class Wish:
         return int(self.sizes.sum())
 
 
-class Shelf:
-    """The arrays of one source by row; each is written once, and checked whenever it is read.
+class CacheFile:
+    """The cached arrays of one source by row; each has a checksum that is verified when it is read.
 
-    Several processes may use it at once: whoever misses an array computes the same bytes.
+    Several processes may use it at once: those that miss an array compute the same bytes.
     """
 
-    def __init__(self, folder: Path, wish: Wish, lock: int) -> None:
-        self.wish = wish
-        self._lock = lock  # held as long as the shelf is
+    def __init__(self, folder: Path, spec: CacheSpec, lock: int) -> None:
+        self.spec = spec
+        self._lock = lock  # held until the file is closed
         self._file = os.open(folder / "values", os.O_RDWR)
-        self._starts = np.concatenate([[0], wish.sizes.cumsum()])
-        self._marks = np.memmap(folder / "marks", np.uint32, "r+", shape=(len(wish.shapes),))
+        self._starts = np.concatenate([[0], spec.sizes.cumsum()])
+        self._marks = np.memmap(folder / "marks", np.uint32, "r+", shape=(len(spec.shapes),))
 
     def get(self, row: int) -> np.ndarray | None:
-        """The array of an image, or nothing where it is absent or damaged."""
+        """The array of an image; None if it is absent or damaged."""
         mark = int(self._marks[row])
         if not mark:
             return None
-        values = np.empty(self.wish.shapes[row], self.wish.dtype)
+        values = np.empty(self.spec.shapes[row], self.spec.dtype)
         read = os.preadv(self._file, [values.reshape(-1).view(np.uint8)], int(self._starts[row]))
         return values if read == values.nbytes and _checksum(values) == mark else None
 
     def put(self, row: int, values: np.ndarray) -> None:
-        values = np.ascontiguousarray(values, self.wish.dtype)
-        assert values.shape == tuple(self.wish.shapes[row])
+        values = np.ascontiguousarray(values, self.spec.dtype)
+        assert values.shape == tuple(self.spec.shapes[row])
         os.pwrite(self._file, values.reshape(-1).view(np.uint8), int(self._starts[row]))
         self._marks[row] = _checksum(values)
 
@@ -72,68 +72,68 @@ class Shelf:
 
 
 @dataclass(frozen=True)
-class Store:
-    """A folder of shelves; those not used for longest go where the limit asks for it."""
+class FeatureCache:
+    """A folder of cache entries; the least recently used are evicted to stay within the limit."""
 
     folder: Path
     limit_bytes: int
     say: Say
 
-    def shelf(self, wish: Wish) -> Shelf | None:
-        """The shelf, made where there is none; nothing where it would go beyond the limit."""
+    def open(self, spec: CacheSpec) -> CacheFile | None:
+        """The entry, created if needed; None if it does not fit: then nothing is cached."""
         if not self.limit_bytes:
             return None
-        folder = self.folder / wish.key
+        folder = self.folder / spec.key
         if not (folder / "about.json").exists():
-            if not self._has_room(wish):
+            if not self._has_room(spec):
                 return None
-            self.say(f"store: {wish.what} take {gib(wish.bytes)} in {folder}")
+            self.say(f"cache: {spec.what} take {gib(spec.bytes)} in {folder}")
         try:
-            lock = _opened(folder, wish)
+            lock = _open_entry(folder, spec)
         except UserError as error:
-            self.say(f"store: {error} Until then they are computed anew each time.")
+            self.say(f"cache: {error} Until then they are recomputed each time.")
             return None
         os.utime(folder)
-        return Shelf(folder, wish, lock)
+        return CacheFile(folder, spec, lock)
 
-    def _has_room(self, wish: Wish) -> bool:
-        """Whether it fits the limit and the disk, once what is not in use has gone."""
-        reason = self._beyond_limit(wish)
+    def _has_room(self, spec: CacheSpec) -> bool:
+        """Whether it fits the limit and the disk, after evicting entries that are not in use."""
+        reason = self._beyond_limit(spec)
         if not reason:
             kept = sorted(entries(self.folder), key=lambda entry: entry.stat().st_mtime)
-            while (reason := self._obstacle(wish)) and kept:
+            while (reason := self._obstacle(spec)) and kept:
                 removed(kept.pop(0))
         if reason:
             self.say(
-                f"store: {wish.what} would take {gib(wish.bytes)}, but {reason}:"
-                " they are computed anew each time."
+                f"cache: {spec.what} would take {gib(spec.bytes)}, but {reason}:"
+                " they are recomputed each time."
             )
         return not reason
 
-    def _beyond_limit(self, wish: Wish) -> str:
-        too_large = wish.bytes > self.limit_bytes
-        return f"runtime.store_gib allows {gib(self.limit_bytes)}" if too_large else ""
+    def _beyond_limit(self, spec: CacheSpec) -> str:
+        too_large = spec.bytes > self.limit_bytes
+        return f"runtime.cache_gib allows {gib(self.limit_bytes)}" if too_large else ""
 
-    def _obstacle(self, wish: Wish) -> str:
+    def _obstacle(self, spec: CacheSpec) -> str:
         used = sum(size_of(entry) for entry in entries(self.folder))
-        if used + wish.bytes > self.limit_bytes:
+        if used + spec.bytes > self.limit_bytes:
             return f"what is in use takes {gib(used)} of the {gib(self.limit_bytes)} allowed"
         self.folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self.folder).free
-        return f"the disk has {gib(free)} left" if wish.bytes > 0.9 * free else ""
+        return f"the disk has {gib(free)} left" if spec.bytes > 0.9 * free else ""
 
 
-NO_STORE = Store(FOLDER, 0, lambda sentence: None)
+NO_CACHE = FeatureCache(CACHE, 0, lambda sentence: None)
 
 
-def store_at(folder: Path, runtime: RuntimeSettings, say: Say) -> Store:
-    """`folder`, or runtime.store_dir in its place."""
-    chosen = Path(runtime.store_dir) if runtime.store_dir else home(folder, Path.cwd())
-    return Store(chosen, int(runtime.store_gib * 2**30), say)
+def cache_at(folder: Path, runtime: RuntimeSettings, say: Say) -> FeatureCache:
+    """The cache in runtime.cache_dir if that is set, else in `folder`."""
+    chosen = Path(runtime.cache_dir) if runtime.cache_dir else home(folder, Path.cwd())
+    return FeatureCache(chosen, int(runtime.cache_gib * 2**30), say)
 
 
 def home(folder: Path, here: Path) -> Path:
-    """A folder of the project, also for an experiment that DVC's queue runs in a copy of it."""
+    """The folder in the project itself, also if DVC's queue runs an experiment in a copy of it."""
     parts = here.parts
     for place in range(len(parts) - 2):
         if parts[place : place + 3] == (".dvc", "tmp", "exps"):
@@ -142,7 +142,7 @@ def home(folder: Path, here: Path) -> Path:
 
 
 def digest(*parts: object) -> str:
-    """Of arrays by their bytes, of files by their content, and of all else as JSON."""
+    """Hashes arrays by their bytes, files by their content, and everything else as JSON."""
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
@@ -163,8 +163,8 @@ def size_of(entry: Path) -> int:
     return int(json.loads((entry / "about.json").read_text())["bytes"])
 
 
-def _opened(folder: Path, wish: Wish) -> int:
-    """The lock of a shelf that is there now, held together with its other readers."""
+def _open_entry(folder: Path, spec: CacheSpec) -> int:
+    """A shared lock on the entry, which is created if it is missing."""
     while True:
         lock = _locked(folder, fcntl.LOCK_SH)
         if lock is not None and (folder / "about.json").exists():
@@ -174,19 +174,19 @@ def _opened(folder: Path, wish: Wish) -> int:
         lock = _locked(folder, fcntl.LOCK_EX)
         if lock is not None:
             try:
-                _make(folder, wish)
+                _create(folder, spec)
             finally:
                 os.close(lock)
 
 
-def _make(folder: Path, wish: Wish) -> None:
-    """The files of a shelf; `about.json` comes last and says that they are whole."""
+def _create(folder: Path, spec: CacheSpec) -> None:
+    """Creates the files of an entry; `about.json` is written last and marks it as complete."""
     if (folder / "about.json").exists():
         return
     try:
-        reserve(folder / "values", wish.bytes)
-        reserve(folder / "marks", 4 * len(wish.shapes))
-        about = {"what": wish.what, "images": len(wish.shapes), "bytes": wish.bytes}
+        reserve(folder / "values", spec.bytes)
+        reserve(folder / "marks", 4 * len(spec.shapes))
+        about = {"what": spec.what, "images": len(spec.shapes), "bytes": spec.bytes}
         write_json(folder / "about.json", about)
     except UserError:
         shutil.rmtree(folder, ignore_errors=True)
@@ -194,7 +194,7 @@ def _make(folder: Path, wish: Wish) -> None:
 
 
 def _locked(folder: Path, kind: int) -> int | None:
-    """An open lock file, or nothing where the folder was cleared while it was waited for."""
+    """An open lock file; None if the entry was removed while waiting for the lock."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, kind)
@@ -208,7 +208,7 @@ def _locked(folder: Path, kind: int) -> int | None:
 
 
 def removed(entry: Path) -> bool:
-    """Removes a shelf that nobody uses; says whether it did."""
+    """Removes an entry unless it is in use; returns whether it did."""
     try:
         lock = os.open(entry / "lock", os.O_RDWR)
     except FileNotFoundError:
@@ -224,7 +224,7 @@ def removed(entry: Path) -> bool:
 
 
 def _checksum(values: np.ndarray) -> int:
-    """Never 0, which marks what is absent."""
+    """Never 0, which marks an absent array."""
     return zlib.crc32(values.reshape(-1).view(np.uint8)) or 1
 
 

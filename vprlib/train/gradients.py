@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vprlib.pipeline.group import Group
 from vprlib.train.augmentation import Change
-from vprlib.train.halves import Halves, Loaded
+from vprlib.train.frozen import LoadedImage, SplitNetwork
 from vprlib.train.losses import triplet_loss
 from vprlib.train.mining import Tuple
 from vprlib.train.settings import TrainSettings
@@ -59,9 +59,13 @@ class StepGradients:
     """
 
     def __init__(
-        self, halves: Halves, parameters: Sequence[Tensor], settings: TrainSettings, group: Group
+        self,
+        network: SplitNetwork,
+        parameters: Sequence[Tensor],
+        settings: TrainSettings,
+        group: Group,
     ) -> None:
-        self.halves, self.parameters = halves, list(parameters)
+        self.network, self.parameters = network, list(parameters)
         self.settings, self.group = settings, group
         self.takes_whole_parts = 1 < group.size <= settings.accumulate
 
@@ -72,7 +76,7 @@ class StepGradients:
         parts = (part[self.group.share] for part in step)
         return [part for part in parts if part]
 
-    def compute(self, step: Step, images: Iterator[list[Loaded]]) -> float:
+    def compute(self, step: Step, images: Iterator[list[LoadedImage]]) -> float:
         """Sets the gradients of the whole step and returns the sum of its triplets' losses.
 
         `images` yields those of each of this process's parts.
@@ -87,7 +91,7 @@ class StepGradients:
         return float(total)
 
     def _in_turns(
-        self, parts: int, own: list[Part], images: Iterator[list[Loaded]], negatives: int
+        self, parts: int, own: list[Part], images: Iterator[list[LoadedImage]], negatives: int
     ) -> float:
         """One part per process, then the next ones, summed in the order of the parts."""
         size, total = self.group.size, 0.0
@@ -106,10 +110,10 @@ class StepGradients:
             parameter.grad = added
         return total
 
-    def _add_part(self, part: Part, images: list[Loaded], negatives: int) -> float:
+    def _add_part(self, part: Part, images: list[LoadedImage], negatives: int) -> float:
         """Adds the gradient of one part; returns the sum of the losses of its triplets."""
         query, positive, negative = triplet_places(part)
-        vectors = self.halves.describe(images)
+        vectors = self.network.describe(images)
         loss = triplet_loss(
             vectors[query],
             vectors[positive],

@@ -14,10 +14,10 @@ from vprlib.pipeline.arrays import forget, scratch_array
 from vprlib.pipeline.group import Group
 from vprlib.pipeline.progress import progress
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.train.cache import Store
+from vprlib.train.cache import FeatureCache
 from vprlib.train.data import TrainingData
+from vprlib.train.frozen import CachedSource, LoadedImage, SplitNetwork
 from vprlib.train.gradients import Part, database_images
-from vprlib.train.halves import Feed, Halves, Loaded
 from vprlib.train.settings import TrainSettings
 
 
@@ -27,8 +27,8 @@ class Inputs:
     def __init__(
         self,
         data: TrainingData,
-        halves: Halves,
-        store: Store,
+        network: SplitNetwork,
+        cache: FeatureCache,
         folder: Path,
         runtime: RuntimeSettings,
         group: Group,
@@ -39,21 +39,23 @@ class Inputs:
             "val-database": data.val.database,
             "val-queries": data.val.queries,
         }
-        self.feeds = {name: Feed(source, halves, store) for name, source in sources.items()}
-        self.halves, self.folder = halves, folder
+        self.sources = {
+            name: CachedSource(source, network, cache) for name, source in sources.items()
+        }
+        self.network, self.folder = network, folder
         self.runtime, self.group = runtime, group
 
-    def load(self, parts: Sequence[Part], settings: TrainSettings) -> Iterator[list[Loaded]]:
+    def load(self, parts: Sequence[Part], settings: TrainSettings) -> Iterator[list[LoadedImage]]:
         """The images of each part in turn, decoded ahead."""
         images = settings.queries_a_step * (2 + settings.negatives)
         factor = max(1.0, settings.jitter[1] if settings.jitter else 1.0) ** 2
-        largest = max(self.feeds[name].largest() for name in ("database", "queries"))
+        largest = max(self.sources[name].largest() for name in ("database", "queries"))
         ahead = groups_ahead(math.ceil(images * largest * factor), self.runtime)
         return load_ahead(map(self.images_of, parts), self.runtime.workers, ahead)
 
-    def images_of(self, part: Part) -> list[Callable[[], Loaded]]:
+    def images_of(self, part: Part) -> list[Callable[[], LoadedImage]]:
         """Loads the queries first, then each database image of the part once."""
-        queries, database = self.feeds["queries"], self.feeds["database"]
+        queries, database = self.sources["queries"], self.sources["database"]
         return [partial(queries.load, t.query, t.change) for t in part] + [
             partial(database.load, row, change) for row, change in database_images(part)
         ]
@@ -64,19 +66,19 @@ class Inputs:
 
         All processes call it together: each describes a share, and each reads them all.
         """
-        feed, halves = self.feeds[name], self.halves
-        path, shape = self.folder / f"{name}.f32", (len(feed.sizes), halves.model.dim)
+        cached, network = self.sources[name], self.network
+        path, shape = self.folder / f"{name}.f32", (len(cached.sizes), network.model.dim)
         if self.group.is_first:
             scratch_array(path, shape)
         self.group.wait()
         target = np.memmap(path, np.float32, "r+", shape=shape)
-        rows = np.arange(len(feed.sizes)) if rows is None else rows
-        batches = plan_batches(feed.sizes, rows)[self.group.share]
-        wanted = ([partial(feed.load, int(row)) for row in batch] for batch in batches)
-        ahead = groups_ahead(feed.largest() * IMAGES_A_BATCH, self.runtime)
+        rows = np.arange(len(cached.sizes)) if rows is None else rows
+        batches = plan_batches(cached.sizes, rows)[self.group.share]
+        wanted = ([partial(cached.load, int(row)) for row in batch] for batch in batches)
+        ahead = groups_ahead(cached.largest() * IMAGES_A_BATCH, self.runtime)
         with closing(load_ahead(wanted, self.runtime.workers, ahead)) as loaded:
             for batch in progress(batches, len(batches), label, "batch"):
-                target[batch] = halves.describe(next(loaded)).cpu().numpy()
+                target[batch] = network.describe(next(loaded)).cpu().numpy()
         forget(target)
         if self.group.size == 1:
             return target

@@ -17,10 +17,10 @@ from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import progress
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.train.cache import NO_STORE, Store
+from vprlib.train.cache import NO_CACHE, FeatureCache
 from vprlib.train.data import TrainingData, epoch_blocks
+from vprlib.train.frozen import LoadedImage, SplitNetwork
 from vprlib.train.gradients import Step, StepGradients, as_steps, count_negatives
-from vprlib.train.halves import Halves, Loaded
 from vprlib.train.inputs import Inputs
 from vprlib.train.log import EpochLines, EpochLog, Outcome
 from vprlib.train.selection import Block, select
@@ -60,19 +60,21 @@ class Trainer:
         device: torch.device,
         runtime: RuntimeSettings,
         scratch: Scratch,
-        store: Store = NO_STORE,
+        cache: FeatureCache = NO_CACHE,
         group: Group = ALONE,
     ) -> None:
         self.model = placed(model, device)
         self.data, self.settings = data, settings
         self.device, self.runtime = device, runtime
         self.scratch, self.group = scratch, group
-        halves = Halves(self.model, settings.first_layer, settings.precision, settings.stored)
+        network = SplitNetwork(
+            self.model, settings.first_layer, settings.precision, settings.stored
+        )
         self.queries = data.candidates.trainable()
         self.optimizer = make_optimizer(model, settings)
         learnt = [p for p in model.parameters() if p.requires_grad]
-        self.gradients = StepGradients(halves, learnt, settings, group)
-        self.inputs = Inputs(data, halves, store, scratch.folder, runtime, group)
+        self.gradients = StepGradients(network, learnt, settings, group)
+        self.inputs = Inputs(data, network, cache, scratch.folder, runtime, group)
         self.state = self._restored() or self._fresh()
 
     def run(
@@ -168,7 +170,7 @@ class Trainer:
         self.state.hardest[query, : len(hardest)] = torch.from_numpy(hardest)
         self.state.looked_at += max(0, len(hardest) - self.settings.skip_hardest)
 
-    def _learn(self, step: Step, images: Iterator[list[Loaded]]) -> None:
+    def _learn(self, step: Step, images: Iterator[list[LoadedImage]]) -> None:
         """One step of the optimiser."""
         self.state.step += 1
         loss_sum = self.gradients.compute(step, images)

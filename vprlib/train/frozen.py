@@ -1,4 +1,4 @@
-"""A network in two halves: layers that stay as they are, and those that learn."""
+"""A network split into its frozen and its learning layers; the output of the former is cached."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -20,23 +20,23 @@ from vprlib.model.precision import compute_in, resolve_precision
 from vprlib.model.settings import Precision, StoredPrecision
 from vprlib.pipeline.params import UserError
 from vprlib.train.augmentation import UNCHANGED, Change, changed
-from vprlib.train.cache import Shelf, Store, Wish, digest
+from vprlib.train.cache import CacheFile, CacheSpec, FeatureCache, digest
 
 # numpy has no bfloat16: its bits are kept
 _STORED = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """One image on its way into the network: its pixels, or the map that the frozen half gave."""
+class LoadedImage:
+    """An image for the network: its pixels, or its feature map from the frozen layers."""
 
     values: np.ndarray  # uint8 [H, W, 3], or [h, w, D]
     is_map: bool = False
-    keep: Callable[[np.ndarray], None] | None = None  # where a map that is made now goes
+    keep: Callable[[np.ndarray], None] | None = None  # caches the map once it is computed
 
 
-class Halves:
-    """The network cut before its first child that learns; `frozen` is none where all do."""
+class SplitNetwork:
+    """The network cut before the first layer that learns; `frozen` is None if all layers learn."""
 
     def __init__(
         self, model: PlaceModel, first_layer: str, precision: Precision, stored: StoredPrecision
@@ -52,7 +52,7 @@ class Halves:
         self._computing = compute_in(self.device, self.precision)
         self._shapes: dict[tuple[int, int], tuple[int, ...]] = {}
 
-    def describe(self, images: Sequence[Loaded]) -> Tensor:
+    def describe(self, images: Sequence[LoadedImage]) -> Tensor:
         """Descriptors [B, dim] of images that may differ in size, in their order."""
         with self._computing:
             inputs = self._inputs(images)
@@ -65,7 +65,7 @@ class Halves:
         return torch.cat(found)[places.argsort().to(self.device)]
 
     def map_shape(self, width: int, height: int) -> tuple[int, ...]:
-        """Of the map [h, w, D] that the frozen half gives of an image; nothing is computed."""
+        """Shape of the map [h, w, D] that the frozen layers give for an image; computes nothing."""
         if (width, height) not in self._shapes:
             image = torch.empty(2, height, width, 3, dtype=torch.uint8, device="meta")
             with torch.no_grad():
@@ -75,11 +75,11 @@ class Halves:
 
     @cached_property
     def _weightless(self) -> nn.Module:
-        """The frozen half on the meta device, where nothing is computed."""
+        """The frozen layers on the meta device, where nothing is computed."""
         return copy.deepcopy(self.frozen).to("meta")
 
-    def _inputs(self, images: Sequence[Loaded]) -> list[Tensor]:
-        """Of the learning half, on the device; a map is as the store would give it back."""
+    def _inputs(self, images: Sequence[LoadedImage]) -> list[Tensor]:
+        """Inputs of the learning layers, on the device; maps are rounded as in the cache."""
         values = [torch.from_numpy(np.array(image.values)) for image in images]
         if self.frozen is None:
             return [v.to(self.device) for v in values]
@@ -97,7 +97,7 @@ class Halves:
 
     @torch.no_grad()
     def _frozen_maps(self, pixels: Tensor) -> Tensor:
-        """As they are stored, [B, h, w, D]."""
+        """Maps of the frozen layers in the stored precision, [B, h, w, D]."""
         maps = network_output(self.frozen, pixels.to(self.device)).permute(0, 2, 3, 1)
         if self.stored == "bfloat16":
             return maps.bfloat16().contiguous().view(torch.uint16)
@@ -115,7 +115,7 @@ class Halves:
 
 
 class _Learning(nn.Module):
-    """Maps [B, h, w, D], or whatever the frozen half leaves to do, to descriptors."""
+    """Maps [B, h, w, D] of the frozen layers to descriptors."""
 
     def __init__(self, backbone: nn.Module, model: PlaceModel) -> None:
         super().__init__()
@@ -125,50 +125,52 @@ class _Learning(nn.Module):
         return self.model.described(self.backbone(maps.permute(0, 3, 1, 2)))
 
 
-class Feed:
-    """The images of one source as the network wants them, kept in the store where it may be."""
+class CachedSource:
+    """The images of one source as the network takes them, from the cache if possible."""
 
-    def __init__(self, source: ImageSource, halves: Halves, store: Store) -> None:
-        self.source, self.halves, self.sizes = source, halves, source.sizes()
-        self.wish = _wish(source, halves, self.sizes)
-        self.shelf: Shelf | None = store.shelf(self.wish) if len(self.sizes) else None
+    def __init__(self, source: ImageSource, network: SplitNetwork, cache: FeatureCache) -> None:
+        self.source, self.network, self.sizes = source, network, source.sizes()
+        self.spec = _cache_spec(source, network, self.sizes)
+        self.file: CacheFile | None = cache.open(self.spec) if len(self.sizes) else None
 
-    def load(self, row: int, change: Change = UNCHANGED) -> Loaded:
-        """Safe to be called by several threads."""
-        if self.halves.frozen is None:
-            return Loaded(changed(self._pixels(row), change))
-        is_stored = self.shelf is not None and change == UNCHANGED
-        found = self.shelf.get(row) if is_stored else None
+    def load(self, row: int, change: Change = UNCHANGED) -> LoadedImage:
+        """Several threads may call it."""
+        if self.network.frozen is None:
+            return LoadedImage(changed(self._pixels(row), change))
+        is_stored = self.file is not None and change == UNCHANGED
+        found = self.file.get(row) if is_stored else None
         if found is not None:
-            return Loaded(found, is_map=True)
-        keep = (lambda values: self.shelf.put(row, values)) if is_stored else None
-        return Loaded(changed(self.source.pixels(row), change), keep=keep)
+            return LoadedImage(found, is_map=True)
+        keep = (lambda values: self.file.put(row, values)) if is_stored else None
+        return LoadedImage(changed(self.source.pixels(row), change), keep=keep)
 
     def largest(self) -> int:
         """Bytes of the largest image, decoded or as a map."""
         pixels = 3 * int(self.sizes.prod(axis=1).max(initial=1))
-        return max(pixels, int(self.wish.sizes.max(initial=1)))
+        return max(pixels, int(self.spec.sizes.max(initial=1)))
 
     def _pixels(self, row: int) -> np.ndarray:
-        found = self.shelf.get(row) if self.shelf is not None else None
+        found = self.file.get(row) if self.file is not None else None
         if found is None:
             found = self.source.pixels(row)
-            if self.shelf is not None:
-                self.shelf.put(row, found)
+            if self.file is not None:
+                self.file.put(row, found)
         return found
 
 
-def _wish(source: ImageSource, halves: Halves, sizes: np.ndarray) -> Wish:
+def _cache_spec(source: ImageSource, network: SplitNetwork, sizes: np.ndarray) -> CacheSpec:
     index = source.index
     images = [index.digests, index.byte_sizes, sizes, source.settings.model_dump()]
     folder = Path(vprlib.__file__).parent
-    if halves.frozen is None:
+    if network.frozen is None:
         shapes = np.array([(height, width, 3) for width, height in sizes], int).reshape(-1, 3)
         key = digest("pixels", *images, folder / "images/decode.py")
-        return Wish(f"{len(sizes)} decoded images of {index.set_name}", key, shapes, np.dtype("u1"))
-    shapes = np.array([halves.map_shape(*size) for size in sizes.tolist()], int).reshape(-1, 3)
-    frozen = halves.frozen[1]
-    a = halves.model.architecture
+        return CacheSpec(
+            f"{len(sizes)} decoded images of {index.set_name}", key, shapes, np.dtype("u1")
+        )
+    shapes = np.array([network.map_shape(*size) for size in sizes.tolist()], int).reshape(-1, 3)
+    frozen = network.frozen[1]
+    a = network.model.architecture
     key = digest(
         "maps",
         *images,
@@ -177,21 +179,21 @@ def _wish(source: ImageSource, halves: Halves, sizes: np.ndarray) -> Wish:
         [a.backbone, a.cut, a.mean, a.std],
         fingerprint(frozen),
         *(values.cpu().numpy() for values in statistics(frozen).values()),
-        [halves.precision, halves.stored, halves.device.type],
+        [network.precision, network.stored, network.device.type],
         [torch.__version__, torchvision.__version__, torch.backends.cpu.get_cpu_capability()],
     )
-    what = f"maps of {len(sizes)} images of {index.set_name} ({halves.stored})"
-    return Wish(what, key, shapes, np.dtype(_STORED[halves.stored]))
+    what = f"maps of {len(sizes)} images of {index.set_name} ({network.stored})"
+    return CacheSpec(what, key, shapes, np.dtype(_STORED[network.stored]))
 
 
 def _code(folder: Path) -> list[Path]:
-    """What a stored map's bytes depend on, besides weights and images."""
+    """Code that the bytes of a cached map depend on."""
     found = [path for room in ("images", "model") for path in sorted((folder / room).rglob("*.py"))]
     return [*found, Path(__file__)]
 
 
 def _by_shape(values: Sequence[Tensor], places: Sequence[int] | None = None) -> list[list[int]]:
-    """Places of equal shape together, in order of first appearance."""
+    """Places grouped by shape, in order of first appearance."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for place in range(len(values)) if places is None else places:
         groups.setdefault(tuple(values[place].shape), []).append(place)

@@ -14,7 +14,7 @@ from vprlib.model.operations import Grid, Operation, Runner
 Look = Callable[[str, Tensor], None]
 
 
-class Rehearsal(Runner):
+class FakeQuantBackbone(Runner):
     """Normalised images to a map; with grids, each number is rounded as int8 will round it.
 
     The gradient passes through rounding as if there were none, and stops at what is cut off.
