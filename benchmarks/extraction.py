@@ -205,12 +205,12 @@ def processes_case(images: int) -> Case:
         for processes in (1, 2):
             project.configure(processes=processes)
             start = time.perf_counter()
-            process = project.start(f"{processes}.h5")
+            process = project.start(f"{processes}")
             with watching(process.pid) as peak:
                 ended(process)
             seconds.append(time.perf_counter() - start)
             peaks.append(1024 * peak.kib)
-        one, two = ((project.folder / f"{n}.h5").read_bytes() for n in (1, 2))
+        one, two = (project.output(f"{n}").read_bytes() for n in (1, 2))
     assert one == two, "two processes wrote other bytes than one"
     return {
         "name": f"{PROCESSES}, AlexNet 72x96, {images} images, start and all: same bytes",
@@ -224,17 +224,15 @@ def killed_case(images: int) -> Case:
     """Each run goes on where the one before was killed."""
     with tempfile.TemporaryDirectory() as temporary:
         project = make_project(Path(temporary), images, (96, 72), "alexnet", "conv5", CLUSTERS)
-        process = project.start("whole.h5")
+        process = project.start("whole")
         wait_for_block(project, process)
         start = time.perf_counter()
         ended(process)
         whole = time.perf_counter() - start
         start = time.perf_counter()
-        kills = kill_often(project, "killed.h5", LARGEST_SHARE * whole)
+        kills = kill_often(project, "killed", LARGEST_SHARE * whole)
         seconds = time.perf_counter() - start
-        expected, found = (
-            (project.folder / name).read_bytes() for name in ("whole.h5", "killed.h5")
-        )
+        expected, found = (project.output(name).read_bytes() for name in ("whole", "killed"))
     assert expected == found, "a run that was killed ended with other bytes"
     return {
         "name": f"{KILLED}, {kills} of them after more blocks were whole: same bytes",
@@ -244,7 +242,7 @@ def killed_case(images: int) -> Case:
     }
 
 
-def kill_often(project: Project, out: str, longest_s: float) -> int:
+def kill_often(project: Project, variant: str, longest_s: float) -> int:
     """Kills ten runs and lets the last one end; gives how many had got further than the one before.
 
     A run that ends before it is killed is not counted, and the next one starts anew.
@@ -252,7 +250,7 @@ def kill_often(project: Project, out: str, longest_s: float) -> int:
     moments, kills, further = random.Random(7), 0, 0
     while kills < KILLS:
         before = project.blocks()
-        process = project.start(out)
+        process = project.start(variant)
         wait_for_block(project, process, before)
         try:
             process.communicate(timeout=moments.uniform(0, longest_s))
@@ -260,7 +258,7 @@ def kill_often(project: Project, out: str, longest_s: float) -> int:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             kills, further = kills + 1, further + (project.blocks() > before)
-    ended(project.start(out))
+    ended(project.start(variant))
     return further
 
 

@@ -1,6 +1,7 @@
 """A small project to run one stage in: pictures, their index, a network and parameters."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from vprlib.images.decode import ImageSettings
 from vprlib.images.index import build_index, write_index
 from vprlib.model.model import Architecture, PlaceModel, write_model
 from vprlib.model.settings import PoolSettings
+from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_text
 
 ROOT = Path(__file__).parents[1]
@@ -34,32 +36,24 @@ class Project:
 
     @property
     def scratch(self) -> Path:
-        return self.folder / "artifacts/.scratch"
+        return self.folder / paths.SCRATCH
 
     def configure(self, **runtime: object) -> None:
         tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-        tree["sets"] = {NAME: {"folder": NAME, "file": "none.mat"}}
-        tree["datasets"][NAME] = tree["datasets"]["city_test"]
+        images = {"resize": None, "exif_rotate": True}
+        tree["datasets"] = {NAME: {"folder": NAME, "images": images}}
         tree["runtime"].update(device="cpu", workers=1, threads=1, memory_gib=0.5, **runtime)
         write_text(self.folder / "params.yaml", yaml.safe_dump(tree))
 
-    def command(self, out: str) -> list[str]:
-        options = {
-            "dataset": NAME,
-            "index": "data/index/db.h5",
-            "model": "model.safetensors",
-            "raw": "data/raw",
-            "scratch": "artifacts/.scratch",
-            "reports": "artifacts/reports",
-            "out": out,
-        }
-        given = [part for name, value in options.items() for part in (f"--{name}", value)]
-        return [sys.executable, "-m", "stages.extract_db", *given]
+    def output(self, variant: str) -> Path:
+        return self.folder / paths.descriptors(NAME, variant, "full", "db")
 
-    def start(self, out: str) -> subprocess.Popen[str]:
+    def start(self, variant: str) -> subprocess.Popen[str]:
+        """Describes the pictures; each variant is the same network, with an output of its own."""
+        shutil.copyfile(self.folder / paths.model(NAME), self.folder / paths.model(variant))
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         return subprocess.Popen(
-            self.command(out),
+            [sys.executable, "-m", "stages.extract_db", NAME, variant],
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -78,8 +72,8 @@ def make_project(
     folder: Path, images: int, size: tuple[int, int], backbone: str, cut: str, clusters: int
 ) -> Project:
     source = drawn_source(folder / "data/raw" / NAME, images, *size)
-    write_index(folder / "data/index/db.h5", source.index)
-    write_model(folder / "model.safetensors", drawn_model(backbone, cut, clusters), {})
+    write_index(folder / paths.index(NAME, "db"), source.index)
+    write_model(folder / paths.model(NAME), drawn_model(backbone, cut, clusters), {})
     project = Project(folder)
     project.configure()
     return project

@@ -32,31 +32,31 @@ def project(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(project):
     """The bytes of a run that nothing disturbs, and how long it took once it had begun."""
-    process = project.start("whole.h5")
+    process = project.start("whole")
     wait_for_block(project, process)
     begun = time.monotonic()
     ended(process)
-    return (project.folder / "whole.h5").read_bytes(), time.monotonic() - begun
+    return project.output("whole").read_bytes(), time.monotonic() - begun
 
 
 def test_ten_kills_leave_the_same_bytes(project, whole):
-    assert kill_often(project, "killed.h5", LARGEST_SHARE * whole[1]) >= 3
-    assert (project.folder / "killed.h5").read_bytes() == whole[0]
+    assert kill_often(project, "killed", LARGEST_SHARE * whole[1]) >= 3
+    assert project.output("killed").read_bytes() == whole[0]
     assert not list(project.scratch.glob("*"))
 
 
 def test_two_processes_write_the_bytes_of_one_also_when_one_is_killed(project, whole):
     project.configure(processes=2)
     try:
-        process = project.start("two.h5")
+        process = project.start("two")
         wait_for_block(project, process, 3)
         os.kill(worker_of(process.pid), signal.SIGKILL)
         said = ended(process, codes=[1])
         assert "was stopped by SIGKILL: run `dvc repro` again" in said and "Traceback" not in said
-        assert "of them by an earlier run" in ended(project.start("two.h5"))
+        assert "of them by an earlier run" in ended(project.start("two"))
     finally:
         project.configure()
-    assert (project.folder / "two.h5").read_bytes() == whole[0]
+    assert project.output("two").read_bytes() == whole[0]
 
 
 def worker_of(launcher: int) -> int:
