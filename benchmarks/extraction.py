@@ -205,12 +205,12 @@ def processes_case(images: int) -> Case:
         for processes in (1, 2):
             project.configure(processes=processes)
             start = time.perf_counter()
-            process = project.start(f"in_{processes}")
+            process = project.start(f"{processes}")
             with watching(process.pid) as peak:
                 ended(process)
             seconds.append(time.perf_counter() - start)
             peaks.append(1024 * peak.kib)
-        one, two = (project.described(f"in_{n}") for n in (1, 2))
+        one, two = (project.output(f"{n}").read_bytes() for n in (1, 2))
     assert one == two, "two processes wrote other bytes than one"
     return {
         "name": f"{PROCESSES}, AlexNet 72x96, {images} images, start and all: same bytes",
@@ -232,7 +232,7 @@ def killed_case(images: int) -> Case:
         start = time.perf_counter()
         kills = kill_often(project, "killed", LARGEST_SHARE * whole)
         seconds = time.perf_counter() - start
-        expected, found = (project.described(name) for name in ("whole", "killed"))
+        expected, found = (project.output(name).read_bytes() for name in ("whole", "killed"))
     assert expected == found, "a run that was killed ended with other bytes"
     return {
         "name": f"{KILLED}, {kills} of them after more blocks were whole: same bytes",

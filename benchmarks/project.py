@@ -1,6 +1,7 @@
 """A small project to run one stage in: pictures, their index, a network and parameters."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -39,15 +40,17 @@ class Project:
 
     def configure(self, **runtime: object) -> None:
         tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-        tree["datasets"][NAME] = tree["datasets"]["city_test"] | {"folder": NAME}
+        images = {"resize": None, "exif_rotate": True}
+        tree["datasets"] = {NAME: {"folder": NAME, "images": images}}
         tree["runtime"].update(device="cpu", workers=1, threads=1, memory_gib=0.5, **runtime)
         write_text(self.folder / "params.yaml", yaml.safe_dump(tree))
 
+    def output(self, variant: str) -> Path:
+        return self.folder / paths.descriptors(NAME, variant, "full", "db")
+
     def start(self, variant: str) -> subprocess.Popen[str]:
-        """Describes the pictures with the network, which is called by that name."""
-        model = self.folder / paths.model(variant)
-        if not model.exists():
-            model.hardlink_to(self.folder / paths.model(NAME))
+        """Describes the pictures; each variant is the same network, with an output of its own."""
+        shutil.copyfile(self.folder / paths.model(NAME), self.folder / paths.model(variant))
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         return subprocess.Popen(
             [sys.executable, "-m", "stages.extract_db", NAME, variant],
@@ -58,10 +61,6 @@ class Project:
             text=True,
             start_new_session=True,
         )
-
-    def described(self, variant: str) -> bytes:
-        """The file that such a run has written."""
-        return (self.folder / paths.descriptors(NAME, variant, "full", "db")).read_bytes()
 
     def blocks(self) -> int:
         """How many blocks an unfinished run has marked as whole."""

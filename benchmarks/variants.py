@@ -26,7 +26,7 @@ from vprlib.interop.onnx_export import Plain
 from vprlib.model.backbones import fill_at_random
 from vprlib.model.device import processor_name
 from vprlib.model.model import Architecture, PlaceModel, read_model, write_model
-from vprlib.model.precision import compute_in, placed
+from vprlib.model.precision import placed
 from vprlib.model.settings import PoolSettings
 from vprlib.pipeline.params import UserError
 
@@ -35,7 +35,7 @@ CPU = torch.device("cpu")
 # a first call that does not count wakes the others, and the first time rearranges weights
 REST_S = 0.1
 TURN_S = 0.3  # of calls, at least one: so long it takes until threads share no processor
-FLOATS = ("ours", "channels-last", "onnxruntime")
+FLOATS = ("ours", "onnxruntime")
 Call = Callable[[Tensor], object]
 
 
@@ -83,10 +83,10 @@ def measure(
     integers = quantised(model, rehearse(model, lambda: [pictures(2, case)]))
     narrow = pruned(model, fraction)
     sizes = {"float32": file_bytes(model), "int8": file_bytes(integers)}
-    calls = {"ours": in_our_way(model), "channels-last": model, "int8": in_our_way(integers)}
+    calls = {"ours": model, "int8": integers}
     if narrow is not None:
         sizes["pruned"] = file_bytes(narrow)
-        calls["pruned"] = in_our_way(placed(narrow, CPU))
+        calls["pruned"] = placed(narrow, CPU)
     found = []
     with TemporaryDirectory() as folder, torch.no_grad():
         calls |= by_onnxruntime(model, case, Path(folder))
@@ -164,16 +164,6 @@ def pruned(model: PlaceModel, fraction: float) -> PlaceModel | None:
     except UserError as error:
         print(f"not measured: {error}")
         return None
-
-
-def in_our_way(model: PlaceModel) -> Call:
-    context = compute_in(CPU, model.precision)
-
-    def call(images: Tensor) -> Tensor:
-        with context:
-            return model(images)
-
-    return call
 
 
 def by_onnxruntime(model: PlaceModel, case: Case, folder: Path) -> dict[str, Call]:

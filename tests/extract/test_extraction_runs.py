@@ -36,12 +36,12 @@ def whole(project):
     wait_for_block(project, process)
     begun = time.monotonic()
     ended(process)
-    return project.described("whole"), time.monotonic() - begun
+    return project.output("whole").read_bytes(), time.monotonic() - begun
 
 
 def test_ten_kills_leave_the_same_bytes(project, whole):
     assert kill_often(project, "killed", LARGEST_SHARE * whole[1]) >= 3
-    assert project.described("killed") == whole[0]
+    assert project.output("killed").read_bytes() == whole[0]
     assert not list(project.scratch.glob("*"))
 
 
@@ -56,7 +56,7 @@ def test_two_processes_write_the_bytes_of_one_also_when_one_is_killed(project, w
         assert "of them by an earlier run" in ended(project.start("two"))
     finally:
         project.configure()
-    assert project.described("two") == whole[0]
+    assert project.output("two").read_bytes() == whole[0]
 
 
 def worker_of(launcher: int) -> int:

@@ -18,13 +18,13 @@ from vprlib.train.mining import (
     MiningRules,
     Pool,
     Tuple,
-    blind_tuple,
     block_sample,
     candidates,
     mine_block,
     pool_of,
     pooled_rows,
     random_negatives,
+    random_tuple,
 )
 
 MakeIndex = Callable[..., ImageIndex]
@@ -392,9 +392,9 @@ def test_a_random_positive_is_any_of_the_potential_ones_and_decides_what_violate
     assert set(np.flatnonzero(counts)) == {3, 5, 8} and counts[[3, 5, 8]].min() > 70
 
 
-def test_blind_tuples_keep_all_of_a_few_random_negatives() -> None:
+def test_random_tuples_keep_all_of_a_few_random_negatives() -> None:
     blind = rules(negatives=3, pool=1000, kind="random", positive="random")
-    found = [blind_tuple(pool_of(0, allowed([2, 4], [2, 4, 7], 50), NONE, blind, e)) for e in
+    found = [random_tuple(pool_of(0, allowed([2, 4], [2, 4, 7], 50), NONE, blind, e)) for e in
              range(200)]  # fmt: skip
     assert {t.positive for t in found} == {2, 4}
     assert {len(set(t.negatives.tolist())) for t in found} == {3}
@@ -402,9 +402,9 @@ def test_blind_tuples_keep_all_of_a_few_random_negatives() -> None:
     assert seen == set(range(50)) - {2, 4, 7}
 
 
-def test_a_blind_tuple_has_fewer_negatives_where_there_are_fewer() -> None:
+def test_a_random_tuple_has_fewer_negatives_where_there_are_fewer() -> None:
     blind = rules(negatives=9, kind="random", positive="random")
-    found = blind_tuple(pool_of(0, allowed([0], [0, 1], 4), NONE, blind, 1))
+    found = random_tuple(pool_of(0, allowed([0], [0, 1], 4), NONE, blind, 1))
     assert found.negatives.tolist() == [2, 3]
 
 

@@ -1,4 +1,4 @@
-"""Takes channels, or single weights, out of a network."""
+"""Pruning: removes channels or single weights of a network."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -12,11 +12,11 @@ from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.settings import has_words
 from vprlib.pipeline.params import UserError
 
-Scores = dict[str, Tensor]  # by layer of the backbone, one a channel that it gives
+Scores = dict[str, Tensor]  # by layer of the backbone, one per output channel
 
 
 def by_magnitude(model: PlaceModel) -> Scores:
-    """The length of each filter."""
+    """The norm of each filter."""
     convolutions = _layers(model.backbone, (nn.Conv2d,))
     return {
         name: layer.weight.detach().flatten(1).norm(dim=1).double().cpu()
@@ -25,11 +25,11 @@ def by_magnitude(model: PlaceModel) -> Scores:
 
 
 def by_change(model: PlaceModel, batches: Iterable[Tensor], seed: int) -> Scores:
-    """How far the descriptor moves without the channel, to first order (Taylor), squared.
+    """Squared change of the descriptor without the channel, to first order (Taylor).
 
-    For an image it is |Σ over positions of ∂v/∂z · z|² of the channel's values z. Its mean over
-    random signs r, of the square of Σ ∂(r·v)/∂z · z, is just that; so one backward pass an image
-    is enough. There is no label in it, and no triplet: a network that has learnt violates few.
+    For an image it is |Σ over positions of ∂v/∂z · z|² of the channel's values z. The square of
+    Σ ∂(r·v)/∂z · z with random signs r has this expectation, so one backward pass an image is
+    enough. It needs no labels or triplets, of which a trained network violates only few.
     """
     layers = _layers(model.backbone, (nn.Conv2d, nn.BatchNorm2d))
     totals: Scores = defaultdict(lambda: torch.zeros(1, dtype=torch.float64))
@@ -61,20 +61,20 @@ def _layers(backbone: nn.Module, kinds: tuple[type, ...]) -> dict[str, nn.Module
 def _keeping(given: dict[str, Tensor], name: str) -> Callable[..., Tensor]:
     def keep(_: nn.Module, __: tuple[object, ...], found: Tensor) -> Tensor:
         given[name] = found if found.requires_grad else found.requires_grad_()
-        return found.clone()  # a ReLU in place would change what is kept
+        return found.clone()  # an in-place ReLU would change it
 
     return keep
 
 
-MULTIPLE = 8  # channels that vector instructions take at once
+MULTIPLE = 8  # channels, as vector instructions process them
 SIDE = 256  # of the image by which the network is followed
 
 
 def without_channels(model: PlaceModel, fraction: float, scores: Scores) -> PlaceModel:
-    """A narrower network: from each group of channels that belong together, the least go.
+    """Removes the least important channels of each group of channels that belong together.
 
-    The channels go from the layers that give them, those that take them, the pool with its words,
-    and a whitening behind it. `fraction` is of each group, to the nearest multiple of 8.
+    They are removed from the layers before and after them, the pool with its words, and the
+    whitening. `fraction` is of each group, rounded to a multiple of 8.
     """
     kept, backbone = _narrowed(model, fraction, scores)
     a = model.architecture
@@ -90,7 +90,7 @@ def without_channels(model: PlaceModel, fraction: float, scores: Scores) -> Plac
 
 
 def check_prunable(model: PlaceModel) -> None:
-    """Only convolutions and normalisations may hold weights, in groups of all or one."""
+    """Raises an error unless all weights are in ordinary or depthwise convolutions and norms."""
     name = model.architecture.backbone
     for place, layer in model.backbone.named_modules():
         if not isinstance(layer, nn.Conv2d | nn.BatchNorm2d) and list(layer.parameters(False)):
@@ -108,7 +108,7 @@ def check_prunable(model: PlaceModel) -> None:
 
 
 def pruned_length(architecture: Architecture, fractions: Sequence[float]) -> int:
-    """Dimensions of a descriptor after so many prunings; which channels go is all the same."""
+    """Dimensions of a descriptor after prunings by these fractions."""
     model = PlaceModel(architecture)
     for fraction in fractions:
         check_prunable(model)
@@ -117,7 +117,7 @@ def pruned_length(architecture: Architecture, fractions: Sequence[float]) -> int
 
 
 def kept_count(channels: int, fraction: float) -> int:
-    """Of so many; a multiple of 8 where there are enough, and one at least."""
+    """How many of the channels stay: a multiple of 8 if there are enough, at least one."""
     left = channels * (1 - fraction)
     if channels < 8 * MULTIPLE:
         return max(1, round(left))
@@ -125,7 +125,7 @@ def kept_count(channels: int, fraction: float) -> int:
 
 
 def sparsify(model: PlaceModel, fraction: float) -> PlaceModel:
-    """The smallest weights of each convolution become zero; the network keeps its shape."""
+    """Sets the smallest weights of each convolution to zero."""
     sparse = PlaceModel(model.architecture)
     sparse.load_state_dict(model.state_dict())
     with torch.no_grad():
@@ -135,20 +135,20 @@ def sparsify(model: PlaceModel, fraction: float) -> PlaceModel:
 
 
 def hold_zeros(model: PlaceModel) -> None:
-    """Weights that are zero stay zero, however the network learns: their gradient is zero."""
+    """Keeps zero weights at zero during training, by zeroing their gradients."""
     for weight in prunable_weights(model).values():
         mask = (weight.detach() != 0).to(weight.dtype)
         weight.register_hook(lambda gradient, mask=mask: gradient * mask.to(gradient.device))
 
 
 def prunable_weights(model: PlaceModel) -> dict[str, nn.Parameter]:
-    """Matrices and filters of the backbone; vectors are too few to matter."""
+    """Matrices and filters of the backbone; vectors are negligible."""
     named = model.backbone.named_parameters()
     return {f"backbone.{name}": weight for name, weight in named if weight.dim() > 1}
 
 
 def _smallest(weight: Tensor, fraction: float) -> Tensor:
-    """Marks so many of the smallest magnitudes; of equal ones, the first."""
+    """Marks a fraction of the weights, the smallest by magnitude; ties go to the first."""
     order = weight.detach().abs().flatten().argsort(stable=True)
     marks = torch.zeros(weight.numel(), dtype=torch.bool, device=weight.device)
     marks[order[: int(fraction * weight.numel())]] = True
@@ -156,7 +156,7 @@ def _smallest(weight: Tensor, fraction: float) -> Tensor:
 
 
 def _narrowed(model: PlaceModel, fraction: float, scores: Scores) -> tuple[Tensor, nn.Sequential]:
-    """Which channels of the map are left, in their order, and the backbone that gives them."""
+    """The channels of the map that are left, in order, and the pruned backbone."""
     tp = _library()
     a = model.architecture
     backbone = _copy_of_backbone(model)
@@ -183,7 +183,7 @@ def _narrowed(model: PlaceModel, fraction: float, scores: Scores) -> tuple[Tenso
 
 
 def _group_scores(group: object, scores: Scores, names: dict[nn.Module, str]) -> Tensor:
-    """The sum over the layers that give these channels; where normalised, as they are after it."""
+    """The sum over the layers that output these channels, after normalisation if there is one."""
     found: dict[bool, Tensor] = {}
     total = len(group[0].idxs)
     for item in group:
@@ -198,7 +198,7 @@ def _group_scores(group: object, scores: Scores, names: dict[nn.Module, str]) ->
 
 
 def _pool_state(model: PlaceModel, kept: Tensor) -> dict[str, Tensor]:
-    """The pool's and the whitening's tensors for these channels alone."""
+    """The tensors of the pool and the whitening for these channels only."""
     a, state = model.architecture, model.state_dict()
     tensors = {k: v for k, v in state.items() if not k.startswith("backbone.")}
     if has_words(a.pool.kind):

@@ -1,4 +1,4 @@
-"""Describes the images of a set into a file, and goes on where an earlier run was stopped."""
+"""Describes the images of a set into a file; an interrupted run resumes."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,16 +29,16 @@ from vprlib.pipeline.progress import counting, progress
 from vprlib.pipeline.resume import Scratch, scratch_for
 from vprlib.pipeline.runtime import RuntimeSettings
 
-SHOWN = 3  # images that a sentence names
+SHOWN = 3  # images that an error names
 
 
 @dataclass(frozen=True)
 class Work:
-    """Which images are described, by what, and how."""
+    """The images to describe, the network, and how."""
 
     model: PlaceModel
     source: ImageSource
-    rows: np.ndarray  # rising; the file has one descriptor for each
+    rows: np.ndarray  # ascending; the file has one descriptor for each
     settings: ExtractionSettings
     report_path: Path  # lists the images that cannot be read
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)  # kept beside the descriptors
@@ -54,10 +54,10 @@ class Outcome:
     count: int
     dim: int
     before: int  # described by an earlier run
-    seconds: float  # that the others took
+    seconds: float  # for the others
     failed: int
     report_path: Path
-    precision: str  # that the backbone computed in
+    precision: str  # of the backbone
 
     def sentence(self) -> str:
         rest = self.count - self.before
@@ -73,7 +73,7 @@ class Outcome:
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """What the last bits of a descriptor depend on besides images, network and code."""
+    """What the rounding of a descriptor depends on besides images, network and code."""
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     capability = torch.backends.cpu.get_cpu_capability()
     versions = {"torch": torch.__version__, "numpy": np.__version__, "pillow": PIL.__version__}
@@ -81,7 +81,7 @@ def machine(device: torch.device) -> dict[str, str]:
 
 
 def precision_of(model: PlaceModel, wanted: ComputePrecision) -> str:
-    """What the backbone computes in: some networks bring a precision of their own."""
+    """The precision of the backbone; int8 and rounded networks have their own."""
     if model.architecture.int8 is not None:
         return "int8"
     return wanted if model.precision == "float32" else model.precision
@@ -97,8 +97,7 @@ def run(
     runtime: RuntimeSettings,
     say: Callable[[str], None],
 ) -> Outcome:
-    """As `extract`, by all processes of the runtime; goes on where the same `values` and `inputs`
-    were before."""
+    """Extracts with all processes; resumes a run with the same `values`, `inputs` and machine."""
     device = prepare_device(runtime)
     with joined(device) as group:
         precision = resolve_precision(work.settings.precision, device, say)
@@ -116,10 +115,10 @@ def extract(
     runtime: RuntimeSettings,
     group: Group = ALONE,
 ) -> Outcome:
-    """Describes the images into an HDF5 file; `failed` in it marks those that could not be read.
+    """Describes the images into an HDF5 file, in which `failed` marks unreadable images.
 
-    What one batch holds is planned for all rows at once, whoever describes it and when, so that the
-    file is the same however often it was begun, and by however many processes.
+    Batches are planned for all rows at once, so that the file is the same however often the work
+    was interrupted and however many processes share it.
     """
     batches = plan_batches(work.source.sizes(), work.rows)
     blocks = [np.searchsorted(work.rows, batch) for batch in batches]
@@ -157,8 +156,8 @@ def _describe(
     runtime: RuntimeSettings,
     group: Group,
 ) -> dict[int, str]:
-    """Describes the blocks that are to be done here; gives the images that failed, and why."""
-    source = _Lenient(**vars(work.source))
+    """Describes this process's blocks; returns the images that failed, and why."""
+    source = _BlackIfUnreadable(**vars(work.source))
     model, wanted = placed(work.model, device), [batches[block] for block in todo]
     total = sum(map(len, wanted))
     label = "describing" if group.size == 1 else f"describing, process 1 of {group.size}"
@@ -177,8 +176,8 @@ def _describe(
 
 
 @dataclass(frozen=True)
-class _Lenient(ImageSource):
-    """Black in the place of an image that cannot be read, so that its batch stays as planned."""
+class _BlackIfUnreadable(ImageSource):
+    """Gives a black image in place of an unreadable one, so that batches stay as planned."""
 
     problems: dict[int, str] = field(default_factory=dict)
 
@@ -192,7 +191,7 @@ class _Lenient(ImageSource):
 
 
 def _refuse(work: Work, known: Mapping[int, str], runtime: RuntimeSettings, group: Group) -> None:
-    """Looks at all files, so that a person hears of every one at once."""
+    """Checks all files and raises one error that lists every unreadable one."""
     source, problems = work.source, dict(known)
     with ThreadPoolExecutor(runtime.workers) as pool:
         looked = pool.map(source.problem, work.rows.tolist())
@@ -201,7 +200,7 @@ def _refuse(work: Work, known: Mapping[int, str], runtime: RuntimeSettings, grou
             if problem is not None:
                 problems.setdefault(row, problem)
     path = work.report_path
-    if group.rank:  # each of several may come here
+    if group.rank:  # several processes may come here
         path = path.with_stem(f"{path.stem}_{group.rank + 1}")
     _report(path, source, problems)
     lines = [f"{source.index.names[row]} {problems[row]}" for row in sorted(problems)]
@@ -225,7 +224,7 @@ def _report(path: Path, source: ImageSource, problems: Mapping[int, str]) -> Non
 
 
 def _see_the_same(folder: Path, group: Group) -> None:
-    """All processes have the same work, and one folder for it."""
+    """Checks that all processes have the same work and see the same folder."""
     if group.size == 1:
         return
     token = folder / "token"

@@ -1,4 +1,4 @@
-"""How the images of a set are described, and in what numbers that is kept."""
+"""The `extraction` section of params.yaml."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +11,7 @@ Stored = Literal["float32", "float16"]
 
 @dataclass(frozen=True)
 class ExtractionSettings:
-    """The `extraction` section of params.yaml, as the stages read it."""
+    """How the images of a set are described, and the precision of the file."""
 
     precision: Precision = "auto"  # of convolutions; auto: bfloat16 if the device has it
     stored: Stored = "float32"

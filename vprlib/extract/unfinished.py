@@ -1,4 +1,4 @@
-"""Descriptors on their way into a file: blocks, each of them whole or not there."""
+"""A file of descriptors that is written block by block and survives interruptions."""
 
 import os
 import time
@@ -22,17 +22,16 @@ from vprlib.pipeline.artifacts import (
 )
 from vprlib.pipeline.params import UserError
 
-SECONDS_BETWEEN = 5.0  # until what was written is on the disk itself
-WAITING = 2  # blocks computed and not yet written
+SECONDS_BETWEEN = 5.0  # between calls of fsync
+WAITING = 2  # at most so many blocks are computed and not yet written
 
 
 class Unfinished:
-    """A file of descriptors [N, D] that is filled in place, with a mark for each whole block.
+    """A file of descriptors [N, D] that is filled in place, with a mark for each complete block.
 
-    A mark is a checksum of what its block wrote, and is written after it: whatever moment a process
-    or the machine dies at, a block that is not whole is not believed. Several processes may write
-    at once, each block by one of them. A block in which an image failed gets no mark, so that the
-    next run tries it again.
+    A mark is a checksum of its block and is written after it: whenever a process or the machine
+    dies, an incomplete block is recognised. Several processes may write at once, each its own
+    blocks. A block with an unreadable image gets no mark, so that the next run tries it again.
     """
 
     def __init__(self, folder: Path, blocks: Sequence[np.ndarray]) -> None:
@@ -53,7 +52,7 @@ class Unfinished:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """What was given is written, also after an error elsewhere."""
+        """Writes what was given to `put`, also after an error elsewhere."""
         try:
             while self._waiting and kind is None:
                 self._waiting.pop(0).result()
@@ -66,7 +65,7 @@ class Unfinished:
                 os.close(self._file)
 
     def is_whole(self, block: int) -> bool:
-        """Whether an earlier run has finished it."""
+        """Whether an earlier run completed the block."""
         mark = os.pread(self._marks, 4, 4 * block)
         values, failed = (
             np.empty((len(self.blocks[block]), *place.shape[1:]), place.dtype)
@@ -82,7 +81,7 @@ class Unfinished:
         return mark == _mark(values, failed)
 
     def put(self, block: int, values: np.ndarray, failed: np.ndarray) -> None:
-        """Writes the descriptors float32 [B, D] of a block, on a thread; its errors come later."""
+        """Writes the float32 descriptors [B, D] of a block in a thread; errors are raised later."""
         while len(self._waiting) >= WAITING:
             self._waiting.pop(0).result()
         self._waiting.append(self._writer.submit(self._write, block, values, failed))
@@ -101,7 +100,7 @@ class Unfinished:
             self._settle()
 
     def _stored(self, values: np.ndarray) -> np.ndarray:
-        """A copy in the numbers of the file."""
+        """A copy in the precision of the file."""
         with np.errstate(over="ignore"):
             stored = values.astype(self._places[0].dtype)
         if not np.isfinite(stored).all() and np.isfinite(values).all():
@@ -126,7 +125,7 @@ def prepare(
     arrays: Mapping[str, np.ndarray],
     attributes: Mapping[str, Attribute],
 ) -> None:
-    """The file and the marks of its `count` blocks, where an earlier run has not left them."""
+    """Creates the file and the marks of its `count` blocks, unless an earlier run left them."""
     if file_in(folder).exists() and marks_in(folder).exists():
         return
     empty = {"descriptors": (shape, dtype), "failed": (shape[:1], bool)}
@@ -143,13 +142,13 @@ def marks_in(folder: Path) -> Path:
 
 
 def _runs(rows: np.ndarray) -> Iterator[tuple[slice, int]]:
-    """Parts of a block that lie side by side in the file, and the row at which each begins."""
+    """Parts of a block that are contiguous in the file, and the first row of each."""
     ends = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
     for start, end in pairwise(ends):
         yield slice(start, end), int(rows[start])
 
 
 def _mark(values: np.ndarray, failed: np.ndarray) -> bytes:
-    """Never zeros, which mark what is absent."""
+    """A checksum; never zero, which marks an absent block."""
     checksum = zlib.crc32(failed.view(np.uint8), zlib.crc32(values.reshape(-1).view(np.uint8)))
     return (checksum or 1).to_bytes(4, "little")

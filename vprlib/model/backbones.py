@@ -1,4 +1,4 @@
-"""Networks cut where they give a feature map, with BatchNorm frozen."""
+"""Backbones: networks cut at a layer that gives a feature map, with BatchNorm frozen."""
 
 import hashlib
 from collections import OrderedDict
@@ -26,7 +26,7 @@ def widths_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def narrow(network: nn.Module, widths: Widths) -> None:
-    """Gives the layers named their channels, on the meta device: the weights are yet to come."""
+    """Gives the named layers fewer channels, on the meta device; weights are loaded later."""
     layers = dict(network.named_modules())
     for name, width in widths.items():
         network.set_submodule(name, _narrowed(layers[name], width))
@@ -65,7 +65,7 @@ class Normaliser(nn.Module):
         self.register_buffer("std", torch.tensor(std), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """A row's colours lie side by side: whole rows go faster than threes."""
+        """Normalises whole rows of pixels at once, which is faster than three values at a time."""
         width = pixels.shape[2]
         mean, std = (t.expand(width, 3).reshape(-1) for t in (self.mean, self.std))
         numbers = (pixels.flatten(2) / 255.0).sub_(mean).div_(std)
@@ -73,14 +73,14 @@ class Normaliser(nn.Module):
 
 
 def names() -> list[str]:
-    """Those to choose from; a few of torchvision's are refused when they are cut."""
+    """Names of networks; a few of torchvision's cannot be cut and are refused then."""
     return [*torchvision_chain.names(), *dinov2.NETWORKS]
 
 
 def empty_backbone(name: str, cut: str, widths: Widths | None = None) -> nn.Sequential:
-    """The network up to the cut, with weights that are of no use; BatchNorm is frozen always.
+    """The network up to the cut, with uninitialised weights and BatchNorm frozen.
 
-    `widths` are those of layers that have lost channels.
+    `widths` are those of pruned layers.
     """
     network = _home(name).cut_network(name, cut)
     narrow(network, widths or {})
@@ -94,7 +94,7 @@ def channels(name: str, cut: str) -> int:
 
 
 def layer_names(name: str, cut: str) -> list[str]:
-    """What can learn up to the cut: layers by their friendly names, or else all children."""
+    """Names for `first_layer` up to the cut: friendly names of layers, or else all children."""
     kept = _home(name).kept_children(name, cut)
     friendly = _home(name).aliases(name)
     return [alias for alias, child in friendly.items() if child in kept] or kept
@@ -115,10 +115,7 @@ def trainable_children(name: str, cut: str, first_layer: str) -> set[str]:
 
 
 def parts(network: nn.Sequential, learning: set[str]) -> tuple[nn.Sequential, nn.Sequential]:
-    """The children before the first that learns, and the others; one after the other they are it.
-
-    What passes between them is a map [B, D, H, W].
-    """
+    """The children before the first that learns, and the others; a map [B, D, H, W] in between."""
     children = list(network.named_children())
     place = next((n for n, (name, _) in enumerate(children) if name in learning), len(children))
     if isinstance(network, dinov2.Dinov2):
@@ -130,8 +127,8 @@ def parts(network: nn.Sequential, learning: set[str]) -> tuple[nn.Sequential, nn
 def fill_at_random(network: nn.Module, seed: int) -> None:
     """He's normal initialisation with zero biases, one generator in the order of the modules.
 
-    All that is no convolution starts as PyTorch starts it, drawn from the same seed; the global
-    generator stays as it is. Scales that belong to no layer of PyTorch's start as ones.
+    Other layers start as in PyTorch, from the same seed; the global generator is unchanged. Scales
+    that belong to no layer of PyTorch start as ones.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -186,5 +183,5 @@ def fingerprint(network: nn.Module) -> str:
 
 
 def _home(name: str) -> ModuleType:
-    """The module that knows the network."""
+    """The module that implements the network."""
     return dinov2 if name in dinov2.NETWORKS else torchvision_chain

@@ -1,4 +1,4 @@
-"""Describes images: a stream of descriptors, in memory bounded by one batch and those ahead."""
+"""Describes images as a stream; memory is bounded by one batch and those decoded ahead."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import progress
 from vprlib.pipeline.runtime import RuntimeSettings
 
-# what PyTorch says of an image that vanishes on the way through the layers
+# PyTorch's errors for an image that is too small for the layers
 _TOO_SMALL = ("Output size is too small", "can't be greater than actual input size")
 
 
 @dataclass(frozen=True)
 class Described:
     rows: np.ndarray  # [B] rows of the index
-    values: Tensor  # on the CPU, float32, one a row
+    values: Tensor  # [B, …] on the CPU, float32
 
 
 def describe(
@@ -33,7 +33,7 @@ def describe(
     label: str = "describing",
     precision: Precision = "float32",
 ) -> Iterator[Described]:
-    """What the network says of each of the rows; batches come in an order of the images' sizes."""
+    """The network's output for each of the rows; batches are ordered by image size."""
     batches = plan_batches(source.sizes(), rows)
     found = describe_batches(network, stream(source, batches, runtime), device, precision)
     return progress(found, len(batches), label, "batch")
@@ -56,7 +56,7 @@ def describe_batches(
 
 
 def network_output(network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-    """One image alone is doubled, but for integers: kernels round a batch of one differently."""
+    """A single image is doubled, except for int8: kernels round a batch of one differently."""
     is_exact = getattr(network, "is_exact_alone", False) and pixels.device.type == "cpu"
     try:
         if len(pixels) > 1 or is_exact:
@@ -84,5 +84,5 @@ def describe_into(
 ) -> None:
     """Writes the descriptor of each row to target[row]: an array, a memmap or an HDF5 dataset."""
     for found in describe(network, source, rows, device, runtime, label, precision):
-        order = np.argsort(found.rows)  # HDF5 wants rising rows
+        order = np.argsort(found.rows)  # HDF5 needs ascending rows
         target[found.rows[order]] = found.values.numpy()[order]

@@ -1,4 +1,4 @@
-"""The device that computes, set up so that the same inputs give the same bytes."""
+"""Sets up the device so that the same inputs give the same bytes."""
 
 import ctypes
 import os
@@ -20,18 +20,18 @@ def processor_name() -> str:
     return next(names, platform.processor() or platform.machine())
 
 
-# of glibc's mallopt: from which size on, and from how much on top, memory goes back at once
+# options of glibc's mallopt: sizes above which freed memory is returned to the system
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 _KEPT_BYTES = 2**30
 
 
 def prepare(runtime: RuntimeSettings) -> torch.device:
-    """Sets threads and deterministic kernels for the whole process; gives the device."""
+    """Sets threads and deterministic kernels for the whole process; returns the device."""
     torch.set_num_threads(runtime.cores)
     _keep_freed_memory()
-    # without this, the gradient of indexing adds up in the order in which threads come by
+    # without this, the gradient of indexing is summed in the order of the threads
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, 2 s sooner
+    torch.set_deterministic_debug_mode("warn")  # like use_deterministic_algorithms, which takes 2 s
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
@@ -39,7 +39,7 @@ def prepare(runtime: RuntimeSettings) -> torch.device:
     torch.backends.cudnn.allow_tf32 = False
     device = _own_gpu(runtime) if member().local_size > 1 else None
     if device is not None:
-        torch.cuda.set_device(device)  # else each process would also take memory of the first GPU
+        torch.cuda.set_device(device)  # otherwise each process also uses memory of the first GPU
         return device
     if runtime.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -56,10 +56,10 @@ def prepare(runtime: RuntimeSettings) -> torch.device:
 
 
 def _keep_freed_memory() -> None:
-    """Large arrays that come and go use the same pages again, where the C library is glibc.
+    """Makes glibc reuse the memory of freed arrays.
 
-    It would give back whatever is above 32 MB and ask for it anew, page by page; describing with
-    VGG16 takes a third longer by that.
+    By default it returns arrays above 32 MB to the system and allocates them again page by page;
+    describing with VGG16 then takes a third longer.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -68,7 +68,7 @@ def _keep_freed_memory() -> None:
 
 
 def _own_gpu(runtime: RuntimeSettings) -> torch.device | None:
-    """The GPU with the number that this process has on its machine; None where none is wanted."""
+    """The GPU with the local number of this process; None if no GPU is wanted."""
     if not runtime.device.startswith(("auto", "cuda")) or not torch.cuda.is_available():
         return None
     processes, gpus = member().local_size, torch.cuda.device_count()

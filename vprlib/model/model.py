@@ -1,4 +1,4 @@
-"""The whole network, image in and descriptor out, and the file that rebuilds it by itself."""
+"""The whole network, from image to descriptor, and its file, which needs nothing else."""
 
 import json
 from collections.abc import Mapping
@@ -30,31 +30,31 @@ FORMAT = "vprlib model 2"
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is needed to build the network without its weights."""
+    """Everything that is needed to build the network except its weights."""
 
     backbone: str
     cut: str  # its last layer
     pool: PoolSettings
     clusters: int = 0  # of NetVLAD
-    whitening: int | None = None  # dimensions left by the network's own whitening, where it has one
+    whitening: int | None = None  # dimensions of the network's own whitening, if it has one
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
-    # of a network that is no longer as its name says; files of all others leave these out
-    widths: Widths = field(default_factory=dict)  # by layer of the backbone that lost channels
-    channels: int | None = None  # of its map, where it lost some
-    int8: Operations | None = None  # what the backbone does in integers
-    precision: ComputePrecision = "float32"  # in which it computes otherwise
+    # of a network that was changed; files of all others leave these out
+    widths: Widths = field(default_factory=dict)  # by pruned layer of the backbone
+    channels: int | None = None  # of its map, if it was pruned
+    int8: Operations | None = None  # of an int8 backbone
+    precision: ComputePrecision = "float32"  # of convolutions
 
     @property
     def difference(self) -> str | None:
-        """What keeps files of other systems from holding it, whatever they know by its name."""
+        """Why files of other systems cannot hold this network; None if they can."""
         if self.int8 is not None:
             return "a network in int8"
         return "a network that has lost channels" if self.widths else None
 
 
 class PlaceModel(nn.Module):
-    """backbone → pool → whitening, where the network brings its own."""
+    """backbone → pool → whitening, if the network has its own."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -67,18 +67,18 @@ class PlaceModel(nn.Module):
         if a.whitening is not None:
             self.whitening = nn.Linear(pooled, a.whitening).requires_grad_(False)
         self.dim = a.whitening or pooled
-        # integers normalise pixels on their own
+        # int8 backbones normalise pixels themselves
         self.normalise = Normaliser(a.mean, a.std) if a.int8 is None else nn.Identity()
         self.eval()
 
     @property
     def precision(self) -> ComputePrecision:
-        """In which it wants to compute; integers take no notice of it."""
+        """The precision that the network itself asks for; int8 ignores it."""
         return self.architecture.precision
 
     @property
     def is_exact_alone(self) -> bool:
-        """Whether a CPU gives one image alone the bytes that it gives it among others."""
+        """Whether an image alone and in a batch get the same bytes on a CPU."""
         return self.architecture.int8 is not None and self.whitening is None
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class PlaceModel(nn.Module):
         return self.described(self.backbone(self.normalise(pixels)))
 
     def described(self, maps: Tensor) -> Tensor:
-        """What the backbone gives [B, D, H, W] to unit vectors [B, dim]; always in float32."""
+        """Feature maps [B, D, H, W] to unit vectors [B, dim], always in float32."""
         with torch.autocast(maps.device.type, enabled=False):
             pooled = self.pool(maps.float())
             return pooled if self.whitening is None else F.normalize(self.whitening(pooled), dim=1)
@@ -95,7 +95,7 @@ class PlaceModel(nn.Module):
 def write_model(
     path: Path, model: PlaceModel, history: Mapping[str, object], form: Form = PLAIN
 ) -> None:
-    """`history` says where the weights come from; it is kept for people and for conversion."""
+    """`history` tells where the weights come from; it is read by people and by conversion."""
     packed, shapes = pack(model.state_dict(), form)
     header = {"format": FORMAT, **_as_header(model.architecture), "history": dict(history)}
     write_tensors(path, packed, header | ({"shapes": shapes} if shapes else {}))
@@ -122,7 +122,7 @@ def read_model(path: Path) -> PlaceModel:
 
 
 def read_history(path: Path) -> dict[str, object]:
-    """Where the weights of a model file come from, as `write_model` was told."""
+    """The `history` that was given to `write_model`."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
@@ -136,7 +136,7 @@ def _empty_backbone(a: Architecture) -> nn.Module:
 
 
 def _as_header(architecture: Architecture) -> dict[str, object]:
-    """Fields that are as in most networks are left out, where older files do not have them."""
+    """Leaves out later fields that have their default, as older files do."""
     a = architecture
     header = {name: getattr(a, name) for name in _FIRST} | {"pool": a.pool.model_dump()}
     header |= {name: getattr(a, name) for name in _LATER if getattr(a, name) != _LATER[name]}

@@ -1,4 +1,4 @@
-"""How tensors lie in a model file: as they are, in half precision, without zeros, or in int8."""
+"""How tensors are stored in a model file: as they are, in 16 bits, without zeros, or in int8."""
 
 import math
 from collections.abc import Mapping
@@ -11,24 +11,24 @@ from torch import Tensor
 from vprlib.model.settings import StoredPrecision
 from vprlib.pipeline.arrays import rows_as_int8
 
-# what stands beside a tensor of which a file holds less
+# suffixes of what a file holds in addition for a packed tensor
 KEPT, ROW_SCALE = ".kept", ".row_scale"
 
 
 @dataclass(frozen=True)
 class Form:
-    """What is done to a network's tensors on their way to the file."""
+    """How the tensors of a network are stored in its file."""
 
     numbers: StoredPrecision = "float32"
     leaves_out_zeros: bool = False
-    in_int8: tuple[str, ...] = ()  # matrices whose rows lie in int8, each with its scale
+    in_int8: tuple[str, ...] = ()  # matrices stored in int8, with a scale per row
 
 
 PLAIN = Form()
 
 
 def pack(tensors: Mapping[str, Tensor], form: Form) -> tuple[dict[str, Tensor], dict[str, object]]:
-    """What lies in the file, and by name the shapes of what lies there without its zeros."""
+    """The tensors of the file, and by name the shapes of those stored without zeros."""
     packed, shapes = {}, {}
     for name, tensor in tensors.items():
         content = tensor.detach().cpu()
@@ -48,7 +48,7 @@ def pack(tensors: Mapping[str, Tensor], form: Form) -> tuple[dict[str, Tensor], 
 
 
 def unpack(packed: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> dict[str, Tensor]:
-    """The tensors of a network: of what was packed, in float32."""
+    """The tensors of a network from those of its file; packed ones in float32."""
     tensors = {}
     for name, content in packed.items():
         if name.endswith((KEPT, ROW_SCALE)):

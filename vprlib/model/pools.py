@@ -1,4 +1,4 @@
-"""The layers that make one vector of local features: NetVLAD, average, maximum, GeM."""
+"""Pooling layers, from local features to one vector: NetVLAD, average, maximum, GeM."""
 
 import torch
 import torch.nn.functional as F
@@ -23,9 +23,9 @@ class Maximum(nn.Module):
 
 
 class GeM(nn.Module):
-    """The generalised mean (Radenović et al., 2018) of what is positive, with a learnt exponent."""
+    """The generalised mean (Radenović et al., 2018) with a learnt exponent."""
 
-    EPSILON = 1e-6  # below it a feature counts as this much
+    EPSILON = 1e-6  # smaller features are raised to this
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -33,14 +33,14 @@ class GeM(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         x = features.flatten(2).clamp(min=self.EPSILON)  # B D N
-        # taken out and put back: the power of a small number would be zero, and its root no number
+        # divided out, since the power of a small number could underflow to zero
         largest = x.amax(dim=2, keepdim=True).detach()
         mean = (x / largest).pow(self.p).mean(dim=2, keepdim=True).pow(1 / self.p)
         return F.normalize((largest * mean).flatten(1), dim=1)
 
 
 def build_pool(settings: PoolSettings, clusters: int, dim: int) -> nn.Module:
-    """The layer with whatever weights, for `dim` channels; only NetVLAD has clusters."""
+    """The layer for `dim` channels, uninitialised; only NetVLAD has clusters."""
     if has_words(settings.kind):
         return NetVLAD(
             clusters, dim, settings.version, settings.normalise_input, settings.intra_normalise

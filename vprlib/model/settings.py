@@ -1,4 +1,4 @@
-"""How local features become one vector: the `pool` section of a recipe's model."""
+"""Settings of the model: the `pool` section, and names of precisions."""
 
 from typing import Literal
 
@@ -16,15 +16,15 @@ Version = Literal["v1", "v2"]
 
 
 class PoolSettings(Section):
-    """How local features become one vector; all but `kind` and `gem_p` concern NetVLAD alone."""
+    """How local features become one vector; all but `kind` and `gem_p` are for NetVLAD only."""
 
     kind: PoolKind = "netvlad"
     version: Version = "v1"  # of the assignment: v1 without a bias, v2 with one
     normalise_input: bool = True  # local features to unit length first
     intra_normalise: bool = True  # each cluster's residual to unit length
-    gem_p: float = Field(3.0, gt=0)  # where GeM's learnt exponent starts
+    gem_p: float = Field(3.0, gt=0)  # initial value of GeM's learnt exponent
 
 
 def has_words(kind: PoolKind) -> bool:
-    """Only NetVLAD starts from visual words, and so from sampled local descriptors."""
+    """Only NetVLAD needs visual words, and so sampled local descriptors."""
     return kind == "netvlad"

@@ -17,7 +17,7 @@ _HARMLESS = {"torch", "numpy", "collections", "_codecs"}  # passed over, still n
 
 
 class _NumberKind:
-    """Stands in for numpy's dtype while a file is read."""
+    """Replaces numpy's dtype while a file is read."""
 
     def __init__(self, code: str, *_flags: bool) -> None:
         self.code, self.order = code, "="
@@ -27,7 +27,7 @@ class _NumberKind:
 
 
 def _number(kind: _NumberKind, content: bytes | str) -> float:
-    """Stands in for numpy's scalar, and gives a plain number."""
+    """Replaces numpy's scalar and returns a plain number."""
     dtype = np.dtype(kind.code).newbyteorder(kind.order)
     if dtype.kind not in "biuf":
         raise pickle.UnpicklingError(f"a scalar of {dtype} is no number")
@@ -56,7 +56,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_file(path: Path) -> object:
-    """All that a safetensors or PyTorch file holds, read without running any code of it."""
+    """The whole content of a safetensors or PyTorch file, without running any code of it."""
     if not path.is_file():
         raise UserError(f"the weights file {path} is missing: put or link it there.")
     try:
@@ -87,11 +87,11 @@ def _reason(error: Exception, path: Path) -> str:
 
 
 class _NamedError(Exception):
-    """Its text is what a pickle wants to run."""
+    """Its text names what a pickle wants to run."""
 
 
 class _Inert(dict):
-    """What stands for harmless things while a pickle is looked through."""
+    """Replaces harmless objects while a pickle is scanned."""
 
     def __init__(self, *_: object) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class _Inert(dict):
 
 
 class _Looking(pickle.Unpickler):
-    """Goes through a pickle and runs nothing of it."""
+    """Scans a pickle without running anything of it."""
 
     def find_class(self, module: str, name: str) -> type[_Inert]:
         if module.split(".")[0] not in _HARMLESS:
@@ -113,7 +113,7 @@ class _Looking(pickle.Unpickler):
 
 
 def _named_for_running(path: Path) -> str | None:
-    """The first foreign module.name in a bare pickle; PyTorch reads old protocols alone."""
+    """The first foreign module.name in a bare pickle, or None."""
     try:
         _Looking(io.BytesIO(path.read_bytes())).load()
     except _NamedError as found:

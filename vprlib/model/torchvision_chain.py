@@ -18,7 +18,7 @@ Seen = tuple[object, int]  # a tensor, and how often it had been changed in plac
 
 
 class InputChange(nn.Module):
-    """From ImageNet's mean and deviation to 0.5 and 0.5, as two old networks want it."""
+    """From ImageNet's mean and deviation to 0.5 and 0.5, which two old networks need."""
 
     MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -28,7 +28,7 @@ class InputChange(nn.Module):
 
 
 class _NoWeights(TorchFunctionMode):
-    """Layers made inside take no memory and no random number; all else is computed."""
+    """Layers created inside take no memory and draw no random numbers."""
 
     def __torch_function__(
         self,
@@ -52,7 +52,7 @@ def unknown_name(name: str, known: list[str]) -> str:
 
 
 def whole_network(name: str) -> nn.Module:
-    """torchvision's own network on the meta device, where weights take no memory."""
+    """torchvision's network on the meta device, where weights take no memory."""
     if name not in names():
         raise UserError(f"params.yaml: model.backbone.name: {unknown_name(name, names())}.")
     more = {"aux_logits": False, "init_weights": False} if name in _WITH_THEIR_OWN_INPUT else {}
@@ -65,7 +65,7 @@ def whole_network(name: str) -> nn.Module:
 
 
 def children(whole: nn.Module) -> dict[str, nn.Module]:
-    """The children of `.features` where it is a Sequential, otherwise the top-level ones."""
+    """The children of `.features` if it is a Sequential, otherwise the top-level ones."""
     features = getattr(whole, "features", None)
     if isinstance(features, nn.Sequential):
         return dict(features.named_children())
@@ -78,8 +78,8 @@ def children(whole: nn.Module) -> dict[str, nn.Module]:
 def feature_maps(name: str) -> dict[str, int]:
     """The children that the chain can be cut after, and the channels there.
 
-    There the chain gives what the whole network has at that place, a map [B, D, H, W] whose H and
-    W grow with the image.
+    Up to there the chain computes what the whole network does, and its output is a map
+    [B, D, H, W] whose H and W grow with the image.
     """
     whole = whole_network(name)
     small, large = (list(_outputs(whole, side)) for side in _SIDES)
@@ -109,7 +109,7 @@ def aliases(name: str) -> dict[str, str]:
 
 
 def last_child(name: str, cut: str) -> str:
-    """The child that `cut` means, by its own name or its alias; a sentence where it cannot be."""
+    """The child that `cut` names, by its own name or an alias; an error for other names."""
     maps, friendly = feature_maps(name), aliases(name)
     child = friendly.get(cut, cut)
     if child in maps:
@@ -141,10 +141,10 @@ def cut_network(name: str, cut: str) -> nn.Sequential:
 
 @torch.no_grad()
 def _outputs(whole: nn.Module, side: int) -> Iterator[tuple[str, Tensor]]:
-    """What each child gives inside the whole network, as long as the chain is all that happens.
+    """The output of each child inside the whole network, as long as the network is a chain.
 
-    It is where each child is called once, with the very tensor that the one before gave, and
-    nothing changed that in between; no value need be computed to see it.
+    It is a chain while each child is called once, with the unchanged output of the one before. No
+    value is computed to find that out.
     """
     chain, image = children(whole), torch.empty(1, 3, side, side, device="meta")
     given, gave = _watch(whole, chain, image)
@@ -162,7 +162,7 @@ def _outputs(whole: nn.Module, side: int) -> Iterator[tuple[str, Tensor]]:
 def _watch(
     whole: nn.Module, chain: dict[str, nn.Module], image: Tensor
 ) -> tuple[dict[str, list[Seen]], dict[str, Seen]]:
-    """What each child was given, call by call, and gave in the last one."""
+    """The inputs of each child in each call, and its last output."""
     given: dict[str, list[Seen]] = defaultdict(list)
     gave: dict[str, Seen] = {}
     hooks = []

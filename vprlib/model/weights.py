@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from: torchvision, a file, or chance."""
+"""Weights of a backbone: torchvision's, those of a file, or random ones."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ _DENSE = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
 
 class BackboneSettings(Section):
-    """Which network describes the images, and what it knows at the start."""
+    """Which backbone is used, and its weights before training."""
 
     name: str  # torchvision's name of a convolutional network, or DINOv2's
     cut: str  # its last layer
@@ -38,7 +38,7 @@ class BackboneSettings(Section):
 
 
 def starting_backbone(settings: BackboneSettings, weights_dir: Path) -> nn.Sequential:
-    """The backbone as the settings want it before any training."""
+    """The backbone of the settings, before any training."""
     is_dinov2 = settings.name in dinov2.NETWORKS
     if is_dinov2 and settings.weights in ("random", "imagenet"):
         raise UserError(
@@ -60,12 +60,12 @@ def starting_backbone(settings: BackboneSettings, weights_dir: Path) -> nn.Seque
 
 
 def is_uncalibrated(settings: BackboneSettings, network: nn.Module) -> bool:
-    """Random weights have running statistics that fit no image yet."""
+    """Whether BatchNorm needs to be calibrated on images, as random weights do."""
     return settings.weights == "random" and bool(statistics(network))
 
 
 def _imagenet(name: str, weights_dir: Path) -> dict[str, Tensor]:
-    """torchvision's first ImageNet weights; of networks that never had those, the default."""
+    """torchvision's first ImageNet weights, or the default ones if a network has no others."""
     entries = torchvision.models.get_model_weights(name)
     entry = getattr(entries, "IMAGENET1K_V1", entries.DEFAULT)
     filename = entry.url.rpartition("/")[2]
@@ -81,7 +81,7 @@ def _imagenet(name: str, weights_dir: Path) -> dict[str, Tensor]:
 
 
 def _fit(network: nn.Module, tensors: dict[str, Tensor], settings: BackboneSettings) -> None:
-    """Loads the backbone's own tensors; what else a file holds does not matter."""
+    """Loads the backbone's tensors and ignores all others of the file."""
     wanted = network.state_dict()
     needed = [name for name in wanted if "num_batches" not in name]
     absent = [name for name in needed if name not in tensors]

@@ -1,4 +1,4 @@
-"""The processes that share one piece of work."""
+"""The processes that share one stage, and what they exchange."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +15,8 @@ from torch import Tensor
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.runtime import Member, member
 
-PATIENCE = timedelta(hours=12)  # for the others, while the first does something alone
-LOST_S = 10  # so long the launcher has to find which process is gone, and to say why
+PATIENCE = timedelta(hours=12)  # how long processes wait for each other
+LOST_S = 10  # time for the launcher to find out which process died, and to say so
 T = TypeVar("T")
 Rows = TypeVar("Rows", np.ndarray, list)
 
@@ -31,14 +31,14 @@ class Group(Member):
 
     @property
     def share(self) -> slice:
-        """What this process takes of a sequence that all have."""
+        """This process's share of a sequence that all have."""
         return slice(self.rank, None, self.size)
 
     def wait(self) -> None:
         self.gather(None)
 
     def gather(self, own: T) -> list[T]:
-        """Everyone's object by rank."""
+        """The objects of all processes, by rank."""
         if self.size == 1:
             return [own]
         found = [own] * self.size
@@ -47,7 +47,7 @@ class Group(Member):
         return found
 
     def interleave(self, own: Rows) -> Rows:
-        """What was made of everyone's `share`, in the order of the whole."""
+        """Joins the results of all `share`s, in the order of the whole sequence."""
         parts = self.gather(own)
         total = sum(len(part) for part in parts)
         if isinstance(own, np.ndarray):
@@ -59,12 +59,12 @@ class Group(Member):
         return whole
 
     def add(self, tensors: Sequence[Tensor]) -> None:
-        """Puts the sum over all processes into each tensor, the same bytes everywhere."""
+        """Replaces each tensor by its sum over all processes, with the same bytes everywhere."""
         self._on_one_buffer(tensors, dist.all_reduce)
 
     @torch.no_grad()
     def gather_tensors(self, own: Sequence[Tensor]) -> list[list[Tensor]]:
-        """Everyone's tensors by rank; all have some of the same shapes."""
+        """The tensors of all processes, by rank; shapes are the same everywhere."""
         found = [list(own) for _ in range(self.size)]
         for places in _alike(own) if self.size > 1 else ():
             buffer = torch.cat([own[place].reshape(-1) for place in places])
@@ -78,14 +78,14 @@ class Group(Member):
         return found
 
     def same(self, tensors: Sequence[Tensor]) -> None:
-        """Puts what the first process has into each tensor."""
+        """Replaces each tensor by that of the first process."""
         self._on_one_buffer(tensors, lambda buffer: dist.broadcast(buffer, src=0))
 
     @torch.no_grad()
     def _on_one_buffer(
         self, tensors: Sequence[Tensor], exchange: Callable[[Tensor], object]
     ) -> None:
-        """One exchange for all tensors of a kind: each has a latency of its own."""
+        """One exchange for all tensors of a kind, since each exchange has a latency."""
         for places in _alike(tensors) if self.size > 1 else ():
             alike = [tensors[place] for place in places]
             buffer = torch.cat([t.reshape(-1) for t in alike])
@@ -99,7 +99,7 @@ ALONE = Group()
 
 
 def _alike(tensors: Sequence[Tensor]) -> list[list[int]]:
-    """Places of the tensors of each type and device."""
+    """Places of the tensors, grouped by type and device."""
     kinds: dict[tuple[torch.dtype, torch.device], list[int]] = {}
     for place, tensor in enumerate(tensors):
         kinds.setdefault((tensor.dtype, tensor.device), []).append(place)
@@ -117,18 +117,22 @@ def joined(device: torch.device) -> Iterator[Group]:
     with _reaching_others(group):
         dist.init_process_group(backend, timeout=PATIENCE)
     yield group
-    group.wait()  # who leaves early would be missed by a machine that still works
+    group.wait()  # a process that left early would be missed by others that still work
     dist.destroy_process_group()  # not after an error: it could wait for the others for ever
 
 
 @contextmanager
 def _reaching_others(group: Group) -> Iterator[None]:
-    """torch says by a RuntimeError that a connection was closed."""
+    """Turns PyTorch's RuntimeError of a closed connection into one sentence."""
     try:
         yield
     except RuntimeError as error:
-        time.sleep(LOST_S)  # the launcher stops this one here where the other was of this machine
-        reason = str(error).split("\n")[0].split("] ", 1)[-1].split(". ")[0]  # not torch's places
+        time.sleep(
+            LOST_S
+        )  # the launcher stops this process here if the lost one is on this machine
+        reason = (
+            str(error).split("\n")[0].split("] ", 1)[-1].split(". ")[0]
+        )  # without PyTorch's source lines
         raise UserError(
             f"process {group.rank + 1} of {group.size} of the group lost the others ({reason}): see"
             " what they said, and run `dvc repro` again; it goes on from the state that was last"

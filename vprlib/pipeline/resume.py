@@ -1,4 +1,4 @@
-"""Where unfinished work waits: a folder keyed by all that its result depends on."""
+"""The scratch folder of unfinished work, keyed by everything that its result depends on."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ from vprlib.pipeline.artifacts import write_bytes
 
 @dataclass(frozen=True)
 class Scratch:
-    """The folder of one piece of work; another parameter, input or code has another folder."""
+    """The folder of one piece of work; other parameters, inputs or code have another folder."""
 
     folder: Path
 
@@ -41,7 +41,7 @@ class Scratch:
 def scratch_for(
     parent: Path, stage: str, params: Mapping[str, object], inputs: Iterable[Path]
 ) -> Scratch:
-    """Keyed by params, the content of the inputs and the source of every module of ours loaded."""
+    """Keyed by params, the content of the inputs, and the source of our modules that are loaded."""
     digest = hashlib.sha256(json.dumps(params, sort_keys=True, default=str).encode())
     for path in (*inputs, *_loaded_sources()):
         digest.update(hashlib.sha256(path.read_bytes()).digest())

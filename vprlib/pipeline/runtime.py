@@ -1,4 +1,4 @@
-"""Where and how a stage runs; listed by no stage, since it must not change results."""
+"""Where and how a stage runs; no stage depends on it, since it does not change results."""
 
 import os
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from vprlib.pipeline.params import Section
 
 @dataclass(frozen=True)
 class Member:
-    """Which of the processes that share one piece of work this one is."""
+    """The number of this process among those that share a stage."""
 
     rank: int = 0
     size: int = 1
@@ -24,7 +24,7 @@ def is_member() -> bool:
 
 
 def member() -> Member:
-    """As the launcher has numbered this process; one that a user started is the only one."""
+    """As the launcher numbered this process; a process without a launcher is the only one."""
     if not is_member():
         return Member()
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -39,7 +39,7 @@ class RuntimeSettings(Section):
     workers: int = Field(2, ge=1)  # threads that decode images ahead of the network
     threads: int | None = Field(None, ge=1)  # for arithmetic; null: all cores
     memory_gib: float = Field(2.0, gt=0)  # for blocks of search and mining, and images ahead
-    cache_gib: float = Field(40.0, ge=0)  # of disk for what training keeps of images; 0: nothing
+    cache_gib: float = Field(40.0, ge=0)  # disk space of training's feature cache; 0: no cache
     cache_dir: str | None = None  # where; null: artifacts/.cache
     tensorboard: bool = False  # also write training's scalars below artifacts/tensorboard
     processes: int = Field(1, ge=1)  # that train or describe on this machine; on GPUs one each
@@ -50,7 +50,7 @@ class RuntimeSettings(Section):
 
     @property
     def cores(self) -> int:
-        """Where `threads` does not say: all, in equal parts for the processes of this machine."""
+        """`threads`, or else an equal share of all cores for each process of this machine."""
         available = getattr(os, "sched_getaffinity", None)
         cores = len(available(0)) if available else os.cpu_count() or 1
         return self.threads or max(1, cores // member().local_size)

@@ -1,4 +1,4 @@
-"""How a training tuple's images differ from those on disk: all mirrored, all of another size."""
+"""Augmentation: all images of a training tuple are mirrored or resized alike."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from vprlib.pipeline.draws import Draw, generator
 
 @dataclass(frozen=True, order=True)
 class Change:
-    """What happens to every image of one tuple."""
+    """How every image of one tuple is changed."""
 
     is_mirrored: bool = False
     scale: float = 1.0  # of both sides
@@ -26,7 +26,7 @@ class Augmentation:
     seed: int
 
     def of(self, query: int, epoch: int) -> Change:
-        """The change of a query's tuple in that epoch."""
+        """The change of a query's tuple in an epoch."""
         draw = generator(Draw.CHANGE, self.seed, epoch, query)
         is_mirrored = bool(draw.random() < self.flip)
         return Change(is_mirrored, float(draw.uniform(*self.jitter)) if self.jitter else 1.0)

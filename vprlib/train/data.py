@@ -1,4 +1,4 @@
-"""The two sets of a training run, and who may be whose positive and negative."""
+"""The data of a training run: two sets, and each query's possible positives and negatives."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ class Split:
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """Where a split lies."""
+    """The files of a split."""
 
     db: Path
     queries: Path
@@ -60,8 +60,8 @@ class SplitFiles:
 class TrainingData:
     train: Split
     candidates: Candidates
-    val: Split  # with the queries that are asked each epoch
-    val_truth: Truth  # of those
+    val: Split  # with the queries used for validation
+    val_truth: Truth  # of those queries
 
 
 def read_training_data(
@@ -81,7 +81,7 @@ def training_data(
     settings: TrainSettings,
     listed: Listed | None = None,
 ) -> TrainingData:
-    """Who may be whose positive and negative; a sentence where no query could learn anything."""
+    """Finds each query's possible positives and negatives; an error if no query has both."""
     is_own = settings.train_queries == "database"
     if is_own and listed is not None:
         raise UserError(
@@ -115,7 +115,7 @@ def training_data(
 
 
 def validation_queries(count: int, settings: TrainSettings) -> np.ndarray | None:
-    """Rows of those that are asked, rising, the same each epoch; none where all are."""
+    """Ascending rows of the queries used for validation, the same each epoch; None for all."""
     if settings.val_queries is None or settings.val_queries >= count:
         return None
     draw = generator(Draw.VALIDATION, settings.seed)
@@ -123,7 +123,7 @@ def validation_queries(count: int, settings: TrainSettings) -> np.ndarray | None
 
 
 def epoch_blocks(queries: np.ndarray, epoch: int, settings: TrainSettings) -> list[np.ndarray]:
-    """A fresh order of all queries, cut where descriptors are refreshed."""
+    """All queries in a new random order, cut into blocks where descriptors are refreshed."""
     order = np.random.default_rng([settings.seed, epoch]).permutation(queries)
     doublings = settings.rate_steps(epoch) if settings.refresh_doubles else 0
     size = settings.refresh_queries * 2**doublings or len(order)

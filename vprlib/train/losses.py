@@ -18,21 +18,21 @@ Distance = Literal["l2", "squared"]
 
 
 def distances(a: Tensor, b: Tensor, kind: Distance) -> Tensor:
-    """Between the rows of `a` and `b` [..., D]: plain Euclidean, or its square."""
+    """Distances of the rows of `a` and `b` [..., D]: Euclidean or squared."""
     if kind == "squared":
         return (a - b).square().sum(dim=-1)
     return F.pairwise_distance(a, b)  # adds 1e-6, so that the gradient at zero is finite
 
 
 def margin_for(margin: float, kind: Distance) -> float:
-    """The paper's m belongs to squared distances; plain ones take its root."""
+    """The paper's margin is for squared distances; Euclidean ones use its square root."""
     return margin if kind == "squared" else math.sqrt(margin)
 
 
 def triplet_loss(
     queries: Tensor, positives: Tensor, negatives: Tensor, margin: float, kind: Distance
 ) -> Tensor:
-    """Σ max(0, d(q, p) + m − d(q, n)) over the number of negatives; all [T, D], a row a triplet."""
+    """Σ max(0, d(q, p) + m − d(q, n)) / number of negatives; each [T, D], a row a triplet."""
     m = margin_for(margin, kind)
     gap = distances(queries, positives, kind) + m - distances(queries, negatives, kind)
     return F.relu(gap).sum() / max(1, len(negatives))
@@ -40,7 +40,7 @@ def triplet_loss(
 
 @dataclass(frozen=True)
 class RankLoss:
-    negatives: int  # random ones a query; all where there are fewer
+    negatives: int  # random ones per query; all if there are fewer
     margin: float
     distance: Distance
     seed: int
@@ -57,8 +57,8 @@ def rank_losses(
 ) -> np.ndarray:
     """Mean over negatives of max(min d(positive) + m − d(negative), 0) for each query [q].
 
-    NaN where there is no positive or no negative. Negatives are those that come first in one
-    random order of the database, whichever queries ask, so that they share their images.
+    NaN for a query without positives or negatives. All queries take their negatives from the
+    start of one random order of the database, so that few descriptors are read.
     """
     to_positive = nearest_positives(queries, database, rows, distances, truth)
     excluded = truth.no_negatives()
@@ -82,7 +82,7 @@ def rank_losses(
 
 
 def mean_loss(losses: np.ndarray) -> float | None:
-    """Over the queries that have one; none where none has."""
+    """Over the queries that have a loss; None if none has."""
     known = losses[~np.isnan(losses)]
     return float(known.mean()) if len(known) else None
 
@@ -94,9 +94,9 @@ def nearest_positives(
     distances: np.ndarray,
     truth: Truth,
 ) -> np.ndarray:
-    """Distance to the nearest positive of each query [Q]; NaN where there is none.
+    """Distance to the nearest positive of each query [Q]; NaN if it has none.
 
-    The neighbors' `rows` and `distances` [Q, K] tell it for all queries with a positive among them.
+    It is read from the neighbors' `rows` and `distances` [Q, K] if a positive is among them.
     """
     right = truth.is_right(rows)
     distances = np.where(right, distances, np.inf).min(axis=1, initial=np.inf)

@@ -1,4 +1,4 @@
-"""A query's training tuple: its positive and its negatives, the hardest or random ones."""
+"""Mining of training tuples: for each query a positive and the hardest or random negatives."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,46 +18,43 @@ from vprlib.train.losses import Distance, margin_for
 from vprlib.train.pairwise import squared_distances
 
 SAME_SPOT_M = 1.0
-# full: by descriptors of the whole database; partial: by those of a sample; random: blindly
+# full: searches the whole database; partial: searches a sample; random: uses no descriptors
 Mining = Literal["full", "partial", "random"]
-Positive = Literal["nearest", "random"]  # nearest by descriptors
+Positive = Literal["nearest", "random"]  # nearest by descriptor
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """What the positions allow: whom a query may and may not be compared with."""
+    """The possible positives and negatives of each query, by position."""
 
     positives: Pairs  # potential positives
     near: Pairs  # too near to be a negative
     database_size: int
 
     def trainable(self) -> np.ndarray:
-        """Rows of the queries with a potential positive and a definite negative."""
+        """Rows of the queries that have a potential positive and a negative."""
         has_negative = self.near.counts() < self.database_size
         return np.flatnonzero((self.positives.counts() > 0) & has_negative)
 
     def without_self(self) -> "Candidates":
-        """Where the queries are the database: no image is its own positive.
-
-        It is never its own negative, being as near as can be.
-        """
+        """Without each image as its own positive, for queries that are the database."""
         is_other = self.positives.rows != self.positives.queries()
         return Candidates(self.positives.keep(is_other), self.near, self.database_size)
 
 
 @dataclass(frozen=True)
 class Tuple:
-    """Rows of one query, its positive and its negatives: violating ones, nearest first."""
+    """Rows of a query, its positive, and negatives that violate the margin, nearest first."""
 
     query: int
     positive: int
     negatives: np.ndarray
-    change: Change = UNCHANGED  # of all its images
+    change: Change = UNCHANGED  # augmentation of all its images
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Whom one query is compared with: rising rows of the database."""
+    """The database rows that one query is compared with, ascending."""
 
     query: int
     positives: np.ndarray
@@ -66,20 +63,20 @@ class Pool:
 
 @dataclass(frozen=True)
 class Mined:
-    tuple: Tuple | None  # none where nothing violates the margin
+    tuple: Tuple | None  # None if nothing violates the margin
     hardest: np.ndarray  # database rows to remember
 
 
 @dataclass(frozen=True)
 class MiningRules:
-    negatives: int  # at most so many a tuple
-    pool: int  # random negatives looked at
+    negatives: int  # at most, per tuple
+    pool: int  # random negatives that are compared
     margin: float
     distance: Distance
     seed: int
     kind: Mining = "full"
     positive: Positive = "nearest"
-    skip: int = 0  # so many of the hardest negatives are not learnt from
+    skip: int = 0  # this many of the hardest negatives are not used
 
 
 def candidates(
@@ -90,9 +87,9 @@ def candidates(
     exclude_same_spot: bool,
     listed: Listed | None = None,
 ) -> Candidates:
-    """Positives within a radius, farther than 1 m and of another time; negatives beyond another.
+    """Positives are within a radius, beyond 1 m and of another time; negatives beyond a radius.
 
-    Where lists are the truth, they name the positives; what is right or doubtful is no negative.
+    If the ground truth is given as lists, those name the positives and what is not a negative.
     """
     if listed is not None:
         return Candidates(listed.training, listed.no_negatives(), len(database))
@@ -115,7 +112,7 @@ def pool_of(
     epoch: int,
     sample: np.ndarray | None = None,
 ) -> Pool:
-    """Whom a query is compared with; `sample` goes in place of random negatives of its own."""
+    """What a query is compared with; `sample` replaces random negatives of its own."""
     positives = allowed.positives.of(query)
     if rules.positive == "random":
         positives = generator(Draw.POSITIVE, rules.seed, epoch, query).choice(positives, 1)
@@ -134,10 +131,10 @@ def mine_block(
     device: torch.device,
     memory_bytes: int,
 ) -> Iterator[Mined]:
-    """What each pool's query learns from, by descriptors [Q, D] and [N, D], in the pools' order.
+    """Mines the tuple of each pool's query from descriptors [Q, D] and [N, D], in that order.
 
-    So many queries look at the database together that their descriptors, or their distances and
-    pools, fit a quarter of the memory. Only rows of a pool need hold a descriptor.
+    Queries are compared in blocks whose descriptors, distances and pools fit a quarter of the
+    memory. Only rows that are in a pool need to hold a descriptor.
     """
     count, dim = database.shape
     size = max(1, memory_bytes // 4 // max(4 * dim, 4 * count + 8 * min(rules.pool, count)))
@@ -156,7 +153,7 @@ def mine_block(
 
 
 def pooled_rows(pools: Iterable[Pool], database_size: int) -> np.ndarray:
-    """Each database row that stands in a pool, once, rising."""
+    """The database rows that are in any of the pools, ascending."""
     is_wanted = np.zeros(database_size, bool)
     for pool in pools:
         is_wanted[pool.positives] = True
@@ -164,13 +161,13 @@ def pooled_rows(pools: Iterable[Pool], database_size: int) -> np.ndarray:
     return np.flatnonzero(is_wanted)
 
 
-def blind_tuple(pool: Pool) -> Tuple:
-    """The tuple of a pool that holds one positive and few negatives: all are kept."""
+def random_tuple(pool: Pool) -> Tuple:
+    """The tuple of random mining: the positive of the pool and all its negatives."""
     return Tuple(pool.query, int(pool.positives[0]), pool.negatives)
 
 
 def random_negatives(allowed: Candidates, query: int, rules: MiningRules, epoch: int) -> np.ndarray:
-    """Distinct random rows that are not near the query, rising; all where there are fewer."""
+    """Distinct random rows that are not near the query, ascending; all if there are fewer."""
     count = rules.negatives if rules.kind == "random" else rules.pool
     near = allowed.near.of(query)
     available = allowed.database_size - len(near)
@@ -181,13 +178,13 @@ def random_negatives(allowed: Candidates, query: int, rules: MiningRules, epoch:
 
 
 def block_sample(database_size: int, rules: MiningRules, epoch: int, block: int) -> np.ndarray:
-    """Distinct random rows, rising, that all queries of a block take their negatives from."""
+    """Distinct random rows, ascending, from which all queries of a block take negatives."""
     draw = generator(Draw.SAMPLE, rules.seed, epoch, block)
     return np.sort(draw.choice(database_size, min(rules.pool, database_size), replace=False))
 
 
 def _rows_read(pools: list[Pool], database_size: int) -> np.ndarray:
-    """Those that stand in a pool; or all, where they are most: a whole file is read fastest."""
+    """The rows in any pool; or all if those are most, since reading a whole file is fastest."""
     rows = pooled_rows(pools, database_size)
     return np.arange(database_size) if 2 * len(rows) > database_size else rows
 
@@ -195,7 +192,7 @@ def _rows_read(pools: list[Pool], database_size: int) -> np.ndarray:
 def _mined(
     pool: Pool, to_positives: np.ndarray, to_negatives: np.ndarray, rules: MiningRules
 ) -> Mined:
-    """From the squared distances to both sides of a pool; of equal ones the lowest row is first."""
+    """The tuple from squared distances to both sides of a pool; ties go to the lowest row."""
     nearest = int(np.argmin(to_positives))
     hardest = np.argsort(to_negatives, kind="stable")[: rules.skip + rules.negatives]
     looked_at = hardest[rules.skip :]
@@ -207,7 +204,7 @@ def _mined(
 
 
 def _violates(to_negatives: np.ndarray, to_positive: np.float32, rules: MiningRules) -> np.ndarray:
-    """Whether squared distances to negatives lie within the margin behind the positive."""
+    """Whether negatives violate the margin, from squared distances."""
     margin = margin_for(rules.margin, rules.distance)
     if rules.distance == "squared":
         return to_negatives < to_positive + margin

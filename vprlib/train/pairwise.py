@@ -1,4 +1,4 @@
-"""Squared distances of all pairs as matrix products, reading the database block by block."""
+"""Squared distances of all pairs by matrix products, reading the database in blocks."""
 
 import numpy as np
 import torch
@@ -18,8 +18,8 @@ def squared_distances(
 ) -> np.ndarray:
     """|q|² + |d|² − 2 q·d [q, R] of queries [q, D] and these rows of the database [N, D].
 
-    Unit vectors come out right to a few 1e-6, equal ones at 0 or hardly above. Neither the rows
-    of a block nor their distances exceed `block_bytes`.
+    For unit vectors the error is a few 1e-6. Neither the rows of a block nor their distances
+    exceed `block_bytes`.
     """
     one = torch.from_numpy(np.ascontiguousarray(queries)).to(device)
     squares = _squares(one)[:, None]
@@ -34,14 +34,14 @@ def squared_distances(
 
 
 def _read(database: np.ndarray, rows: np.ndarray) -> Tensor:
-    """The rows of the database; those that follow each other are not copied."""
+    """Rows of the database; consecutive ones are not copied."""
     if (np.diff(rows) == 1).all():
         return torch.from_numpy(np.ascontiguousarray(database[rows[0] : rows[-1] + 1]))
     return torch.from_numpy(np.asarray(database[rows]))
 
 
 def _squares(vectors: Tensor) -> Tensor:
-    """|v|² of each row [R], a few rows at a time in one buffer: new memory is slow to come by."""
+    """|v|² of each row [R], a few rows at a time in one buffer: allocating memory is slow."""
     few = max(1, STRETCH // max(1, vectors.shape[1]))
     buffer, parts = torch.empty_like(vectors[:few]), vectors.split(few)
     return torch.cat([torch.square(p, out=buffer[: len(p)]).sum(dim=1) for p in parts])
@@ -50,9 +50,9 @@ def _squares(vectors: Tensor) -> Tensor:
 def nearest(
     queries: np.ndarray, database: np.ndarray, count: int, device: torch.device, memory_bytes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and squared distances [q, K] of the nearest of the whole database, nearest first.
+    """Rows and squared distances [q, K] of the nearest database images, nearest first.
 
-    Equal distances by row; K is `count`, or the size of a smaller database.
+    Ties are ordered by row; K is `count`, or the size of a smaller database.
     """
     everything, count = np.arange(len(database)), min(count, len(database))
     size = max(1, memory_bytes // 4 // (4 * max(1, len(database))))

@@ -21,7 +21,7 @@ from vprlib.pipeline.runtime import RuntimeSettings
 
 
 class SampleSettings(Section):
-    """How many local descriptors the visual words are made of."""
+    """How many local descriptors are sampled for the visual words."""
 
     images: int = Field(500, ge=1)  # of the training database, without replacement
     positions: int = Field(100, ge=1)  # an image, without replacement
@@ -30,7 +30,7 @@ class SampleSettings(Section):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the pool starts from; BatchNorm is calibrated in any case."""
+    """What the pool needs; BatchNorm is calibrated in any case."""
 
     descriptors: bool = True  # a pool without words needs none
     normalised: bool = True  # as the layer sees them
@@ -40,11 +40,11 @@ class Wanted:
 class Sample:
     descriptors: np.ndarray  # [n, D] unit vectors where the layer normalises its input
     image_rows: np.ndarray  # [n] the database row that each comes from
-    image_names: list[str]  # of all images used, by rising row
+    image_names: list[str]  # of all images used, by row
     set_name: str
     seed: int
     backbone: str  # digest of the weights that described them
-    statistics: dict[str, np.ndarray]  # BatchNorm's, where they were calibrated here
+    statistics: dict[str, np.ndarray]  # BatchNorm's, if they were calibrated here
 
 
 def take_sample(
@@ -56,7 +56,7 @@ def take_sample(
     runtime: RuntimeSettings,
     wanted: Wanted = Wanted(),
 ) -> Sample:
-    """Local descriptors of images drawn at random; random weights are calibrated on them first."""
+    """Local descriptors of random images, on which random weights are calibrated first."""
     fits = is_uncalibrated(kind, backbone)
     rows = choose_images(len(source.index) if fits or wanted.descriptors else 0, settings)
     network = nn.Sequential(Normaliser(), backbone).to(device).eval()
@@ -80,13 +80,13 @@ def take_sample(
 
 
 def empty_sample(settings: SampleSettings) -> Sample:
-    """For a network that needs no visual words."""
+    """The sample of a network that needs no visual words."""
     none = np.zeros((0, 0), np.float32)
     return Sample(none, np.zeros(0, np.int64), [], "", settings.seed, "", {})
 
 
 def choose_images(available: int, settings: SampleSettings) -> np.ndarray:
-    """Rising rows; all of them where there are fewer than wanted."""
+    """Ascending rows; all if there are fewer than wanted."""
     generator = np.random.default_rng(settings.seed)
     return np.sort(generator.choice(available, min(settings.images, available), replace=False))
 

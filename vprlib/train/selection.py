@@ -1,4 +1,4 @@
-"""The tuples of a block of queries: mined by descriptors, or drawn blindly."""
+"""Selects the training tuples of a block of queries, mined by descriptors or at random."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,11 +12,11 @@ from vprlib.train.mining import (
     Mined,
     MiningRules,
     Pool,
-    blind_tuple,
     block_sample,
     mine_block,
     pool_of,
     pooled_rows,
+    random_tuple,
 )
 
 _NO_ROWS = np.zeros(0, np.int64)
@@ -30,7 +30,7 @@ class Describe(Protocol):
 
 @dataclass(frozen=True)
 class Block:
-    """Queries that share one look at the network: its weights change in between."""
+    """Queries that are mined with the same weights of the network."""
 
     queries: np.ndarray
     epoch: int
@@ -47,11 +47,11 @@ def select(
     memory_bytes: int,
     share: slice = slice(None),
 ) -> list[Mined]:
-    """What each query of this share of the block learns from, in their order.
+    """The mined tuple of each query of this share of the block, in order.
 
-    `hardest` [Q, n] are the negatives remembered of each query, -1 for none. `full` describes the
-    whole database, `partial` what a pool of the block holds, and `random` nothing: the same for
-    every share, an empty one too, so that several processes can describe together.
+    `hardest` [Q, n] are the remembered negatives of each query, -1 for none. `full` describes the
+    whole database, `partial` the pools of the whole block, and `random` nothing. This is the same
+    for every share, even an empty one, so that several processes describe together.
     """
     sample = None
     if rules.kind == "partial":
@@ -62,8 +62,8 @@ def select(
 
     own = block.queries[share].tolist()
     if rules.kind == "random":
-        return [Mined(blind_tuple(pool(query)), _NO_ROWS) for query in own]
-    pools, rows = map(pool, own), None  # drawn when their turn comes
+        return [Mined(random_tuple(pool(query)), _NO_ROWS) for query in own]
+    pools, rows = map(pool, own), None  # lazily
     if rules.kind == "partial":
         everyone = [pool(query) for query in block.queries.tolist()]
         pools, rows = everyone[share], pooled_rows(everyone, allowed.database_size)

@@ -1,4 +1,4 @@
-"""How the network learns: the `train` section of a recipe."""
+"""The `train` section of params.yaml."""
 
 from collections.abc import Callable
 from typing import Annotated, Literal, Self
@@ -23,7 +23,7 @@ class TrainSettings(Section):
     epochs: int = Field(30, ge=0)  # 0 copies the start
     first_layer: str = "conv5_1"  # this layer and all above learn; 'pool': the pool alone
     precision: Precision = "auto"  # of convolutions; auto: bfloat16 if the device has it
-    stored: StoredPrecision = "float32"  # in which what frozen layers give is handed on, and kept
+    stored: StoredPrecision = "float32"  # of the cached output of frozen layers
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = Field(1e-4, gt=0)
     learning_rate_factor: float = Field(0.5, gt=0, lt=1)  # the rate is multiplied by it …
@@ -33,16 +33,16 @@ class TrainSettings(Section):
     distance: Distance = "l2"  # or squared, as in the paper
     margin: float = Field(0.1, gt=0)  # for squared distances; l2 takes its square root
     queries_a_step: int = Field(4, ge=1)
-    accumulate: int = Field(1, ge=1)  # so many such steps move the optimiser once
-    train_queries: Literal["queries", "database"] = "queries"  # or the references themselves
+    accumulate: int = Field(1, ge=1)  # so many such steps are summed before the optimiser moves
+    train_queries: Literal["queries", "database"] = "queries"  # or the database images themselves
     mining: Mining = "full"
     positive: Positive = "nearest"
-    negatives: int = Field(10, ge=1)  # hardest ones a query, learnt from and remembered
-    skip_hardest: int = Field(0, ge=0)  # the very hardest that are left out before those
-    negative_pool: int = Field(1000, ge=1)  # random ones looked at: by a query, if partial a block
-    refresh_queries: int = Field(1000, ge=0)  # describe all anew after so many; 0: once an epoch
+    negatives: int = Field(10, ge=1)  # hardest ones per query, used and remembered
+    skip_hardest: int = Field(0, ge=0)  # so many of the hardest are left out
+    negative_pool: int = Field(1000, ge=1)  # random ones compared: per query; if partial, per block
+    refresh_queries: int = Field(1000, ge=0)  # describe all again after so many; 0: once an epoch
     refresh_doubles: bool = False  # double that interval whenever the rate steps, as the original
-    keep: Literal["best", "last"] = "best"  # epoch, by validation; or whatever came last
+    keep: Literal["best", "last"] = "best"  # epoch by validation; or the last one
     validate_every: int = Field(1, ge=1)  # epochs; the first and the last are always validated
     patience: int = Field(10, ge=1)  # epochs without a better R@5 before it stops
     positive_radius_m: float | None = Field(None, gt=0)  # null: the specification's own
@@ -51,7 +51,9 @@ class TrainSettings(Section):
     flip: float = Field(0.0, ge=0, le=1)  # probability that a whole tuple is mirrored
     jitter: Jitter | None = None  # range of the factor that a tuple's images are resized by
     val_queries: int | None = Field(None, ge=1)  # validation queries drawn once; null: all
-    rank_loss_negatives: int = Field(1000, ge=0)  # random ones a validation query; 0: no rank loss
+    rank_loss_negatives: int = Field(
+        1000, ge=0
+    )  # random ones per validation query; 0: no rank loss
     seed: Seed = 1
 
     @field_validator("jitter")

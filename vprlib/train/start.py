@@ -1,4 +1,4 @@
-"""Puts backbone and pool together into the network that training starts from."""
+"""The network that training starts from: backbone and pool, or a whole network from a file."""
 
 from pathlib import Path
 
@@ -30,9 +30,9 @@ def assemble(
     centroids: np.ndarray,
     sample: Sample,
 ) -> tuple[PlaceModel, float | None]:
-    """The network before training, and α, which only NetVLAD has.
+    """The network before training, and α of NetVLAD (None for other pools).
 
-    `sample` holds BatchNorm's statistics where it must.
+    `sample` holds BatchNorm's statistics if they were calibrated.
     """
     if fingerprint(backbone) != sample.backbone:
         raise UserError(
@@ -50,7 +50,7 @@ def assemble(
 
 
 def start_sentence(kind: BackboneSettings, model: PlaceModel, alpha: float | None) -> str:
-    """What there is before training, to be said."""
+    """A line about the network before training."""
     a = model.architecture
     pool = f"{a.pool.kind} pooling"
     if alpha is not None:

@@ -1,4 +1,4 @@
-"""What a network is worth on the validation set: recall, and the rank loss."""
+"""Validation: recall and rank loss on the validation set."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 class Validation(NamedTuple):
     recalls: dict[str, float]
-    rank_loss: float | None  # none where not asked for, or where no query has both sides
+    rank_loss: float | None  # None if not wanted, or if no query has positives and negatives
 
 
 def validate(
@@ -29,9 +29,9 @@ def validate(
     share: slice = slice(None),
     gather: Callable[[np.ndarray], np.ndarray] = lambda own: own,
 ) -> Validation:
-    """Asks this share of the queries; `gather` puts the rows of all shares in the queries' order.
+    """Validates a share of the queries; `gather` joins all shares in the order of the queries.
 
-    It hears first of what was right [q, K], then, where a rank loss is asked for, of losses [q].
+    `gather` is called with what was right [q, K] and, if a rank loss is wanted, with losses [q].
     """
     queries = describe("val-queries", None)[share]
     database = describe("val-database", None)

@@ -1,4 +1,4 @@
-"""k-means on Faiss over all descriptors given: no silent sub-sampling, a seed of our own."""
+"""Visual words by k-means (Faiss) over all sampled descriptors."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ class KmeansSettings(Section):
     clusters: int = Field(64, ge=1)  # K
     iterations: int = Field(100, ge=1)
     seed: Seed = 1
-    file: str | None = None  # words in data/raw/weights that are taken in place of k-means
+    file: str | None = None  # words in data/raw/weights, instead of k-means
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,19 @@ def cluster(descriptors: np.ndarray, settings: KmeansSettings, threads: int) -> 
         niter=settings.iterations,
         seed=settings.seed,
         min_points_per_centroid=1,
-        max_points_per_centroid=count,  # Faiss would keep 256 a centroid without a word
+        max_points_per_centroid=count,  # by default Faiss silently keeps 256 per centroid
     )
     kmeans.train(np.ascontiguousarray(descriptors, dtype=np.float32))
     return Clustering(kmeans.centroids.copy(), np.array(kmeans.obj))
 
 
 def no_words(dim: int) -> Clustering:
-    """For a pool that has none, or a network that brings its own."""
+    """For a pool without words, or a network that brings its own."""
     return Clustering(np.zeros((0, dim), np.float32), np.zeros(0))
 
 
 def sentence(found: Clustering, count: int) -> str:
-    """What was made of so many descriptors, to be said."""
+    """A line about the clustering."""
     if not len(found.centroids):
         return "k-means: no words needed"
     return (
