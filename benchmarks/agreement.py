@@ -104,9 +104,8 @@ def _run(
     (project / "params.yaml").write_text(yaml.safe_dump(tree))
     done = project / "done.txt"
     for command in _commands():
-        is_common = not re.search(
-            r"\btrain(ed)?\b", command
-        )  # the same in all ways: once is enough
+        # the same in all ways: once is enough
+        is_common = not re.search(r"stages\.train\b|\btrained\b", command)
         if is_common and done.exists() and command in done.read_text():
             continue
         start = time.perf_counter()
