@@ -75,7 +75,7 @@ class Unfinished:
             return False
         for place, array in zip(self._places, (values, failed), strict=True):
             for run, row in _runs(self.blocks[block]):
-                part = array[run].reshape(-1).view(np.uint8)
+                part = array[run].reshape(-1).view(np.uint8).data
                 if os.preadv(self._file, [part], place.of(row)) < len(part):
                     return False
         return mark == _mark(values, failed)
@@ -150,5 +150,6 @@ def _runs(rows: np.ndarray) -> Iterator[tuple[slice, int]]:
 
 def _mark(values: np.ndarray, failed: np.ndarray) -> bytes:
     """A checksum; never zero, which marks an absent block."""
-    checksum = zlib.crc32(failed.view(np.uint8), zlib.crc32(values.reshape(-1).view(np.uint8)))
+    first = zlib.crc32(values.reshape(-1).view(np.uint8).data)
+    checksum = zlib.crc32(failed.view(np.uint8).data, first)
     return (checksum or 1).to_bytes(4, "little")
