@@ -60,7 +60,7 @@ def test_every_link_leads_to_a_file(path):
 
 def test_every_parameter_named_in_the_table_of_edits_exists():
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
-    rows = README.split("| edit in `params.yaml` | what runs |")[1].split("\n\n")[0]
+    rows = README.split("| you change in `params.yaml` | what runs again |")[1].split("\n\n")[0]
     places = set(re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)`", rows)) - {"params.yaml"}
     assert len(places) >= 4
     for place in places:

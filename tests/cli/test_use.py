@@ -1,89 +1,167 @@
-"""A ready data set is one command away, and no comment of params.yaml is lost by it."""
+"""`vpr use` sets params.yaml up, says what changed, and overwrites no edit that git has not."""
 
-import sys
 from pathlib import Path
 
 import pytest
+import toy
 import yaml
 
-from vprlib.cli import use
-from vprlib.pipeline import command
-from vprlib.pipeline.params import UserError, read_params_file
+from vprlib.cli.use import compose
+from vprlib.pipeline import paths
+from vprlib.pipeline.params import UserError
 
-TEXT = """\
-# a head
-train_on: city
-# the sets
-eval_on:
-- city_test
-- city_val
-derived: {int8: trained}
-codes: [full]
-sets:
-  city_test: {folder: city, file: x.mat}  # old
-  city_val: {folder: city, file: y.mat}
-
-# below
-ready:
-  pitts:
-    train_on: pitts
-    eval_on: [pitts_test]
-    sets:
-      pitts_test: {folder: pitts, file: datasets/pitts_test.mat}
-  broken: 3
-"""
+LISTS = [paths.RAW / f"pitts30k/datasets/pitts30k_{part}.mat" for part in ("train", "val", "test")]
+READY = "All files are there: type `dvc repro`.\n"
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text(TEXT)
-    return tmp_path
+def use(project, vpr):
+    """Runs `vpr use …` with the lists of Pittsburgh 30k in place; gives what was said."""
+    for path in LISTS:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    def run(*arguments):
+        code, said = vpr("use", *arguments)
+        assert code == 0, said
+        return said
+
+    return run
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["use", *arguments])
-    try:
-        command.run(use.main)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+@pytest.fixture
+def refused(project, vpr):
+    """`vpr use …` that must end in one sentence and leave params.yaml as it is."""
+
+    def run(*arguments):
+        before = text()
+        said = toy.refusal(*vpr("use", *arguments))
+        assert text() == before
+        return said
+
+    return run
 
 
-def test_the_switches_change_and_all_else_stays(here, monkeypatch, capsys):
-    (here / "data/raw/pitts/datasets").mkdir(parents=True)
-    (here / "data/raw/pitts/datasets/pitts_test.mat").touch()
-    assert run(monkeypatch, "pitts") == 0
-    text = (here / "params.yaml").read_text()
-    assert text.startswith(
-        "# a head\ntrain_on: pitts\n# the sets\neval_on:\n- pitts_test\nderived: {}\n"
+def text():
+    return Path("params.yaml").read_text(encoding="utf-8")
+
+
+def params():
+    return yaml.load(text(), toy.LOADER)
+
+
+def test_the_city_is_in_use_already(use):
+    before = text()
+    assert use("city") == f"params.yaml stays as it is.\n{READY}"
+    assert text() == before
+
+
+def test_a_preset_says_what_it_changes_and_leaves_how_it_is_evaluated_and_run(use):
+    before = params()
+    said = use("pitts30k").splitlines()
+    assert "train_on: [city_train] → [pitts30k_train]" in said
+    assert "train.epochs: 10 → 30" in said and "model.backbone.name: alexnet → vgg16" in said
+    assert "datasets.pitts30k_test: nothing → {folder, list, layout," in "\n".join(said)
+    after = params()
+    assert after["train"]["margin"] == before["train"]["margin"]
+    kept = ("recall", "interval", "compare", "audit", "failures", "confidence", "runtime")
+    assert {key: after[key] for key in kept} == {key: before[key] for key in kept}
+    assert use("city").endswith(READY)  # what a preset wrote is no edit
+    assert params() == before
+
+
+def test_a_folder_that_is_not_linked_yet_is_named_after_params_yaml_is_set(project, vpr):
+    said = vpr("use", "pitts30k")[1]
+    assert f"\nerror: {LISTS[0]} is missing: link the folder that holds the images of" in said
+    assert params()["train_on"] == ["pitts30k_train"]
+
+
+def test_edits_that_are_not_committed_are_overwritten_only_by_force(use, refused, git):
+    edited = text().replace("  epochs: 10\n", "  epochs: 3\n")
+    Path("params.yaml").write_text(edited)
+    said = refused("pitts30k")
+    assert "params.yaml has edits that are not committed, and they would be overwritten" in said
+    assert said.endswith(": commit them, or add --force.\n")
+    assert "train.epochs: 3 → 30" in use("pitts30k", "--force")
+    Path("params.yaml").write_text(edited)
+    git("commit", "-qam", "fewer epochs")
+    assert "train.epochs: 3 → 30" in use("pitts30k")
+
+
+def test_the_list_of_presets_has_a_line_each(use):
+    lines = use("--list").splitlines()
+    assert [line.split()[0] for line in lines] == sorted(
+        path.stem for path in Path("presets").glob("*.yaml")
     )
-    assert "sets:\n  pitts_test: {folder: pitts, file: datasets/pitts_test.mat}\n\n# below" in text
-    assert yaml.safe_load(text)["ready"] == yaml.safe_load(TEXT)["ready"]
-    assert capsys.readouterr().out.endswith("Everything is in place: type `dvc repro`.\n")
+    assert "pitts30k       Pittsburgh 30k: VGG16 as in the paper and the PyTorch port" in lines
 
 
-def test_a_link_that_is_not_there_yet_is_named(here, monkeypatch, capsys):
-    assert run(monkeypatch, "pitts") == 1
-    said = capsys.readouterr()
-    assert said.err.startswith("error: data/raw/pitts/datasets/pitts_test.mat is missing: link the")
-    assert read_params_file(here / "params.yaml")["train_on"] == "pitts"  # set all the same
+def test_codes_bring_their_definitions_and_what_they_are_fitted_on(use):
+    before = text()
+    use("--codes", "full,w512_int8")
+    found = params()
+    assert (found["codes"], found["fitted"]) == (["full", "w512_int8"], ["w512_int8"])
+    assert found["fit_on"] == ["city_train"]
+    assert found["code_defs"]["w512_int8"]["keep"] == {"whiten": 512, "precision": "int8"}
+    assert set(found["code_defs"]) == {"full", "w128", "w512_int8"}
+    use("--codes", "full")
+    assert params() == yaml.load(before, toy.LOADER) | {"code_defs": found["code_defs"]}
+
+
+def test_variants_bring_the_networks_that_they_are_made_of(use):
+    use("--variants", "trained,pruned30_int8")
+    found = params()
+    assert found["variants"] == ["trained", "pruned30_int8"]
+    assert found["derived"] == {"pruned30_int8": "pruned30", "pruned30": "trained"}
+    assert set(found["variant_defs"]) == {"pruned30", "pruned30_int8"}
+    use("--variants", "off_the_shelf,trained")
+    assert params() == toy.whole_params()
+
+
+def test_definitions_of_ones_own_come_before_those_of_presets(use):
+    own = {"keep": {"whiten": 9}, "index": None, "search": None}
+    steps = [{"round": {"to": "float16"}}]
+    tree = params() | {"derived": {"int8": "off_the_shelf"}, "variant_defs": {"int8": steps}}
+    tree["code_defs"]["w512"] = own
+    Path("params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    use("--codes", "w512", "--variants", "int8")
+    found = params()
+    assert found["code_defs"]["w512"] == own and found["variant_defs"] == {"int8": steps}
+    assert found["derived"] == {"int8": "off_the_shelf"}
+
+
+def test_a_preset_and_codes_can_be_asked_for_at_once(use):
+    use("pitts30k", "--codes", "full,w4096")
+    found = params()
+    assert (found["codes"], found["fit_on"]) == (["full", "w4096"], ["pitts30k_train"])
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"),
+    ("arguments", "sentence"),
     [
-        ("pits", r"ready has no 'pits'; did you mean 'pitts'\?"),
-        ("broken", r"ready\.broken should be a mapping of switches with `sets`"),
+        (["pits30k"], "there is no preset 'pits30k'; did you mean 'pitts30k'?"),
+        (["--codes", "full,w512_int"], "codes has no 'w512_int'; did you mean 'w512_int8'?"),
+        (["--variants", "prune30"], "variants has no 'prune30'; did you mean 'pruned30'?"),
+        ([], "name a preset, or --codes or --variants; `vpr use --list` shows them."),
     ],
 )
-def test_a_name_that_is_not_ready_is_a_sentence(here, monkeypatch, capsys, name, sentence):
-    assert run(monkeypatch, name) == 1
-    with pytest.raises(UserError, match=sentence):
-        use.ready_switches(yaml.safe_load(TEXT), name)
-    assert (here / "params.yaml").read_text() == TEXT
+def test_an_unknown_name_is_one_sentence_with_the_nearest(refused, arguments, sentence):
+    assert refused(*arguments).startswith(f"error: {sentence}")
 
 
-def test_a_switch_that_stands_twice_is_not_guessed_at(here):
-    with pytest.raises(UserError, match="'train_on' should stand there once"):
-        use.with_switches(TEXT + "train_on: again\n", {"train_on": "pitts"})
+def test_codes_without_a_training_set_are_refused(project):
+    with pytest.raises(UserError, match=r"w512 are fitted on training images, but params\.yaml"):
+        compose(text(), "checkpoint", {"codes": ["full", "w512"]})
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("trian: {epochs: 3}\n", r"there is no section 'trian'; did you mean 'train'\?"),
+        ("train: {epoch: 3}\n", "train has no 'epoch' that could be changed"),
+    ],
+)
+def test_a_preset_that_changes_what_is_not_there_is_refused(project, content, sentence):
+    Path("presets/own.yaml").write_text(f"# My own\n{content}")
+    with pytest.raises(UserError, match=rf"^params\.yaml: {sentence}"):
+        compose(text(), "own", {})

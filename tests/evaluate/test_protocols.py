@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from vectors import unit
 
 from vprlib.evaluate.protocols import (
     AnotherTime,
@@ -21,11 +22,6 @@ from vprlib.search.request import Neighbors
 
 PROTOCOLS = ("plain", "tokyo247", "tokyoTM", "ranked")
 NS = RecallSettings(ns=(1, 2, 5))
-
-
-def unit(count, dim=6, seed=1):
-    vectors = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def pairs(*rows):

@@ -21,6 +21,7 @@ from staged import (
     to_model,
     use_codes,
 )
+from vectors import unit
 
 from vprlib.descriptors.codes import Kept, encode, fit_code, read_code
 from vprlib.descriptors.files import RowSubset, failed_rows, opened_sample
@@ -34,11 +35,6 @@ from vprlib.places.truth import Near
 
 UNREAD = [4, 6]  # queries
 ABSENT = np.array([0, 3, 4, 17, 40])
-
-
-def unit(count, dim=6, seed=1):
-    vectors = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 @pytest.fixture

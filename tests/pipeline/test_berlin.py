@@ -45,7 +45,7 @@ def params():
         text = compose(Path("params.yaml").read_text(), "berlin", {})
     tree = yaml.load(text, toy.LOADER)
     # without a cache, so that each look at an image opens it and can be counted
-    tree["runtime"].update(device="cpu", workers=1, threads=1, store_gib=0.0)
+    tree["runtime"].update(device="cpu", workers=1, threads=1, cache_gib=0.0)
     return tree
 
 

@@ -672,7 +672,7 @@ def test_a_code_that_code_defs_lacks_is_refused_at_once(here, refused):
         ("code_defs.full.keep", {"matrix": {"numbers": "int8"}}, "full.keep: matrix says how"),
         ("code_defs.w128.keep", {"query": "coded"}, "but precision float32 codes nothing"),
         ("code_defs.w128.keep", {"matrix": {"rank": 8}}, "matrix.rank and matrix.of need"),
-        ("code_defs.w128.keep", {"matrix": {"rank": 8, "of": 8}}, "matrix.rank is 8 of 8"),
+        ("code_defs.w128.keep", {"matrix": {"rank": 8, "of": 8}}, "matrix.rank must be below"),
         ("code_defs.w128.keep", {"matrix": {"ranks": 8}}, "matrix has no 'ranks'; did you mean"),
     ],
 )

@@ -534,16 +534,21 @@ def test_the_best_is_that_of_recall_at_5_and_then_of_recall_at_1(
     assert weights(outcome.model) == kept[1] != kept[2]
 
 
+@torch.no_grad()
+def apart_by(model: PlaceModel, split: Split) -> np.ndarray:
+    """The distance of every query to every database image [Q, D], the plain way."""
+    sides = []
+    for source in (split.queries, split.database):
+        pixels = np.stack([source.pixels(row) for row in range(len(source.index))])
+        sides.append(model(torch.from_numpy(pixels)).numpy())
+    return np.linalg.norm(sides[0][:, None] - sides[1][None], axis=2)
+
+
 def test_validation_equals_the_plain_way(
     trainer: Callable[..., Trainer], data: TrainingData
 ) -> None:
     found = trainer(epochs=0).run().log[0].recalls
-    sides = []
-    for source in (data.val.queries, data.val.database):
-        pixels = np.stack([source.pixels(row) for row in range(len(source.index))])
-        with torch.no_grad():
-            sides.append(a_model()(torch.from_numpy(pixels)).numpy())
-    apart = np.linalg.norm(sides[0][:, None] - sides[1][None], axis=2)
+    apart = apart_by(a_model(), data.val)
     ranks = apart.argsort(axis=1)
     for n in (1, 5):
         hits = [bool({r // VIEWS for r in ranks[q, :n]} & {q // ASKED}) for q in range(len(ranks))]
@@ -791,12 +796,7 @@ def test_the_rank_loss_stands_beside_recall_and_equals_the_plain_way(
     trainer: Callable[..., Trainer], data: TrainingData
 ) -> None:
     row = trainer(epochs=0).run().log[0]
-    sides = []
-    for source in (data.val.queries, data.val.database):
-        pixels = np.stack([source.pixels(row) for row in range(len(source.index))])
-        with torch.no_grad():
-            sides.append(a_model()(torch.from_numpy(pixels)).numpy())
-    apart = np.linalg.norm(sides[0][:, None] - sides[1][None], axis=2)
+    apart = apart_by(a_model(), data.val)
     losses = []
     for query, distances in enumerate(apart):
         is_right = np.arange(len(distances)) // VIEWS == query // ASKED
