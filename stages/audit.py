@@ -21,11 +21,11 @@ class Params(StageParams):
 def main(dataset: str, training: str, validation: str) -> None:
     p = Params.load(dataset=dataset, training=training, validation=validation)
     folders = {dataset: p.folder, training: p.train_folder, validation: p.val_folder}
-    sets = [
+    evaluated, train, val = (
         Audited(folders[name], *read_fingerprints(paths.fingerprints(name)))
         for name in (dataset, training, validation)
-    ]
-    found = audit(*sets, p.settings)
+    )
+    found = audit(evaluated, train, val, p.settings)
     refuse(found, p.settings.fatal)
     write_json(paths.audit_metrics(dataset), found.metrics())
     typer.echo(f"audit of {dataset}: {found.sentence()}")

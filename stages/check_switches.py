@@ -60,7 +60,7 @@ def main() -> None:
     check(switches, p.datasets, p.code_defs)
     check_variants(p.variants, p.derived, p.variant_defs, switches.given)
     check_codes(p.codes, p.code_defs, p.dimensions, p.descriptors)
-    whitened = {n: p.code_defs[n].keep.whiten for n in p.codes if p.code_defs[n].keep.whiten}
+    whitened = {n: kept for n in p.codes if (kept := p.code_defs[n].keep.whiten)}
     if whitened and p.init_on:
         check_whitened(whitened, p.lengths())
     check_indexes({name: p.code_defs[name] for name in p.codes})

@@ -36,7 +36,8 @@ def main(dataset: str, variant: str, code: str) -> None:
     a = analyse(found, truth, scored.protocol, p.failures, p.interval)
     as_stored = ImageSettings(resize=None, exif_rotate=p.images.exif_rotate)
     folder = paths.RAW / p.folder
-    sources = [ImageSource(i, folder, as_stored) for i in (found.queries, found.database)]
+    queries = ImageSource(found.queries, folder, as_stored)
+    database = ImageSource(found.database, folder, as_stored)
     geojson, is_located = on_map(found, a.outcome, p.utm_zone)
     write_json(paths.failure_metrics(*names), a.metrics)
     write_csv(paths.failures(*names, "csv"), HEADER, as_rows(found, a.outcome, a.facts))
@@ -44,7 +45,7 @@ def main(dataset: str, variant: str, code: str) -> None:
     outcomes = a.outcome.names()
     drawn = plan(found.database.positions, found.queries.positions, outcomes, title)
     write_bytes(paths.plot(*names, "-plan"), drawn)
-    worst = misses(a.worst, found, a.outcome, truth, *sources, title)
+    worst = misses(a.worst, found, a.outcome, truth, queries, database, title)
     write_bytes(paths.plot(*names, "-worst"), worst)
 
     known = read_calibration(paths.calibration(variant, code))

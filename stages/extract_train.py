@@ -12,6 +12,7 @@ from vprlib.images.index import Unreadable
 from vprlib.model.model import read_model
 from vprlib.model.settings import Precision
 from vprlib.pipeline import launch, paths
+from vprlib.pipeline.artifacts import Attribute
 from vprlib.pipeline.draws import choose_rows
 from vprlib.pipeline.params import At, Count, SampleSeed, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
@@ -35,7 +36,7 @@ def main(training: str, variant: str) -> None:
     rows = choose_rows(len(source.index), p.descriptors, p.seed)
     settings = ExtractionSettings(p.precision, p.stored, p.unreadable)
     report = paths.REPORTS / f"{training}_sample_unreadable.txt"
-    origin = {"variant": variant, "seed": p.seed}
+    origin: dict[str, Attribute] = {"variant": variant, "seed": p.seed}
     work = Work(read_model(inputs[1]), source, rows, settings, report, {"image_rows": rows}, origin)
     values = p.model_dump(exclude={"runtime", "folder", "unreadable"}) | origin
     out = paths.fit_sample(variant)

@@ -9,6 +9,7 @@ from vprlib.descriptors.settings import SearchSettings
 from vprlib.images.index import check_order, read_index
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.paths import Side
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.search.approximate import searcher
 from vprlib.search.neighbors import NeighborSettings, write_neighbors
@@ -23,7 +24,8 @@ class Params(StageParams):
 
 def main(dataset: str, variant: str, code: str) -> None:
     p, names = Params.load(code=code), (dataset, variant, code)
-    files = {side: paths.descriptors(*names, side) for side in ("db", "queries")}
+    sides: tuple[Side, ...] = ("db", "queries")
+    files = {side: paths.descriptors(*names, side) for side in sides}
     images = {side: read_index(paths.index(dataset, side)) for side in files}
     for side, path in files.items():
         check_order(path, images[side])
@@ -35,7 +37,7 @@ def main(dataset: str, variant: str, code: str) -> None:
         count = p.settings.of(len(images["db"]))
         budget, failed = (p.runtime.memory_bytes, p.runtime.cores), failed_rows(files["db"])
         parts = search(SearchRequest(queries, database, count, *budget, failed))
-        facts = {"set": dataset, "variant": variant, "code": code, "is_exact": p.asked is None}
+        facts = {"set": dataset, "variant": variant, "code": code} | {"is_exact": p.asked is None}
         left_out = {"failed_queries": failed_rows(files["queries"]), "failed_database": failed}
         write_neighbors(out, parts, (len(images["queries"]), count), left_out, facts)
     how = "exactly" if p.asked is None else f"by its index, {p.asked.parameters}"

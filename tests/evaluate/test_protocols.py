@@ -143,7 +143,9 @@ def test_panoramas_without_positions_are_refused(index_at):
 def timed(seed=5, queries=8, database=40):
     draw = np.random.default_rng(seed)
     near = Near(draw.uniform(0, 60, (queries, 2)), draw.uniform(0, 60, (database, 2)), 25.0)
-    return AnotherTime(near, draw.integers(0, 4, queries), draw.integers(0, 4, database))
+    return AnotherTime(
+        *vars(near).values(), draw.integers(0, 4, queries), draw.integers(0, 4, database)
+    )
 
 
 def test_tokyo_tm_equals_the_loop_that_skips_the_querys_own_time(ranked):
@@ -161,7 +163,7 @@ def test_tokyo_tm_equals_the_loop_that_skips_the_querys_own_time(ranked):
 
 def test_where_too_few_of_another_time_are_left_the_rest_is_empty(ranked):
     near = Near(np.zeros((2, 2)), np.zeros((4, 2)), 25.0)
-    truth = AnotherTime(near, np.array([7, 9]), np.array([7, 7, 8, 7]))
+    truth = AnotherTime(*vars(near).values(), np.array([7, 9]), np.array([7, 7, 8, 7]))
     found = ranked("tokyoTM", unit(2), unit(4, seed=2), truth, 4)
     assert found.rows[0].tolist() == [2, -1, -1, -1]
     assert np.isinf(found.distances[0]).tolist() == [False, True, True, True]
@@ -173,7 +175,7 @@ def test_where_too_few_of_another_time_are_left_the_rest_is_empty(ranked):
 def test_positives_of_another_time_are_counted_as_the_loop_counts_them():
     truth = timed()
     for q, count in enumerate(truth.counts()):
-        offsets = np.linalg.norm(truth.near.database - truth.near.queries[q], axis=1)
+        offsets = np.linalg.norm(truth.database - truth.queries[q], axis=1)
         other = truth.database_times != truth.query_times[q]
         assert count == ((offsets <= 25.0) & other).sum()
 
@@ -316,7 +318,9 @@ def asked(protocol, panoramas):
     """The panoramas, with time stamps where the protocol needs them."""
     queries, database, near = panoramas
     times = np.random.default_rng(1).integers(0, 5, 126)
-    truth = AnotherTime(near, times[:6], times[6:]) if protocol == "tokyoTM" else near
+    truth = (
+        AnotherTime(*vars(near).values(), times[:6], times[6:]) if protocol == "tokyoTM" else near
+    )
     return queries, database, truth
 
 

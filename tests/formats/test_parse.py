@@ -11,7 +11,7 @@ from PIL import Image
 from vprlib.formats.checks import Findings
 from vprlib.formats.dialects import read_specification
 from vprlib.formats.parse import ParsedSet, build_indices, listed_of, summarise, truth_of
-from vprlib.formats.specification import Layout, Lists, Specification, without_positions
+from vprlib.formats.specification import Layout, Lists, Specification
 from vprlib.pipeline.params import UserError
 from vprlib.places.geo import pairs_within
 
@@ -150,8 +150,8 @@ def test_degrees_are_refused_before_any_image_is_looked_for(parsed: Parsed) -> N
 
 LISTED = replace(
     SPECIFICATION,
-    database_positions=without_positions(3),
-    query_positions=without_positions(3),
+    database_positions=np.full((3, 2), np.nan),
+    query_positions=np.full((3, 2), np.nan),
     listed=Lists(
         right=[np.array([0, 2]), np.zeros(0, np.int64), np.array([1])],
         doubtful=[np.array([1]), np.zeros(0, np.int64), np.zeros(0, np.int64)],

@@ -117,11 +117,11 @@ def _query(
     rng = town.generator(_QUERY, number)
     jitter = settings.heading_jitter_deg
     heading = (turn + rng.uniform(-jitter, jitter)) % 360
-    lens = [rng.uniform(*settings.fov_deg), rng.uniform(*settings.tilt_deg)]
-    lens += [rng.uniform(-1, 1) * settings.roll_deg, CAMERA_M + rng.uniform(-0.1, 0.1)]
+    fov, tilt = rng.uniform(*settings.fov_deg), rng.uniform(*settings.tilt_deg)
+    roll, height = rng.uniform(-1, 1) * settings.roll_deg, CAMERA_M + rng.uniform(-0.1, 0.1)
     name = f"{part_name}/{number // FOLDER_FILES:03d}/{part_name}_q{number:06d}.jpg"
     kind = _chosen(part.query_light, town.generator(_LIGHT, number).random())
-    return Shot(name, *utm, heading, kind, *lens, number, -1)
+    return Shot(name, *utm, heading, kind, fov, tilt, roll, height, number, -1)
 
 
 def _chosen(weights: LightWeights, share: float) -> str:

@@ -5,9 +5,8 @@ from functools import lru_cache
 
 import numpy as np
 
-PITCH = (
-    72.0  # metres from one street's middle to the next: a block and half of each street around it
-)
+# metres from one street's middle to the next: a block and half of each street around it
+PITCH = 72.0
 ROAD_HALF = 4.0  # kerb to the middle of the road; the outer 1.7 m are parking spaces
 FRONT = 7.0  # middle of the road to the line that no building crosses
 DEPTH = 12.0  # how deep the buildings of a block are

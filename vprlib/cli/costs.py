@@ -13,8 +13,8 @@ from statistics import median
 import numpy as np
 import typer
 
-from vprlib.cli.output import JsonObject
 from vprlib.pipeline import command
+from vprlib.pipeline.artifacts import JsonObject
 from vprlib.pipeline.params import UserError
 
 BATCHES = (1, 16)

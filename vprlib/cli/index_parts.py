@@ -10,6 +10,7 @@ from vprlib.cli import options
 from vprlib.cli.choice import choose
 from vprlib.descriptors.settings import IndexSettings
 from vprlib.images.index import read_index
+from vprlib.pipeline.artifacts import JsonObject
 from vprlib.pipeline.params import PARAMS_PATH, At, StageParams, UserError
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.search.faiss_index import add
@@ -60,5 +61,5 @@ def merge(
     echo(out, merge_folders(out, parts))
 
 
-def echo(out: Path, facts: dict[str, object]) -> None:
+def echo(out: Path, facts: JsonObject) -> None:
     typer.echo(f"{out}: {facts['descriptors']} descriptors, {facts['bytes']} bytes")

@@ -2,11 +2,8 @@
 
 import json
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import typer
-
-JsonObject = dict[str, Any]  # what json reads: its values are of any kind
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:

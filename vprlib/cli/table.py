@@ -10,9 +10,10 @@ import typer
 
 from vprlib.cli import options, output
 from vprlib.pipeline import paths
+from vprlib.pipeline.artifacts import JsonObject
 from vprlib.pipeline.params import PARAMS_PATH, UserError, look_up, read_params_file
 
-Metrics = output.JsonObject  # of one JSON file
+Metrics = JsonObject  # of one JSON file
 Row = tuple[str, str, str, Metrics]  # set, variant, code and the metrics
 
 
@@ -26,7 +27,7 @@ def read_rows(metrics_dir: Path) -> list[Row]:
     return [(*key, content) for key, content in zip(keys, contents, strict=True)]
 
 
-def in_use(rows: Sequence[Row], params: output.JsonObject) -> list[Row]:
+def in_use(rows: Sequence[Row], params: JsonObject) -> list[Row]:
     """The rows whose set, variant and code params.yaml names; other files may be outdated."""
     keys = ("eval_on", "variants", "codes")
     names = [cast(list[str], look_up(params, key)) for key in keys]
@@ -36,7 +37,7 @@ def in_use(rows: Sequence[Row], params: output.JsonObject) -> list[Row]:
 def leaks(dataset: str, train_on: Sequence[str]) -> list[str]:
     """What `audit` found of a set in the training sets in use."""
     path = paths.audit_metrics(dataset)
-    found: output.JsonObject = json.loads(path.read_text()) if path.exists() else {}
+    found: JsonObject = json.loads(path.read_text()) if path.exists() else {}
     return found["said"] if found.get("train") in train_on else []
 
 

@@ -22,7 +22,7 @@ from vprlib.evaluate.intervals import (
 from vprlib.evaluate.recall import RecallSettings
 from vprlib.images.decode import ImageSettings, target_size
 from vprlib.images.index import ImageIndex, read_index
-from vprlib.pipeline.artifacts import write_bytes, write_json, write_text
+from vprlib.pipeline.artifacts import JsonObject, write_bytes, write_json, write_text
 from vprlib.pipeline.params import PARAMS_PATH, At, StageParams, UserError
 from vprlib.pipeline.png import figure_png
 from vprlib.pipeline.runtime import RuntimeSettings
@@ -92,7 +92,7 @@ def _scale(axes: "Axes", costs: Sequence[float]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-Row = output.JsonObject
+Row = JsonObject
 
 
 class Params(StageParams):

@@ -4,7 +4,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import yaml
@@ -18,7 +18,7 @@ PRESETS = Path("presets")
 BASE = "city"  # the preset that holds all sections which presets may change
 # of these a preset holds only what differs
 MERGED = ("model", "sample", "kmeans", "train", "extraction")
-Tree = dict[str, object]
+Tree = dict[str, Any]  # what YAML holds
 
 
 def compose(text: str, name: str | None, lists: Mapping[str, list[str]]) -> str:
@@ -66,6 +66,7 @@ def _blocks(text: str) -> dict[str, str]:
 def _parts(block: str, key: str) -> tuple[str, str, str]:
     """The comments above a key, its own line, and what belongs to it below."""
     found = re.fullmatch(rf"((?:.*\n)*?)({key}:.*\n)((?:.*\n)*)", block)
+    assert found is not None, "each block has the line of its key"
     return found[1], found[2], found[3]
 
 
@@ -96,8 +97,7 @@ def _written(key: str, value: object) -> str:
     """Lists and short mappings on one line."""
     if not isinstance(value, dict):
         return f"{key}: {_flow(value)}\n"
-    style = {"default_flow_style": None, "sort_keys": False, "width": 10_000}
-    return yaml.safe_dump({key: value}, **style)
+    return yaml.safe_dump({key: value}, default_flow_style=None, sort_keys=False, width=10_000)
 
 
 def _flow(value: object) -> str:
@@ -139,7 +139,7 @@ def _completed(tree: Tree) -> Tree:
 
 def _part(kind: str, name: str) -> Tree:
     """A definition of presets/parts."""
-    known = read_params_file(PRESETS / f"parts/{kind}.yaml")
+    known: Tree = read_params_file(PRESETS / f"parts/{kind}.yaml")
     if name not in known:
         raise UserError(f"{kind} has no '{name}'{nearest(name, list(known))}.")
     return known[name]
@@ -203,8 +203,8 @@ def main(
         for preset in preset_names():
             typer.echo(f"{preset:{width}}  {_title(preset)}")
         return
-    lists = {"codes": codes, "variants": variants}
-    lists = {key: text.split(",") for key, text in lists.items() if text is not None}
+    asked = {"codes": codes, "variants": variants}
+    lists = {key: text.split(",") for key, text in asked.items() if text is not None}
     if name is None and not lists:
         raise UserError("name a preset, or --codes or --variants; `vpr use --list` shows them.")
     if name is not None and name not in preset_names():

@@ -32,11 +32,12 @@ class FakeQuantBackbone(Runner):
         normalise = Normaliser(pixels.mean, pixels.std)
         self.margin = normalise(pixels.margin[None, None, None])[0, :, 0, 0]
         for step, layer in zip(self.convolutions, self.layers, strict=True):
+            assert isinstance(layer, Layer)
             layer.start_rounding(pixels.unit(step) if takes_image(step) else torch.ones(1))
 
     def weights(self) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Of each layer the integers, their scales, and the bias."""
-        return [(layer.integers(), layer.scale, layer.bias) for layer in self.layers]
+        return [layer.numbers() for layer in self.layers if isinstance(layer, Layer)]
 
     def taken(self, image: Tensor) -> Tensor:
         return image
@@ -46,6 +47,7 @@ class FakeQuantBackbone(Runner):
 
     def conv(self, step: Operation, x: Tensor, added: Tensor | None = None) -> Tensor:
         layer = self.layers[self.place(step)]
+        assert isinstance(layer, Layer)
         padding = step.padding
         if self.margin is not None:
             x, padding = surrounded(x, step, self.margin.to(x.device))
@@ -87,8 +89,10 @@ class Layer(nn.Module):
         self.unit = unit.to(self.weight.device)
         self.scale = weight_scale(self.weight.detach() / self.unit)
 
-    def integers(self) -> Tensor:
-        return as_int8(self.weight.detach() / self.unit, self.scale)
+    def numbers(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The integers, their scales, and the bias."""
+        assert self.scale is not None
+        return as_int8(self.weight.detach() / self.unit, self.scale), self.scale, self.bias
 
     def rounded(self) -> Tensor:
         """The same tensor until the weight changes, as long as nothing learns."""
@@ -102,6 +106,7 @@ class Layer(nn.Module):
         return self._kept[1]
 
     def _round(self) -> Tensor:
+        assert self.scale is not None
         zeros = torch.zeros(len(self.scale), dtype=torch.int32, device=self.scale.device)
         numbers = torch.fake_quantize_per_channel_affine(
             self.weight / self.unit, self.scale, zeros, 0, -LARGEST_WEIGHT, LARGEST_WEIGHT

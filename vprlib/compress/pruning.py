@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +19,10 @@ Scores = dict[str, Tensor]  # by layer of the backbone, one per output channel
 
 def by_magnitude(model: PlaceModel) -> Scores:
     """The norm of each filter."""
-    convolutions = _layers(model.backbone, (nn.Conv2d,))
     return {
         name: layer.weight.detach().flatten(1).norm(dim=1).double().cpu()
-        for name, layer in convolutions.items()
+        for name, layer in model.backbone.named_modules()
+        if isinstance(layer, nn.Conv2d)
     }
 
 
@@ -31,18 +33,20 @@ def by_change(model: PlaceModel, batches: Iterable[Tensor], seed: int) -> Scores
     Σ ∂(r·v)/∂z · z with random signs r has this expectation, so one backward pass an image is
     enough. It needs no labels or triplets, of which a trained network violates only few.
     """
-    layers = _layers(model.backbone, (nn.Conv2d, nn.BatchNorm2d))
     totals: Scores = defaultdict(lambda: torch.zeros(1, dtype=torch.float64))
     given: dict[str, Tensor] = {}
-    hooks = [layer.register_forward_hook(_keeping(given, name)) for name, layer in layers.items()]
+    hooks = [
+        layer.register_forward_hook(_keeping(given, name))
+        for name, layer in model.backbone.named_modules()
+        if isinstance(layer, nn.Conv2d | nn.BatchNorm2d)
+    ]
     signs = torch.Generator().manual_seed(seed)
-    device = next(model.parameters()).device
     try:
         for batch in batches:
             with torch.enable_grad():
                 vectors = model(batch)
                 drawn = torch.randint(0, 2, vectors.shape, generator=signs) * 2.0 - 1
-                loss = (vectors * drawn.to(device)).sum()
+                loss = (vectors * drawn.to(model.device)).sum()
                 gradients = torch.autograd.grad(loss, list(given.values()))
             for (name, z), gradient in zip(given.items(), gradients, strict=True):
                 moved = (z.detach() * gradient).double().sum(dim=(2, 3))  # B D
@@ -52,10 +56,6 @@ def by_change(model: PlaceModel, batches: Iterable[Tensor], seed: int) -> Scores
         for hook in hooks:
             hook.remove()
     return dict(totals)
-
-
-def _layers(backbone: nn.Module, kinds: tuple[type, ...]) -> dict[str, nn.Module]:
-    return {name: m for name, m in backbone.named_modules() if isinstance(m, kinds)}
 
 
 def _keeping(given: dict[str, Tensor], name: str) -> Callable[..., Tensor]:
@@ -155,7 +155,7 @@ def _smallest(weight: Tensor, fraction: float) -> Tensor:
     return marks.reshape(weight.shape)
 
 
-def _narrowed(model: PlaceModel, fraction: float, scores: Scores) -> tuple[Tensor, nn.Sequential]:
+def _narrowed(model: PlaceModel, fraction: float, scores: Scores) -> tuple[Tensor, nn.Module]:
     """The channels of the map that are left, in order, and the pruned backbone."""
     tp = _library()
     a = model.architecture
@@ -182,7 +182,7 @@ def _narrowed(model: PlaceModel, fraction: float, scores: Scores) -> tuple[Tenso
     return probe.weight.detach().flatten().long(), backbone
 
 
-def _group_scores(group: object, scores: Scores, names: dict[nn.Module, str]) -> Tensor:
+def _group_scores(group: Sequence[Any], scores: Scores, names: dict[nn.Module, str]) -> Tensor:
     """The sum over the layers that output these channels, after normalisation if there is one."""
     found: dict[bool, Tensor] = {}
     total = len(group[0].idxs)
@@ -204,13 +204,13 @@ def _pool_state(model: PlaceModel, kept: Tensor) -> dict[str, Tensor]:
     if has_words(a.pool.kind):
         for name in ("pool.conv.weight", "pool.centroids"):
             tensors[name] = tensors[name][:, kept]
-    if a.whitening is not None:
-        groups = model.whitening.weight.reshape(a.whitening, max(1, a.clusters), -1)  # d K D
+    if model.whitening is not None:
+        groups = model.whitening.weight.reshape(model.dim, max(1, a.clusters), -1)  # d K D
         tensors["whitening.weight"] = groups[:, :, kept].flatten(1)
     return tensors
 
 
-def _copy_of_backbone(model: PlaceModel) -> nn.Sequential:
+def _copy_of_backbone(model: PlaceModel) -> nn.Module:
     twin = PlaceModel(replace(model.architecture, whitening=None)).backbone
     twin.load_state_dict(model.backbone.state_dict())
     return twin
@@ -221,7 +221,7 @@ def _map_channels(backbone: nn.Module) -> int:
         return backbone(torch.zeros(1, 3, SIDE, SIDE)).shape[1]
 
 
-def _library() -> Callable[..., object]:
+def _library() -> ModuleType:
     try:
         import torch_pruning
     except ImportError:

@@ -18,8 +18,7 @@ from vprlib.model.operations import Operations
 
 def rehearse(model: PlaceModel, images: Images) -> FakeQuantBackbone:
     """The backbone as operations that round from now on; `images` gives batches of pixels."""
-    a = model.architecture
-    device = model.normalise.mean.device
+    a, device = model.architecture, model.device
     fake_quant = FakeQuantBackbone(trace(model.backbone, a.backbone)).to(device)
 
     def normalised() -> Iterator[Tensor]:

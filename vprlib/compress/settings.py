@@ -73,7 +73,7 @@ class Step(Section):
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        if len(self.model_fields_set) != 1 or self.what is None:
+        if len(self.model_fields_set) != 1 or getattr(self, self.name) is None:
             raise ValueError(f"a step should be one of {', '.join(type(self).model_fields)}")
         return self
 
@@ -82,7 +82,7 @@ class Step(Section):
         return next(iter(self.model_fields_set))
 
     @property
-    def what(self) -> Section | None:
+    def what(self) -> Section:
         return getattr(self, self.name)
 
     @property

@@ -2,6 +2,7 @@
 
 import operator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +50,7 @@ class _Reader:
         if node.op == "placeholder":
             self.maps[node] = IMAGE
         elif node.op == "call_module":
-            self._read_layer(node, self.backbone.get_submodule(node.target))
+            self._read_layer(node, self.backbone.get_submodule(str(node.target)))
         elif node.op != "output":
             self._read_function(node)
 
@@ -60,9 +61,10 @@ class _Reader:
                 raise self._refused(f"does more to its image than convolve it ({step.output})")
 
     def _read_layer(self, node: fx.Node, layer: nn.Module) -> None:
+        source: Any
         (source,) = node.args
         if isinstance(layer, nn.Conv2d):
-            self._convolve(node, layer)
+            self._convolve(node, source, layer)
         elif isinstance(layer, nn.BatchNorm2d):
             self._fold(node, source, layer)
         elif isinstance(layer, nn.ReLU6):
@@ -78,18 +80,19 @@ class _Reader:
             raise self._refused(f"has a {type(layer).__name__} ({node.target})")
 
     def _read_function(self, node: fx.Node) -> None:
+        args: tuple[Any, ...] = node.args
         if node.target in _RECTIFIERS:
-            self._rectify(node, node.args[0])
-        elif node.target in _SUMS and all(isinstance(a, fx.Node) for a in node.args):
-            self._sum(node, *node.args)
+            self._rectify(node, args[0])
+        elif node.target in _SUMS and all(isinstance(a, fx.Node) for a in args):
+            self._sum(node, *args)
         elif node.target in (torch.cat, torch.concat) and _axis(node) == 1:
-            sources = tuple(self.maps[source] for source in node.args[0])
+            sources = tuple(self.maps[source] for source in args[0])
             self._add(node, Operation(kind="join", inputs=sources, output=node.name))
         else:
             named = getattr(node.target, "__name__", str(node.target))
             raise self._refused(f"calls {named} ({node.name})")
 
-    def _convolve(self, node: fx.Node, layer: nn.Conv2d) -> None:
+    def _convolve(self, node: fx.Node, source: fx.Node, layer: nn.Conv2d) -> None:
         if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
             raise self._refused(f"pads in a way of its own ({node.target})")
         weight = layer.weight.detach().float().cpu()
@@ -97,7 +100,7 @@ class _Reader:
         self.weights.append((weight, none if layer.bias is None else layer.bias.detach().cpu()))
         step = Operation(
             kind="conv",
-            **self._between(node.args[0], node),
+            **self._between(source, node),
             layer=str(node.target),
             shape=tuple(weight.shape),
             stride=layer.stride,
@@ -112,6 +115,7 @@ class _Reader:
         step = self._own_convolution(source)
         if step is None or step.is_rectified or len(step.inputs) > 1:
             raise self._refused(f"normalises what is no convolution's ({node.target})")
+        assert norm.running_mean is not None and norm.running_var is not None
         place = sum(s.kind == "conv" for s in self.steps[: self.steps.index(step)])
         gain = (norm.running_var.double() + norm.eps).rsqrt().cpu()
         gain = gain if norm.weight is None else gain * norm.weight.detach().double().cpu()

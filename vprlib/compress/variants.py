@@ -32,6 +32,7 @@ from vprlib.model.backbones import trainable_children
 from vprlib.model.model import PlaceModel
 from vprlib.model.packing import PLAIN, Form
 from vprlib.model.precision import placed
+from vprlib.model.settings import ComputePrecision
 from vprlib.pipeline.draws import choose_rows
 from vprlib.pipeline.group import Group
 from vprlib.pipeline.params import UserError
@@ -158,7 +159,7 @@ class VariantBuilder:
         return quantised(model, fake_quant).cpu(), form, told
 
     def _round(self, made: Variant, wanted: Round, number: int) -> tuple[PlaceModel, Form, StepLog]:
-        precision = "bfloat16" if wanted.to == "bfloat16" else "float32"
+        precision: ComputePrecision = "bfloat16" if wanted.to == "bfloat16" else "float32"
         model = PlaceModel(replace(made.model.architecture, precision=precision))
         model.load_state_dict(made.model.state_dict())
         return model, replace(made.form, numbers=wanted.to), {}
@@ -171,7 +172,7 @@ class VariantBuilder:
         return self.tuner.run(model, wanted, number)
 
     def _scores(self, model: PlaceModel, wanted: Prune) -> Scores:
-        if wanted.by == "magnitude":
+        if wanted.images is None or wanted.seed is None:  # by magnitude
             return by_magnitude(model)
         images = self._images(wanted.images, wanted.seed)
         model = placed(model, self.device)
@@ -194,7 +195,7 @@ def check_steps(base: PlaceModel, steps: Sequence[Step]) -> None:
             check_prunable(base)
         elif step.name == "quantise":
             trace(base.backbone, a.backbone)
-        elif step.name == "finetune" and step.finetune.first_layer is not None:
+        elif step.finetune is not None and step.finetune.first_layer is not None:
             trainable_children(a.backbone, a.cut, step.finetune.first_layer)
 
 

@@ -106,7 +106,7 @@ class Code:
 
     def apply(self, vectors: np.ndarray) -> np.ndarray:
         """Unit vectors [n, d] of descriptors [n, D], not rounded yet."""
-        if self.matrix is None:
+        if self.matrix is None or self.mean is None:
             return vectors
         return to_unit_length(self.matrix.apply(np.asarray(vectors, np.float32) - self.mean))
 
@@ -159,38 +159,38 @@ def fit_code(
         with threadpool_limits(runtime.cores), opened_sample(sample_path) as (sample, _):
             memory = runtime.memory_bytes
             if settings.whiten is not None:
-                arrays = _whitening(name, settings, whitening_path, sample, memory)
+                form = settings.matrix or MatrixSettings()
+                arrays = _whitening(name, settings.whiten, form, whitening_path, sample, memory)
             code = Code("float32", *_transform(arrays))
             parts = (code.apply(sample[rows]) for rows in _rows(sample, memory))
-            learnt = quantisers.learn(
-                settings.precision, parts, settings.bytes, seed, runtime.cores
-            )
-            arrays |= {f"quantiser/{key}": np.asarray(values) for key, values in learnt.items()}
+            learning = (settings.precision, parts, settings.bytes, seed, runtime.cores)
+            learnt = quantisers.learn(*learning)
+            arrays |= {f"quantiser/{key}": values for key, values in learnt.items()}
     write_hdf5(path, arrays, {"precision": settings.precision, "query": settings.query})
 
 
-def _whitening(name: str, settings: Kept, path: Path, sample: Rows, memory_bytes: int) -> Arrays:
+def _whitening(
+    name: str, wanted: int, form: MatrixSettings, path: Path, sample: Rows, memory_bytes: int
+) -> Arrays:
     """The mean, and as much of the projection as the code keeps, in the form it is kept in."""
-    wanted, form = settings.whiten, settings.matrix or MatrixSettings()
     with h5py.File(path) as file:
         if wanted > len(file["projection"]):
             raise UserError(_too_many(name, wanted, path, file))
         mean, projection = file["mean"][:], file["projection"][:wanted]
     matrix = Matrix(projection)
-    if form.rank is not None:
+    if form.rank is not None and form.of is not None:
         if projection.shape[1] % form.of:
             raise UserError(
                 f"{PARAMS_PATH}: code_defs.{name}.keep.matrix.of is {form.of}, but a descriptor"
                 f" has {projection.shape[1]} dimensions: it must divide them; give the channels of"
                 " a word."
             )
-        given = (sample, mean, form.rank, form.of, memory_bytes)
-        matrix = of_lower_rank(projection, *given)
+        matrix = of_lower_rank(projection, sample, mean, form.rank, form.of, memory_bytes)
     return {"mean": mean.astype(np.float32)} | to_arrays(matrix, form.numbers)
 
 
-def _transform(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Matrix] | tuple[None, None]:
-    return (arrays["mean"], from_arrays(arrays)) if "mean" in arrays else (None, None)
+def _transform(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray | None, Matrix | None]:
+    return arrays.get("mean"), from_arrays(arrays) if "mean" in arrays else None
 
 
 def _too_many(name: str, wanted: int, path: Path, file: h5py.File) -> str:
@@ -217,9 +217,9 @@ def read_code(path: Path, whitens: bool = True) -> Code:
     """The code that `fit_code` wrote; without its whitening where that has been done already."""
     with h5py.File(path) as file:
         learnt = {name: data[...] for name, data in file.get("quantiser", {}).items()}
-        precision, query = str(file.attrs["precision"]), str(file.attrs["query"])
-    transform = _transform(read_arrays(path)) if whitens else (None, None)
-    return Code(precision, *transform, learnt, query == "coded")
+        precision, query = file.attrs["precision"], file.attrs["query"]
+    mean, matrix = _transform(read_arrays(path) if whitens else {})
+    return Code(precision, mean, matrix, learnt, query == "coded")
 
 
 def read_arrays(path: Path) -> Arrays:

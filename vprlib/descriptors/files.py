@@ -50,7 +50,7 @@ def create_code(file: h5py.File, source: h5py.File, quantiser: Quantiser) -> h5p
 def _quantiser(file: h5py.File) -> Quantiser:
     attributes = file["descriptors"].attrs
     learnt = {name: data[...] for name, data in file.get("learnt", {}).items()}
-    return Quantiser(str(attributes["precision"]), int(attributes["dim"]), learnt)
+    return Quantiser(attributes["precision"], int(attributes["dim"]), learnt)
 
 
 @dataclass(frozen=True)

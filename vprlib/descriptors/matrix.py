@@ -108,12 +108,11 @@ def _as_int8(name: str, part: np.ndarray) -> Arrays:
 
 def from_arrays(arrays: Mapping[str, np.ndarray]) -> Matrix:
     """The matrix, as float32 again."""
-    return Matrix(*(_as_float(arrays, name) for name in ("projection", "channels")))
+    channels = _as_float(arrays, "channels") if "channels" in arrays else None
+    return Matrix(_as_float(arrays, "projection"), channels)
 
 
-def _as_float(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
-    if name not in arrays:
-        return None
+def _as_float(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     floats = np.asarray(arrays[name], np.float32)
     scales = f"{name}_scales"
     return floats * arrays[scales][:, None] if scales in arrays else floats

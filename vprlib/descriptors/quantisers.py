@@ -76,11 +76,9 @@ class Coded:
     def __getitem__(self, rows: int | slice | np.ndarray) -> np.ndarray:
         if isinstance(rows, int):
             return self[rows : rows + 1][0]
-        source = self.codes
-        if isinstance(rows, np.ndarray):  # HDF5 itself is slow for many rows
-            found = mapped(self.codes)
-            source = self.codes if found is None else found
-        return self.quantiser.decode(source[rows])
+        # HDF5 itself is slow for many rows
+        found = mapped(self.codes) if isinstance(rows, np.ndarray) else None
+        return self.quantiser.decode((self.codes if found is None else found)[rows])
 
 
 def bytes_a_row(rows: Rows | Coded) -> int:
@@ -102,7 +100,7 @@ def learn(
     """The parameters of a quantiser, from a sample in blocks [n, d]."""
     if precision == "int8":
         largest = max(np.abs(block).max() for block in sample)
-        return {"scale": np.float32(max(largest / LARGEST, LEAST_STEP))}
+        return {"scale": np.array(max(largest / LARGEST, LEAST_STEP), np.float32)}
     if precision == "pq":
         faiss.omp_set_num_threads(threads)
         return {"words": _words(np.concatenate([*sample]), int(parts or 0), seed)}

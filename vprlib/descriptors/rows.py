@@ -21,7 +21,7 @@ class Rows(Protocol):
     @property
     def dtype(self) -> np.dtype: ...
 
-    def __getitem__(self, rows: slice, /) -> np.ndarray: ...
+    def __getitem__(self, rows: int | slice | np.ndarray, /) -> np.ndarray: ...
 
 
 class Reader:
@@ -65,17 +65,17 @@ class Reader:
     def _read_into(self, target: np.ndarray, start: int) -> None:
         """Rows from `start` on, a few at a time if they must be converted."""
         few = max(1, PIECE // (4 * max(1, self.dim)))
-        is_hdf5, is_float32 = isinstance(self.rows, h5py.Dataset), self.rows.dtype == np.float32
-        if is_hdf5 and is_float32:
-            self.rows.read_direct(target, np.s_[start : start + len(target)])
+        stored = self.rows if isinstance(self.rows, h5py.Dataset) else None
+        if stored is not None and stored.dtype == np.float32:
+            stored.read_direct(target, np.s_[start : start + len(target)])
             return
-        if is_hdf5 and not len(self._staged):
+        if stored is not None and not len(self._staged):
             self._staged = np.empty((few, self.dim), self.rows.dtype)
         for at in range(0, len(target), few):
             part = target[at : at + few]
             source = np.s_[start + at : start + at + len(part)]
-            if is_hdf5:
-                self.rows.read_direct(self._staged, source, np.s_[: len(part)])
+            if stored is not None:
+                stored.read_direct(self._staged, source, np.s_[: len(part)])
                 _convert(self._staged[: len(part)], part)
             else:
                 _convert(self.rows[source], part)
@@ -83,8 +83,9 @@ class Reader:
 
 
 def _needs_no_copy(rows: Rows) -> bool:
-    is_array = isinstance(rows, np.ndarray) and not isinstance(rows, np.memmap)
-    return is_array and rows.dtype == np.float32 and rows.flags.c_contiguous
+    if not isinstance(rows, np.ndarray) or isinstance(rows, np.memmap):
+        return False
+    return rows.dtype == np.float32 and rows.flags.c_contiguous
 
 
 def gather(rows: Rows, numbers: np.ndarray) -> np.ndarray:
@@ -103,7 +104,7 @@ def gather(rows: Rows, numbers: np.ndarray) -> np.ndarray:
     return found
 
 
-def mapped(rows: Rows) -> np.ndarray | None:
+def mapped(rows: Rows) -> Rows | None:
     """The rows as a memory-mapped array; None if they are stored in chunks."""
     if not isinstance(rows, h5py.Dataset):
         return rows

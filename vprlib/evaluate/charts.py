@@ -40,9 +40,16 @@ def precision_recall(
         axes.plot(*np.array([row[:2] for row in rows]).T * 100, color=colour, label=label)
     for place, (target, (recall, precision)) in enumerate(points.items()):
         marker, size = MARKERS[place % len(MARKERS)], 4 + 4 * (len(points) - 1 - place)
-        look = {"color": "#c2452d", "markersize": size, "fillstyle": "none"}
-        at = 100 * recall, 100 * precision
-        axes.plot(*at, marker, linestyle="", label=f"threshold for {target} %", **look)
+        axes.plot(
+            100 * recall,
+            100 * precision,
+            marker,
+            linestyle="",
+            label=f"threshold for {target} %",
+            color="#c2452d",
+            markersize=size,
+            fillstyle="none",
+        )
     axes.set(xlabel="recall (%)", ylabel="precision (%)", title=title, xlim=(0, 100), ylim=(0, 104))
     axes.legend(fontsize=8, loc="lower left")
     axes.grid(alpha=0.3)
@@ -56,12 +63,13 @@ def plan(database: np.ndarray, queries: np.ndarray, names: Sequence[str], title:
     both = np.concatenate([database, queries])
     if np.isfinite(both).any():
         corner = np.nanmin(both, axis=0)
-        axes.scatter(*(database - corner).T, s=4, color="#dcd8cd", label="database")
+        x, y = (database - corner).T
+        axes.scatter(x, y, s=4, color="#dcd8cd", label="database")
         for name, (colour, size) in DOTS.items():
             at = queries[np.array(names) == name] - corner
             if len(at):
                 label = f"{name.replace('_', ' ')} ({len(at)})"
-                axes.scatter(*at.T, s=size, color=colour, linewidths=0, label=label)
+                axes.scatter(at[:, 0], at[:, 1], s=size, color=colour, linewidths=0, label=label)
         axes.set_aspect("equal", adjustable="datalim")
         figure.legend(fontsize=9, loc="outside right upper")
     else:
@@ -85,8 +93,8 @@ def recall_curve(
     axes.plot(ns, [100 * r for r in recalls], marker="o" if shown is ns else ".")
     for n, r, top in zip(ns, recalls, high, strict=True):
         if n in shown:
-            where = {"textcoords": "offset points", "xytext": (0, 4), "ha": "center"}
-            axes.annotate(f"{100 * r:.1f}", (n, top), **where)
+            text = f"{100 * r:.1f}"
+            axes.annotate(text, (n, top), (0, 4), textcoords="offset points", ha="center")
     axes.margins(x=0.08)  # so that no label leaves the frame
     axes.set(xlabel="N", ylabel="Recall@N (%)", title=title, ylim=(0, 110), xticks=list(shown))
     axes.grid(alpha=0.3)
@@ -102,8 +110,8 @@ def search_curves(curves: Mapping[str, Sequence[tuple[float, float, str]]], titl
             [ms for ms, _, _ in points], [100 * share for _, share, _ in points], "o-", label=name
         )
         for ms, share, label in points:
-            where = {"textcoords": "offset points", "xytext": (4, -9), "fontsize": 7}
-            axes.annotate(label, (ms, 100 * share), color=line[0].get_color(), **where)
+            at, colour = (ms, 100 * share), line[0].get_color()
+            axes.annotate(label, at, (4, -9), textcoords="offset points", fontsize=7, color=colour)
     axes.set(
         xlabel="ms a query",
         ylabel="nearest image that of exact search (%)",

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 
 from vprlib.evaluate.intervals import IntervalSettings, share_interval
 from vprlib.evaluate.predictions import Judgement
+from vprlib.pipeline.artifacts import JsonObject
 from vprlib.pipeline.params import Section
 
 DEPTH = 20  # results per query that a score uses: predictions always have as many
@@ -192,7 +193,7 @@ def read_calibration(path: Path) -> Calibration:
 
 def report(
     scored: ScoredSet, place: np.ndarray, calibration: Calibration, interval: IntervalSettings
-) -> dict[str, object]:
+) -> JsonObject:
     """What the calibrated thresholds give on this set, and what its own best ones would.
 
     `place` [Q] is the location of each query.
@@ -222,15 +223,17 @@ def answers(
     is_found = (scored.is_right & is_given)[scored.is_answerable]
     low, high = share_interval(is_found, place[scored.is_answerable], interval)
     recall = {"recall": float(is_found.mean()), "recall_low": low, "recall_high": high}
-    precision = {"precision": None, "precision_low": None, "precision_high": None}
+    precision: dict[str, float | None] = dict.fromkeys(
+        ("precision", "precision_low", "precision_high")
+    )
     if is_given.any():
         right = scored.is_right[is_given]
         low, high = share_interval(right, place[is_given], interval)
-        precision = dict(zip(precision, (float(right.mean()), low, high), strict=True))
+        precision = {"precision": float(right.mean()), "precision_low": low, "precision_high": high}
     return {"answered": int(is_given.sum()), **precision, **recall}
 
 
-def points_of(summary: Mapping[str, object]) -> dict[str, tuple[float, float]]:
+def points_of(summary: JsonObject) -> dict[str, tuple[float, float]]:
     """Recall and precision at each threshold that gives any answer."""
     return {
         p: (at["recall"], at["precision"])
@@ -239,7 +242,7 @@ def points_of(summary: Mapping[str, object]) -> dict[str, tuple[float, float]]:
     }
 
 
-def sentence(summary: Mapping[str, object], dataset: str) -> str:
+def sentence(summary: JsonObject, dataset: str) -> str:
     """One line: the area, and what the threshold of each precision gives here."""
     parts = []
     for p, at in summary["at_threshold"].items():

@@ -11,6 +11,7 @@ from vprlib.evaluate.intervals import IntervalSettings, query_locations
 from vprlib.evaluate.predictions import Predictions
 from vprlib.evaluate.recall import Protocol
 from vprlib.evaluate.slices import QueryFacts, SliceSettings, query_facts, slices
+from vprlib.pipeline.artifacts import JsonObject
 from vprlib.places.truth import Truth
 
 # the first that holds is the category of a query
@@ -69,8 +70,10 @@ def outcomes(found: Predictions, truth: Truth, near_miss: float) -> Outcomes:
 
 def shares(found: Outcomes, has_positions: bool) -> dict[str, float | None]:
     """Category → share of the queries; near misses need positions."""
-    of = {name: float((found.category == n).mean()) for n, name in enumerate(CATEGORIES)}
-    return of if has_positions else {**of, "near_miss": None}
+    return {
+        name: float((found.category == n).mean()) if has_positions or name != "near_miss" else None
+        for n, name in enumerate(CATEGORIES)
+    }
 
 
 def as_rows(
@@ -135,7 +138,7 @@ class Analysis:
 
     outcome: Outcomes
     facts: QueryFacts
-    metrics: dict[str, object]
+    metrics: JsonObject
     worst: list[int]  # queries
 
 
@@ -188,7 +191,5 @@ def sentence(of: Mapping[str, float | None]) -> str:
         "unanswerable": "unanswerable",
         **nothing,
     }
-    return ", ".join(
-        f"{text} {'not known' if of[name] is None else f'{100 * of[name]:.1f} %'}"
-        for name, text in words.items()
-    )
+    shown = {name: "not known" if s is None else f"{100 * s:.1f} %" for name, s in of.items()}
+    return ", ".join(f"{text} {shown[name]}" for name, text in words.items())

@@ -18,6 +18,7 @@ PHOTO = (400, 300)  # pixels of the photograph
 GAP, LINE = 26, 22
 PAPER, INK, PALE, ACCENT = "#fbfaf7", "#22252b", "#80858f", "#c2452d"
 GOOD = "#2f7d4f"  # the title of a right answer
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def _draw(
         draw.text((at[0], top + number * LINE + 3), _fitted(note, small, size[0]), PALE, small)
 
 
-def _fitted(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _fitted(text: str, font: Font, width: int) -> str:
     """The text, or its end after an ellipsis, since names differ at their end."""
     if font.getlength(text) <= width:
         return text

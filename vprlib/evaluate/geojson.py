@@ -61,7 +61,7 @@ def geojson(
         features.append({"type": "Feature", "geometry": geometry, "properties": labels})
         end = None if answers is None else _place(answers[query])
         if is_wrong[query] and point and end:
-            line = {"type": "LineString", "coordinates": [point, end]}
+            line: dict[str, object] = {"type": "LineString", "coordinates": [point, end]}
             features.append({"type": "Feature", "geometry": line, "properties": labels})
     return {"type": "FeatureCollection", "features": features}
 

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from vprlib.evaluate.recall import Result, named
+from vprlib.pipeline.artifacts import JsonObject
 from vprlib.pipeline.params import Section, Seed
 from vprlib.places.geo import locations
 from vprlib.places.truth import Listed, Truth
@@ -76,8 +77,8 @@ def with_intervals(
     """Adds the low and high end of its interval to each recall; `place` is [Q]."""
     found = np.maximum.accumulate(result.right, axis=1)
 
-    def with_ends(recalls: Mapping[str, object], counted: np.ndarray) -> dict[str, object]:
-        ends = {}
+    def with_ends(recalls: Mapping[str, float], counted: np.ndarray) -> JsonObject:
+        ends: JsonObject = {}
         for name, value in recalls.items():
             n = int(name.partition("@")[2])
             right = found[counted, min(n, found.shape[1]) - 1]
@@ -150,8 +151,8 @@ def exchange_test(sums: np.ndarray, settings: CompareSettings) -> float:
     sums = sums[sums != 0].astype(np.float32)  # small whole numbers: exact
     observed = abs(float(sums.sum()))
     if 2 ** len(sums) <= settings.resamples:
-        exchanges = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1
-        return float((_totals(exchanges, sums) >= observed).mean())
+        every = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1
+        return float((_totals(every, sums) >= observed).mean())
     draw = np.random.default_rng(settings.seed)
     block = max(1, BLOCK // len(sums))
     as_large = 0

@@ -1,7 +1,7 @@
 """Whether what is evaluated stayed out of training: the same images, copies, and places."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -68,10 +68,11 @@ class Overlap:
     database_same: int
     queries_alike: int  # not that, but a copy: encoded anew, resized, brightened
     database_alike: int
-    queries_near: int | None  # within the radius of an image of the other set, on either side
-    database_near: int | None
-    queries_near_database: int | None  # of these, the queries near the other's database
-    nearest_m: float | None  # between any two images
+    # within the radius of an image of the other set, on either side
+    queries_near: int | None = None
+    database_near: int | None = None
+    queries_near_database: int | None = None  # of these, the queries near the other's database
+    nearest_m: float | None = None  # between any two images
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,17 @@ def overlap(these: Audited, others: Audited, settings: AuditSettings) -> Overlap
     copies = [a & ~s for a, s in zip(alike, same, strict=True)]
     counts = [int(found.sum()) for found in (*same, *copies)]
     if these.is_elsewhere(others):
-        return Overlap(*counts, None, None, None, None)
+        return Overlap(*counts)
     metres = [nearest_m(side.positions, others.positions) for side in sides]
     to_database = nearest_m(these.queries.positions, others.database.positions)
     near = [int((m <= settings.radius_m).sum()) for m in (*metres, to_database)]
-    return Overlap(*counts, *near, float(np.concatenate(metres).min()))
+    return replace(
+        Overlap(*counts),
+        queries_near=near[0],
+        database_near=near[1],
+        queries_near_database=near[2],
+        nearest_m=float(np.concatenate(metres).min()),
+    )
 
 
 def audit(evaluated: Audited, train: Audited, val: Audited, settings: AuditSettings) -> Audit:

@@ -61,7 +61,7 @@ def read_judgement(dataset: str, variant: str, code: str) -> Judgement:
     path, queries_index = paths.predictions(dataset, variant, code), paths.index(dataset, "queries")
     found = read_predictions(path, queries_index.parent)
     with h5py.File(path) as file:
-        protocol = str(file.attrs["protocol"])
+        protocol = file.attrs["protocol"]
         radius_m = float(file.attrs["radius_m"]) if "radius_m" in file.attrs else None
     truth = read_truth(queries_index, found.queries, found.database, radius_m)
     return Judgement(found, judged(protocol, truth, found.database, found.queries), protocol)

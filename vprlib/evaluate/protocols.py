@@ -19,15 +19,14 @@ TIMES_AS_MANY = 10  # are searched where those of the query's own time are to be
 
 
 @dataclass(frozen=True)
-class AnotherTime:
+class AnotherTime(Near):
     """What is near, and not of the query's own time stamp: that is neither right nor wrong."""
 
-    near: Near
     query_times: np.ndarray  # [Q]
     database_times: np.ndarray  # [D]
 
     def is_right(self, rows: np.ndarray) -> np.ndarray:
-        return self.near.is_right(rows) & ~self.is_doubtful(rows)
+        return super().is_right(rows) & ~self.is_doubtful(rows)
 
     def is_doubtful(self, rows: np.ndarray) -> np.ndarray:
         return self.database_times[rows] == self.query_times[:, None]
@@ -36,29 +35,20 @@ class AnotherTime:
         return self.positives().counts()
 
     def positives(self) -> Pairs:
-        pairs = self.near.positives()
+        pairs = super().positives()
         differ = self.database_times[pairs.rows] != self.query_times[pairs.queries()]
         return pairs.keep(differ)
 
     def no_negatives(self) -> Pairs:
-        return self.near.positives()
+        return super().positives()
 
     def take(self, queries: np.ndarray | slice) -> Self:
-        times = self.query_times[queries]
-        return replace(self, near=self.near.take(queries), query_times=times)
+        return replace(super().take(queries), query_times=self.query_times[queries])
 
     @property
     def most_doubtful(self) -> int:
         times, counts = np.unique(self.database_times, return_counts=True)
         return int(counts[np.isin(times, self.query_times)].max(initial=0))
-
-    @property
-    def database_size(self) -> int:
-        return self.near.database_size
-
-    @property
-    def radius_m(self) -> float:
-        return self.near.radius_m
 
 
 @dataclass(frozen=True)
@@ -82,7 +72,8 @@ def judged(protocol: Protocol, truth: Truth, database: ImageIndex, queries: Imag
             f"protocol tokyoTM drops images of the query's own time, but {database.set_name} has no"
             f" positions with time stamps: set datasets.{database.set_name}.protocol to plain."
         )
-    return AnotherTime(truth, queries.extra["time"], database.extra["time"])
+    times = queries.extra["time"], database.extra["time"]
+    return AnotherTime(truth.queries, truth.database, truth.radius_m, *times)
 
 
 def _check_panoramas(database: ImageIndex, queries: ImageIndex) -> None:

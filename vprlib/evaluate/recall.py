@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, field_validator
 
+from vprlib.pipeline.artifacts import JsonObject
 from vprlib.pipeline.params import Section, UserError
 from vprlib.places.geo import chance_recall
 from vprlib.places.truth import Truth, is_right, recall_at
@@ -75,7 +76,7 @@ def _range(text: str) -> range:
 class Result:
     right: np.ndarray  # [Q, K] whether each retrieved image shows the place
     counted: np.ndarray  # [Q] whether the query is in the denominator
-    metrics: dict[str, object]  # a mapping inside holds the recalls of a part of the queries
+    metrics: JsonObject  # a mapping inside holds the recalls of a part of the queries
     curve: list[tuple[int, float]]  # N and recall@N
     ends: Sequence[tuple[float, float]] = ()  # of the interval of each recall in the curve
     parts: Mapping[str, np.ndarray] = field(default_factory=dict)  # name → [Q] counted in it
@@ -128,5 +129,5 @@ def evaluate(neighbors: np.ndarray, truth: Truth, settings: RecallSettings) -> R
     return Result(right, counted, metrics, list(recalls.items()))
 
 
-def named(recalls: dict[int, float]) -> dict[str, object]:
+def named(recalls: dict[int, float]) -> dict[str, float]:
     return {f"recall@{n}": value for n, value in recalls.items()}

@@ -74,7 +74,7 @@ def _sample(available: int, rng: np.random.Generator) -> np.ndarray:
 
 def _read(rows: Rows, wanted: np.ndarray) -> np.ndarray:
     """Rows in any order, each read once, as HDF5 wants them rising."""
-    return np.stack([rows[int(row) : int(row) + 1][0] for row in wanted]).astype(np.float64)
+    return np.stack([rows[int(row)] for row in wanted]).astype(np.float64)
 
 
 def _spread(vectors: np.ndarray) -> float:
@@ -86,10 +86,9 @@ def _spread(vectors: np.ndarray) -> float:
 
 def _neighbours(truth: Truth, rows: np.ndarray) -> Pairs:
     """The database images near each of these but itself; none where positions are not known."""
-    near = getattr(truth, "near", truth)  # of another time
-    if not isinstance(near, Near):
+    if not isinstance(truth, Near):
         return Pairs(np.zeros(len(rows) + 1, np.int64), np.zeros(0, np.int64))
-    pairs = Near(near.database[rows], near.database, near.radius_m).positives()
+    pairs = Near(truth.database[rows], truth.database, truth.radius_m).positives()
     return pairs.keep(pairs.rows != rows[pairs.queries()])
 
 

@@ -124,11 +124,12 @@ def extract(
     blocks = [np.searchsorted(work.rows, batch) for batch in batches]
     index = work.source.index
     precision = precision_of(work.model, resolve_precision(work.settings.precision, device))
-    attributes = {"set": index.set_name, SIGNATURE: signature(index), "precision": precision}
-    attributes |= work.attributes
+    origin = {"set": index.set_name, SIGNATURE: signature(index), "precision": precision}
     if group.is_first:
         stored = np.dtype(work.settings.stored).type
-        prepare(kept.folder, len(blocks), work.shape, stored, work.arrays, attributes)
+        prepare(
+            kept.folder, len(blocks), work.shape, stored, work.arrays, {**origin, **work.attributes}
+        )
     _see_the_same(kept.folder, group)
     with Unfinished(kept.folder, blocks) as file:
         mine = range(len(blocks))[group.share]

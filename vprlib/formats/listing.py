@@ -44,16 +44,19 @@ def read_listing(path: Path, layout: Layout) -> Specification:
     rows = [Row(line, values, _side(values, line, path)) for line, values in found]
     _refuse_doubles(rows, path)
     positions = _positions(rows, columns, path)
-    sides = {}
-    for side in ("database", "query"):
-        chosen = np.array([row.side == side for row in rows], dtype=bool)
-        members = [row for row in rows if row.side == side]
-        sides |= {
-            f"{side}_names": [row.values["path"] for row in members],
-            f"{side}_positions": positions[chosen],
-            f"{side}_extra": _extra(members, columns, path),
-        }
-    specification = Specification(which_set=path.stem, **sides, **layout.radii())
+    is_query = np.array([row.side == "query" for row in rows], dtype=bool)
+    database, queries = ([r for r in rows if r.side == side] for side in ("database", "query"))
+    specification = Specification(
+        which_set=path.stem,
+        database_names=[row.values["path"] for row in database],
+        database_positions=positions[~is_query],
+        query_names=[row.values["path"] for row in queries],
+        query_positions=positions[is_query],
+        positive_radius_m=layout.positive_radius_m,
+        training_radius_m=layout.training_radius_m,
+        database_extra=_extra(database, columns, path),
+        query_extra=_extra(queries, columns, path),
+    )
     check_names(specification, path)
     return specification
 

@@ -112,7 +112,7 @@ def _lists(
                 f"{path}: {MATRICES[kind]} should hold 0 and 1, but goes from {matrix.min()} to"
                 f" {matrix.max()}."
             )
-    strict = found.get("hard", found.get("soft"))
+    strict = found["hard"] if "hard" in found else found["soft"]
     right = found.pop(layout.ground_truth if layout.ground_truth in found else next(iter(found)))
     rows, doubtful, training = [], [], []
     for query in range(shape[1]):

@@ -84,31 +84,40 @@ def build_indices(
     _check_positives(s, set_name)
     every_name = [*s.database_names, *s.query_names]
     metadata = read_metadata(metadata_path, every_name) if metadata_path else {}
-    present = [
+    found, asked = (
         find_images([f"{subfolder}/{name}".lstrip("/") for name in names], folder)
         for names, subfolder in (
             (s.database_names, layout.database_dir),
             (s.query_names, layout.queries_dir),
         )
-    ]
-    _check_present(*present, folder, report_path, unreadable)
-    cut = len(s.database_names)
-    sides = (
-        (s.database_positions, s.database_times, s.database_extra, slice(cut)),
-        (s.query_positions, s.query_times, s.query_extra, slice(cut, None)),
     )
-    indices = []
-    for side, (positions, times, own, part) in zip(present, sides, strict=True):
-        extra = {**own, **{column: values[part] for column, values in metadata.items()}}
-        extra |= {} if times is None else {"time": times}
-        files = (side.names, positions, folder)
-        indices.append(build_index(set_name, *files, extra, workers, unreadable))
-    unread = [f"{index.names[row]}\n" for index in indices for row in index.unread]
+    _check_present(found, asked, folder, report_path, unreadable)
+    cut = len(s.database_names)
+    database, queries = (
+        build_index(
+            set_name,
+            side.names,
+            positions,
+            folder,
+            {
+                **own,
+                **{column: values[part] for column, values in metadata.items()},
+                **({} if times is None else {"time": times}),
+            },
+            workers,
+            unreadable,
+        )
+        for side, positions, times, own, part in (
+            (found, s.database_positions, s.database_times, s.database_extra, slice(cut)),
+            (asked, s.query_positions, s.query_times, s.query_extra, slice(cut, None)),
+        )
+    )
+    unread = [f"{index.names[row]}\n" for index in (database, queries) for row in index.unread]
     if unread:
         write_text(report_path, "".join(unread))
-    _check_boxes(indices[1])
-    renamed = sum(side.renamed for side in present)
-    return ParsedSet(*indices, look_over(*indices, s.positive_radius_m, renamed))
+    _check_boxes(queries)
+    renamed = found.renamed + asked.renamed
+    return ParsedSet(database, queries, look_over(database, queries, s.positive_radius_m, renamed))
 
 
 def truth_of(specification: Specification) -> Truth:
@@ -121,48 +130,32 @@ def listed_of(specification: Specification) -> Listed | None:
     s = specification
     if s.listed is None:
         return None
-    lists = (s.listed.right, s.listed.doubtful, s.listed.training or s.listed.right)
-    return Listed(*(pairs_of(rows) for rows in lists), len(s.database_names))
+    right, doubtful = pairs_of(s.listed.right), pairs_of(s.listed.doubtful)
+    training = right if s.listed.training is None else pairs_of(s.listed.training)
+    return Listed(right, doubtful, training, len(s.database_names))
 
 
 def summarise(specification: Specification) -> Summary:
     s = specification
-    right = truth_of(s).counts()
-    training = right
-    if s.listed is None:
+    right = training = truth_of(s).counts()
+    is_listed = s.listed is not None
+    if not is_listed:
         training = Near(s.query_positions, s.database_positions, s.training_radius_m).counts()
+    spots = locations(s.query_positions, 1.0)
     return Summary(
         database=len(s.database_names),
         queries=len(s.query_names),
-        **_places(s),
+        database_positions=None if is_listed else len(np.unique(s.database_positions, axis=0)),
+        query_positions=None if is_listed else len(np.unique(s.query_positions, axis=0)),
+        query_locations_1m=None if is_listed else int(spots.max(initial=-1)) + 1,
+        positive_radius_m=None if is_listed else s.positive_radius_m,
+        training_radius_m=None if is_listed else s.training_radius_m,
         queries_without_positive=int((right == 0).sum()),
         mean_positives=float(right.mean()),
         chance_recall_1=chance_recall(right, len(s.database_names)),
         queries_without_training_positive=int((training == 0).sum()),
         mean_training_positives=float(training.mean()),
     )
-
-
-def _places(specification: Specification) -> dict[str, float | None]:
-    """What positions tell: how many there are, and the radii around them."""
-    s = specification
-    if s.listed is not None:
-        return dict.fromkeys(
-            (
-                "database_positions",
-                "query_positions",
-                "query_locations_1m",
-                "positive_radius_m",
-                "training_radius_m",
-            )
-        )
-    return {
-        "database_positions": len(np.unique(s.database_positions, axis=0)),
-        "query_positions": len(np.unique(s.query_positions, axis=0)),
-        "query_locations_1m": int(locations(s.query_positions, 1.0).max(initial=-1)) + 1,
-        "positive_radius_m": s.positive_radius_m,
-        "training_radius_m": s.training_radius_m,
-    }
 
 
 def _check_positives(specification: Specification, set_name: str) -> None:

@@ -23,10 +23,6 @@ class Layout(Section):
     positive_radius_m: float = Field(25.0, gt=0)
     training_radius_m: float = Field(10.0, gt=0)
 
-    def radii(self) -> dict[str, float]:
-        names = ("positive_radius_m", "training_radius_m")
-        return {name: getattr(self, name) for name in names}
-
 
 @dataclass(frozen=True)
 class Lists:
@@ -55,10 +51,6 @@ class Specification:
     query_extra: Mapping[str, np.ndarray] = field(default_factory=dict)  # and box
 
 
-def without_positions(count: int) -> np.ndarray:
-    return np.full((count, 2), np.nan)
-
-
 def listed_specification(
     which_set: str,
     database: list[str],
@@ -71,12 +63,13 @@ def listed_specification(
     return Specification(
         which_set=which_set,
         database_names=database,
-        database_positions=without_positions(len(database)),
+        database_positions=np.full((len(database), 2), np.nan),
         query_names=queries,
-        query_positions=without_positions(len(queries)),
+        query_positions=np.full((len(queries), 2), np.nan),
+        positive_radius_m=layout.positive_radius_m,
+        training_radius_m=layout.training_radius_m,
         listed=lists,
         query_extra=query_extra or {},
-        **layout.radii(),
     )
 
 

@@ -42,9 +42,10 @@ def read_utm_folder(path: Path, base: Path, layout: Layout) -> Specification:
         database_positions=positions[:cut],
         query_names=[str(image.relative_to(base)) for image in files[cut:]],
         query_positions=positions[cut:],
+        positive_radius_m=layout.positive_radius_m,
+        training_radius_m=layout.training_radius_m,
         database_extra=_extra(fields[:cut]),
         query_extra=_extra(fields[cut:]),
-        **layout.radii(),
     )
 
 

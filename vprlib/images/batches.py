@@ -1,7 +1,7 @@
 """Streams images to the network in batches of one image size, decoded ahead by threads."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -103,7 +103,7 @@ def images_a_batch(width: int, height: int) -> int:
 
 def stream(
     source: ImageSource, batches: Iterable[np.ndarray], runtime: RuntimeSettings
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """The batches in order, at most a quarter of the memory budget decoded ahead."""
     batches = list(batches)
     groups = ([partial(source.pixels, int(row)) for row in rows] for rows in batches)
@@ -120,7 +120,7 @@ def groups_ahead(bytes_a_group: int, runtime: RuntimeSettings) -> int:
 
 def load_ahead(
     groups: Iterable[Sequence[Callable[[], Loaded]]], workers: int, ahead: int
-) -> Iterator[list[Loaded]]:
+) -> Generator[list[Loaded], None, None]:
     """Calls the functions of each group; threads work on the next groups meanwhile."""
     waiting: deque[list[Future[Loaded]]] = deque()
     upcoming = iter(groups)

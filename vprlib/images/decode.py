@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def inspect(path: Path, box: Box | None = None) -> Inspected:
         upright = _as_rgb(ImageOps.exif_transpose(image))
     if box is not None:
         scale = upright.width / (height if is_rotated else width)  # of the draft
-        upright = upright.crop(crop_of(tuple(scale * edge for edge in box), *upright.size))
+        upright = upright.crop(crop_of([scale * edge for edge in box], *upright.size))
     size = (THUMBNAIL, THUMBNAIL)
     grey = upright.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0).convert("L")
     info = ImageInfo(len(content), width, height, is_rotated, digest_of(content), box)
@@ -102,7 +103,7 @@ def problem_of(error: Exception) -> str:
     return "is missing" if isinstance(error, FileNotFoundError) else str(error)
 
 
-def crop_of(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
+def crop_of(box: Sequence[float], width: int, height: int) -> tuple[int, int, int, int]:
     """The box in whole pixels inside the image, at least one wide and high."""
     left, top, right, bottom = (round(edge) for edge in box)
     left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
@@ -123,8 +124,7 @@ def decode(path: Path, expected: ImageInfo, settings: ImageSettings) -> np.ndarr
         rgb = _as_rgb(ImageOps.exif_transpose(image) if settings.exif_rotate else image)
     if expected.box is not None:
         rgb = rgb.crop(crop_of(expected.box, *rgb.size))
-    e = expected
-    size = target_size(e.width, e.height, e.is_rotated, settings, e.box)
+    size = target_size(*image.size, expected.is_rotated, settings, expected.box)
     if rgb.size != size:
         rgb = rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
     return np.asarray(rgb)

@@ -28,14 +28,16 @@ class Fingerprints:
 
 def fingerprints_of(index: ImageIndex) -> Fingerprints:
     """Of an index that was just built."""
+    assert index.hashes is not None
     return Fingerprints(index.set_name, index.names, index.digests, index.positions, index.hashes)
 
 
 def write_fingerprints(path: Path, database: Fingerprints, queries: Fingerprints) -> None:
     arrays: dict[str, np.ndarray | list[str]] = {}
     for side, p in (("database", database), ("queries", queries)):
-        parts = {"names": p.names, "digests": p.digests, "positions": p.positions}
-        arrays |= {f"{side}/{name}": values for name, values in (parts | vars(p.hashes)).items()}
+        arrays |= {f"{side}/names": p.names, f"{side}/digests": p.digests}
+        arrays[f"{side}/positions"] = p.positions
+        arrays |= {f"{side}/{name}": values for name, values in vars(p.hashes).items()}
     write_hdf5(path, arrays, {"set": database.set_name})
 
 

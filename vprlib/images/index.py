@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -54,12 +54,10 @@ class ImageIndex:
 
     def take(self, rows: np.ndarray) -> "ImageIndex":
         """The index of these rows, in this order."""
-        return ImageIndex(
-            self.set_name,
-            [self.names[row] for row in rows],
-            *(getattr(self, name)[rows] for name in _ARRAYS),
-            extra={name: values[rows] for name, values in self.extra.items()},
-        )
+        arrays = {name: getattr(self, name)[rows] for name in _ARRAYS}
+        extra = {name: values[rows] for name, values in self.extra.items()}
+        names = [self.names[row] for row in rows]
+        return replace(self, names=names, **arrays, extra=extra, hashes=None)
 
     def info(self, row: int) -> ImageInfo:
         """What parsing found in one image file."""
@@ -158,12 +156,9 @@ def read_index(path: Path) -> ImageIndex:
             name: data.asstr()[:] if h5py.check_string_dtype(data.dtype) else data[:]
             for name, data in file.get("extra", {}).items()
         }
-        return ImageIndex(
-            str(file.attrs["set"]),
-            list(file["names"].asstr()[:]),
-            *(file[name][:] for name in _ARRAYS),
-            extra=extra,
-        )
+        arrays = {name: file[name][:] for name in _ARRAYS}
+        names = list(file["names"].asstr()[:])
+        return ImageIndex(str(file.attrs["set"]), names, **arrays, extra=extra)
 
 
 def signature(index: ImageIndex) -> str:

@@ -89,8 +89,7 @@ def _layers(net: Mapping[str, object]) -> list[Layer]:
 
 
 def _text(value: object) -> str:
-    first = value.reshape(-1)[:1] if isinstance(value, np.ndarray) else []
-    return str(first[0]) if len(first) else ""
+    return str(value.reshape(-1)[0]) if isinstance(value, np.ndarray) and value.size else ""
 
 
 def _numbers(value: object) -> Iterator[np.ndarray]:
@@ -151,10 +150,9 @@ def _check_shape_of_network(
 
 def _average_image(net: Mapping[str, object], path: Path) -> list[float]:
     """Mean red, green and blue; the file may hold a whole mean image."""
-    node: object = net
     for name in ("meta", "normalization"):
-        node = next(_structs(node.get(name)), {}) if isinstance(node, dict) else {}
-    found = next(_numbers(node.get("averageImage")), np.empty(0))
+        net = next(_structs(net.get(name)), {})
+    found = next(_numbers(net.get("averageImage")), np.empty(0))
     colours = found if found.ndim == 3 and found.shape[2] == 3 else found.reshape(1, 1, -1)
     if colours.shape[2] != 3 or not np.isfinite(colours).all():
         raise UserError(

@@ -27,8 +27,7 @@ def write_struct(path: Path, model: PlaceModel) -> None:
 
 
 def _check_holds(model: PlaceModel, path: Path) -> None:
-    a = model.architecture
-    problem = None
+    a, problem = model.architecture, None
     if a.difference is not None:
         problem = a.difference
     elif (a.backbone, a.cut) != ("vgg16", "conv5_3"):
@@ -83,7 +82,7 @@ def _normalisation(name: str, size: int) -> dict[str, object]:
 
 
 def _vlad_layers(model: PlaceModel) -> Iterator[dict[str, object]]:
-    pool = model.pool
+    pool = model.netvlad
     clusters, dim = pool.centroids.shape
     if model.architecture.pool.normalise_input:
         yield _normalisation("preL2", dim)
@@ -101,7 +100,7 @@ def _whitening_layers(model: PlaceModel) -> Iterator[dict[str, object]]:
     """[out, K·D] to [1, 1, D·K, out], where the cluster is the fastest axis."""
     if model.whitening is None:
         return
-    clusters, dim = model.pool.centroids.shape
+    clusters, dim = model.netvlad.centroids.shape
     weight = model.whitening.weight.detach().cpu().numpy()
     by_dim = weight.reshape(-1, clusters, dim).transpose(2, 1, 0).reshape(1, 1, dim * clusters, -1)
     yield _convolution("WPCA", by_dim, model.whitening.bias.detach().cpu().numpy(), padding=0.0)

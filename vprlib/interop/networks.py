@@ -55,7 +55,7 @@ def words_of(path: Path) -> Words:
     model = read_network(path).model
     if model.architecture.pool.kind != "netvlad":
         raise UserError(f"{path} has no visual words, since its pool is {_pool(model)}.")
-    return Words(model.pool.centroids.detach().cpu().numpy())
+    return Words(model.netvlad.centroids.detach().cpu().numpy())
 
 
 def describe(network: Network) -> str:

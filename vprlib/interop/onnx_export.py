@@ -60,6 +60,9 @@ class PlainNetVLAD(nn.Module):
 class StoredMatrix(nn.Module):
     """X Pᵀ with P as it is stored; it is converted to float32 when used."""
 
+    numbers: Tensor
+    scales: Tensor | None
+
     def __init__(self, arrays: Mapping[str, np.ndarray], name: str) -> None:
         super().__init__()
         self.register_buffer("numbers", torch.from_numpy(arrays[name]))
@@ -74,22 +77,19 @@ class StoredMatrix(nn.Module):
 class PlainWhitening(nn.Module):
     """What a code does to a descriptor before quantising, like `codes.Code.apply`."""
 
+    mean: Tensor
+
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.from_numpy(arrays["mean"]))
         self.projection = StoredMatrix(arrays, "projection")
-        self.channels = self.width = None
-        if "channels" in arrays:
-            self.channels, self.width = (
-                StoredMatrix(arrays, "channels"),
-                arrays["channels"].shape[1],
-            )
+        self.channels = StoredMatrix(arrays, "channels") if "channels" in arrays else None
 
     def forward(self, descriptors: Tensor) -> Tensor:
         """[B, D] to unit vectors [B, d]."""
         x = descriptors - self.mean
         if self.channels is not None:
-            x = self.channels(x.unflatten(1, (-1, self.width))).flatten(1)
+            x = self.channels(x.unflatten(1, (-1, self.channels.numbers.shape[1]))).flatten(1)
         return F.normalize(self.projection(x), dim=1)
 
 
@@ -136,6 +136,7 @@ def _file(network: nn.Module, example: torch.Tensor, identity: Identity, any_siz
             opset_version=OPSET,
             verbose=False,
         )
+    assert program is not None
     proto = program.model_proto
     graph = proto.graph
     values = (*graph.input, *graph.output, *graph.value_info)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from vprlib.model.tensor_files import read_file
 from vprlib.pipeline.artifacts import write_bytes, write_json
 from vprlib.pipeline.params import UserError
 
-History = dict[str, object]
+History = dict[str, Any]
 FLAGS = "flags.json"  # its options
 CUTS = {"vgg16": "conv5_3", "alexnet": "conv5"}
 # of the convolutions in the encoder
@@ -28,7 +29,7 @@ PLACES = {
 }
 _TRAINED = {"vgg16": 3, "alexnet": 1}  # last convolutions, which the port trains
 _POOLINGS = {"netvlad": "netvlad", "max": "max", "avg": "average"}  # its name → ours
-_SGD = {"lr": 0.0001, "momentum": 0.9, "weight_decay": 0.001}  # its own defaults
+_SGD: dict[str, Any] = {"lr": 0.0001, "momentum": 0.9, "weight_decay": 0.001}  # its own defaults
 
 
 def read_checkpoint(path: Path) -> tuple[PlaceModel, History]:
@@ -44,7 +45,7 @@ def read_checkpoint(path: Path) -> tuple[PlaceModel, History]:
     return model, _history(content)
 
 
-def write_checkpoint(path: Path, model: PlaceModel, history: Mapping[str, object]) -> None:
+def write_checkpoint(path: Path, model: PlaceModel, history: Mapping[str, Any]) -> None:
     """A file for the port's own loader, and its options beside it."""
     _check_holds(model, path)
     state = {theirs: model.state_dict()[ours] for ours, theirs in _names(model).items()}

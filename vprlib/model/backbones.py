@@ -36,18 +36,12 @@ def _narrowed(layer: nn.Module, width: tuple[int, ...]) -> nn.Module:
     if isinstance(layer, nn.BatchNorm2d):
         (channels,) = width
         return nn.BatchNorm2d(channels, layer.eps, layer.momentum, layer.affine, device="meta")
-    channels_in, channels_out, groups = width
-    return nn.Conv2d(
-        channels_in,
-        channels_out,
-        layer.kernel_size,
-        layer.stride,
-        layer.padding,
-        layer.dilation,
-        groups,
-        layer.bias is not None,
-        device="meta",
-    )
+    assert isinstance(layer, nn.Conv2d)
+    given, found, groups = width
+    names = ("kernel_size", "stride", "padding", "dilation")
+    form = {name: getattr(layer, name) for name in names}
+    form |= {"groups": groups, "bias": layer.bias is not None}
+    return nn.Conv2d(given, found, **form, device="meta")
 
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -56,6 +50,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 class Normaliser(nn.Module):
     """uint8 images [B, H, W, 3] to the network's float input [B, 3, H, W]."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
@@ -114,7 +111,7 @@ def trainable_children(name: str, cut: str, first_layer: str) -> set[str]:
     return set(kept[kept.index(first) :])
 
 
-def parts(network: nn.Sequential, learning: set[str]) -> tuple[nn.Sequential, nn.Sequential]:
+def parts(network: nn.Module, learning: set[str]) -> tuple[nn.Sequential, nn.Sequential]:
     """The children before the first that learns, and the others; a map [B, D, H, W] in between."""
     children = list(network.named_children())
     place = next((n for n, (name, _) in enumerate(children) if name in learning), len(children))
@@ -134,14 +131,15 @@ def fill_at_random(network: nn.Module, seed: int) -> None:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         for module in network.modules():
+            reset = getattr(module, "reset_parameters", None)
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(
                     module.weight, mode="fan_out", nonlinearity="relu", generator=generator
                 )
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-            elif callable(getattr(module, "reset_parameters", None)):
-                module.reset_parameters()
+            elif callable(reset):
+                reset()
             else:
                 for parameter in module.parameters(recurse=False):
                     nn.init.ones_(parameter)

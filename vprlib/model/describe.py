@@ -47,7 +47,7 @@ def describe_batches(
     precision: Precision = "float32",
 ) -> Iterator[Described]:
     """The network's output for each batch; a network stored in bfloat16 also computes in it."""
-    own = getattr(network, "precision", "float32")
+    own: Precision = getattr(network, "precision", "float32")
     context = compute_in(device, precision if own == "float32" else own)
     for batch in batches:
         with context:

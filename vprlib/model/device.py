@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import torch
-import torch.utils.deterministic
+from torch.utils import deterministic
 
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.runtime import RuntimeSettings, member
@@ -32,7 +32,8 @@ def prepare(runtime: RuntimeSettings) -> torch.device:
     # without this, the gradient of indexing is summed in the order of the threads
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_deterministic_debug_mode("warn")  # like use_deterministic_algorithms, which takes 2 s
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    # PyTorch's stubs lack it
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = False

@@ -2,12 +2,16 @@
 
 import re
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vprlib.pipeline.params import UserError
+
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import VisionTransformer
 
 PATCH = 14  # pixels a side
 NETWORKS = {  # our name, which is Facebook's: timm's name, channels, blocks
@@ -25,7 +29,9 @@ NETWORKS = {  # our name, which is Facebook's: timm's name, channels, blocks
 class Embedding(nn.Module):
     """Images to tokens [B, 1 + registers + N, D] with their positions."""
 
-    def __init__(self, whole: nn.Module) -> None:
+    reg_token: nn.Parameter | None
+
+    def __init__(self, whole: "VisionTransformer") -> None:
         super().__init__()
         self.patch_embed = whole.patch_embed
         self.cls_token, self.pos_embed = whole.cls_token, whole.pos_embed
@@ -36,8 +42,8 @@ class Embedding(nn.Module):
 
         patches = self.patch_embed.proj(images)  # B D h w
         size, tokens = list(patches.shape[2:]), patches.flatten(2).transpose(1, 2)
-        first = [self.cls_token] if self.reg_token is None else [self.cls_token, self.reg_token]
-        first = [token.expand(len(images), -1, -1) for token in first]
+        own = [token for token in (self.cls_token, self.reg_token) if token is not None]
+        first = [token.expand(len(images), -1, -1) for token in own]
         # with registers, the class token's position is already part of the token
         counted = 0 if self.reg_token is not None else 1
         grid = list(self.patch_embed.grid_size)
@@ -86,7 +92,9 @@ class MapToPatches(nn.Sequential):
 def parts(network: Dinov2, place: int) -> tuple[TokensAsMap, MapToPatches]:
     """The children before and from that place on."""
     children = list(network.named_children())
-    registers = network.embedding.reg_token
+    embedding = children[0][1]
+    assert isinstance(embedding, Embedding)
+    registers = embedding.reg_token
     first = 1 + (0 if registers is None else registers.shape[1])
     before, after = (OrderedDict(part) for part in (children[:place], children[place:]))
     return TokensAsMap(before), MapToPatches(after, first)
@@ -161,14 +169,17 @@ def renamed(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _whole(name: str) -> nn.Module:
+def _whole(name: str) -> "VisionTransformer":
     """timm's network without memory for its weights."""
     try:
         import timm
+        from timm.models.vision_transformer import VisionTransformer
     except ImportError:
         raise UserError(
             f"params.yaml: model.backbone.name is '{name}', which needs timm:"
             " run `pip install timm`."
         ) from None
     with torch.device("meta"):
-        return timm.create_model(NETWORKS[name][0], num_classes=0).eval()
+        network = timm.create_model(NETWORKS[name][0], num_classes=0).eval()
+    assert isinstance(network, VisionTransformer)
+    return network

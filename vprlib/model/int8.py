@@ -53,6 +53,8 @@ class Int8Backbone(Runner):
     On another device than a CPU the images come over, and the map goes back.
     """
 
+    margin: Tensor
+
     def __init__(self, operations: Operations) -> None:
         super().__init__(operations.steps)
         self.grids = operations.grids
@@ -74,6 +76,7 @@ class Int8Backbone(Runner):
 
     def conv(self, step: Operation, x: Tensor, added: Tensor | None = None) -> Tensor:
         layer, given = self.layers[self.place(step)], self.grids[step.inputs[0]]
+        assert isinstance(layer, Int8Layer)
         packed, scale, zeros, bias = layer.packed(step, given)
         x, padding = surrounded(x, step, self.margin)
         whole = (step.stride, padding, step.dilation, step.groups)
@@ -126,6 +129,10 @@ Packed = tuple[Tensor, Tensor, Tensor, Tensor]
 class Int8Layer(nn.Module):
     """Weights of a convolution, with a scale for each channel that it gives."""
 
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor
+
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.register_buffer("weight", torch.zeros(shape, dtype=torch.int8))
@@ -150,6 +157,7 @@ def with_weights(
     """The backbone of int8 weights, their scales, and biases of normalised images."""
     backbone = Int8Backbone(operations)
     for step, layer, tensors in zip(operations.convolutions, backbone.layers, weights, strict=True):
+        assert isinstance(layer, Int8Layer)
         weight, scale, bias = (tensor.detach().cpu() for tensor in tensors)
         layer.weight.copy_(weight)
         layer.scale.copy_(scale)

@@ -18,11 +18,12 @@ from vprlib.model.backbones import (
     empty_backbone,
 )
 from vprlib.model.int8 import Int8Backbone
+from vprlib.model.netvlad import NetVLAD
 from vprlib.model.operations import Operations
 from vprlib.model.packing import PLAIN, Form, pack, unpack
 from vprlib.model.pools import build_pool, dim_out
 from vprlib.model.settings import ComputePrecision, PoolSettings
-from vprlib.pipeline.artifacts import write_tensors
+from vprlib.pipeline.artifacts import JsonObject, write_tensors
 from vprlib.pipeline.params import UserError
 
 FORMAT = "vprlib model 2"
@@ -60,7 +61,11 @@ class PlaceModel(nn.Module):
         super().__init__()
         self.architecture = a = architecture
         width = a.channels or channels(a.backbone, a.cut)
-        self.backbone = _empty_backbone(a)
+        self.backbone: nn.Module
+        if a.int8 is None:
+            self.backbone = empty_backbone(a.backbone, a.cut, a.widths)
+        else:
+            self.backbone = Int8Backbone(a.int8)
         self.pool = build_pool(a.pool, a.clusters, width)
         pooled = dim_out(a.pool, a.clusters, width)
         self.whitening = None
@@ -70,6 +75,16 @@ class PlaceModel(nn.Module):
         # int8 backbones normalise pixels themselves
         self.normalise = Normaliser(a.mean, a.std) if a.int8 is None else nn.Identity()
         self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    def netvlad(self) -> NetVLAD:
+        """The pool of a network with visual words."""
+        assert isinstance(self.pool, NetVLAD)
+        return self.pool
 
     @property
     def precision(self) -> ComputePrecision:
@@ -121,18 +136,12 @@ def read_model(path: Path) -> PlaceModel:
     return model
 
 
-def read_history(path: Path) -> dict[str, object]:
+def read_history(path: Path) -> JsonObject:
     """The `history` that was given to `write_model`."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
         return json.loads(file.metadata()["header"])["history"]
-
-
-def _empty_backbone(a: Architecture) -> nn.Module:
-    if a.int8 is not None:
-        return Int8Backbone(a.int8)
-    return empty_backbone(a.backbone, a.cut, a.widths)
 
 
 def _as_header(architecture: Architecture) -> dict[str, object]:
@@ -143,8 +152,8 @@ def _as_header(architecture: Architecture) -> dict[str, object]:
     return header if a.int8 is None else header | {"int8": a.int8.model_dump()}
 
 
-def _from_header(header: Mapping[str, object]) -> Architecture:
-    fields = {name: header[name] for name in _FIRST}
+def _from_header(header: JsonObject) -> Architecture:
+    fields: JsonObject = {name: header[name] for name in _FIRST}
     fields |= {name: tuple(fields[name]) for name in ("mean", "std")}
     fields["pool"] = PoolSettings(**fields["pool"])
     fields |= {name: header[name] for name in _LATER if name in header}
@@ -155,5 +164,5 @@ def _from_header(header: Mapping[str, object]) -> Architecture:
     return Architecture(**fields)
 
 
-_LATER = {"widths": {}, "channels": None, "int8": None, "precision": "float32"}
+_LATER: JsonObject = {"widths": {}, "channels": None, "int8": None, "precision": "float32"}
 _FIRST = [f.name for f in fields(Architecture) if f.name not in _LATER]

@@ -48,12 +48,14 @@ class NetVLAD(nn.Module):
 @torch.no_grad()
 def initialise(layer: NetVLAD, centroids: Tensor, sample: Tensor) -> float:
     """Sets the layer from k-means centroids [K, D] and local descriptors [n, D]; gives α."""
-    has_bias = layer.conv.bias is not None
-    alpha = alpha_v2(centroids, sample) if has_bias else alpha_v1(centroids, sample)
-    weight = 2 * alpha * centroids if has_bias else alpha * F.normalize(centroids, dim=1)
-    layer.conv.weight.copy_(weight[:, :, None, None])
-    if has_bias:
+    if layer.conv.bias is None:
+        alpha = alpha_v1(centroids, sample)
+        weight = alpha * F.normalize(centroids, dim=1)
+    else:
+        alpha = alpha_v2(centroids, sample)
+        weight = 2 * alpha * centroids
         layer.conv.bias.copy_(-alpha * centroids.square().sum(dim=1))
+    layer.conv.weight.copy_(weight[:, :, None, None])
     layer.centroids.copy_(centroids)
     return alpha
 

@@ -27,7 +27,9 @@ class Form:
 PLAIN = Form()
 
 
-def pack(tensors: Mapping[str, Tensor], form: Form) -> tuple[dict[str, Tensor], dict[str, object]]:
+def pack(
+    tensors: Mapping[str, Tensor], form: Form
+) -> tuple[dict[str, Tensor], dict[str, list[int]]]:
     """The tensors of the file, and by name the shapes of those stored without zeros."""
     packed, shapes = {}, {}
     for name, tensor in tensors.items():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from vprlib.model.settings import ComputePrecision, Precision
 
+Network = TypeVar("Network", bound=nn.Module)
 SLOW_BFLOAT16 = (
     "this device has no native bfloat16: it is emulated, which is slower than float32; set"
     " precision to auto or float32."
@@ -53,9 +55,10 @@ def compute_in(device: torch.device, precision: Precision) -> AbstractContextMan
     return RoundedConvolutions()
 
 
-def placed(network: nn.Module, device: torch.device) -> nn.Module:
+def placed(network: Network, device: torch.device) -> Network:
     """On the device, its convolutions channels-last, as their maps come."""
-    return network.to(device, memory_format=torch.channels_last)
+    # PyTorch's stubs know no memory format of a module
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 class RoundedConvolutions(TorchFunctionMode):
@@ -65,7 +68,7 @@ class RoundedConvolutions(TorchFunctionMode):
         self,
         function: Callable[..., object],
         types: Sequence[type],
-        args: tuple[object, ...] = (),
+        args: tuple[Any, ...] = (),
         kwargs: dict[str, object] | None = None,
     ) -> object:
         if function is torch.conv2d and not kwargs and args[0].dtype == torch.float32:

@@ -5,7 +5,9 @@ import pickle
 import re
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,23 +22,22 @@ class _NumberKind:
     """Replaces numpy's dtype while a file is read."""
 
     def __init__(self, code: str, *_flags: bool) -> None:
-        self.code, self.order = code, "="
+        self.dtype = np.dtype(code)
 
-    def __setstate__(self, state: tuple[object, ...]) -> None:
-        self.order = state[1]  # after the version of the state
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1])  # after the version of the state
 
 
 def _number(kind: _NumberKind, content: bytes | str) -> float:
     """Replaces numpy's scalar and returns a plain number."""
-    dtype = np.dtype(kind.code).newbyteorder(kind.order)
-    if dtype.kind not in "biuf":
-        raise pickle.UnpicklingError(f"a scalar of {dtype} is no number")
+    if kind.dtype.kind not in "biuf":
+        raise pickle.UnpicklingError(f"a scalar of {kind.dtype} is no number")
     raw = content.encode("latin1") if isinstance(content, str) else content
-    return np.frombuffer(raw, dtype)[0].item()
+    return np.frombuffer(raw, kind.dtype)[0].item()
 
 
 # scores beside the tensors are numpy scalars, under numpy's names before and after its version 2
-_ALLOWED = [
+_ALLOWED: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
     (_number, "numpy.core.multiarray.scalar"),
     (_number, "numpy._core.multiarray.scalar"),
     (_NumberKind, "numpy.dtype"),

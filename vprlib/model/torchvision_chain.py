@@ -4,6 +4,7 @@ import difflib
 import functools
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torchvision
@@ -14,7 +15,7 @@ from vprlib.pipeline.params import UserError
 
 _WITH_THEIR_OWN_INPUT = ("googlenet", "inception_v3")
 _SIDES = (256, 320)  # of square images; a feature map grows from one to the other
-Seen = tuple[object, int]  # a tensor, and how often it had been changed in place
+Seen = tuple[Any, int]  # a tensor, and how often it had been changed in place
 
 
 class InputChange(nn.Module):

@@ -10,6 +10,11 @@ from vprlib.pipeline.artifacts import reserve
 LARGEST = 127
 
 
+def raw_bytes(values: np.ndarray) -> memoryview:
+    """The bytes of a contiguous array, not copied."""
+    return values.reshape(-1).view(np.uint8).data
+
+
 def rows_as_int8(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The integers [n, D] and scales [n] of float32 rows; a row of zeros stays one."""
     largest = np.maximum(np.abs(matrix).max(axis=1), np.finfo(np.float32).tiny * LARGEST)

@@ -127,12 +127,10 @@ def _reaching_others(group: Group) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        time.sleep(
-            LOST_S
-        )  # the launcher stops this process here if the lost one is on this machine
-        reason = (
-            str(error).split("\n")[0].split("] ", 1)[-1].split(". ")[0]
-        )  # without PyTorch's source lines
+        # the launcher stops this process here if the lost one is on this machine
+        time.sleep(LOST_S)
+        # without PyTorch's source lines
+        reason = str(error).split("\n")[0].split("] ", 1)[-1].split(". ")[0]
         raise UserError(
             f"process {group.rank + 1} of {group.size} of the group lost the others ({reason}): see"
             " what they said, and run `dvc repro` again; it goes on from the state that was last"

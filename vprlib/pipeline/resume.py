@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,7 +25,7 @@ class Scratch:
     def state_path(self) -> Path:
         return self.folder / "state.pt"
 
-    def load(self) -> dict[str, object] | None:
+    def load(self) -> dict[str, Any] | None:
         if not self.state_path.exists():
             return None
         return torch.load(self.state_path, map_location="cpu", weights_only=True)

@@ -121,8 +121,8 @@ def check_files(
     """
     for name, (folder, listing) in places.items():
         for key, value in (("folder", folder), ("list", listing)):
-            path = PurePosixPath(value)
-            if path.is_absolute() or ".." in path.parts:
+            relative = PurePosixPath(value)
+            if relative.is_absolute() or ".." in relative.parts:
                 _refuse(f"datasets.{name}.{key} is '{value}', but should be a path below {raw}")
         path = raw / folder / listing
         if folder != CITY and not path.exists():

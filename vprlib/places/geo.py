@@ -106,9 +106,8 @@ def locations(positions: np.ndarray, distance_m: float) -> np.ndarray:
     labels = np.full(len(positions), -1, np.int64)
     is_known = np.isfinite(positions).all(axis=1)
     known = np.flatnonzero(is_known)
-    tree = _tree(positions[known]) if len(known) else None
-    waiting = known
-    while len(waiting):
+    tree, waiting = _tree(positions[known]) if len(known) else None, known
+    while tree is not None and len(waiting):
         block, waiting = waiting[:BLOCK], waiting[BLOCK:]
         near = tree.query_radius(positions[block], distance_m)
         for row, rows in zip(block.tolist(), near, strict=True):

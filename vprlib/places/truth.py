@@ -123,8 +123,10 @@ def read_listed(queries_path: Path, database_size: int) -> Listed | None:
     with h5py.File(queries_path) as file:
         if "truth" not in file:
             return None
-        pairs = (Pairs(*(file[f"truth/{name}/{part}"][:] for part in _PARTS)) for name in _LISTS)
-        return Listed(*pairs, database_size)
+        right, doubtful, training = (
+            Pairs(*(file[f"truth/{name}/{part}"][:] for part in _PARTS)) for name in _LISTS
+        )
+        return Listed(right, doubtful, training, database_size)
 
 
 def read_truth(

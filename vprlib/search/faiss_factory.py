@@ -28,7 +28,7 @@ MANY_DIMENSIONS = 80_640
 def check_indexes(codes: Mapping[str, CodeSettings]) -> None:
     """Raises an error if Faiss cannot build or search the index of one of these codes."""
     for name, code in codes.items():
-        if code.index is not None:
+        if code.index is not None and code.search is not None:
             place = f"{PARAMS_PATH}: code_defs.{name}"
             check_index(place, code.index, code.search, code.keep.whiten)
 

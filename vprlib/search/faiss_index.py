@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 
 from vprlib.descriptors.rows import Reader
-from vprlib.pipeline.artifacts import write_json, writing_folder
+from vprlib.pipeline.artifacts import JsonObject, write_json, writing_folder
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import existing
 from vprlib.pipeline.progress import progress
@@ -21,14 +21,14 @@ FACTS = "index.json"
 TRIAL_ROWS = 1024  # vectors that are added to see how much memory each takes
 
 
-def build(path: Path, request: IndexRequest) -> dict[str, object]:
+def build(path: Path, request: IndexRequest) -> JsonObject:
     """Trains, adds all rows, and writes a folder; returns the facts of its index.json."""
     return add(path, train(request), request)
 
 
 def add(
     path: Path, index: faiss.Index, request: IndexRequest, part: tuple[int, int] = (1, 1)
-) -> dict[str, object]:
+) -> JsonObject:
     """Adds part i of n of the rows to a trained index; excluded rows do not count.
 
     Inverted lists go to disk; what Faiss can only hold in memory must fit there.
@@ -66,14 +66,14 @@ def _blocks(reader: Reader, first: int, last: int, label: str) -> Iterator[tuple
         yield start - first, reader.block(start, last)
 
 
-def _write_facts(folder: Path, factory: str, count: int, dim: int) -> dict[str, object]:
+def _write_facts(folder: Path, factory: str, count: int, dim: int) -> JsonObject:
     size = sum(file.stat().st_size for file in folder.iterdir())
     facts = {"factory": factory, "descriptors": count, "dimensions": dim, "bytes": size}
     write_json(folder / FACTS, facts)
     return facts
 
 
-def merge(path: Path, parts: Sequence[Path]) -> dict[str, object]:
+def merge(path: Path, parts: Sequence[Path]) -> JsonObject:
     """One folder of parts in the order of their rows; the same bytes as one built whole."""
     facts = [json.loads(existing(part / FACTS).read_text(encoding="utf-8")) for part in parts]
     with writing_folder(path) as folder:

@@ -1,6 +1,7 @@
 """Exact nearest neighbors of sign bits, by the number of bits that differ."""
 
 from collections.abc import Iterator
+from typing import TypeGuard
 
 import faiss
 import numpy as np
@@ -40,7 +41,7 @@ def search_parts(request: SearchRequest) -> Iterator[tuple[slice, Neighbors]]:
         yield part, Neighbors(rows, np.sqrt(squared, dtype=np.float32))
 
 
-def _is_bits(rows: Rows) -> bool:
+def _is_bits(rows: Rows) -> TypeGuard[Coded]:
     return isinstance(rows, Coded) and rows.quantiser.precision == "binary"
 
 

@@ -142,7 +142,7 @@ def merge_lists(folder: Path, parts: Sequence[Path]) -> int:
                 f"{part} and {parts[0]} were not built from the same trained index: build each part"
                 " with the same --trained."
             )
-    whole = Layout(sum(layout.sizes for layout in layouts), layouts[0].code_size)
+    whole = Layout(np.sum([layout.sizes for layout in layouts], axis=0), layouts[0].code_size)
     with ExitStack() as stack, writing_at(folder / LISTS, whole.bytes) as write:
         files = [stack.enter_context((part / LISTS).open("rb")) for part in parts]
         for at in range(len(whole.sizes)):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vprlib.pipeline.arrays import raw_bytes
 from vprlib.pipeline.artifacts import reserve, write_json
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import CACHE
@@ -57,13 +58,13 @@ class CacheFile:
         if not mark:
             return None
         values = np.empty(self.spec.shapes[row], self.spec.dtype)
-        read = os.preadv(self._file, [values.reshape(-1).view(np.uint8)], int(self._starts[row]))
+        read = os.preadv(self._file, [raw_bytes(values)], int(self._starts[row]))
         return values if read == values.nbytes and _checksum(values) == mark else None
 
     def put(self, row: int, values: np.ndarray) -> None:
         values = np.ascontiguousarray(values, self.spec.dtype)
         assert values.shape == tuple(self.spec.shapes[row])
-        os.pwrite(self._file, values.reshape(-1).view(np.uint8), int(self._starts[row]))
+        os.pwrite(self._file, raw_bytes(values), int(self._starts[row]))
         self._marks[row] = _checksum(values)
 
     def close(self) -> None:
@@ -225,7 +226,7 @@ def removed(entry: Path) -> bool:
 
 def _checksum(values: np.ndarray) -> int:
     """Never 0, which marks an absent array."""
-    return zlib.crc32(values.reshape(-1).view(np.uint8)) or 1
+    return zlib.crc32(raw_bytes(values)) or 1
 
 
 def gib(size: int) -> str:

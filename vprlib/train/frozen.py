@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +44,11 @@ class SplitNetwork:
         a = model.architecture
         learning = trainable_children(a.backbone, a.cut, first_layer)
         before, after = parts(model.backbone, learning)
-        self.device = model.normalise.mean.device
+        self.device = model.device
         self.precision = resolve_precision(precision, self.device)
         self.model, self.stored = model, stored
         self.frozen = nn.Sequential(model.normalise, before).eval() if len(before) else None
-        self.learning = _Learning(after, model) if len(before) else model
+        self.learning: nn.Module = _Learning(after, model) if len(before) else model
         self._computing = compute_in(self.device, self.precision)
         self._shapes: dict[tuple[int, int], tuple[int, ...]] = {}
 
@@ -76,6 +76,7 @@ class SplitNetwork:
     @cached_property
     def _weightless(self) -> nn.Module:
         """The frozen layers on the meta device, where nothing is computed."""
+        assert self.frozen is not None
         return copy.deepcopy(self.frozen).to("meta")
 
     def _inputs(self, images: Sequence[LoadedImage]) -> list[Tensor]:
@@ -91,13 +92,15 @@ class SplitNetwork:
                 maps = self._frozen_maps(torch.stack([values[place] for place in part]))
                 for place, found in zip(part, maps, strict=True):
                     values[place] = found
-                    if images[place].keep is not None:
-                        images[place].keep(found.cpu().numpy())
+                    keep = images[place].keep
+                    if keep is not None:
+                        keep(found.cpu().numpy())
         return [self._restored(v) for v in values]
 
     @torch.no_grad()
     def _frozen_maps(self, pixels: Tensor) -> Tensor:
         """Maps of the frozen layers in the stored precision, [B, h, w, D]."""
+        assert self.frozen is not None
         maps = network_output(self.frozen, pixels.to(self.device)).permute(0, 2, 3, 1)
         if self.stored == "bfloat16":
             return maps.bfloat16().contiguous().view(torch.uint16)
@@ -137,11 +140,11 @@ class CachedSource:
         """Several threads may call it."""
         if self.network.frozen is None:
             return LoadedImage(changed(self._pixels(row), change))
-        is_stored = self.file is not None and change == UNCHANGED
-        found = self.file.get(row) if is_stored else None
+        file = self.file if change == UNCHANGED else None
+        found = None if file is None else file.get(row)
         if found is not None:
             return LoadedImage(found, is_map=True)
-        keep = (lambda values: self.file.put(row, values)) if is_stored else None
+        keep = None if file is None else partial(file.put, row)
         return LoadedImage(changed(self.source.pixels(row), change), keep=keep)
 
     def largest(self) -> int:

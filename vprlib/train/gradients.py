@@ -128,10 +128,7 @@ class StepGradients:
         """Gradients to exchange: none if there is one process, zeros if it had no triplet."""
         if self.group.size == 1:
             return []
-        for parameter in self.parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        return [parameter.grad for parameter in self.parameters]
+        return [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
 
     def _clear(self) -> None:
         for parameter in self.parameters:

@@ -1,7 +1,7 @@
 """Loads the images of training and validation ahead of the network, and describes them."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -45,7 +45,9 @@ class Inputs:
         self.network, self.folder = network, folder
         self.runtime, self.group = runtime, group
 
-    def load(self, parts: Sequence[Part], settings: TrainSettings) -> Iterator[list[LoadedImage]]:
+    def load(
+        self, parts: Sequence[Part], settings: TrainSettings
+    ) -> Generator[list[LoadedImage], None, None]:
         """The images of each part in turn, decoded ahead."""
         images = settings.queries_a_step * (2 + settings.negatives)
         factor = max(1.0, settings.jitter[1] if settings.jitter else 1.0) ** 2
@@ -53,7 +55,7 @@ class Inputs:
         ahead = groups_ahead(math.ceil(images * largest * factor), self.runtime)
         return load_ahead(map(self.images_of, parts), self.runtime.workers, ahead)
 
-    def images_of(self, part: Part) -> list[Callable[[], LoadedImage]]:
+    def images_of(self, part: Part) -> list[partial[LoadedImage]]:
         """Loads the queries first, then each database image of the part once."""
         queries, database = self.sources["queries"], self.sources["database"]
         return [partial(queries.load, t.query, t.change) for t in part] + [

@@ -2,12 +2,13 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from vprlib.model.model import PlaceModel
+from vprlib.pipeline.artifacts import JsonObject
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import has_terminal
 from vprlib.train.data import TrainingData
@@ -48,7 +49,7 @@ def rows(log: Sequence[EpochLog]) -> Iterator[tuple[object, ...]]:
         yield tuple("" if value is None else value for value in values)
 
 
-def summarise(outcome: Outcome, data: TrainingData, precision: str) -> dict[str, object]:
+def summarise(outcome: Outcome, data: TrainingData, precision: str) -> JsonObject:
     trained = len(data.candidates.trainable())
     return {
         "best_epoch": outcome.best.epoch,
@@ -89,7 +90,7 @@ def plot(log: Sequence[EpochLog]) -> bytes:
     return figure_png(figure)
 
 
-def sentence(summary: Mapping[str, object]) -> str:
+def sentence(summary: JsonObject) -> str:
     start, best = summary["val_start"], summary["val_best"]
     left_out = summary["queries_left_out"]
     return (
@@ -106,7 +107,8 @@ class EpochLines:
 
     def __init__(self, epochs: int, say: Callable[[str], None]) -> None:
         self.epochs, self.say = epochs, say
-        self.last, self.seconds = time.monotonic(), []  # of the epochs of this run that learnt
+        self.last = time.monotonic()
+        self.seconds: list[float] = []  # of the epochs of this run that learnt
 
     def __call__(self, row: EpochLog) -> None:
         took, self.last = time.monotonic() - self.last, time.monotonic()

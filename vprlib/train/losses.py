@@ -101,7 +101,7 @@ def nearest_positives(
     right = truth.is_right(rows)
     distances = np.where(right, distances, np.inf).min(axis=1, initial=np.inf)
     positives = truth.positives()
-    for query in np.flatnonzero(np.isinf(distances)):
+    for query in np.flatnonzero(np.isinf(distances)).tolist():
         near = positives.of(query)
         offsets = database[near] - queries[query]
         distances[query] = np.linalg.norm(offsets, axis=1).min() if len(near) else np.nan

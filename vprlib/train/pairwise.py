@@ -56,13 +56,15 @@ def nearest(
     """
     everything, count = np.arange(len(database)), min(count, len(database))
     size = max(1, memory_bytes // 4 // (4 * max(1, len(database))))
-    parts = [(np.zeros((0, count), np.int64), np.zeros((0, count), np.float32))]
+    parts: list[list[np.ndarray]] = [
+        [np.zeros((0, count), np.int64), np.zeros((0, count), np.float32)]
+    ]
     for start in range(0, len(queries), size):
         some = queries[start : start + size]
         squared = squared_distances(some, database, everything, device, memory_bytes // 4)
         rows = np.argpartition(squared, count - 1, axis=1)[:, :count]
         near = np.take_along_axis(squared, rows, axis=1)
         order = np.lexsort((rows, near), axis=1)
-        parts.append(tuple(np.take_along_axis(v, order, axis=1) for v in (rows, near)))
+        parts.append([np.take_along_axis(v, order, axis=1) for v in (rows, near)])
     rows, squared = (np.concatenate(values) for values in zip(*parts, strict=True))
     return rows, squared

@@ -1,5 +1,6 @@
 """Selects the training tuples of a block of queries, mined by descriptors or at random."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,7 +64,8 @@ def select(
     own = block.queries[share].tolist()
     if rules.kind == "random":
         return [Mined(random_tuple(pool(query)), _NO_ROWS) for query in own]
-    pools, rows = map(pool, own), None  # lazily
+    pools: Iterable[Pool] = map(pool, own)  # lazily
+    rows = None
     if rules.kind == "partial":
         everyone = [pool(query) for query in block.queries.tolist()]
         pools, rows = everyone[share], pooled_rows(everyone, allowed.database_size)

@@ -51,9 +51,8 @@ class TrainSettings(Section):
     flip: float = Field(0.0, ge=0, le=1)  # probability that a whole tuple is mirrored
     jitter: Jitter | None = None  # range of the factor that a tuple's images are resized by
     val_queries: int | None = Field(None, ge=1)  # validation queries drawn once; null: all
-    rank_loss_negatives: int = Field(
-        1000, ge=0
-    )  # random ones per validation query; 0: no rank loss
+    # random ones per validation query; 0: no rank loss
+    rank_loss_negatives: int = Field(1000, ge=0)
     seed: Seed = 1
 
     @field_validator("jitter")

@@ -46,7 +46,7 @@ def assemble(
     if not clusters:
         return model, None
     descriptors = torch.from_numpy(sample.descriptors)
-    return model, initialise(model.pool, torch.from_numpy(centroids), descriptors)
+    return model, initialise(model.netvlad, torch.from_numpy(centroids), descriptors)
 
 
 def start_sentence(kind: BackboneSettings, model: PlaceModel, alpha: float | None) -> str:

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class State:
     weights: dict[str, Tensor]
     best_weights: dict[str, Tensor]
     hardest: Tensor  # [Q, n] database rows remembered, -1 for none
-    optimizer: dict[str, object] | None = None
+    optimizer: dict[str, Any] = field(default_factory=dict)
     epoch: int = 0
     block: int = 0
     step: int = 0  # within the epoch
@@ -43,7 +44,7 @@ class State:
     triplets: int = 0
     looked_at: int = 0
     best_epoch: int = 0
-    log: list[dict[str, object]] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list)
 
     def rows(self) -> list[EpochLog]:
         return [EpochLog(**row) for row in self.log]

@@ -18,9 +18,10 @@ from vprlib.cli.comparison.runs import (
     read_run,
 )
 from vprlib.cli.comparison.stats import change, check_seeds, moves, over_seeds
-from vprlib.cli.output import JsonObject, echo_json
+from vprlib.cli.output import echo_json
 from vprlib.evaluate.intervals import CompareSettings, IntervalSettings, share_interval
 from vprlib.evaluate.recall import RecallSettings
+from vprlib.pipeline.artifacts import JsonObject
 from vprlib.pipeline.params import At, StageParams, UserError
 
 

@@ -1,6 +1,7 @@
 """The result of `vpr compare` as text."""
 
-from vprlib.cli.output import JsonObject, aligned
+from vprlib.cli.output import aligned
+from vprlib.pipeline.artifacts import JsonObject
 
 SHOWN = 6  # differing parameters that are printed
 
