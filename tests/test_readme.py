@@ -68,3 +68,9 @@ def test_every_parameter_named_in_the_table_of_edits_exists():
         for key in place.split("."):
             assert key in node, place
             node = node[key]
+
+
+def test_every_preset_is_listed():
+    listed = README.split("$ vpr use --list\n")[1].split("```")[0].splitlines()
+    names = [line.split()[0] for line in listed]
+    assert names == sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
