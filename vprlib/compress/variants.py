@@ -87,6 +87,7 @@ class FineTuner:
 
 
 StepLog = dict[str, object]
+Made = tuple[PlaceModel, Form, StepLog]
 
 
 @dataclass(frozen=True)
@@ -122,25 +123,19 @@ class VariantBuilder:
             made = Variant(model, form, [*made.steps, done])
         return made
 
-    def _prune(self, made: Variant, wanted: Prune, number: int) -> tuple[PlaceModel, Form, StepLog]:
+    def _prune(self, made: Variant, wanted: Prune, number: int) -> Made:
         scores = self._scores(made.model, wanted)
         return without_channels(made.model.cpu(), wanted.fraction, scores), made.form, {}
 
-    def _sparsify(
-        self, made: Variant, wanted: Sparsify, number: int
-    ) -> tuple[PlaceModel, Form, StepLog]:
+    def _sparsify(self, made: Variant, wanted: Sparsify, number: int) -> Made:
         form = replace(made.form, leaves_out_zeros=True)
         return sparsify(made.model, wanted.fraction), form, {}
 
-    def _finetune(
-        self, made: Variant, wanted: Finetune, number: int
-    ) -> tuple[PlaceModel, Form, StepLog]:
+    def _finetune(self, made: Variant, wanted: Finetune, number: int) -> Made:
         outcome = self._trained(made.model, made.form, wanted, number)
         return outcome.model.cpu(), made.form, _training_log(outcome)
 
-    def _quantise(
-        self, made: Variant, wanted: Quantise, number: int
-    ) -> tuple[PlaceModel, Form, StepLog]:
+    def _quantise(self, made: Variant, wanted: Quantise, number: int) -> Made:
         model, told = placed(made.model, self.device), {}
         fake_quant = rehearse(model, lambda: self._images(wanted.images, wanted.seed))
         if wanted.finetune is not None:
@@ -151,7 +146,7 @@ class VariantBuilder:
         form = replace(made.form, in_int8=matrices)
         return quantised(model, fake_quant).cpu(), form, told
 
-    def _round(self, made: Variant, wanted: Round, number: int) -> tuple[PlaceModel, Form, StepLog]:
+    def _round(self, made: Variant, wanted: Round, number: int) -> Made:
         precision: ComputePrecision = "bfloat16" if wanted.to == "bfloat16" else "float32"
         model = PlaceModel(replace(made.model.architecture, precision=precision))
         model.load_state_dict(made.model.state_dict())

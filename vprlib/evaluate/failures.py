@@ -17,19 +17,8 @@ from vprlib.places.truth import Truth
 # the first that holds is the category of a query
 CATEGORIES = ("unanswerable", "nothing_found", "correct", "near_miss", "lower_rank", "far")
 HEADER = (
-    "query",
-    "category",
-    "right_at",
-    "first",
-    "distance",
-    "metres",
-    "easting",
-    "northing",
-    "first_easting",
-    "first_northing",
-    "nearest_database_m",
-    "heading_difference_deg",
-    "light",
+    *("query", "category", "right_at", "first", "distance", "metres", "easting", "northing"),
+    *("first_easting", "first_northing", "nearest_database_m", "heading_difference_deg", "light"),
 )
 
 

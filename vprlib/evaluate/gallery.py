@@ -105,23 +105,14 @@ def misses(
     for query in chosen:
         wrong = int(found.rows[query, 0])
         right, rank = right_answer(found, outcome, truth, query)
-        rows.append(
-            [
-                Panel(_shown(queries, query), "query", (queries.index.names[query],), INK),
-                Panel(
-                    _shown(database, wrong),
-                    f"answer   distance {found.distances[query, 0]:.3f}",
-                    (_metres(found, query, wrong), database.index.names[wrong]),
-                    ACCENT,
-                ),
-                Panel(
-                    _shown(database, right),
-                    _rank(found, query, rank),
-                    (_metres(found, query, right), database.index.names[right]),
-                    GOOD,
-                ),
-            ]
-        )
+        row = [Panel(_shown(queries, query), "query", (queries.index.names[query],))]
+        for answer, heading, colour in (
+            (wrong, f"answer   distance {found.distances[query, 0]:.3f}", ACCENT),
+            (right, _rank(found, query, rank), GOOD),
+        ):
+            notes = (_metres(found, query, answer), database.index.names[answer])
+            row.append(Panel(_shown(database, answer), heading, notes, colour))
+        rows.append(row)
     return rows_of(rows, f"{title}: the surest wrong answers{'' if rows else ': none'}")
 
 

@@ -137,16 +137,10 @@ def audit(evaluated: Audited, train: Audited, val: Audited, settings: AuditSetti
     else:
         remarks += _near(evaluated, val, with_val, settings.radius_m)
     remarks += _near(val, train, val_with_train, settings.radius_m)
-    return Audit(
-        evaluated.name,
-        train.name,
-        val.name,
-        with_train,
-        with_val,
-        val_with_train,
-        list(dict.fromkeys(leaks)),  # the validation set itself, evaluated, says it twice
-        list(dict.fromkeys(remarks)),
-    )
+    names, found = (evaluated.name, train.name, val.name), (with_train, with_val, val_with_train)
+    # the validation set itself, evaluated, says it twice
+    leaks, remarks = list(dict.fromkeys(leaks)), list(dict.fromkeys(remarks))
+    return Audit(*names, *found, leaks, remarks)
 
 
 def refuse(found: Audit, fatal: bool) -> None:

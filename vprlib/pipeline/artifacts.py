@@ -93,18 +93,11 @@ def writing_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writing_at(path: Path, size: int) -> Iterator[Callable[[int, bytes | np.ndarray], None]]:
+def writing_at(path: Path, size: int) -> Iterator[Callable[[int, np.ndarray], None]]:
     """A file of known size inside a folder that is being filled; gives what writes at an offset."""
     reserve(path, size)
     with path.open("r+b", buffering=0) as file:
-
-        def write(offset: int, content: bytes | np.ndarray) -> None:
-            file.seek(offset)
-            left = memoryview(content if isinstance(content, bytes) else content.data).cast("B")
-            while left:
-                left = left[file.write(left) :]
-
-        yield write
+        yield lambda offset, content: write_at(file.fileno(), content, offset)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

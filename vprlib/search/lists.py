@@ -153,7 +153,7 @@ def merge_lists(folder: Path, parts: Sequence[Path]) -> int:
                     left = int(layout.sizes[at]) * width
                     while left:
                         piece = file.read(min(left, COPY_BYTES))
-                        write(place, piece)
+                        write(place, np.frombuffer(piece, np.uint8))
                         place, left = place + len(piece), left - len(piece)
     _write_index(folder, opened[0], whole)
     return int(whole.sizes.sum())

@@ -108,14 +108,8 @@ def training_data(
     train = Split(train.database, train.database) if is_own else train
     positive_m = settings.positive_radius_m or radii.training_m
     negative_m = settings.negative_radius_m or radii.positive_m
-    allowed = candidates(
-        train.queries.index,
-        train.database.index,
-        positive_m,
-        negative_m,
-        settings.exclude_same_spot,
-        listed,
-    )
+    indices, is_apart = (train.queries.index, train.database.index), settings.exclude_same_spot
+    allowed = candidates(*indices, positive_m, negative_m, is_apart, listed)
     allowed = allowed.without_self() if is_own else allowed
     if not len(allowed.trainable()):
         needed = f"a database image within {positive_m:g} m and one beyond {negative_m:g} m"

@@ -113,14 +113,12 @@ class StepGradients:
     def _add_part(self, part: Part, images: list[LoadedImage], negatives: int) -> float:
         """Adds the gradient of one part; returns the sum of the losses of its triplets."""
         query, positive, negative = triplet_places(part)
-        vectors = self.network.describe(images)
-        loss = triplet_loss(
-            vectors[query],
-            vectors[positive],
-            vectors[negative],
+        v, margin, kind = (
+            self.network.describe(images),
             self.settings.margin,
             self.settings.distance,
         )
+        loss = triplet_loss(v[query], v[positive], v[negative], margin, kind)
         (loss * (len(negative) / negatives)).backward()
         return loss.item() * len(negative)
 

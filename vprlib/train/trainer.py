@@ -190,14 +190,8 @@ class Trainer:
 
     def _validate(self) -> Validation:
         rank_loss, group = self.settings.rank_loss(), self.group
-        return validate(
-            self.data.val_truth,
-            rank_loss,
-            self._describe,
-            self.runtime,
-            group.share,
-            group.interleave,
-        )
+        truth, share = self.data.val_truth, group.share
+        return validate(truth, rank_loss, self._describe, self.runtime, share, group.interleave)
 
     def _describe(self, name: str, rows: np.ndarray | None) -> np.ndarray:
         return self.inputs.describe(name, rows, f"epoch {self.state.epoch}: describing {name}")

@@ -147,19 +147,9 @@ def _read(files: Files, name: str, choice: Choice, params: Mapping[str, object])
         protocol, radius_m = file.attrs.get("protocol", "plain"), file.attrs.get("radius_m")
     truth = judged(protocol, read_truth(sides[0], queries, database, radius_m), database, queries)
     denominator = str(metrics.get("denominator", "all"))
-    return Run(
-        name,
-        predictions.rows,
-        predictions.right,
-        truth.counts() > 0 if denominator == "answerable" else np.ones(len(queries), bool),
-        queries,
-        database,
-        truth,
-        protocol,
-        truth.radius_m,
-        denominator,
-        params,
-    )
+    counted = truth.counts() > 0 if denominator == "answerable" else np.ones(len(queries), bool)
+    found = (predictions.rows, predictions.right, counted, queries, database, truth)
+    return Run(name, *found, protocol, truth.radius_m, denominator, params)
 
 
 def check_comparable(a: Run, b: Run) -> None:
