@@ -11,6 +11,8 @@ import h5py
 import numpy as np
 import typer
 
+from vprlib.descriptors.codes import Code
+from vprlib.descriptors.matrix import Matrix
 from vprlib.descriptors.whitening import fit
 from vprlib.pipeline.runtime import RuntimeSettings
 
@@ -32,13 +34,14 @@ def main(
         start = time.perf_counter()
         fitted = fit(sample, 4096, runtime.memory_bytes, runtime.cores)
         fitting = time.perf_counter() - start
+        code = Code(mean=fitted.mean.astype(np.float32), matrix=Matrix(fitted.projection))
         start = time.perf_counter()
-        fitted.apply(sample[:BLOCK])
+        code.apply(sample[:BLOCK])
         applying = time.perf_counter() - start
     found = {
         "descriptors": count,
         "dimensions": dim,
-        "kept": fitted.dim,
+        "kept": len(fitted.projection),
         "cores": runtime.cores,
         "fit_s": round(fitting, 2),
         "applied_per_s": round(BLOCK / applying),

@@ -7,36 +7,24 @@ import typer
 
 from vprlib.compress.settings import Step
 from vprlib.compress.variants import FineTuner, VariantBuilder
-from vprlib.images.decode import ImageSettings
 from vprlib.model.device import prepare
 from vprlib.model.model import read_history, read_model, write_model
 from vprlib.pipeline import launch, paths
 from vprlib.pipeline.artifacts import write_json
 from vprlib.pipeline.group import joined
-from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.params import At
 from vprlib.pipeline.resume import scratch_for
-from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.places.truth import RadiusOrOwn
 from vprlib.train.cache import cache_at
-from vprlib.train.data import SplitFiles, read_training_data
-from vprlib.train.settings import TrainSettings
+from vprlib.train.data import TrainingParams, read_training_data
 
 
-class Params(StageParams):
+class Params(TrainingParams):
     steps: Annotated[list[Step], At("variant_defs.{variant}")]
-    train: Annotated[TrainSettings, At("train")]
-    images: Annotated[ImageSettings, At("datasets.{training}.images")]
-    val_images: Annotated[ImageSettings, At("datasets.{validation}.images")]
-    val_radius_m: Annotated[RadiusOrOwn, At("datasets.{validation}.radius_m")]
-    folder: Annotated[str, At("datasets.{training}.folder")]
-    val_folder: Annotated[str, At("datasets.{validation}.folder")]
-    runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
 def main(variant: str, base: str, training: str, validation: str) -> None:
     p = Params.load(variant=variant, training=training, validation=validation)
-    train = SplitFiles.of(training, p.folder, p.images)
-    val = SplitFiles.of(validation, p.val_folder, p.val_images)
+    train, val = p.files(training, validation)
     read_data = partial(read_training_data, train, val, p.val_radius_m, p.train)
     source, out = paths.model(base), paths.model(variant)
     inputs = (source, *train.indices, *val.indices)

@@ -3,12 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from vprlib.compress.settings import (
-    Step,
-    check_variants,
-    lineage,
-    steps_of,
-)
+from vprlib.compress.settings import Step, check_variants, lineage, steps_of
 from vprlib.pipeline.params import UserError
 
 PRUNE = {"prune": {"fraction": 0.3, "by": "magnitude"}}

@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from vectors import unit
+from vectors import unit, whitened
 
 from vprlib.descriptors.codes import CodeSettings, Kept, check_codes, encode, fit_code, read_code
 from vprlib.descriptors.files import opened
@@ -25,11 +25,6 @@ PRECISIONS = [
     {"precision": "binary"},
     {"precision": "binary", "query": "coded"},
 ]
-
-
-def whitened(sample: np.ndarray, dim: int, vectors: np.ndarray) -> np.ndarray:
-    """The obvious way."""
-    return fit(sample, dim, 2**20, 1).apply(vectors)
 
 
 @pytest.fixture
@@ -64,7 +59,10 @@ def sides(tmp_path: Path) -> dict[str, Path]:
 def test_a_code_whitens_as_the_whitening_does(fitted) -> None:
     sample, vectors = unit(50, 16), unit(20, 16, seed=2)
     code = read_code(fitted(sample, whiten=12))
-    np.testing.assert_array_equal(code.apply(vectors), whitened(sample, 12, vectors))
+    expected = whitened(fit(sample, 12, 2**20, 1), vectors)
+    np.testing.assert_allclose(code.apply(vectors), expected, atol=2e-6)
+    assert code.apply(vectors).dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(code.apply(vectors), axis=1), 1, atol=1e-6)
 
 
 def test_a_shorter_code_is_the_first_dimensions_of_a_longer_one_at_unit_length(fitted) -> None:
@@ -99,17 +97,17 @@ def test_what_is_stored_is_as_many_bytes_as_is_said_and_reads_as_what_it_stands_
     tmp_path, fitted, sides, runtime, settings
 ) -> None:
     sample = unit(300, 16)
-    kept = Kept(whiten=8, **settings)
     code = read_code(fitted(sample, whiten=8, **settings))
     for side, source in sides.items():
         encode(tmp_path / "c.h5", code, side, source, runtime)
         with h5py.File(source) as stored:
-            wanted = whitened(sample, 8, stored["descriptors"][:])
+            wanted = whitened(fit(sample, 8, 2**20, 1), stored["descriptors"][:])
         is_coded = side == "db" or "query" in settings
         with h5py.File(tmp_path / "c.h5") as file:
             stored = file["descriptors"]
             size = stored.dtype.itemsize * stored.shape[1]
-            assert size == (kept.bytes_an_image(16) if is_coded else 32)
+            bytes_each = {"float16": 16, "int8": 8, "pq": settings.get("bytes"), "binary": 1}
+            assert size == (bytes_each[settings["precision"]] if is_coded else 32)
             assert stored.id.get_storage_size() == size * len(wanted)
         with opened(tmp_path / "c.h5", len(wanted)) as read:
             assert read.shape == wanted.shape and len(read) == len(wanted)
@@ -126,12 +124,6 @@ def test_whole_descriptors_as_int8_take_a_byte_a_dimension(
 ) -> None:
     code = read_code(fitted(unit(50, 16), whiten=None, precision="int8"))
     assert encode(tmp_path / "c.h5", code, "db", sides["db"], runtime) == (30, 16)
-    assert Kept(whiten=None, precision="int8").bytes_an_image(16) == 16
-
-
-def test_512_whitened_dimensions_as_int8_are_512_bytes() -> None:
-    assert Kept(whiten=512, precision="int8").bytes_an_image(32_768) == 512
-    assert 4 * 32_768 / 512 == 256  # of full float32 at K=64
 
 
 @pytest.mark.parametrize("settings", [{}, *PRECISIONS[::2]])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from vectors import unit
 
-from vprlib.descriptors.quantisers import Coded, Quantiser, bytes_a_row, learn, stored_bytes
+from vprlib.descriptors.quantisers import Coded, Quantiser, bytes_a_row, learn
 from vprlib.descriptors.rows import Reader, gather
 
 
@@ -71,13 +71,6 @@ def test_float16_rounds_and_float32_does_not() -> None:
     np.testing.assert_array_equal(half.encode(vectors), vectors.astype(np.float16))
     np.testing.assert_array_equal(half.decode(half.encode(vectors)), vectors.astype(np.float16))
     np.testing.assert_array_equal(whole.decode(whole.encode(vectors)), vectors)
-
-
-@pytest.mark.parametrize("precision", ["float32", "float16", "int8", "pq", "binary"])
-def test_the_bytes_said_are_those_of_the_codes(precision: str) -> None:
-    sample = unit(300, 16)
-    codes = learnt(precision, sample, 4).encode(sample)
-    assert codes.shape[1] * codes.itemsize == stored_bytes(precision, 16, 4)
 
 
 def test_coded_rows_are_read_as_vectors() -> None:

@@ -49,6 +49,10 @@ def hashes_of(folder, images, **options):
     return build_index("x", names, np.zeros((len(names), 2)), folder, {}, 1).hashes
 
 
+def chosen(hashes: ImageHashes, rows: np.ndarray) -> ImageHashes:
+    return ImageHashes(hashes.bits[rows], hashes.is_plain[rows])
+
+
 @pytest.mark.parametrize("change", COPIES)
 def test_a_copy_is_told_and_a_stranger_is_not(change, pictures, tmp_path):
     made, options = COPIES[change]
@@ -57,8 +61,8 @@ def test_a_copy_is_told_and_a_stranger_is_not(change, pictures, tmp_path):
     copies = hashes_of(tmp_path / "copies", [made(image) for image in images], **options)
     assert are_alike(copies, known, BITS).all()
     for row in range(len(images)):
-        others = known.take(np.delete(np.arange(len(images)), row))
-        assert not are_alike(copies.take(np.array([row])), others, BITS).any()
+        others = chosen(known, np.delete(np.arange(len(images)), row))
+        assert not are_alike(chosen(copies, np.array([row])), others, BITS).any()
 
 
 def test_the_bits_are_the_signs_of_the_low_frequencies():
@@ -123,4 +127,5 @@ def test_large_images_are_hashed_from_a_draft_and_boxes_from_their_part(noise, t
         {"box": np.array([[800.0, 400, 2400, 2000], [0, 0, 1600, 1600]])},
     )
     hashes = build_index("x", names, np.zeros((2, 2)), tmp_path, box, 1).hashes
-    assert are_alike(hashes.take(np.array([0])), hashes.take(np.array([1])), 12).all()
+    one, other = (chosen(hashes, np.array([row])) for row in (0, 1))
+    assert are_alike(one, other, 12).all()

@@ -38,10 +38,7 @@ def _block_of(index: int) -> tuple[int, int]:
 
 
 def spot_beside(
-    rng: np.random.Generator,
-    position: np.ndarray,
-    northward: bool,
-    offset_m: tuple[float, float],
+    rng: np.random.Generator, position: np.ndarray, northward: bool, offset_m: tuple[float, float]
 ) -> np.ndarray:
     """A point on the road or the pavement at that distance from a panorama, [2]."""
     angle, radius = rng.uniform(0, 2 * np.pi, 64), rng.uniform(*offset_m, 64)

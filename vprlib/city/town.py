@@ -68,7 +68,8 @@ def block(town: Town, column: int, row: int) -> Block:
     keys = tuple((town.seed, town.part, column, row, k) for k in range(len(boxes)))
     trees = _trees(rng)
     trees[:, :2] += corner
-    return Block(boxes + shift, keys, trees, _lamps() + corner, _parking() + shift)
+    lamps = [_along_edge(np.array([18.0, 45.0]), 4.4, side) + corner for side in range(4)]
+    return Block(boxes + shift, keys, trees, np.concatenate(lamps), _parking() + shift)
 
 
 def _buildings(rng: np.random.Generator) -> np.ndarray:
@@ -113,10 +114,6 @@ def _trees(rng: np.random.Generator) -> np.ndarray:
     places = np.concatenate([kept, rng.uniform(24, PITCH - 24, (5, 2))])
     heights = rng.uniform(4.0, 6.5, len(places))
     return np.column_stack([places, heights, rng.integers(0, 6, len(places))])
-
-
-def _lamps() -> np.ndarray:
-    return np.concatenate([_along_edge(np.array([18.0, 45.0]), 4.4, side) for side in range(4)])
 
 
 def _parking() -> np.ndarray:

@@ -11,12 +11,7 @@ import typer
 
 from vprlib.cli import options
 from vprlib.cli.choice import Choice, choose
-from vprlib.cli.describers import (
-    DescribeParams,
-    ExportDescriber,
-    NetworkDescriber,
-    describer,
-)
+from vprlib.cli.describers import DescribeParams, ExportDescriber, NetworkDescriber, describer
 from vprlib.cli.output import aligned, echo_json
 from vprlib.descriptors.quantisers import Coded
 from vprlib.descriptors.rows import Rows

@@ -23,10 +23,7 @@ COMMANDS = {
     ),
     "predictions": ("predictions:main", "Write predictions as CSV, submission or candidates."),
     "tradeoffs": ("tradeoffs:main", "Measure size and speed of all variants, beside their recall."),
-    "model convert": (
-        "model.convert:main",
-        "Write a network or visual words for another system.",
-    ),
+    "model convert": ("model.convert:main", "Write a network or visual words for another system."),
     "model export": ("model.export:main", "Write a network as one ONNX file."),
     "index sweep": ("sweep:main", "Print recall, time and size of approximate search indexes."),
     "index part": ("index_parts:part", "Write one part of a large search index."),

@@ -87,7 +87,7 @@ def _figure(metrics: Metrics, name: str) -> str:
 
 def _measures(rows: Sequence[Row]) -> list[str]:
     """The recalls by rising N, and mAP if a set has it."""
-    recalls = {n for *_, metrics in rows for n in metrics if _is_recall(n)}
+    recalls = {n for *_, metrics in rows for n in metrics if re.fullmatch(r"recall@\d+", n)}
     return sorted(recalls, key=_number) + ["map"] * any("map" in m for *_, m in rows)
 
 
@@ -98,9 +98,7 @@ def _protocol(metrics: Metrics) -> str:
     return name if denominator == "all" else f"{name}, {denominator}"
 
 
-def _pairs(
-    rows: Sequence[Row],
-) -> list[tuple[str, str, Metrics, Metrics]]:
+def _pairs(rows: Sequence[Row]) -> list[tuple[str, str, Metrics, Metrics]]:
     """Set, code and the metrics of both networks, if both were evaluated by the same rules."""
     found = {(dataset, code, variant): metrics for dataset, variant, code, metrics in rows}
     return [
@@ -110,10 +108,6 @@ def _pairs(
         and (dataset, code, "off_the_shelf") in found
         and _protocol(found[dataset, code, "off_the_shelf"]) == _protocol(metrics)
     ]
-
-
-def _is_recall(name: str) -> bool:
-    return re.fullmatch(r"recall@\d+", name) is not None
 
 
 def _number(name: str) -> int:

@@ -20,8 +20,10 @@ from vprlib.evaluate.intervals import (
     share_interval,
 )
 from vprlib.evaluate.recall import RecallSettings
-from vprlib.images.decode import ImageSettings, target_size
+from vprlib.images.batches import ImageSource
+from vprlib.images.decode import ImageSettings
 from vprlib.images.index import ImageIndex, read_index
+from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import JsonObject, write_bytes, write_json, write_text
 from vprlib.pipeline.params import PARAMS_PATH, At, StageParams, UserError
 from vprlib.pipeline.png import figure_png
@@ -105,10 +107,6 @@ class Params(StageParams):
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
-def read_choice(choice: Choice) -> Run:
-    return read_run(RunSpec(None, choice.variant, choice.code), choice.dataset)
-
-
 def recalls(run: Run, full: Run, p: Params) -> Row:
     """Recall at each N, and its difference from the full model, both with intervals."""
     row: Row = {}
@@ -168,11 +166,10 @@ def exported(path: Path, costs: Sequence[Cost] | None) -> Row | None:
 
 def commonest_size(index: ImageIndex, settings: ImageSettings) -> tuple[int, int]:
     """The most common width and height of the network's inputs."""
-    stored = zip(
-        index.widths.tolist(), index.heights.tolist(), index.is_rotated.tolist(), strict=True
-    )
-    found = [target_size(*image, settings) for image in stored]
-    return max(sorted(set(found)), key=found.count)
+    sizes = ImageSource(index, paths.RAW, settings).sizes()
+    found, counts = np.unique(sizes, axis=0, return_counts=True)
+    width, height = found[counts.argmax()].tolist()
+    return width, height
 
 
 def measured_rows(full: Choice, index: ImageIndex, threads: Sequence[int], p: Params) -> list[Row]:
@@ -182,7 +179,7 @@ def measured_rows(full: Choice, index: ImageIndex, threads: Sequence[int], p: Pa
     size = commonest_size(index, p.images)
     choices = {v: [Choice(full.dataset, v, c) for c in p.codes] for v in p.variants}
     every = [choice for of_variant in choices.values() for choice in of_variant]
-    found = {choice: read_choice(choice) for choice in every}
+    found = {c: read_run(RunSpec(None, c.variant, c.code), c.dataset) for c in every}
     networks = {
         of[0].model_path: [c.coder_path for c in of if c.coder_path is not None]
         for of in choices.values()

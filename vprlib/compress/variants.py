@@ -70,14 +70,7 @@ class FineTuner:
         settings = self.settings.model_copy(update=self._changes(model, wanted))
         scratch = Scratch(self.scratch.folder / f"finetune-{number}")
         trainer = Trainer(
-            model,
-            self.data,
-            settings,
-            self.device,
-            self.runtime,
-            scratch,
-            self.cache,
-            self.group,
+            model, self.data, settings, self.device, self.runtime, scratch, self.cache, self.group
         )
         return trainer.run(say=self.say)
 

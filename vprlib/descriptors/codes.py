@@ -11,11 +11,7 @@ from pydantic import Field, model_validator
 from threadpoolctl import threadpool_limits
 
 from vprlib.descriptors import quantisers
-from vprlib.descriptors.files import (
-    create_code,
-    failed_rows,
-    opened_sample,
-)
+from vprlib.descriptors.files import create_code, failed_rows, opened_sample
 from vprlib.descriptors.matrix import (
     Arrays,
     Matrix,
@@ -24,7 +20,7 @@ from vprlib.descriptors.matrix import (
     of_lower_rank,
     to_arrays,
 )
-from vprlib.descriptors.quantisers import WORDS, Precision, Quantiser, stored_bytes
+from vprlib.descriptors.quantisers import WORDS, Precision, Quantiser
 from vprlib.descriptors.settings import IndexSettings, SearchSettings
 from vprlib.descriptors.whitening import Rows, blocks, to_unit_length
 from vprlib.pipeline.artifacts import write_hdf5, writing_hdf5
@@ -73,10 +69,6 @@ class Kept(Section):
         dims = "all dimensions" if self.whiten is None else f"{self.whiten} whitened dimensions"
         size = "" if self.bytes is None else f" in {self.bytes} bytes"
         return f"{dims}, {self.precision}{size}"
-
-    def bytes_an_image(self, full_dim: int) -> int:
-        """What is stored of a database image whose descriptor has so many dimensions."""
-        return stored_bytes(self.precision, self.whiten or full_dim, self.bytes)
 
 
 class CodeSettings(Section):

@@ -87,13 +87,6 @@ def bytes_a_row(rows: Rows | Coded) -> int:
     return stored.shape[1] * stored.dtype.itemsize
 
 
-def stored_bytes(precision: Precision, dim: int, parts: int | None = None) -> int:
-    """Stored bytes per vector; `parts` are those of product quantisation."""
-    if precision == "pq":
-        return int(parts or 0)
-    return -(-dim // 8) if precision == "binary" else dim * np.dtype(precision).itemsize
-
-
 def learn(
     precision: Precision, sample: Iterable[np.ndarray], parts: int | None, seed: int, threads: int
 ) -> dict[str, np.ndarray]:

@@ -31,15 +31,6 @@ class Whitening:
     eigenvalues: np.ndarray  # λ [d] float64, variances in the sample
     variance_ratio: np.ndarray  # [d] λ over the total variance of the sample
 
-    @property
-    def dim(self) -> int:
-        return len(self.projection)
-
-    def apply(self, vectors: np.ndarray) -> np.ndarray:
-        """Whitened unit vectors [n, d] of descriptors [n, D], float32."""
-        centred = np.asarray(vectors, np.float32) - self.mean.astype(np.float32)
-        return to_unit_length(centred @ self.projection.T)
-
 
 def to_unit_length(vectors: np.ndarray) -> np.ndarray:
     """Float32 vectors [n, d] of length one; zeros stay zeros."""

@@ -108,10 +108,6 @@ def curve(scores: np.ndarray, is_right: np.ndarray, answerable: int) -> Curve:
     return Curve(falling[is_last], right / given, right / max(1, answerable))
 
 
-def percent(precision: float) -> str:
-    return f"{100 * precision:g}"
-
-
 @dataclass(frozen=True)
 class ScoredSet:
     """The scores of the queries of one set, and which first results are right."""
@@ -176,7 +172,7 @@ class Calibration:
 
 def calibrate(scored: ScoredSet, settings: ConfidenceSettings) -> Calibration:
     found = scored.curve
-    thresholds = {percent(p): found.reaching(p)[0] for p in settings.precisions}
+    thresholds = {f"{100 * p:g}": found.reaching(p)[0] for p in settings.precisions}
     return Calibration(
         scored.set_name,
         settings.score,

@@ -162,10 +162,7 @@ def _describe(
     model, wanted = placed(work.model, device), [batches[block] for block in todo]
     total = sum(map(len, wanted))
     label = "describing" if group.size == 1 else f"describing, process 1 of {group.size}"
-    with (
-        closing(stream(source, wanted, runtime)) as loaded,
-        counting(total, label) as count,
-    ):
+    with closing(stream(source, wanted, runtime)) as loaded, counting(total, label) as count:
         found = describe_batches(model, loaded, device, work.settings.precision)
         for block, part in zip(todo, found, strict=True):
             failed = np.isin(part.rows, list(source.problems))

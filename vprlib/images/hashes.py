@@ -18,9 +18,6 @@ class ImageHashes:
     bits: np.ndarray  # uint8 [N, 32]
     is_plain: np.ndarray  # bool [N], of one colour, or not readable
 
-    def take(self, rows: np.ndarray) -> "ImageHashes":
-        return ImageHashes(self.bits[rows], self.is_plain[rows])
-
 
 def join_hashes(parts: Iterable[ImageHashes]) -> ImageHashes:
     parts = list(parts)

@@ -10,14 +10,7 @@ from typing import Literal
 import h5py
 import numpy as np
 
-from vprlib.images.decode import (
-    THUMBNAIL,
-    Box,
-    ImageInfo,
-    digest_of,
-    inspect,
-    problem_of,
-)
+from vprlib.images.decode import THUMBNAIL, Box, ImageInfo, digest_of, inspect, problem_of
 from vprlib.images.hashes import ImageHashes, image_hashes, join_hashes
 from vprlib.pipeline.artifacts import write_hdf5
 from vprlib.pipeline.params import UserError
@@ -62,14 +55,10 @@ class ImageIndex:
     def info(self, row: int) -> ImageInfo:
         """What parsing found in one image file."""
         box = tuple(self.extra["box"][row].tolist()) if "box" in self.extra else None
-        return ImageInfo(
-            int(self.byte_sizes[row]),
-            int(self.widths[row]),
-            int(self.heights[row]),
-            bool(self.is_rotated[row]),
-            int(self.digests[row]),
-            box,
+        size, width, height, is_rotated, digest = (
+            getattr(self, name)[row].item() for name in _ARRAYS[1:]
         )
+        return ImageInfo(size, width, height, is_rotated, digest, box)
 
 
 def build_index(

@@ -23,10 +23,7 @@ History = dict[str, Any]
 FLAGS = "flags.json"  # its options
 CUTS = {"vgg16": "conv5_3", "alexnet": "conv5"}
 # of the convolutions in the encoder
-PLACES = {
-    "vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
-    "alexnet": (0, 3, 6, 8, 10),
-}
+PLACES = {"vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), "alexnet": (0, 3, 6, 8, 10)}
 _TRAINED = {"vgg16": 3, "alexnet": 1}  # last convolutions, which the port trains
 _POOLINGS = {"netvlad": "netvlad", "max": "max", "avg": "average"}  # its name → ours
 _SGD: dict[str, Any] = {"lr": 0.0001, "momentum": 0.9, "weight_decay": 0.001}  # its own defaults

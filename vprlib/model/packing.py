@@ -43,8 +43,9 @@ def pack(
         saved = 8 * content.element_size() * zeros - content.numel()  # bits, less the marks
         if form.leaves_out_zeros and saved > 0:
             shapes[name] = list(content.shape)
-            packed[name + KEPT] = _as_bits(content != 0)
-            content = content[content != 0]
+            marks = content != 0
+            packed[name + KEPT] = torch.from_numpy(np.packbits(marks.flatten().numpy()))
+            content = content[marks]
         packed[name] = content
     return packed, shapes
 
@@ -61,10 +62,6 @@ def unpack(packed: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> dic
             content = content.float() * packed[name + ROW_SCALE][:, None]
         tensors[name] = content.float() if content.is_floating_point() else content
     return tensors
-
-
-def _as_bits(marks: Tensor) -> Tensor:
-    return torch.from_numpy(np.packbits(marks.flatten().numpy()))
 
 
 def _filled(values: Tensor, kept: Tensor, shape: list[int]) -> Tensor:

@@ -19,9 +19,7 @@ SLOW_BFLOAT16 = (
 
 
 def resolve_precision(
-    wanted: Precision,
-    device: torch.device,
-    say: Callable[[str], None] = lambda sentence: None,
+    wanted: Precision, device: torch.device, say: Callable[[str], None] = lambda sentence: None
 ) -> ComputePrecision:
     """`auto` is bfloat16 on a device that computes in it natively, and float32 on any other."""
     if wanted == "auto":

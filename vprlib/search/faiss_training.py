@@ -11,13 +11,7 @@ from vprlib.descriptors.rows import Reader, Rows, gather
 from vprlib.descriptors.settings import IndexSettings
 from vprlib.pipeline.draws import choose_rows
 from vprlib.pipeline.params import PARAMS_PATH, UserError
-from vprlib.search.faiss_factory import (
-    check_training,
-    inner_index,
-    new_index,
-    storage,
-    transforms,
-)
+from vprlib.search.faiss_factory import check_training, inner_index, new_index, storage, transforms
 from vprlib.search.request import vector_bytes
 
 

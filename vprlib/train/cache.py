@@ -99,8 +99,8 @@ class FeatureCache:
 
     def _has_room(self, spec: CacheSpec) -> bool:
         """Whether it fits the limit and the disk, after evicting entries that are not in use."""
-        reason = self._beyond_limit(spec)
-        if not reason:
+        reason = f"runtime.cache_gib allows {gib(self.limit_bytes)}"
+        if spec.bytes <= self.limit_bytes:
             kept = sorted(entries(self.folder), key=lambda entry: entry.stat().st_mtime)
             while (reason := self._obstacle(spec)) and kept:
                 removed(kept.pop(0))
@@ -110,10 +110,6 @@ class FeatureCache:
                 " they are recomputed each time."
             )
         return not reason
-
-    def _beyond_limit(self, spec: CacheSpec) -> str:
-        too_large = spec.bytes > self.limit_bytes
-        return f"runtime.cache_gib allows {gib(self.limit_bytes)}" if too_large else ""
 
     def _obstacle(self, spec: CacheSpec) -> str:
         used = sum(size_of(entry) for entry in entries(self.folder))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 
@@ -10,7 +10,8 @@ from vprlib.images.batches import ImageSource, open_source
 from vprlib.images.decode import ImageSettings
 from vprlib.pipeline import paths
 from vprlib.pipeline.draws import Draw, generator
-from vprlib.pipeline.params import UserError
+from vprlib.pipeline.params import At, StageParams, UserError
+from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import (
     Listed,
     Radii,
@@ -54,6 +55,22 @@ class SplitFiles:
 
     def open(self) -> Split:
         return Split(self.open_database(), open_source(self.queries, self.folder, self.images))
+
+
+class TrainingParams(StageParams):
+    """What `train` and `make_variant` read of the two sets, and how they train."""
+
+    train: Annotated[TrainSettings, At("train")]
+    images: Annotated[ImageSettings, At("datasets.{training}.images")]
+    val_images: Annotated[ImageSettings, At("datasets.{validation}.images")]
+    val_radius_m: Annotated[RadiusOrOwn, At("datasets.{validation}.radius_m")]
+    folder: Annotated[str, At("datasets.{training}.folder")]
+    val_folder: Annotated[str, At("datasets.{validation}.folder")]
+    runtime: Annotated[RuntimeSettings, At("runtime")]
+
+    def files(self, training: str, validation: str) -> tuple[SplitFiles, SplitFiles]:
+        train = SplitFiles.of(training, self.folder, self.images)
+        return train, SplitFiles.of(validation, self.val_folder, self.val_images)
 
 
 @dataclass(frozen=True)

@@ -88,11 +88,7 @@ def mean_loss(losses: np.ndarray) -> float | None:
 
 
 def nearest_positives(
-    queries: np.ndarray,
-    database: np.ndarray,
-    rows: np.ndarray,
-    distances: np.ndarray,
-    truth: Truth,
+    queries: np.ndarray, database: np.ndarray, rows: np.ndarray, distances: np.ndarray, truth: Truth
 ) -> np.ndarray:
     """Distance to the nearest positive of each query [Q]; NaN if it has none.
 

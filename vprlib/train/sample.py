@@ -79,12 +79,6 @@ def take_sample(
     )
 
 
-def empty_sample(settings: SampleSettings) -> Sample:
-    """The sample of a network that needs no visual words."""
-    none = np.zeros((0, 0), np.float32)
-    return Sample(none, np.zeros(0, np.int64), [], "", settings.seed, "", {})
-
-
 def choose_images(available: int, settings: SampleSettings) -> np.ndarray:
     """Ascending rows; all if there are fewer than wanted."""
     generator = np.random.default_rng(settings.seed)

@@ -1,8 +1,7 @@
 """Selects the training tuples of a block of queries, mined by descriptors or at random."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,13 +19,9 @@ from vprlib.train.mining import (
     random_tuple,
 )
 
+# descriptors by row of the source of that name: of these rows, or of all if there is None
+Describe = Callable[[str, np.ndarray | None], np.ndarray]
 _NO_ROWS = np.zeros(0, np.int64)
-
-
-class Describe(Protocol):
-    def __call__(self, name: str, rows: np.ndarray | None) -> np.ndarray:
-        """Descriptors by row of the source of that name: of `rows`, or of all if it is None."""
-        ...
 
 
 @dataclass(frozen=True)
