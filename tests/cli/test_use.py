@@ -88,6 +88,18 @@ def test_edits_that_are_not_committed_are_overwritten_only_by_force(use, refused
     assert "train.epochs: 3 → 30" in use("pitts30k")
 
 
+def test_edits_that_no_preset_overwrites_need_no_commit(use):
+    Path("params.yaml").write_text(text().replace("memory_gib: 2.0", "memory_gib: 4.0"))
+    use("pitts30k")
+    assert params()["runtime"]["memory_gib"] == 4.0
+
+
+def test_without_a_committed_file_nothing_is_overwritten(refused, git):
+    git("rm", "-q", "--cached", "params.yaml")
+    git("commit", "-qm", "gone")
+    assert "git has no committed params.yaml to compare with" in refused("pitts30k")
+
+
 def test_the_list_of_presets_has_a_line_each(use):
     lines = use("--list").splitlines()
     assert [line.split()[0] for line in lines] == sorted(

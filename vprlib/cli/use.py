@@ -174,14 +174,24 @@ def _check_committed(text: str) -> None:
     shown = subprocess.run(
         ["git", "show", f"HEAD:./{PARAMS_PATH}"], capture_output=True, text=True, encoding="utf-8"
     )
-    if shown.returncode == 0:
-        committed = shown.stdout
-        if text == committed or text in (compose(committed, name, {}) for name in preset_names()):
-            return
-    raise UserError(
-        f"{PARAMS_PATH} has edits that are not committed, and they would be overwritten: commit"
-        " them, or add --force."
-    )
+    if shown.returncode:
+        raise UserError(
+            f"git has no committed {PARAMS_PATH} to compare with, so edits could be lost: commit"
+            " it, or add --force."
+        )
+    committed = shown.stdout
+    known = (committed, *(compose(committed, name, {}) for name in preset_names()))
+    if _overwritten(text) not in map(_overwritten, known):
+        raise UserError(
+            f"{PARAMS_PATH} has edits that are not committed, and they would be overwritten:"
+            " commit them, or add --force."
+        )
+
+
+def _overwritten(text: str) -> list[str | None]:
+    """The sections that a preset replaces."""
+    base = _blocks((PRESETS / f"{BASE}.yaml").read_text(encoding="utf-8"))
+    return [_blocks(text).get(key) for key in base]
 
 
 def main(
