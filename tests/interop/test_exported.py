@@ -14,23 +14,12 @@ from vprlib.compress.quantising import quantised, rehearse
 from vprlib.descriptors import matrix
 from vprlib.descriptors.codes import Code
 from vprlib.images.decode import ImageSettings
-from vprlib.interop.onnx_export import Plain, PlainNetVLAD, check, check_exportable
+from vprlib.interop.onnx_export import Plain, check, check_exportable
 from vprlib.interop.onnx_run import Exported, digest, identity
 from vprlib.model.model import Architecture, PlaceModel, read_model, write_model
-from vprlib.model.netvlad import NetVLAD, initialise
 from vprlib.model.packing import PLAIN, Form
 from vprlib.model.settings import PoolSettings
 from vprlib.pipeline.params import UserError
-
-
-@pytest.mark.parametrize("version", ["v1", "v2"])
-@pytest.mark.parametrize("normalised", [True, False])
-def test_the_plain_layer_is_the_layer(version: str, normalised: bool) -> None:
-    layer = NetVLAD(5, 8, version, normalised, normalised)
-    generator = torch.Generator().manual_seed(3)
-    initialise(layer, *(torch.randn(n, 8, generator=generator) for n in (5, 40)))
-    features = torch.randn(3, 8, 4, 6, generator=generator)
-    torch.testing.assert_close(PlainNetVLAD(layer)(features), layer(features), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("numbers", ["float32", "float16", "int8"])

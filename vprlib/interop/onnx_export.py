@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from vprlib.interop.onnx_run import HEADER, INPUT, OUTPUT, Exported, Identity
 from vprlib.model.model import PlaceModel
-from vprlib.model.netvlad import NetVLAD
 from vprlib.pipeline.params import UserError
 
 AGREEMENT = 1e-4  # largest difference between PyTorch and ONNX Runtime
@@ -36,25 +35,6 @@ def check_exportable(model: PlaceModel, path: Path) -> None:
             f"{path} is a network that computes in {own}, but an export computes in float32:"
             " export the variant that it was made from."
         )
-
-
-class PlainNetVLAD(nn.Module):
-    """NetVLAD for all images of a batch at once."""
-
-    def __init__(self, layer: NetVLAD) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Local features [B, D, H, W] to unit vectors [B, K·D]."""
-        layer = self.layer
-        x = features.flatten(2)  # B D N
-        x = F.normalize(x, dim=1) if layer.normalise_input else x
-        assignment = F.conv1d(x, layer.conv.weight.squeeze(3), layer.conv.bias).softmax(dim=1)
-        sums = assignment @ x.transpose(1, 2)  # B K D
-        vlad = sums - assignment.sum(dim=2, keepdim=True) * layer.centroids
-        vlad = F.normalize(vlad, dim=2) if layer.intra_normalise else vlad
-        return F.normalize(vlad.flatten(1), dim=1)
 
 
 class StoredMatrix(nn.Module):
@@ -98,16 +78,13 @@ class Plain(nn.Module):
 
     def __init__(self, model: PlaceModel, whitening: Mapping[str, np.ndarray]) -> None:
         super().__init__()
-        self.normalise, self.backbone = model.normalise, model.backbone
-        self.pool = PlainNetVLAD(model.pool) if isinstance(model.pool, NetVLAD) else model.pool
-        self.own_whitening = model.whitening
+        self.model = model
         self.whitening = PlainWhitening(whitening) if whitening else None
         self.eval()
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Images uint8 [B, H, W, 3] to unit vectors [B, dim]."""
-        x = self.pool(self.backbone(self.normalise(pixels)))
-        x = x if self.own_whitening is None else F.normalize(self.own_whitening(x), dim=1)
+        x = self.model(pixels)
         return x if self.whitening is None else self.whitening(x)
 
 

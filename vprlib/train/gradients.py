@@ -113,12 +113,8 @@ class StepGradients:
     def _add_part(self, part: Part, images: list[LoadedImage], negatives: int) -> float:
         """Adds the gradient of one part; returns the sum of the losses of its triplets."""
         query, positive, negative = triplet_places(part)
-        v, margin, kind = (
-            self.network.describe(images),
-            self.settings.margin,
-            self.settings.distance,
-        )
-        loss = triplet_loss(v[query], v[positive], v[negative], margin, kind)
+        v, s = self.network.describe(images), self.settings
+        loss = triplet_loss(v[query], v[positive], v[negative], s.margin, s.distance)
         (loss * (len(negative) / negatives)).backward()
         return loss.item() * len(negative)
 
