@@ -12,9 +12,9 @@ from statistics import median
 
 import numpy as np
 import typer
+from pydantic import TypeAdapter
 
 from vprlib.pipeline import command
-from vprlib.pipeline.artifacts import JsonObject
 from vprlib.pipeline.params import UserError
 
 BATCHES = (1, 16)
@@ -73,20 +73,8 @@ def measured_apart(
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
             raise UserError(f"{network} could not be measured: {lines[-1].removeprefix('error: ')}")
-        found.append(_cost(json.loads(done.stdout.splitlines()[-1])))
+        found.append(TypeAdapter(Cost).validate_json(done.stdout.splitlines()[-1]))
     return found
-
-
-def _cost(measured: JsonObject) -> Cost:
-    """From JSON, whose keys are strings."""
-    coding = {name: _by_threads(times) for name, times in measured["coding_ms"].items()}
-    return Cost(
-        measured["batch"], _by_threads(measured["network_ms"]), coding, measured["peak_bytes"]
-    )
-
-
-def _by_threads(times: dict[str, float]) -> dict[int, float]:
-    return {int(threads): value for threads, value in times.items()}
 
 
 def timed(action: Callable[[], object], at_least: float, runs: int = LEAST_RUNS) -> float:

@@ -10,8 +10,7 @@ from vprlib.cli import options
 from vprlib.cli.choice import choose
 from vprlib.descriptors.settings import IndexSettings
 from vprlib.images.index import read_index
-from vprlib.pipeline.artifacts import JsonObject
-from vprlib.pipeline.params import PARAMS_PATH, At, StageParams, UserError
+from vprlib.pipeline.params import PARAMS_PATH, At, JsonObject, StageParams, UserError
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.search.faiss_index import add
 from vprlib.search.faiss_index import merge as merge_folders

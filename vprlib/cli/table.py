@@ -10,8 +10,7 @@ import typer
 
 from vprlib.cli import options, output
 from vprlib.pipeline import paths
-from vprlib.pipeline.artifacts import JsonObject
-from vprlib.pipeline.params import PARAMS_PATH, UserError, look_up, read_params_file
+from vprlib.pipeline.params import PARAMS_PATH, JsonObject, UserError, look_up, read_params_file
 
 Metrics = JsonObject  # of one JSON file
 Row = tuple[str, str, str, Metrics]  # set, variant, code and the metrics

@@ -24,8 +24,8 @@ from vprlib.images.batches import ImageSource
 from vprlib.images.decode import ImageSettings
 from vprlib.images.index import ImageIndex, read_index
 from vprlib.pipeline import paths
-from vprlib.pipeline.artifacts import JsonObject, write_bytes, write_json, write_text
-from vprlib.pipeline.params import PARAMS_PATH, At, StageParams, UserError
+from vprlib.pipeline.artifacts import write_bytes, write_json, write_text
+from vprlib.pipeline.params import PARAMS_PATH, At, JsonObject, StageParams, UserError
 from vprlib.pipeline.png import figure_png
 from vprlib.pipeline.runtime import RuntimeSettings
 

@@ -4,21 +4,21 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 import yaml
 
 from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_text
-from vprlib.pipeline.params import PARAMS_PATH, UserError, nearest, read_params_file
+from vprlib.pipeline.params import PARAMS_PATH, JsonObject, UserError, nearest, read_params_file
 from vprlib.pipeline.switches import FULL, OWN, check_files
 
 PRESETS = Path("presets")
 BASE = "city"  # the preset that holds all sections which presets may change
 # of these a preset holds only what differs
 MERGED = ("model", "sample", "kmeans", "train", "extraction")
-Tree = dict[str, Any]  # what YAML holds
+Tree = JsonObject
 
 
 def compose(text: str, name: str | None, lists: Mapping[str, list[str]]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from vprlib.pipeline.params import JsonObject
 from vprlib.pipeline.png import figure_png
 
 LABELLED = 8  # numbers that fit along a curve
@@ -40,16 +41,9 @@ def precision_recall(
         axes.plot(*np.array([row[:2] for row in rows]).T * 100, color=colour, label=label)
     for place, (target, (recall, precision)) in enumerate(points.items()):
         marker, size = MARKERS[place % len(MARKERS)], 4 + 4 * (len(points) - 1 - place)
-        axes.plot(
-            100 * recall,
-            100 * precision,
-            marker,
-            linestyle="",
-            label=f"threshold for {target} %",
-            color="#c2452d",
-            markersize=size,
-            fillstyle="none",
-        )
+        look: JsonObject = {"color": "#c2452d", "markersize": size, "fillstyle": "none"}
+        at = 100 * recall, 100 * precision
+        axes.plot(*at, marker, linestyle="", label=f"threshold for {target} %", **look)
     axes.set(xlabel="recall (%)", ylabel="precision (%)", title=title, xlim=(0, 100), ylim=(0, 104))
     axes.legend(fontsize=8, loc="lower left")
     axes.grid(alpha=0.3)

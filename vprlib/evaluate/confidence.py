@@ -12,8 +12,7 @@ from pydantic import Field, field_validator
 
 from vprlib.evaluate.intervals import IntervalSettings, share_interval
 from vprlib.evaluate.predictions import Judgement
-from vprlib.pipeline.artifacts import JsonObject
-from vprlib.pipeline.params import Section
+from vprlib.pipeline.params import JsonObject, Section
 
 DEPTH = 20  # results per query that a score uses: predictions always have as many
 POINTS = 200  # of a curve

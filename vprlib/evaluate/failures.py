@@ -11,7 +11,7 @@ from vprlib.evaluate.intervals import IntervalSettings, query_locations
 from vprlib.evaluate.predictions import Predictions
 from vprlib.evaluate.recall import Protocol
 from vprlib.evaluate.slices import QueryFacts, SliceSettings, query_facts, slices
-from vprlib.pipeline.artifacts import JsonObject
+from vprlib.pipeline.params import JsonObject
 from vprlib.places.truth import Truth
 
 # the first that holds is the category of a query

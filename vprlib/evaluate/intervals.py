@@ -8,8 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from vprlib.evaluate.recall import Result, named
-from vprlib.pipeline.artifacts import JsonObject
-from vprlib.pipeline.params import Section, Seed
+from vprlib.pipeline.params import JsonObject, Section, Seed
 from vprlib.places.geo import locations
 from vprlib.places.truth import Listed, Truth
 

@@ -8,8 +8,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from vprlib.pipeline.artifacts import JsonObject
-from vprlib.pipeline.params import Section, UserError
+from vprlib.pipeline.params import JsonObject, Section, UserError
 from vprlib.places.geo import chance_recall
 from vprlib.places.truth import Truth, is_right, recall_at
 

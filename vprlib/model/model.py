@@ -23,8 +23,8 @@ from vprlib.model.operations import Operations
 from vprlib.model.packing import PLAIN, Form, pack, unpack
 from vprlib.model.pools import build_pool, dim_out
 from vprlib.model.settings import ComputePrecision, PoolSettings
-from vprlib.pipeline.artifacts import JsonObject, write_tensors
-from vprlib.pipeline.params import UserError
+from vprlib.pipeline.artifacts import write_tensors
+from vprlib.pipeline.params import JsonObject, UserError
 
 FORMAT = "vprlib model 2"
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -26,7 +26,6 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_RESERVING = {errno.EINVAL, errno.EOPNOTSUPP}  # of file systems that cannot
 _NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
 Attribute = str | int | float | bool
-JsonObject = dict[str, Any]  # what json reads: its values are of any kind
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Self, get_args, get_type_hints
+from typing import Annotated, Any, Self, get_args, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 PARAMS_PATH = Path("params.yaml")
+JsonObject = dict[str, Any]  # what JSON and YAML hold: its values are of any kind
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C five times faster
 # The names that may stand in params.yaml above the sections, so that a misspelt one is found
 # although each stage reads only its own part; '*' stands for any name.

@@ -8,8 +8,8 @@ import faiss
 import numpy as np
 
 from vprlib.descriptors.rows import Reader
-from vprlib.pipeline.artifacts import JsonObject, write_json, writing_folder
-from vprlib.pipeline.params import UserError
+from vprlib.pipeline.artifacts import write_json, writing_folder
+from vprlib.pipeline.params import JsonObject, UserError
 from vprlib.pipeline.paths import existing
 from vprlib.pipeline.progress import progress
 from vprlib.search.faiss_factory import goes_to_disk, inner_index

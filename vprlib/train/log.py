@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vprlib.model.model import PlaceModel
-from vprlib.pipeline.artifacts import JsonObject
-from vprlib.pipeline.params import UserError
+from vprlib.pipeline.params import JsonObject, UserError
 from vprlib.pipeline.progress import has_terminal
 from vprlib.train.data import TrainingData
 from vprlib.train.validation import VALIDATION_NS

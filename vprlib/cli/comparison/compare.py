@@ -21,8 +21,7 @@ from vprlib.cli.comparison.stats import change, check_seeds, moves, over_seeds
 from vprlib.cli.output import echo_json
 from vprlib.evaluate.intervals import CompareSettings, IntervalSettings, share_interval
 from vprlib.evaluate.recall import RecallSettings
-from vprlib.pipeline.artifacts import JsonObject
-from vprlib.pipeline.params import At, StageParams, UserError
+from vprlib.pipeline.params import At, JsonObject, StageParams, UserError
 
 
 class Params(StageParams):

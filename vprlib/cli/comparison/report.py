@@ -1,7 +1,7 @@
 """The result of `vpr compare` as text."""
 
 from vprlib.cli.output import aligned
-from vprlib.pipeline.artifacts import JsonObject
+from vprlib.pipeline.params import JsonObject
 
 SHOWN = 6  # differing parameters that are printed
 

@@ -180,11 +180,9 @@ def _different_queries(a: Run, b: Run) -> str | None:
         )
     if a.queries.names != b.queries.names:
         return "the same queries stand in another order"
-    moved = (a.queries.positions != b.queries.positions) & ~(
-        np.isnan(a.queries.positions) & np.isnan(b.queries.positions)
-    )
+    same = np.isclose(a.queries.positions, b.queries.positions, rtol=0, atol=0, equal_nan=True)
     for differs, what in (
-        (moved.any(axis=1), "other positions"),
+        (~same.all(axis=1), "other positions"),
         (a.queries.digests != b.queries.digests, "other pixels under the same name"),
     ):
         if differs.any():

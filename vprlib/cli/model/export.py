@@ -7,28 +7,11 @@ import typer
 
 from vprlib.cli import options
 from vprlib.cli.choice import SetParams, choose
-from vprlib.descriptors.codes import Code
 from vprlib.images.batches import ImageSource, open_source
 from vprlib.pipeline.artifacts import write_bytes
 
 if TYPE_CHECKING:
     from vprlib.model.model import PlaceModel
-
-
-class Reference:
-    """The descriptors that the pipeline computes, by PyTorch on the CPU."""
-
-    def __init__(self, model: "PlaceModel", code: Code) -> None:
-        self.model, self.code = model, code
-
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        import torch
-
-        from vprlib.model.describe import network_output
-
-        with torch.no_grad():
-            described = network_output(self.model, torch.from_numpy(pixels))
-        return self.code.apply(described.numpy())
 
 
 def evenly_spaced(source: ImageSource, count: int) -> list[np.ndarray]:
@@ -61,6 +44,7 @@ def main(
 
     from vprlib.interop.onnx_export import Plain, check, check_exportable, difference, to_onnx
     from vprlib.interop.onnx_run import Exported, identity
+    from vprlib.model.describe import network_output
     from vprlib.model.model import read_model
 
     choice = choose(dataset, variant, code)
@@ -74,8 +58,14 @@ def main(
     about = identity(*files, p.images, summary(model), whitening.dim(model.dim))
     pictures = evenly_spaced(open_source(choice.index_path, p.image_dir, p.images), images)
     network = Plain(model, choice.whitening())
+
+    @torch.no_grad()
+    def described(pixels: np.ndarray) -> np.ndarray:
+        """As the pipeline does it, by PyTorch on the CPU."""
+        return whitening.apply(network_output(model, torch.from_numpy(pixels)).numpy())
+
     content, any_size = to_onnx(network, pictures[0], about)
-    found = difference(Exported(content, cores), Reference(model, whitening), pictures, any_size)
+    found = difference(Exported(content, cores), described, pictures, any_size)
     check(found, len(pictures), target)
     write_bytes(target, content)
     height, width = pictures[0].shape[:2]
