@@ -59,12 +59,7 @@ def pictures(count, height=64, width=80, seed=1):
     ("count", "height", "width"),
     [(1, 64, 80), (2, 64, 80), (5, 96, 72), (3, 131, 97), (16, 64, 64)],
 )
-def test_batches_and_sizes_agree_with_the_network_and_its_code(
-    here,
-    count,
-    height,
-    width,
-):
+def test_batches_and_sizes_agree_with_the_network_and_its_code(here, count, height, width):
     session = Exported(PATH, 1)
     assert session.size is None  # any
     model = read_model(Path("artifacts/models/trained.safetensors"))
@@ -135,10 +130,7 @@ def test_a_photograph_needs_no_torch_and_little_time(here):
     assert min(seconds) < 2
 
 
-def test_an_export_of_something_else_is_refused_with_a_sentence(
-    here,
-    find,
-):
+def test_an_export_of_something_else_is_refused_with_a_sentence(here, find):
     shutil.copy(PATH, "x.onnx")
     said = toy.refusal(*find(photo(0), "--code", "w4", "--onnx", "x.onnx"))
     assert "x.onnx gives code w8_int8, not w4: export it again by" in said

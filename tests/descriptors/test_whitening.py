@@ -61,9 +61,7 @@ def test_it_equals_the_singular_value_decomposition(shape: tuple[int, int], memo
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_whitened_sample_has_identity_covariance(
-    shape: tuple[int, int],
-) -> None:
+def test_the_whitened_sample_has_identity_covariance(shape: tuple[int, int]) -> None:
     sample = unit(*shape)
     found = fitted(sample, min(shape) - 1)
     white = (sample - found.mean) @ found.projection.T.astype(np.float64)

@@ -205,9 +205,7 @@ def test_a_struct_written_from_python_reads_by_its_own_names(tmp_path: Path, nam
     assert (found.positive_radius_m, found.training_radius_m) == (25, 10)
 
 
-def test_a_struct_from_python_without_training_radius_trains_within_its_own(
-    tmp_path: Path,
-) -> None:
+def test_a_struct_from_python_without_training_radius_trains_within_its_own(tmp_path: Path) -> None:
     fields = from_python()
     del fields["nonTrivPosDistSqThr"]
     scipy.io.savemat(tmp_path / "x.mat", {"dbStruct": fields})

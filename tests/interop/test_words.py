@@ -43,9 +43,7 @@ def test_the_ports_words_are_rows_and_bring_descriptors(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_descriptors(tmp_path / "w.hdf5"), given.descriptors)
 
 
-def test_the_real_centroids_have_the_norms_that_are_known(
-    real_spec: Callable[[str], Path],
-) -> None:
+def test_the_real_centroids_have_the_norms_that_are_known(real_spec: Callable[[str], Path]) -> None:
     found = read_words(real_spec("pitts30k_train_vd16_conv5_3_preL2_k064_clst.mat"))
     norms = np.linalg.norm(found.centroids, axis=1)
     assert found.centroids.shape == (64, 512)

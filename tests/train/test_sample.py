@@ -38,10 +38,7 @@ def source(source_of: Callable[..., ImageSource], noise: Callable[..., np.ndarra
 @pytest.fixture
 def take(source: ImageSource, cpu: torch.device, runtime: RuntimeSettings, slim: str) -> Take:
     def of(
-        kind: BackboneSettings = SLIM,
-        workers: int = 2,
-        wanted: Wanted = Wanted(),
-        **settings: int,
+        kind: BackboneSettings = SLIM, workers: int = 2, wanted: Wanted = Wanted(), **settings: int
     ) -> Sample:
         backbone = starting_backbone(kind, Path())
         where = runtime.model_copy(update={"workers": workers})

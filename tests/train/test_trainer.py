@@ -691,10 +691,7 @@ def test_accumulated_steps_equal_one_larger_step(
 
 @pytest.mark.parametrize(("accumulate", "moves"), [(1, 5), (2, 3), (3, 3), (100, 3)])
 def test_the_optimiser_moves_at_the_end_of_each_block(
-    trainer: Callable[..., Trainer],
-    monkeypatch: pytest.MonkeyPatch,
-    accumulate: int,
-    moves: int,
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, accumulate: int, moves: int
 ) -> None:
     """Eight queries in blocks of three, three and two, a step of at most two."""
     running, count = trainer(epochs=1, margin=4.0, accumulate=accumulate), []
@@ -805,9 +802,7 @@ def test_the_rank_loss_stands_beside_recall_and_equals_the_plain_way(
     assert row.rank_loss == pytest.approx(np.mean(losses), abs=1e-4)
 
 
-def test_no_rank_loss_is_computed_where_none_is_asked_for(
-    trainer: Callable[..., Trainer],
-) -> None:
+def test_no_rank_loss_is_computed_where_none_is_asked_for(trainer: Callable[..., Trainer]) -> None:
     outcome = trainer(epochs=1, rank_loss_negatives=0).run()
     assert [row.rank_loss for row in outcome.log] == [None, None]
 
