@@ -116,7 +116,7 @@ DIAGNOSES = named("diagnose", TEST, VAL)
         ("confidence", {"score": "similarity"}, CALIBRATION | DIAGNOSES),
         ("confidence", {"precisions": [0.9, 0.8]}, CALIBRATION | DIAGNOSES),
         ("datasets.city_test", {"utm_zone": "17N"}, named("diagnose", TEST)),
-        ("search", {"neighbors": 50}, searched(TEST, VAL)),
+        ("search", {"neighbors": 30}, named("search", TEST, VAL) | named("recall", TEST, VAL)),
         ("compare", {"seed": 2}, set()),
     ],
 )
@@ -141,10 +141,10 @@ def test_parts_of_the_city_leak_nothing(project):
 
 
 def test_a_leak_is_said_by_the_table_and_runs_nothing_else(project):
-    """Places 100 km apart are near one another by a radius of 150 km."""
+    """By a radius of 150 km, part val is near part train; part test is 200 km away."""
     ran = edited(project, lambda tree: tree["audit"].update(radius_m=150_000.0))
     assert ran == AUDITS
-    assert "LEAK: 16 queries and 48 database images of city_test" in project.vpr("table")
+    assert "city_val: LEAK: 32 queries and 96 database images" in project.vpr("table")
 
 
 def test_other_words_run_everything_below_the_sample(project):
