@@ -108,7 +108,9 @@ def start(database: ImageSource, pool: PoolSettings) -> PlaceModel:
             {}, {"optimizer": "adam", "learning_rate": 0.003, "negative_pool": 10}, id="adam"
         ),
         pytest.param(
-            {}, {"accumulate": 2, "queries_a_step": 2, "flip": 0.5, "epochs": 10}, id="flip"
+            {},
+            {"accumulate": 2, "queries_a_step": 2, "flip": 0.5, "learning_rate": 0.02},
+            id="flip",
         ),
         pytest.param({}, {"jitter": (0.9, 1.1), "skip_hardest": 1}, id="jitter"),
         pytest.param({}, BERLIN, id="berlin"),
