@@ -30,7 +30,7 @@ def compose(text: str, name: str | None, lists: Mapping[str, list[str]]) -> str:
     """
     changes: Tree = {}
     if name is not None:
-        base = _blocks((PRESETS / f"{BASE}.yaml").read_text(encoding="utf-8"))
+        base = _base_blocks()
         own = _blocks(text)
         text = "".join(
             _parts(own[key], key)[0] + "".join(_parts(base[key], key)[1:]) if key in base else block
@@ -45,6 +45,10 @@ def compose(text: str, name: str | None, lists: Mapping[str, list[str]]) -> str:
             raise UserError(f"{PARAMS_PATH}: there is no section '{key}'{nearest(key, [*blocks])}.")
         blocks[key] = _changed(blocks[key], key, value)
     return "".join(blocks.values())
+
+
+def _base_blocks() -> dict[str, str]:
+    return _blocks((PRESETS / f"{BASE}.yaml").read_text(encoding="utf-8"))
 
 
 def _blocks(text: str) -> dict[str, str]:
@@ -190,8 +194,8 @@ def _check_committed(text: str) -> None:
 
 def _overwritten(text: str) -> list[str | None]:
     """The sections that a preset replaces."""
-    base = _blocks((PRESETS / f"{BASE}.yaml").read_text(encoding="utf-8"))
-    return [_blocks(text).get(key) for key in base]
+    blocks = _blocks(text)
+    return [blocks.get(key) for key in _base_blocks()]
 
 
 def main(
