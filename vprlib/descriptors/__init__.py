@@ -1,0 +1,1 @@
+"""Files of descriptors, and what shrinks them: whitening and codes."""

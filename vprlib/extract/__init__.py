@@ -1,0 +1,1 @@
+"""Images in, descriptors out; goes on after a kill."""

@@ -1,0 +1,1 @@
+"""The ways in which others list their images, read and checked."""

@@ -1,0 +1,1 @@
+"""Photographs on disk: the index of a set, decoding, batches, fingerprints."""

@@ -1,0 +1,1 @@
+"""Networks that describe images: backbones, pools, their files, device and precision."""

@@ -1,0 +1,1 @@
+"""Where images are, and which of them show the same place."""

@@ -1,0 +1,1 @@
+"""Nearest neighbours: exact, between codes, and through Faiss."""
