@@ -120,6 +120,7 @@ def test_training_gains_fifteen_points_with_each_seed(city):
     for seed, epochs in SEEDS.items():
         tree = yaml.safe_load((tiny.ROOT / "params.yaml").read_text())
         tree["train"].update(seed=seed, epochs=epochs)
+        tree["runtime"]["threads"] = 1  # the other tests have the other core
         city.write(tree)
         city.dvc("repro", "recall@city_test-trained-full")
         gains[seed] = recall_1(city, "trained") - recall_1(city, "off_the_shelf")

@@ -118,9 +118,23 @@ def is_alive(pid):
 
 def call(monkeypatch, main, *arguments):
     monkeypatch.setattr(sys, "argv", ["stage", *arguments])
+    monkeypatch.setattr(launch, "_end", lambda: None)  # it would end the tests
     with pytest.raises(SystemExit) as stop:
         launch.run(main)
     return stop.value.code
+
+
+def test_a_stage_that_has_done_its_work_waits_for_nothing(folder):
+    (folder / "stage.py").write_text(
+        "import atexit, time, typer\n"
+        "from vprlib.pipeline import launch\n"
+        "atexit.register(time.sleep, 100)\n"
+        "launch.run(lambda: typer.echo('done'))\n"
+    )
+    set_runtime(folder)
+    command = [sys.executable, "stage.py"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stdout) == (0, "done\n")
 
 
 def test_one_process_is_this_one(folder, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """Settings of the model: the `pool` section, and names of precisions."""
 
+import difflib
 from typing import Literal
 
 from pydantic import Field
@@ -28,3 +29,9 @@ class PoolSettings(Section):
 def has_words(kind: PoolKind) -> bool:
     """Only NetVLAD needs visual words, and so sampled local descriptors."""
     return kind == "netvlad"
+
+
+def unknown_name(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=4, cutoff=0.4)
+    there_are = f"did you mean {', '.join(near)}" if near else f"there are {', '.join(known)}"
+    return f"there is no backbone '{name}'; {there_are}"

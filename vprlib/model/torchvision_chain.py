@@ -1,6 +1,5 @@
 """torchvision's classification networks as chains of children that can be cut."""
 
-import difflib
 import functools
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from vprlib.model.settings import unknown_name
 from vprlib.pipeline.params import UserError
 
 _WITH_THEIR_OWN_INPUT = ("googlenet", "inception_v3")
@@ -44,12 +44,6 @@ class _NoWeights(TorchFunctionMode):
 
 def names() -> list[str]:
     return torchvision.models.list_models(module=torchvision.models)
-
-
-def unknown_name(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=4, cutoff=0.4)
-    there_are = f"did you mean {', '.join(near)}" if near else f"there are {', '.join(known)}"
-    return f"there is no backbone '{name}'; {there_are}"
 
 
 def whole_network(name: str) -> nn.Module:

@@ -4,14 +4,13 @@ import re
 from pathlib import Path
 from urllib.error import URLError
 
-import torchvision
 from pydantic import field_validator
 from torch import Tensor, nn
 
 from vprlib.model import dinov2
 from vprlib.model.backbones import empty_backbone, fill_at_random, names, statistics
+from vprlib.model.settings import unknown_name
 from vprlib.model.tensor_files import read_tensors
-from vprlib.model.torchvision_chain import unknown_name
 from vprlib.pipeline.params import Section, Seed, UserError
 
 # before the names of a backbone's own tensors, in files of whole models
@@ -32,7 +31,7 @@ class BackboneSettings(Section):
     @field_validator("name")
     @classmethod
     def _exists(cls, name: str) -> str:
-        if name not in names():
+        if name not in dinov2.NETWORKS and name not in names():
             raise ValueError(unknown_name(name, names()))
         return name
 
@@ -66,6 +65,8 @@ def is_uncalibrated(settings: BackboneSettings, network: nn.Module) -> bool:
 
 def _imagenet(name: str, weights_dir: Path) -> dict[str, Tensor]:
     """torchvision's first ImageNet weights, or the default ones if a network has no others."""
+    import torchvision  # here, since it takes over a second
+
     entries = torchvision.models.get_model_weights(name)
     entry = getattr(entries, "IMAGENET1K_V1", entries.DEFAULT)
     filename = entry.url.rpartition("/")[2]

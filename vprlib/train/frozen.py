@@ -4,11 +4,11 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
 from torch import Tensor, nn
 
 import vprlib
@@ -183,7 +183,7 @@ def _cache_spec(source: ImageSource, network: SplitNetwork, sizes: np.ndarray) -
         fingerprint(frozen),
         *(values.cpu().numpy() for values in statistics(frozen).values()),
         [network.precision, network.stored, network.device.type],
-        [torch.__version__, torchvision.__version__, torch.backends.cpu.get_cpu_capability()],
+        [torch.__version__, version("torchvision"), torch.backends.cpu.get_cpu_capability()],
     )
     what = f"maps of {len(sizes)} images of {index.set_name} ({network.stored})"
     return CacheSpec(what, key, shapes, np.dtype(_STORED[network.stored]))
