@@ -293,7 +293,7 @@ def test_names_that_leave_the_folder_are_refused(here, refused):
     names = np.empty((6, 1), dtype=object)
     names[:, 0] = ["../../secret.jpg"] * 6
     write_struct(MAT, qImageFns=names)
-    assert "'../../secret.jpg' leaves the data set's folder" in refused("parse_mat", SET)
+    assert "'../../secret.jpg' leaves its folder" in refused("parse_mat", SET)
 
 
 def test_missing_images_are_counted_and_named(here, refused):

@@ -1,6 +1,5 @@
 """When to say 'I don't know': the score of a match, and how often such matches are right."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +12,7 @@ from pydantic import Field, field_validator
 from vprlib.evaluate.intervals import IntervalSettings, share_interval
 from vprlib.evaluate.predictions import Judgement
 from vprlib.pipeline.params import JsonObject, Section
+from vprlib.pipeline.stored import read_json
 
 DEPTH = 20  # results per query that a score uses: predictions always have as many
 POINTS = 200  # of a curve
@@ -183,7 +183,7 @@ def calibrate(scored: ScoredSet, settings: ConfidenceSettings) -> Calibration:
 
 
 def read_calibration(path: Path) -> Calibration:
-    return Calibration(**json.loads(path.read_text(encoding="utf-8")))
+    return read_json(path, Calibration)
 
 
 def report(

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from vprlib.formats.specification import METADATA_COLUMNS, Layout, Specification, check_names
+from vprlib.formats.specification import METADATA_COLUMNS, Layout, Specification
 from vprlib.pipeline.params import UserError
 from vprlib.places.projection import MAX_LATITUDE, project
 
@@ -46,7 +46,7 @@ def read_listing(path: Path, layout: Layout) -> Specification:
     positions = _positions(rows, columns, path)
     is_query = np.array([row.side == "query" for row in rows], dtype=bool)
     database, queries = ([r for r in rows if r.side == side] for side in ("database", "query"))
-    specification = Specification(
+    return Specification(
         which_set=path.stem,
         database_names=[row.values["path"] for row in database],
         database_positions=positions[~is_query],
@@ -57,8 +57,6 @@ def read_listing(path: Path, layout: Layout) -> Specification:
         database_extra=_extra(database, columns, path),
         query_extra=_extra(queries, columns, path),
     )
-    check_names(specification, path)
-    return specification
 
 
 def times(values: Sequence[str]) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
+from vprlib.pipeline.inside import Name, problem_of
 from vprlib.pipeline.params import Section, UserError
 
 METADATA_COLUMNS = ("image", "heading", "light")  # of the CSV that may lie beside a .mat
@@ -16,8 +17,8 @@ METADATA_COLUMNS = ("image", "heading", "light")  # of the CSV that may lie besi
 class Layout(Section):
     """The folders that names start from, and what the set's own file leaves open."""
 
-    database_dir: str = ""  # inside the folder of the data set
-    queries_dir: str = ""  # Pittsburgh's query names start from queries_real
+    database_dir: Name = ""  # inside the folder of the data set
+    queries_dir: Name = ""  # Pittsburgh's query names start from queries_real
     ground_truth: Literal["hard", "soft"] = "soft"  # the matrix that counts, where there are two
     # for CSV and @utm@ names; a .mat file has its own radii
     positive_radius_m: float = Field(25.0, gt=0)
@@ -76,6 +77,5 @@ def listed_specification(
 def check_names(specification: Specification, path: Path) -> None:
     """Names must not leave the data set's folder."""
     for name in (*specification.database_names, *specification.query_names):
-        parts = PurePosixPath(name.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts:
-            raise UserError(f"{path}: the image name '{name}' leaves the data set's folder.")
+        if problem := problem_of(name):
+            raise UserError(f"{path}: the image name '{name}' {problem}.")

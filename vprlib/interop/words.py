@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from vprlib.formats.matfile import mat_bytes, read_mat
 from vprlib.interop.kinds import kind_of
 from vprlib.pipeline.artifacts import write_bytes, write_hdf5
 from vprlib.pipeline.params import UserError
+from vprlib.pipeline.stored import reading
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         return read_mat(path)
     if kind != "hdf5":
         raise UserError(f"{path} should be a .mat or HDF5 file of visual words, but is neither.")
-    try:
-        with h5py.File(path) as file:
-            return {n: i[()] for n, i in file.items() if isinstance(i, h5py.Dataset)}
-    except (OSError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read ({reason}): fetch it again.") from None
+    with reading(path, remedy="fetch it again") as file:
+        return {name: file.array(name, "fiu", "") for name in file.names()}
 
 
 def _matrix(arrays: dict[str, np.ndarray], name: str, path: Path) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Builds a Faiss index from blocks of descriptors, whole or in parts, and writes its folder."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from vprlib.pipeline.artifacts import write_json, writing_folder
 from vprlib.pipeline.params import JsonObject, UserError
 from vprlib.pipeline.paths import existing
 from vprlib.pipeline.progress import progress
+from vprlib.pipeline.stored import read_json
 from vprlib.search.faiss_factory import goes_to_disk, inner_index
 from vprlib.search.faiss_training import IndexRequest, train, using_threads
 from vprlib.search.lists import INDEX, list_numbers, merge_lists, write_lists
@@ -75,7 +75,7 @@ def _write_facts(folder: Path, factory: str, count: int, dim: int) -> JsonObject
 
 def merge(path: Path, parts: Sequence[Path]) -> JsonObject:
     """One folder of parts in the order of their rows; the same bytes as one built whole."""
-    facts = [json.loads(existing(part / FACTS).read_text(encoding="utf-8")) for part in parts]
+    facts = [read_json(existing(part / FACTS), JsonObject) for part in parts]
     with writing_folder(path) as folder:
         count = merge_lists(folder, parts)
         return _write_facts(folder, facts[0]["factory"], count, facts[0]["dimensions"])

@@ -12,6 +12,7 @@ from pydantic import PositiveInt
 
 from vprlib.pipeline.artifacts import writing_hdf5
 from vprlib.pipeline.params import Section
+from vprlib.pipeline.stored import reading
 from vprlib.search.request import Neighbors
 
 PART = 2**22  # neighbors that are read at once
@@ -65,11 +66,11 @@ def write_neighbors(
 
 @contextmanager
 def opened_neighbors(path: Path) -> Iterator[Found]:
-    with h5py.File(path) as file:
+    with reading(path) as file:
         yield Found(
-            file["rows"],
-            file["distances"],
-            file["failed_queries"][:],
-            file["failed_database"][:],
-            bool(file.attrs["is_exact"]),
+            file.rows("rows", "i", "Q K"),
+            file.rows("distances", "f", "Q K"),
+            file.array("failed_queries", "i", "F"),
+            file.array("failed_database", "i", "G"),
+            file.truth("is_exact"),
         )

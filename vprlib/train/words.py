@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 from pydantic import Field
 
+from vprlib.pipeline.inside import Name
 from vprlib.pipeline.params import Section, Seed, UserError
 
 
@@ -17,7 +18,7 @@ class KmeansSettings(Section):
     clusters: int = Field(64, ge=1)  # K
     iterations: int = Field(100, ge=1)
     seed: Seed = 1
-    file: str | None = None  # words in data/raw/weights, instead of k-means
+    file: Name | None = None  # words in data/raw/weights, instead of k-means
 
 
 @dataclass(frozen=True)
