@@ -12,6 +12,7 @@ import scipy.io
 
 from vprlib.formats.dialects import read_specification
 from vprlib.formats.mat import specification_bytes
+from vprlib.formats.matfile import mat_bytes, read_mat
 from vprlib.formats.specification import Specification
 from vprlib.pipeline.params import UserError
 
@@ -308,3 +309,11 @@ def test_real_names_keep_their_folders_and_leading_dashes(real_spec: Callable[[s
 def test_the_original_centroids_are_no_specification(real_spec: Callable[[str], Path]) -> None:
     with pytest.raises(UserError, match="holds no variable 'dbStruct', but clsts"):
         read_specification(real_spec("pitts30k_train_vd16_conv5_3_preL2_k064_clst.mat"))
+
+
+def test_a_file_that_unpacks_to_gigabytes_is_refused_at_once(tmp_path: Path) -> None:
+    content = mat_bytes({"a": np.zeros(10_000_000)}, "a bomb", compress=True)
+    assert len(content) < 2**17
+    (tmp_path / "a.mat").write_bytes(content)
+    with pytest.raises(UserError, match="it unpacks to far more than its length"):
+        read_mat(tmp_path / "a.mat")

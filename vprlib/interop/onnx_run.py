@@ -4,9 +4,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
+from pydantic import Field, TypeAdapter
 
 from vprlib.images.batches import ImageSource, plan_batches, stream
 from vprlib.images.decode import ImageSettings
@@ -33,7 +34,7 @@ class Identity:
     coder: str  # digest of the code's file
     images: dict[str, object]  # how the images of the set are decoded
     architecture: str  # in words
-    dim: int  # of its descriptors
+    dim: Annotated[int, Field(gt=0, le=2**20)]  # of its descriptors
 
     def as_json(self) -> str:
         return json.dumps({"format": FORMAT, **vars(self)}, sort_keys=True)
@@ -91,7 +92,10 @@ class Exported:
             header = json.loads(self._session.get_modelmeta().custom_metadata_map[HEADER])
             if header.pop("format") != FORMAT:
                 raise KeyError(FORMAT)
-            self.identity = Identity(**header)
+            self.identity = TypeAdapter(Identity).validate_python(header)
+            length = self._session.get_outputs()[0].shape[-1]
+            if isinstance(length, int) and length != self.identity.dim:
+                raise ValueError(f"its output is of {length}, not of {self.identity.dim}")
         except KeyError:
             raise UserError(f"{self.name} is no '{FORMAT}' file: export it again.") from None
         except Exception as error:  # ONNX Runtime's errors have no base class of their own

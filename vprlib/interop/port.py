@@ -15,7 +15,7 @@ from vprlib.interop.fill import fill
 from vprlib.model.backbones import IMAGENET_MEAN, IMAGENET_STD
 from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.settings import PoolSettings
-from vprlib.model.tensor_files import read_file
+from vprlib.model.tensor_files import check_tensors, read_file
 from vprlib.pipeline.artifacts import write_bytes, write_json
 from vprlib.pipeline.params import UserError
 
@@ -26,6 +26,7 @@ CUTS = {"vgg16": "conv5_3", "alexnet": "conv5"}
 PLACES = {"vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), "alexnet": (0, 3, 6, 8, 10)}
 _TRAINED = {"vgg16": 3, "alexnet": 1}  # last convolutions, which the port trains
 _POOLINGS = {"netvlad": "netvlad", "max": "max", "avg": "average"}  # its name → ours
+_LEAST = 64  # numbers of a word; VGG16's have 512, AlexNet's 256
 _SGD: dict[str, Any] = {"lr": 0.0001, "momentum": 0.9, "weight_decay": 0.001}  # its own defaults
 
 
@@ -34,7 +35,9 @@ def read_checkpoint(path: Path) -> tuple[PlaceModel, History]:
     content = read_file(path)
     content = content if isinstance(content, dict) else {}
     state = content.get("state_dict", content)
-    tensors = _unpruned(_single_device(state if isinstance(state, dict) else {}))
+    found = _single_device(state if isinstance(state, dict) else {})
+    check_tensors(path, found)
+    tensors = _unpruned(found)
     backbone = _backbone(tensors, path)
     pool = _pool(tensors, path)
     model = PlaceModel(Architecture(backbone, CUTS[backbone], pool, _clusters(tensors, pool)))
@@ -121,7 +124,8 @@ def _clusters(tensors: Mapping[str, Tensor], pool: PoolSettings) -> int:
     if pool.kind != "netvlad":
         return 0
     words = tensors.get("pool.centroids", tensors.get("pool.conv.weight"))
-    return len(words) if words is not None and words.ndim and len(words) else 1
+    # words of fewer numbers would make a far larger layer than the file
+    return len(words) if words is not None and len(words) and words[0].numel() >= _LEAST else 1
 
 
 def _names(model: PlaceModel) -> dict[str, str]:

@@ -22,6 +22,7 @@ class Words:
         return {name: values for name, values in vars(self).items() if values is not None}
 
 
+_READ = ("centroids", "descriptors")  # arrays of the port's file
 NO_WORDS = Words(np.zeros((0, 0), np.float32))
 
 
@@ -91,7 +92,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     if kind != "hdf5":
         raise UserError(f"{path} should be a .mat or HDF5 file of visual words, but is neither.")
     with reading(path, remedy="fetch it again") as file:
-        return {name: file.array(name, "fiu", "") for name in file.names()}
+        names = file.names()
+        return {n: file.array(n, "fiu", "*") if n in _READ else np.zeros(0) for n in names}
 
 
 def _matrix(arrays: dict[str, np.ndarray], name: str, path: Path) -> np.ndarray:

@@ -81,10 +81,15 @@ def empty_backbone(name: str, cut: str, widths: Widths | None = None) -> nn.Sequ
 
     `widths` are those of pruned layers.
     """
-    network = _home(name).cut_network(name, cut)
-    narrow(network, widths or {})
-    network = network.to_empty(device="cpu").eval()
+    network = bare_backbone(name, cut, widths).to_empty(device="cpu").eval()
     fill_at_random(network, 0)
+    return network
+
+
+def bare_backbone(name: str, cut: str, widths: Widths | None = None) -> nn.Sequential:
+    """The same without weights, on the meta device."""
+    network: nn.Sequential = _home(name).cut_network(name, cut)
+    narrow(network, widths or {})
     return network
 
 

@@ -65,6 +65,8 @@ def unpack(packed: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> dic
 
 
 def _filled(values: Tensor, kept: Tensor, shape: list[int]) -> Tensor:
+    if math.prod(shape) > 8 * kept.numel():
+        raise ValueError(f"the shape {shape} has more numbers than the file")
     marks = torch.from_numpy(np.unpackbits(kept.numpy(), count=math.prod(shape)).astype(bool))
     whole = torch.zeros(math.prod(shape), dtype=values.dtype)
     whole[marks] = values

@@ -36,14 +36,18 @@ class Stored:
             return list(self._file)
 
     def rows(self, name: str, kinds: str, sizes: str) -> h5py.Dataset:
-        """A dataset that is not read yet; `kinds` are those of NumPy, `sizes` such as 'N 2'."""
+        """A dataset that is not read yet; `kinds` are those of NumPy.
+
+        `sizes` are such as 'N 2'; '*' stands for any shape.
+        """
         with self._reading():
             found = self._own(name)
             is_text = h5py.check_string_dtype(found.dtype) is not None
             if found.dtype.kind not in kinds or (found.dtype.kind == "O" and not is_text):
                 wanted = " or ".join(dict.fromkeys(_CALLED[kind] for kind in kinds))
                 self.refuse(f"'{name}' should be {wanted}, but is {found.dtype}")
-            self._check_shape(name, found.shape, sizes.split())
+            if sizes != "*":
+                self._check_shape(name, found.shape, sizes.split())
             self._check_bytes(name, found)
             return found
 
