@@ -196,7 +196,7 @@ def test_other_rules_are_refused(here, refused, change, problem):
 
 
 def test_what_is_missing_or_too_little_is_a_sentence(here, refused):
-    assert "name two runs at least" in refused("trained")
+    assert "name at least two runs" in refused("trained")
     assert "pruned-full.h5 is missing: check that set" in refused("trained", ":pruned")
     assert "kept 20 results a query, too few for recall@21" in refused(
         "trained", "off_the_shelf", "--at", "21"

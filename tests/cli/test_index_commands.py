@@ -60,7 +60,7 @@ def test_parts_codes_and_folders_that_are_none_are_refused(run) -> None:
         said = run("part", "--part", wrong, "--out", "x")
         assert f"--part is '{wrong}', but must be such as 1/4" in said
     said = run("part", "--code", "full", "--part", "1/2", "--out", "x")
-    assert "code_defs.full.index is null: name an index" in said
+    assert "code_defs.full.index is null: set an index" in said
     Path("empty").mkdir()
     said = run("part", "--part", "1/2", "--trained", "empty", "--out", "x")
     assert "empty has no lists.bin: make it by `vpr index part --part 0/N`" in said

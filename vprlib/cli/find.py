@@ -166,13 +166,13 @@ def gallery(photos: ImageSource, database: ImageSource, found: Neighbors) -> byt
 
 
 def main(
-    photo: Annotated[Path, typer.Argument(help="a photograph, or a folder of them")],
+    photo: Annotated[Path, typer.Argument(help="a photograph, or a folder of photographs")],
     dataset: options.Dataset = None,
     variant: options.Variant = None,
     code: options.Code = None,
     count: Annotated[int, typer.Option("-k", min=1, help="how many images to find")] = 5,
     onnx: Annotated[
-        Path | None, typer.Option(help="describe by this file of `vpr model export`")
+        Path | None, typer.Option(help="use this file of `vpr model export`, not PyTorch")
     ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="also write a PNG of one photograph and its results")
@@ -182,9 +182,9 @@ def main(
 ) -> None:
     """Print the database images that are most like a photograph, and where they are.
 
-    The score is the cosine similarity of the descriptors, 1 − distance² / 2. For one photograph the
-    last line says how far to trust the first result. For a folder the output is CSV. --out writes
-    that CSV to a file.
+    The score is the cosine similarity of the descriptors, 1 − distance² / 2. For one photograph
+    the last line says how reliable the first result is. For a folder, the output is a CSV table.
+    --out writes it to a file.
     """
     is_folder = photo.is_dir()
     if picture is not None and is_folder:

@@ -85,18 +85,18 @@ def main(
     dataset: options.Dataset = None,
     variant: options.Variant = None,
     code: options.Code = None,
-    form: Annotated[Form, typer.Option(help="what to write")] = Form.csv,
+    form: Annotated[Form, typer.Option(help="the format of the file")] = Form.csv,
     absolute: Annotated[
-        Path | None, typer.Option(help="candidates: the folder data/raw, for absolute paths")
+        Path | None, typer.Option(help="data/raw: write absolute paths (candidates only)")
     ] = None,
-    predictions: Annotated[Path, typer.Option(help="the folder that `recall` wrote")] = Path(
+    predictions: Annotated[Path, typer.Option(help="the folder written by `recall`")] = Path(
         "artifacts/predictions"
     ),
-    index: Annotated[Path, typer.Option(help="the folder that `parse_mat` wrote")] = Path(
+    index: Annotated[Path, typer.Option(help="the folder written by `parse_mat`")] = Path(
         "data/index"
     ),
 ) -> None:
-    """Write what was found for each query: as CSV, a submission, or candidates for re-ranking."""
+    """Write the images found for each query: as CSV, submission, or candidates for re-ranking."""
     if absolute is not None and form is not Form.candidates:
         raise UserError(f"--absolute is for --form candidates, but the form is {form}.")
     choice = choose(dataset, variant, code)

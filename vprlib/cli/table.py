@@ -114,15 +114,15 @@ def _number(name: str) -> int:
 
 
 def main(
-    metrics: Annotated[Path, typer.Option(help="the folder of recall's JSON files")] = Path(
+    metrics: Annotated[Path, typer.Option(help="the folder of the JSON files of `recall`")] = Path(
         "metrics/recall"
     ),
     as_markdown: Annotated[bool, typer.Option("--markdown", help="print a Markdown table")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print the recall of all variants side by side, and what training gained.
+    """Print the recall of all variants in one table, and how much training gained.
 
-    A line below the table names leaks that `audit` found between an evaluated and a training set.
+    Lines below the table report leaks: images of the training set in an evaluated set, or near it.
     """
     params = read_params_file(PARAMS_PATH)
     rows = in_use(read_rows(metrics), params)

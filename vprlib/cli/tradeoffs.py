@@ -255,9 +255,9 @@ def main(
     out: options.Out = Path("artifacts/tradeoffs"),
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure size and speed of all variants and codes in use, and print them beside their recall.
+    """Measure size and speed of all variants and codes in use, and print them with their recall.
 
-    Writes variants.json, variants.md (what is printed) and variants.png into the folder --out.
+    Writes variants.json, variants.md (the printed table) and variants.png into the folder --out.
     """
     first = choose(dataset, None, None)
     p = Params.load(dataset=first.dataset)

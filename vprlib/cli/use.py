@@ -208,10 +208,10 @@ def main(
     variants: Annotated[
         str | None, typer.Option(help="evaluate these networks, such as trained,int8")
     ] = None,
-    is_list: Annotated[bool, typer.Option("--list", help="show what presets there are")] = False,
+    is_list: Annotated[bool, typer.Option("--list", help="list all presets")] = False,
     force: Annotated[bool, typer.Option("--force", help="overwrite uncommitted edits")] = False,
 ) -> None:
-    """Sets params.yaml up for a data set; says what changed and which files are missing."""
+    """Write a preset into params.yaml; print what changed and which files are missing."""
     if is_list:
         width = max(map(len, preset_names()))
         for preset in preset_names():
