@@ -71,8 +71,8 @@ def find(
         vectors = describe(photos, runtime)
         if vectors.shape[1] != database.shape[1]:
             raise UserError(
-                f"{describe.path} gives {vectors.shape[1]} dimensions, but the database was"
-                f" described in {database.shape[1]}: run `dvc repro` so that one network made both."
+                f"{describe.path} gives {vectors.shape[1]} dimensions, but the descriptors of the"
+                f" database have {database.shape[1]}: run `dvc repro` to compute them again."
             )
         quantiser = code.quantiser("queries", vectors.shape[1])
         queries: Rows = quantiser.encode(vectors)
@@ -188,7 +188,7 @@ def main(
     """
     is_folder = photo.is_dir()
     if picture is not None and is_folder:
-        raise UserError(f"--picture shows one photograph, but {photo} is a folder: name one in it.")
+        raise UserError(f"--picture needs one photograph, but {photo} is a folder: name a file.")
     choice = choose(dataset, variant, code)
     p = DescribeParams.load(dataset=choice.dataset)
     database = read_index(choice.index_path)

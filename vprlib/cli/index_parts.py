@@ -26,7 +26,7 @@ class Params(StageParams):
 def parse_part(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)/([1-9]\d*)", text)
     if not found or int(found[1]) > int(found[2]):
-        raise UserError(f"--part is '{text}', but must be such as 1/4, or 0/4 to train alone.")
+        raise UserError(f"--part is '{text}', but should be such as 1/4, or 0/4 to only train.")
     return int(found[1]), int(found[2])
 
 

@@ -49,9 +49,9 @@ def as_submission(predictions: Predictions) -> dict[str, object]:
     if best.shape[1] < SUBMITTED or found.min(initial=SUBMITTED) < SUBMITTED:
         query = int(np.argmin(found))
         raise UserError(
-            f"a submission names {SUBMITTED} database images a query, but query {query}"
+            f"a submission needs {SUBMITTED} database images per query, but query {query}"
             f" ({predictions.queries.names[query]}) has {found[query]}: the database needs"
-            f" {SUBMITTED} images that the set's protocol leaves."
+            f" {SUBMITTED} images that the set's protocol does not drop."
         )
     return {"Query": [{"id": i, "positive": row} for i, row in enumerate(best.tolist())]}
 
@@ -98,7 +98,7 @@ def main(
 ) -> None:
     """Write the images found for each query: as CSV, submission, or candidates for re-ranking."""
     if absolute is not None and form is not Form.candidates:
-        raise UserError(f"--absolute is for --form candidates, but the form is {form}.")
+        raise UserError(f"--absolute needs --form candidates, but the form is {form}.")
     choice = choose(dataset, variant, code)
     dataset, name = choice.dataset, f"{choice.variant}-{choice.code}"
     found = read_predictions(predictions / dataset / f"{name}.h5", index / dataset)

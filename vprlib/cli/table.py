@@ -127,7 +127,7 @@ def main(
     params = read_params_file(PARAMS_PATH)
     rows = in_use(read_rows(metrics), params)
     if not rows:
-        raise UserError(f"{metrics} holds nothing that {PARAMS_PATH} names: run `dvc repro` first.")
+        raise UserError(f"{metrics} has no results for {PARAMS_PATH}: run `dvc repro` first.")
     train_on = cast(list[str], look_up(params, "train_on"))
     found = {dataset: leaks(dataset, train_on) for dataset, *_ in rows}
     if as_json:

@@ -263,7 +263,7 @@ def main(
     p = Params.load(dataset=first.dataset)
     variant, _, code = (against or f"{first.variant}/{first.code}").partition("/")
     if variant not in p.variants or code not in p.codes:
-        raise UserError(f"--against is {variant}/{code}, which {PARAMS_PATH} does not name.")
+        raise UserError(f"--against is {variant}/{code}, which {PARAMS_PATH} does not evaluate.")
     index, threads = read_index(first.index_path), sorted({1, p.runtime.cores})
     rows = measured_rows(Choice(first.dataset, variant, code), index, threads, p)
     text = table(rows, p.recall.ns, threads[-1])

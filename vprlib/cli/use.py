@@ -81,7 +81,7 @@ def _changed(block: str, key: str, value: object) -> str:
         for name, inner in value.items():
             old = re.search(rf"^  {name}: .*\n", body, re.MULTILINE)
             if old is None:
-                raise UserError(f"{PARAMS_PATH}: {key} has no '{name}' that could be changed.")
+                raise UserError(f"{PARAMS_PATH}: {key} has no '{name}' to change.")
             new = _commented(f"  {name}: {_flow(inner)}", old[0])
             body = body.replace(old[0], new, 1)
         return above + line + body
@@ -220,7 +220,7 @@ def main(
     asked = {"codes": codes, "variants": variants}
     lists = {key: text.split(",") for key, text in asked.items() if text is not None}
     if name is None and not lists:
-        raise UserError("name a preset, or --codes or --variants; `vpr use --list` shows them.")
+        raise UserError("name a preset, or --codes or --variants; `vpr use --list` shows presets.")
     if name is not None and name not in preset_names():
         raise UserError(f"there is no preset '{name}'{nearest(name, preset_names())}.")
     before, text = read_params_file(PARAMS_PATH), PARAMS_PATH.read_text(encoding="utf-8")

@@ -176,10 +176,10 @@ def _check_order(name: str, steps: Sequence[Step]) -> None:
             "put `finetune` inside quantise" if after.name == "finetune" else f"{after.name} before"
         )
         raise UserError(
-            f"{place} {after.name} what is {to} already, which can no longer change: {advice}."
+            f"{place} {after.name} a network that is {to} already, which is impossible: {advice}."
         )
     sparse = [n for n, step in enumerate(steps) if step.name == "sparsify"]
     if len(sparse) > 1:
         raise UserError(f"{place} sparsify twice: give the whole fraction at once.")
     if sparse and any(step.name == "prune" for step in steps[sparse[0] :]):
-        raise UserError(f"{place} prune what is sparse already: prune first.")
+        raise UserError(f"{place} prune a network that is sparse already: prune first.")

@@ -29,7 +29,7 @@ def trace(backbone: nn.Module, name: str) -> Traced:
     try:
         graph = fx.Tracer().trace(backbone)
     except (fx.proxy.TraceError, TypeError):
-        raise UserError(_refusal(name, "decides by the image what it computes")) from None
+        raise UserError(_refusal(name, "computes different things for different images")) from None
     reader = _Reader(backbone, name)
     for node in graph.nodes:
         reader.read(node)
@@ -189,8 +189,8 @@ class _Reader:
 
 def _refusal(name: str, why: str) -> str:
     return (
-        f"{name} cannot compute in int8: it {why}, and int8 knows convolutions, normalisations"
-        " after them, ReLU, maxima, sums and joined maps, as in AlexNet, VGG, ResNet and"
+        f"{name} cannot compute in int8: it {why}. Supported are convolutions, normalisations"
+        " after them, ReLU, max pooling, sums and concatenations, as in AlexNet, VGG, ResNet and"
         " SqueezeNet: use another network, or round to float16."
     )
 

@@ -82,7 +82,7 @@ def opened_sample(path: Path) -> Iterator[tuple[Rows, dict[str, str | int]]]:
         origin = {name: str(file.attrs[name]) for name in ("set", "variant")}
         if not found.shape[0]:
             raise UserError(
-                f"{path} has no descriptor to fit whitening on, since none of its images could be"
-                f" read: put back those of {origin['set']} and run `dvc repro -f -s extract_train`."
+                f"{path} has no descriptor to fit whitening on, because no image could be"
+                f" read: restore those of {origin['set']} and run `dvc repro -f -s extract_train`."
             )
         yield found, {**origin, "descriptors": found.shape[0]}

@@ -78,4 +78,4 @@ def check_names(specification: Specification, path: Path) -> None:
     for name in (*specification.database_names, *specification.query_names):
         parts = PurePosixPath(name.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts:
-            raise UserError(f"{path}: the image name '{name}' leaves the data set's folder.")
+            raise UserError(f"{path}: the image name '{name}' is outside the set's folder.")

@@ -164,5 +164,5 @@ def check_order(path: Path, index: ImageIndex) -> None:
     if found is not None and found != signature(index):
         raise UserError(
             f"{path} holds descriptors of other images than the index of {index.set_name} lists, or"
-            " in another order, so names and features are out of step: run `dvc repro`."
+            " in another order: run `dvc repro`."
         )

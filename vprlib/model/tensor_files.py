@@ -52,7 +52,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise UserError(f"the weights file {path} holds no mapping of tensors.")
+        raise UserError(f"the weights file {path} does not hold tensors by name.")
     return dict(content)
 
 

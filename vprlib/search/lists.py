@@ -123,10 +123,10 @@ def _lists_on_disk(index: faiss.Index) -> faiss.OnDiskInvertedLists | None:
 def open_trained(folder: Path, dim: int) -> faiss.Index:
     """A trained index without vectors."""
     if not (folder / LISTS).exists():
-        raise UserError(f"{folder} has no {LISTS}: make it by `vpr index part --part 0/N`.")
+        raise UserError(f"{folder} has no {LISTS}: make it with `vpr index part --part 0/N`.")
     index = open_lists(folder)
     if index.d != dim:
-        raise UserError(f"{folder} was trained on {index.d} dimensions, but these have {dim}.")
+        raise UserError(f"{folder} was trained on {index.d} dimensions, but the code has {dim}.")
     _set_count(index, 0)
     return index
 

@@ -38,7 +38,7 @@ def kept_ns(ns: Sequence[int], runs: Sequence[Run]) -> list[int]:
     kept = [n for n in ns if n <= least.right.shape[1]]
     if not kept:
         raise UserError(
-            f"{least.name} kept {least.right.shape[1]} results a query, too few for"
+            f"{least.name} kept {least.right.shape[1]} results per query, too few for"
             f" recall@{min(ns)}: ask for a smaller N."
         )
     return kept
