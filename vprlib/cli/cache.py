@@ -1,4 +1,4 @@
-"""Lists and clears what training keeps on disk: the commands `vpr cache list` and `clear`."""
+"""Lists and clears what training has cached on disk: the commands `vpr cache list` and `clear`."""
 
 import json
 from dataclasses import asdict, dataclass

@@ -38,9 +38,9 @@ class CodeParams(StageParams):
 
 
 def photographs(path: Path, workers: int) -> tuple[Path, ImageIndex]:
-    """The folder and the index of one photograph, or of all files below a folder but hidden ones.
+    """The folder and index of one photograph, or of all files below a folder except hidden ones.
 
-    Every image is opened, so that one that cannot be read is named before anything is described.
+    Every image is opened, so that an unreadable one is reported before any is described.
     """
     folder = path if path.is_dir() else path.parent
     if path.is_dir():
@@ -128,7 +128,7 @@ def as_objects(rows: Sequence[tuple[object, ...]]) -> list[dict[str, object]]:
 
 
 def as_table(database: ImageIndex, found: Neighbors) -> str:
-    """What was found for one photograph."""
+    """The table of the images found for one photograph."""
     similar = similarity(found.distances)[0]
     rows = [["rank", "distance", "score", "easting", "northing", "image"]]
     for rank, (row, distance) in enumerate(found.of(0), 1):

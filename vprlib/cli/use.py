@@ -1,4 +1,4 @@
-"""Sets params.yaml up for a data set, by the files in presets/."""
+"""Writes the presets in presets/ into params.yaml: the command `vpr use`."""
 
 import re
 import subprocess
@@ -150,7 +150,7 @@ def _part(kind: str, name: str) -> Tree:
 
 
 def differences(before: Tree, after: Tree, place: str = "") -> Iterator[str]:
-    """A line for each value that changes; a data set that comes or goes is one line."""
+    """A line for each changed value; an added or removed data set is one line."""
     for key in [*before, *(key for key in after if key not in before)]:
         where, old, new = f"{place}{key}", before.get(key), after.get(key)
         if isinstance(old, dict) and isinstance(new, dict) and where != "city":

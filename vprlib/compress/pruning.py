@@ -156,7 +156,7 @@ def _smallest(weight: Tensor, fraction: float) -> Tensor:
 
 
 def _narrowed(model: PlaceModel, fraction: float, scores: Scores) -> tuple[Tensor, nn.Module]:
-    """The channels of the map that are left, in order, and the pruned backbone."""
+    """The remaining channels of the map, in order, and the pruned backbone."""
     tp = _library()
     a = model.architecture
     backbone = _copy_of_backbone(model)

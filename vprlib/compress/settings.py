@@ -35,7 +35,7 @@ class Sparsify(Section):
 
 
 class FinetuneSettings(Section):
-    """Training once more with the experiment's settings, but these."""
+    """Settings of fine-tuning; all other settings are those of `train`."""
 
     epochs: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
@@ -140,7 +140,7 @@ def check_variants(
 
 
 def lineage(name: str, derived: Mapping[str, str]) -> list[str]:
-    """The derived variants that it is made through, the first first, itself last."""
+    """The derived variants that it is made from, in the order they are made, and itself last."""
     line = [name]
     while derived[line[0]] in derived:
         line.insert(0, derived[line[0]])

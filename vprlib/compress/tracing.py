@@ -166,12 +166,12 @@ class _Reader:
         self.maps[node] = step.output
 
     def _own_convolution(self, node: fx.Node) -> Operation | None:
-        """The convolution that gives this node's map, where nothing else looks at it."""
+        """The convolution that gives this node's map, if nothing else uses the map."""
         steps = [s for s in self.steps if s.output == self.maps[node] and s.kind == "conv"]
         return steps[0] if steps and len(node.users) == 1 else None
 
     def _between(self, source: fx.Node, node: fx.Node) -> dict[str, object]:
-        """Two operations of one node have outputs of their own."""
+        """Input and output of an operation; two operations of one node get different outputs."""
         taken = any(step.output == node.name for step in self.steps)
         name = f"{node.name}_clipped" if taken or source is node else node.name
         return {"inputs": (self.maps[source],), "output": name}

@@ -117,7 +117,7 @@ class Code:
 def check_codes(
     codes: Sequence[str], defs: Mapping[str, CodeSettings], dimensions: int, descriptors: int
 ) -> None:
-    """No code in use wants more than whitening keeps, or than so many descriptors can give."""
+    """Refuses codes with more dimensions than whitening keeps or the descriptors can give."""
     limits = {
         dimensions: f"whitening.dimensions keeps {dimensions}",
         descriptors - 1: f"the {descriptors} of whitening.descriptors give {descriptors - 1}",
@@ -145,7 +145,7 @@ def fit_code(
     seed: int,
     runtime: RuntimeSettings,
 ) -> None:
-    """Writes all that makes the code of a descriptor, learnt from the training sample alone."""
+    """Writes all that encoding a descriptor needs, learnt from the training sample alone."""
     arrays = {}
     if settings.is_fitted:
         with threadpool_limits(runtime.cores), opened_sample(sample_path) as (sample, _):

@@ -151,7 +151,7 @@ def read_index(path: Path) -> ImageIndex:
 
 
 def signature(index: ImageIndex) -> str:
-    """Changes when the images, their contents or their order change."""
+    """A digest that changes when the images, their contents or their order change."""
     digest = hashlib.blake2b("\n".join(index.names).encode(), digest_size=16)
     digest.update(index.digests.astype("<i8").tobytes())
     return digest.hexdigest()

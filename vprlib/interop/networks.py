@@ -59,7 +59,7 @@ def words_of(path: Path) -> Words:
 
 
 def describe(network: Network) -> str:
-    """What was found, in one line."""
+    """One line about the network: source, layers, pool and dimensions."""
     a = network.model.architecture
     parts = [f"{a.backbone} ({a.cut})", _pool(network.model)]
     if a.whitening is not None:

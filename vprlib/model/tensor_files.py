@@ -102,7 +102,7 @@ class _Inert(dict):
 
 
 class _Looking(pickle.Unpickler):
-    """Scans a pickle without running anything of it."""
+    """Scans a pickle without running any of its code."""
 
     def find_class(self, module: str, name: str) -> type[_Inert]:
         if module.split(".")[0] not in _HARMLESS:

@@ -108,7 +108,7 @@ def _alike(tensors: Sequence[Tensor]) -> list[list[int]]:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Group]:
-    """The group that a launcher started this process for, or ALONE."""
+    """The group for which a launcher started this process, or ALONE."""
     group = Group(**vars(member()))
     if group.size == 1:
         yield ALONE

@@ -115,9 +115,9 @@ def check_whitened(wanted: Mapping[str, int], lengths: Mapping[str, int]) -> Non
 def check_files(
     places: Mapping[str, tuple[str, str]], weights: Iterable[str], raw: Path, weights_dir: Path
 ) -> None:
-    """Every set has what lists its images, and every network its file.
+    """Checks that every set has its list of images, and every network its file.
 
-    `places` holds folder and list by set. What make_city will draw need not be there yet.
+    `places` holds folder and list by set. The city, which make_city draws, may be missing.
     """
     for name, (folder, listing) in places.items():
         for key, value in (("folder", folder), ("list", listing)):

@@ -42,7 +42,7 @@ class SplitFiles:
 
     @classmethod
     def of(cls, dataset: str, folder: str, images: ImageSettings) -> Self:
-        """Those of a set of the pipeline; its images lie in `folder` below data/raw."""
+        """The files of a set of the pipeline; its images are in `folder` below data/raw."""
         sides = (paths.index(dataset, "db"), paths.index(dataset, "queries"))
         return cls(*sides, paths.RAW / folder, images)
 

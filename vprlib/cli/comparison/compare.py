@@ -123,7 +123,7 @@ def compared(runs: Sequence[Run], dataset: str, at: int, p: Params) -> JsonObjec
 
 
 def averaged(runs: Sequence[Run], dataset: str, p: Params) -> JsonObject:
-    """The runs as one experiment that was repeated with other seeds."""
+    """The runs as repetitions of one experiment with other seeds."""
     seeds = check_seeds(runs)
     first, place = runs[0], runs[0].locations(p.interval.location_m)[runs[0].counted]
     found = {

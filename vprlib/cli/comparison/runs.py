@@ -81,7 +81,7 @@ def _opened(revision: str) -> "DVCFileSystem":
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Which run is meant; the defaults of its revision stand for None."""
+    """The run that is meant; None stands for the default of its revision."""
 
     revision: str | None  # None: the workspace
     variant: str | None
