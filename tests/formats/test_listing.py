@@ -114,7 +114,7 @@ def test_a_byte_order_mark_and_blank_lines_do_no_harm(tmp_path: Path) -> None:
         ([*METRES, "database/c.jpg,5,6"], "row 5 lists 'database/c.jpg' again, after row 4"),
         ([*METRES, "other/c.jpg,5,6"], "row 5, 'other/c.jpg', is in neither database/ nor"),
         ([*METRES, "c.jpg,5,6"], "row 5, 'c.jpg', is in neither .* add a column 'role'"),
-        ([*METRES, "database/../../x.jpg,5,6"], "leaves the data set's folder"),
+        ([*METRES, "database/../../x.jpg,5,6"], "is outside the set's folder"),
         (["path,lat,lon", "queries/a.jpg,84.1,0"], "row 2 has lat 84.1, .* from -84 to 84"),
         (["path,lat,lon", "queries/a.jpg,-95,0"], "row 2 has lat -95, but it should be degrees"),
         (["path,lat,lon", "queries/a.jpg,1,180.5"], "row 2 has lon 180.5, .* -180 to 180"),
@@ -138,7 +138,7 @@ def test_what_does_not_fit_is_a_sentence_with_the_row(
 
 def test_images_spread_too_wide_are_a_sentence_with_the_file(written: Written) -> None:
     rows = [f"database/{i}.jpg,0,{i / 20}" for i in range(200)]
-    with pytest.raises(UserError, match=r"own\.csv: 200 images lie without a gap"):
+    with pytest.raises(UserError, match=r"own\.csv: 200 images cover the longitudes"):
         read_specification(written("path,lat,lon", *rows))
 
 

@@ -263,7 +263,7 @@ def test_a_name_that_leaves_the_folder_is_refused(
     written: Callable[..., Path], field: str, name: str
 ) -> None:
     names = cell("a.jpg", name) if field == "dbImageFns" else cell(name)
-    with pytest.raises(UserError, match=r"the image name '.*' leaves the data set's folder"):
+    with pytest.raises(UserError, match=r"the image name '.*' is outside the set's folder"):
         read_specification(written(**{field: names}))
 
 

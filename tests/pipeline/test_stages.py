@@ -293,7 +293,7 @@ def test_names_that_leave_the_folder_are_refused(here, refused):
     names = np.empty((6, 1), dtype=object)
     names[:, 0] = ["../../secret.jpg"] * 6
     write_struct(MAT, qImageFns=names)
-    assert "'../../secret.jpg' leaves the data set's folder" in refused("parse_mat", SET)
+    assert "'../../secret.jpg' is outside the set's folder" in refused("parse_mat", SET)
 
 
 def test_missing_images_are_counted_and_named(here, refused):
@@ -417,22 +417,22 @@ NETWORK = {"networks": {"theirs": {"file": "m"}}}
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"train_on": ["toy_train", "toy_val"]}, "train_on names 2 sets, but one is possible"),
+        ({"train_on": ["toy_train", "toy_val"]}, "train_on names 2 sets, but may name only one"),
         ({"train_on": ["toy"]}, "train_on names 'toy'; did you mean"),
         ({"validate_on": "toy_test"}, "validate_on names 'toy_test'; did you mean 'toy_train'?"),
-        ({"eval_on": []}, "eval_on should name at least one, each once"),
-        ({"variants": ["trained", "trained"]}, "variants should name at least one, each once"),
+        ({"eval_on": []}, "eval_on should have at least one entry"),
+        ({"variants": ["trained", "trained"]}, "variants should have at least one entry"),
         ({"train_on": []}, "variants names 'trained', but train_on is []: name a set there"),
         ({"variants": ["train"]}, "variants names 'train'; did you mean 'trained'?"),
         ({"start": "trained"}, "start names 'trained'"),
         ({"start": "theirs"}, "start names 'theirs'"),
-        ({"networks": {"trained": {"file": "m"}}}, "networks names 'trained', which train_on"),
+        ({"networks": {"trained": {"file": "m"}}}, "networks names 'trained', but train_on"),
         (NETWORK | {"variants": ["their"]}, "variants names 'their'; did you mean 'theirs'?"),
         (
             {"calibrate_on": "toy_train"},
             "calibrate_on is 'toy_train', but should be one of eval_on",
         ),
-        ({"codes": ["full", "w128"]}, "fitted is [], but should be [w128]: all of codes but full"),
+        ({"codes": ["full", "w128"]}, "fitted is [], but should be [w128]: all codes except full"),
         ({"fitted": ["w128"]}, "fitted is [w128], but should be []"),
         ({"codes": ["w128"], "fitted": ["w128"]}, "fit_on is [], but fitted is [w128]: name the"),
         ({"fit_on": ["toy_train"]}, "fit_on is [toy_train], but fitted is []: set it to []"),

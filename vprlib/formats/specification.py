@@ -59,7 +59,7 @@ def listed_specification(
     layout: Layout,
     query_extra: Mapping[str, np.ndarray] | None = None,
 ) -> Specification:
-    """A set without positions."""
+    """The specification of a set without positions."""
     return Specification(
         which_set=which_set,
         database_names=database,
@@ -78,4 +78,4 @@ def check_names(specification: Specification, path: Path) -> None:
     for name in (*specification.database_names, *specification.query_names):
         parts = PurePosixPath(name.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts:
-            raise UserError(f"{path}: the image name '{name}' leaves the data set's folder.")
+            raise UserError(f"{path}: the image name '{name}' is outside the set's folder.")

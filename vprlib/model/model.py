@@ -124,9 +124,9 @@ def read_model(path: Path) -> PlaceModel:
             header = json.loads((file.metadata() or {}).get("header", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, FileNotFoundError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} is no model file of vprlib ({error}): make it again.") from None
+        raise UserError(f"{path} is not a model file of vprlib ({error}): make it again.") from None
     if header.get("format") != FORMAT:
-        raise UserError(f"{path} is no '{FORMAT}' file: make it again with `dvc repro`.")
+        raise UserError(f"{path} is not a '{FORMAT}' file: make it again with `dvc repro`.")
     try:
         model = PlaceModel(_from_header(header))
         model.load_state_dict(unpack(tensors, header.get("shapes", {})))
