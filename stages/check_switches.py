@@ -40,7 +40,7 @@ class Params(StageParams):
     datasets: Annotated[dict[str, dict], At("datasets")]
 
     def lengths(self) -> dict[str, int]:
-        """Of the descriptors of each variant that comes from init_model."""
+        """The descriptor length of each variant that comes from init_model."""
         from vprlib.compress.pruning import pruned_length  # loads PyTorch, which takes seconds
         from vprlib.model.model import Architecture
 

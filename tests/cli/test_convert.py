@@ -56,9 +56,7 @@ def test_the_words_of_a_network_are_written_for_matlab(run, model):
 def test_words_go_to_the_port_with_the_descriptors_of_a_sample(run):
     write_mat_words(Path("w.mat"), np.eye(3, 5, dtype=np.float32))
     code, said = run("w.mat", "w.hdf5", "--to", "centroids-port")
-    assert (
-        code == 1 and "needs descriptors beside the words" in said and not Path("w.hdf5").exists()
-    )
+    assert code == 1 and "needs local descriptors as well" in said and not Path("w.hdf5").exists()
     with h5py.File("sample.h5", "w") as file:
         file["descriptors"] = np.ones((7, 5), np.float32)
         file["image_names"] = ["a", "b"]
@@ -72,7 +70,7 @@ def test_words_go_to_the_port_with_the_descriptors_of_a_sample(run):
     ("to", "problem"),
     [
         ("matlab", "the MATLAB network cannot hold the backbone alexnet"),
-        ("centroids-port", "needs descriptors beside the words"),
+        ("centroids-port", "needs local descriptors as well"),
     ],
 )
 def test_what_cannot_be_written_is_one_sentence_and_replaces_nothing(run, model, to, problem):
@@ -89,11 +87,11 @@ def test_words_are_no_network_and_a_network_may_have_no_words(tmp_path, run, sli
     )
     with h5py.File("w.h5", "w") as file:
         file["centroids"] = np.eye(2)
-    assert "visual words at most, which go to kmeans.file" in run("w.h5", "m", "--to", "port")[1]
+    assert "is a file of visual words, for kmeans.file" in run("w.h5", "m", "--to", "port")[1]
     gem = PlaceModel(Architecture("alexnet", "conv5", PoolSettings(kind="gem")))
     write_model(Path("g"), gem, {})
     assert (
-        "g has no visual words, since its pool is gem" in run("g", "w", "--to", "centroids-mat")[1]
+        "has no visual words, because its pool is gem" in run("g", "w", "--to", "centroids-mat")[1]
     )
 
 

@@ -139,7 +139,7 @@ def test_an_export_of_something_else_is_refused_with_a_sentence(here, find):
     model.write_bytes(content + b" ")
     said = toy.refusal(*find(photo(0), "--code", CODE, "--onnx", "x.onnx"))
     assert "was made of another trained network than the present one: export it again by" in said
-    assert "is missing: write it by" in toy.refusal(*find(photo(0), "--onnx", "none.onnx"))
+    assert "is missing: write it with" in toy.refusal(*find(photo(0), "--onnx", "none.onnx"))
     model.write_bytes(content)
     tree = toy.params() | {"code_defs": {CODE: toy.code(8, precision="int8")}}
     tree["datasets"]["toy_val"]["images"]["resize"] = 96

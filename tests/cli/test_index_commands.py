@@ -58,12 +58,12 @@ def test_parts_built_by_the_commands_and_merged_are_what_the_stage_builds(run) -
 def test_parts_codes_and_folders_that_are_none_are_refused(run) -> None:
     for wrong in ("3/2", "1/0", "1", "a/b"):
         said = run("part", "--part", wrong, "--out", "x")
-        assert f"--part is '{wrong}', but must be such as 1/4" in said
+        assert f"--part is '{wrong}', but should be such as 1/4" in said
     said = run("part", "--code", "full", "--part", "1/2", "--out", "x")
-    assert "code_defs.full.index is null: name an index" in said
+    assert "code_defs.full.index is null: set an index" in said
     Path("empty").mkdir()
     said = run("part", "--part", "1/2", "--trained", "empty", "--out", "x")
-    assert "empty has no lists.bin: make it by `vpr index part --part 0/N`" in said
+    assert "empty has no lists.bin: make it with `vpr index part --part 0/N`" in said
     assert "empty/index.json is missing" in run("merge", "empty", "--out", "x")
     assert not Path("x").exists()
     said = run("sweep", "--factory", "IVF2,Flat", "--factory", "PQ3")

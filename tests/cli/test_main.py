@@ -13,7 +13,7 @@ WANTED = (
     "use, find, table, compare, predictions, tradeoffs, model convert, model export, index sweep,"
     " index part, index merge, cache list, cache clear"
 )
-VERBS = r"\b(Print|Write|Measure|Compare|Set|Remove|Add|Join|Copie)s?\b"
+VERBS = r"\b(Print|Write|Measure|Compare|Set|Remove|Build|Merge|List|Convert|Export)s?\b"
 
 
 def test_every_command_is_there_and_costs_is_not_listed(vpr):
@@ -40,8 +40,8 @@ def test_the_help_of_a_command_says_what_it_prints_or_writes(vpr, name):
 )
 def test_shared_options_mean_the_same(vpr, name):
     said = " ".join(vpr(*name.split(), "--help")[1].split())
-    assert "--set <str> a data set of params.yaml; default: first of eval_on" in said
-    assert "--variant <str> a network; default: trained, or else the last of variants" in said
+    assert "--set <str> a data set in params.yaml; default: first of eval_on" in said
+    assert "--variant <str> a network; default: trained, else the last of variants" in said
     assert "--code <str> how descriptors are stored; default: first of codes" in said
     assert "--out <path> the file or folder to write" in said
 

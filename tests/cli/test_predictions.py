@@ -137,7 +137,7 @@ def test_a_comma_that_would_tear_a_line_is_refused(write, refused):
 
 def test_absolute_paths_of_another_form_are_refused(write, refused):
     write([[2]])
-    assert "--absolute is for --form candidates, but the form is csv" in refused("--absolute", ".")
+    assert "--absolute needs --form candidates, but the form is csv" in refused("--absolute", ".")
 
 
 @pytest.mark.parametrize("gone", [HERE, Path("data/index/toy_val/queries.h5")])

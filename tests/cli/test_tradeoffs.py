@@ -95,7 +95,7 @@ def test_an_export_has_its_own_size_and_speed(run):
 
 def test_what_is_not_evaluated_is_named(run, made_here):
     code, said = run("--against", "trained/w9")
-    assert code == 1 and "--against is trained/w9, which params.yaml does not name" in said
+    assert code == 1 and "--against is trained/w9, which params.yaml does not evaluate" in said
     (METRICS / "trained-w4.json").unlink()
     code, said = run()
     assert code == 1 and "trained-w4.json is missing: check that set" in said

@@ -154,7 +154,7 @@ def test_a_preset_and_codes_can_be_asked_for_at_once(use):
         (["pits30k"], "there is no preset 'pits30k'; did you mean 'pitts30k'?"),
         (["--codes", "full,w512_int"], "codes has no 'w512_int'; did you mean 'w512_int8'?"),
         (["--variants", "prune30"], "variants has no 'prune30'; did you mean 'pruned30'?"),
-        ([], "name a preset, or --codes or --variants; `vpr use --list` shows them."),
+        ([], "name a preset, or --codes or --variants; `vpr use --list` shows presets."),
     ],
 )
 def test_an_unknown_name_is_one_sentence_with_the_nearest(refused, arguments, sentence):
@@ -170,7 +170,7 @@ def test_codes_without_a_training_set_are_refused(project):
     ("content", "sentence"),
     [
         ("trian: {epochs: 3}\n", r"there is no section 'trian'; did you mean 'train'\?"),
-        ("train: {epoch: 3}\n", "train has no 'epoch' that could be changed"),
+        ("train: {epoch: 3}\n", "train has no 'epoch' to change"),
     ],
 )
 def test_a_preset_that_changes_what_is_not_there_is_refused(project, content, sentence):

@@ -202,5 +202,5 @@ def test_networks_with_other_layers_are_refused(slim: str) -> None:
     with pytest.raises(UserError, match=r"^alexnet cannot be pruned by channels: it has a GroupN"):
         check_prunable(model)
     model.backbone[-1] = nn.Conv2d(8, 8, 1, groups=2)
-    with pytest.raises(UserError, match=r"its layer 11 takes them in 2 groups"):
+    with pytest.raises(UserError, match=r"the convolution 11 has 2 groups"):
         check_prunable(model)

@@ -181,7 +181,7 @@ def test_an_image_that_cannot_be_read_stops_with_a_list_of_all(make, source, tmp
     with pytest.raises(UserError) as stop:
         make("again.h5")
     said = str(stop.value)
-    assert f"4 of 12 images below {source.folder} cannot be read as they were" in said
+    assert f"4 of 12 images below {source.folder} are unreadable or changed" in said
     assert "006.jpg has other content" in said and "…; " in said and "009" in said
     assert (
         "`dvc repro -f -s parse_mat@set`" in said and "extraction.unreadable to leave_out" in said
@@ -250,7 +250,7 @@ def test_a_disk_that_fills_up_loses_no_finished_block(make, tmp_path, monkeypatc
 
 def test_a_value_beyond_float16_is_said(make, monkeypatch):
     monkeypatch.setattr(PlaceModel, "forward", lambda self, pixels: torch.full((2, 32), 1e5))
-    with pytest.raises(UserError, match=r"has the value 100000, beyond .* extraction.stored to"):
+    with pytest.raises(UserError, match=r"has the value 100000, too large .* extraction.stored to"):
         make("out.h5", stored="float16")
 
 

@@ -138,7 +138,7 @@ def test_what_does_not_fit_is_a_sentence_with_the_row(
 
 def test_images_spread_too_wide_are_a_sentence_with_the_file(written: Written) -> None:
     rows = [f"database/{i}.jpg,0,{i / 20}" for i in range(200)]
-    with pytest.raises(UserError, match=r"own\.csv: 200 images lie without a gap"):
+    with pytest.raises(UserError, match=r"own\.csv: 200 images cover the longitudes"):
         read_specification(written("path,lat,lon", *rows))
 
 

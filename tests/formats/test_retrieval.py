@@ -106,14 +106,14 @@ def test_lists_without_anything_right_are_a_sentence(written: Written) -> None:
     root = written(hall_1_good="", hall_1_ok="", tower_1_good="")
     found = read_specification(root / "gt", root, LAYOUT)
     assert listed_of(found).counts().tolist() == [0, 0]
-    with pytest.raises(UserError, match="the lists of oxford call no database image right"):
+    with pytest.raises(UserError, match="the lists of oxford name no right database image"):
         build_indices("oxford", found, root, None, LAYOUT, root / "report.txt", 1)
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"without": "hall_1_ok"}, r"hall_1_ok\.txt is missing, which goes with hall_1_query"),
+        ({"without": "hall_1_ok"}, r"hall_1_ok\.txt is missing; hall_1_query"),
         ({"hall_1_query": "hall_000 1 2 3"}, "should hold an image name and a box .* '.* 1 2 3'"),
         ({"hall_1_query": "hall_000 1 2 three 4"}, "should hold an image name and a box"),
         ({"hall_1_query": "hall_000 9 2 3 4"}, "should hold an image name and a box"),

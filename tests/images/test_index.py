@@ -164,7 +164,7 @@ def test_the_same_images_pass(described):
 )
 def test_other_images_or_another_order_are_refused(described, change):
     path, index = described
-    with pytest.raises(UserError, match="names and features are out of step: run `dvc repro`"):
+    with pytest.raises(UserError, match="or in another order: run `dvc repro`"):
         check_order(path, change(index))
 
 

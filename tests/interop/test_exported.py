@@ -119,12 +119,12 @@ def test_an_export_that_is_off_is_refused(tmp_path: Path, found: float) -> None:
 def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     (tmp_path / "x.onnx").write_text("no network")
-    with pytest.raises(UserError, match=r"x\.onnx is no network \(.*\): export it again\."):
+    with pytest.raises(UserError, match=r"x\.onnx is not a network \(.*\): export it again\."):
         Exported(tmp_path / "x.onnx", 1)
     values = [onnx.helper.make_tensor_value_info(name, 1, [1]) for name in ("pixels", "descriptor")]
     node = onnx.helper.make_node("Identity", ["pixels"], ["descriptor"])
     graph = onnx.helper.make_graph([node], "g", values[:1], values[1:])
     opset = onnx.helper.make_opsetid("", 18)
     onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), tmp_path / "y")
-    with pytest.raises(UserError, match=r"y is no 'vprlib onnx 1' file: export it again\."):
+    with pytest.raises(UserError, match=r"y is not a 'vprlib onnx 1' file: export it again\."):
         Exported(tmp_path / "y", 1)

@@ -252,7 +252,7 @@ def test_a_model_of_ours_gives_the_same_descriptors_from_matlabs_grey_levels(
 
 
 def broken(layers: list[dict[str, object]]) -> Iterator[tuple[list[dict[str, object]], str]]:
-    yield layers[:30], "has no NetVLAD layer, with two matrices of the same shape"
+    yield layers[:30], "has no NetVLAD layer .two matrices of the same shape"
     yield layers[2:], "has 12 convolutions before its NetVLAD layer, but VGG16 has 13"
     conv_free = [found for found in layers[:28] if found["type"] == "conv"]
     yield conv_free[:5] + layers[29:], "has 5 convolutions, like Caffe's AlexNet, whose grouped"

@@ -65,7 +65,7 @@ def test_words_written_are_words_read_and_the_same_bytes(tmp_path: Path) -> None
 
 
 def test_the_ports_file_needs_descriptors(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"needs descriptors beside the words.* --descriptors"):
+    with pytest.raises(UserError, match=r"needs local descriptors as well.* --descriptors"):
         write_port_words(tmp_path / "w", Words(words().centroids))
     mixed = Words(words().centroids, words(dim=4).descriptors)
     with pytest.raises(UserError, match="words of 5 and descriptors of 4 dimensions do not fit"):

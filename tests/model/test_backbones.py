@@ -256,7 +256,7 @@ def test_a_file_without_named_tensors_is_one_sentence(
     tmp_path: Path, slim: str, content: object
 ) -> None:
     torch.save(content, tmp_path / "w.pth")
-    with pytest.raises(UserError, match="holds no mapping of tensors"):
+    with pytest.raises(UserError, match="does not hold tensors by name"):
         starting_backbone(ALEXNET, tmp_path)
 
 

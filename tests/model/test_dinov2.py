@@ -125,7 +125,7 @@ def test_an_unknown_block_is_answered_with_all_there_are() -> None:
 @pytest.mark.parametrize("weights", ["imagenet", "random"])
 def test_weights_that_are_no_file_are_refused(tmp_path: Path, weights: str) -> None:
     kind = BackboneSettings(name="dinov2_vitb14", cut="block9", weights=weights)
-    sentence = rf"is '{weights}', but dinov2_vitb14 has .* put dinov2_vitb14_pretrain\.pth into"
+    sentence = rf"is '{weights}', but dinov2_vitb14 needs .* put dinov2_vitb14_pretrain\.pth into"
     with pytest.raises(UserError, match=sentence):
         starting_backbone(kind, tmp_path)
 

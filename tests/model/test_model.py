@@ -83,12 +83,12 @@ def test_the_header_tells_the_history(tmp_path: Path, slim: str) -> None:
 @pytest.mark.parametrize("content", [b"", b"not a model at all", bytes(64)])
 def test_a_file_of_another_kind_is_a_sentence(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m").write_bytes(content)
-    with pytest.raises(UserError, match=r"is no model file of vprlib .*: make it again"):
+    with pytest.raises(UserError, match=r"is not a model file of vprlib .*: make it again"):
         read_model(tmp_path / "m")
 
 
 def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no model file of vprlib"):
+    with pytest.raises(UserError, match="is not a model file of vprlib"):
         read_model(tmp_path / "m")
 
 
@@ -96,7 +96,7 @@ def test_tensors_of_another_program_are_a_sentence(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({"w": torch.ones(2)}, tmp_path / "m")
-    with pytest.raises(UserError, match="is no 'vprlib model 2' file: make it again"):
+    with pytest.raises(UserError, match="is not a 'vprlib model 2' file: make it again"):
         read_model(tmp_path / "m")
 
 

@@ -94,7 +94,7 @@ def test_friendly_names_are_those_of_the_papers() -> None:
 
 @pytest.mark.parametrize("name", ["vit_b_16", "swin_t", "swin_v2_t", "maxvit_t"])
 def test_a_transformer_is_refused(name: str) -> None:
-    sentence = rf"name is '{name}', which is no chain of convolutions .* needs a feature map"
+    sentence = rf"name is '{name}', which is not a chain of convolutions .* needs a feature map"
     with pytest.raises(UserError, match=sentence):
         feature_maps(name)
 

@@ -118,7 +118,7 @@ def test_stored_precision_rounds_and_halves_the_size(slim: str, source: ImageSou
 def test_a_feature_beyond_float16_is_a_sentence(slim: str, source: ImageSource) -> None:
     one = network("conv4", "float16")
     one.model.backbone[0].weight.data.mul_(1e9)
-    with pytest.raises(UserError, match=r"beyond what float16 holds: set train\.stored to bfloat"):
+    with pytest.raises(UserError, match=r"too large for float16: set train\.stored to bfloat"):
         described(one, [LoadedImage(source.pixels(0))])
 
 

@@ -40,5 +40,5 @@ def test_its_own_whitening_is_kept_or_dropped(slim: str, tmp_path: Path) -> None
 
 def test_a_file_that_is_no_network_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "m").write_text("no network at all")
-    with pytest.raises(UserError, match="m is no network, which is a safetensors file"):
+    with pytest.raises(UserError, match="m should be a safetensors file"):
         load_network(tmp_path / "m", "keep")

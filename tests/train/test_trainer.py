@@ -411,7 +411,7 @@ def test_the_exponent_of_gem_learns(
 
 @pytest.mark.parametrize("kind", ["average", "max"])
 def test_a_pool_without_weights_leaves_learning_to_the_backbone(slim: str, kind: str) -> None:
-    sentence = rf"first_layer is 'pool', but then nothing would learn, since {kind} pooling has no"
+    sentence = rf"first_layer is 'pool', but then nothing would learn: {kind} pooling has no"
     with pytest.raises(UserError, match=sentence):
         make_optimizer(wordless(kind), settings(first_layer="pool"))
     [group] = make_optimizer(wordless(kind), settings(first_layer="conv5")).param_groups

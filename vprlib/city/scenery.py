@@ -23,7 +23,7 @@ _CLOTHES = [(150, 40, 45), (40, 50, 90), (70, 75, 70), (190, 170, 60), (25, 25, 
 
 @lru_cache(maxsize=1)
 def ground_levels() -> list[np.ndarray]:
-    """Finest first: [kind, rows, columns, 3] of one block with half the streets around it."""
+    """Textures of one block with half of its streets, finest first: [kind, rows, columns, 3]."""
     levels = [np.stack([_ground(kind) for kind in range(GROUND_KINDS)])]
     for _ in range(GROUND_LEVELS - 1):
         fine = levels[-1].astype(np.float32)
@@ -102,7 +102,7 @@ def lamp() -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def passers() -> list[tuple[np.ndarray, float, float]]:
-    """What gets in the way of a photograph: RGBA picture, width and height in metres."""
+    """People, cars and vans that may hide a building: RGBA picture, width and height in metres."""
     people = [(_person(clothes), 0.7, 1.75) for clothes in _CLOTHES]
     cars = [(_vehicle(colour, (96, 34), 0.22), 4.3, 1.5) for colour in _PAINT]
     vans = [(_vehicle(colour, (96, 48), 0.05), 5.2, 2.3) for colour in _PAINT[1::2]]
@@ -141,7 +141,7 @@ def _vehicle(colour: tuple[int, int, int], size: tuple[int, int], slope: float) 
 
 
 def _flip(picture: np.ndarray) -> np.ndarray:
-    """Rows upwards, opaque, nothing that glows."""
+    """The picture upside down; clear pixels become dark, and none emits light."""
     flat = picture[::-1].copy()
     is_clear = flat[..., 3] == 0
     flat[is_clear] = (40, 42, 46, 0)

@@ -38,7 +38,7 @@ def standing(view: View, here: Block) -> list[Sprite]:
 
 
 def _near(view: View, things: np.ndarray) -> np.ndarray:
-    """Indices of the things ahead that are neither too far nor in the lens."""
+    """Indices of the things ahead of the camera that are neither too near nor too far."""
     ahead, right = view.axes
     level = things[:, :2] - (view.x, view.y)
     depth, side = level @ ahead, np.abs(level @ right)
@@ -47,7 +47,7 @@ def _near(view: View, things: np.ndarray) -> np.ndarray:
 
 
 def paint_sprite(image: np.ndarray, view: View, now: Light, sight: Sight, sprite: Sprite) -> None:
-    """Paints in place what no wall hides."""
+    """Paints the parts of the sprite that no wall hides, in place."""
     ahead, right = view.axes
     offset = np.array(sprite.point) - (view.x, view.y)
     depth, side = float(offset @ ahead), float(offset @ right)

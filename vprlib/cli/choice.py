@@ -1,4 +1,4 @@
-"""Which set, variant and code a command is about, and the files that belong to them."""
+"""The set, variant and code that a command works on, and their files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,7 +74,7 @@ class Choice:
 
     @property
     def onnx_path(self) -> Path:
-        """Where the export is, if there is one."""
+        """The path of the export, which may not exist."""
         return paths.onnx(self.variant, self.code)
 
     @property
@@ -87,12 +87,12 @@ class Choice:
 
     @property
     def descriptors_path(self) -> Path:
-        """Of the database, as the code keeps them."""
+        """The database descriptors, as the code stores them."""
         return existing(paths.descriptors(self.dataset, self.variant, self.code, "db"))
 
     @contextmanager
     def descriptors(self, side: Side, count: int) -> Iterator[Rows]:
-        """Descriptors of one side as the code keeps them, checked to be `count`."""
+        """The descriptors of one side as the code stores them; there must be `count`."""
         with opened(existing(self.descriptors_path.with_name(f"{side}.h5")), count) as rows:
             yield rows
 

@@ -26,7 +26,7 @@ CODING_SECONDS = 0.5  # of repeating a code, which is short
 
 @dataclass(frozen=True)
 class Cost:
-    """At one batch size; times are medians, in milliseconds an image."""
+    """The cost at one batch size; times are medians, in milliseconds per image."""
 
     batch: int
     network_ms: dict[int, float]  # by threads
@@ -104,7 +104,7 @@ def measure(
 
 
 def _network(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Describes as the pipeline does on the CPU."""
+    """A function that describes images on the CPU as the pipeline does."""
     import torch
 
     from vprlib.model.describe import network_output
@@ -167,7 +167,7 @@ def main(
     batch: int = typer.Option(1, min=1),
     threads: list[int] = typer.Option([1]),
 ) -> None:
-    """Print as JSON what describing random images of one size costs."""
+    """Print as JSON the cost of describing random images of one size."""
     draw = np.random.default_rng(1)
     pixels = draw.integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
     typer.echo(json.dumps(asdict(measure(network, coder, pixels, threads))))

@@ -48,7 +48,7 @@ class ExportDescriber:
 
     def __init__(self, path: Path, choice: Choice, images: ImageSettings, threads: int) -> None:
         if not path.exists():
-            raise UserError(f"{path} is missing: write it by `vpr model export`.")
+            raise UserError(f"{path} is missing: write it with `vpr model export`.")
         self.path, self.network = path, Exported(path, threads)
         wanted = identity(choice.variant, choice.model_path, choice.code, choice.coder_path, images)
         differences = self.network.identity.differences(wanted)

@@ -38,9 +38,9 @@ class CodeParams(StageParams):
 
 
 def photographs(path: Path, workers: int) -> tuple[Path, ImageIndex]:
-    """The folder and the index of one photograph, or of all files below a folder but hidden ones.
+    """The folder and index of one photograph, or of all files below a folder except hidden ones.
 
-    Every image is opened, so that one that cannot be read is named before anything is described.
+    Every image is opened, so that an unreadable one is reported before any is described.
     """
     folder = path if path.is_dir() else path.parent
     if path.is_dir():
@@ -71,8 +71,8 @@ def find(
         vectors = describe(photos, runtime)
         if vectors.shape[1] != database.shape[1]:
             raise UserError(
-                f"{describe.path} gives {vectors.shape[1]} dimensions, but the database was"
-                f" described in {database.shape[1]}: run `dvc repro` so that one network made both."
+                f"{describe.path} gives {vectors.shape[1]} dimensions, but the descriptors of the"
+                f" database have {database.shape[1]}: run `dvc repro` to compute them again."
             )
         quantiser = code.quantiser("queries", vectors.shape[1])
         queries: Rows = quantiser.encode(vectors)
@@ -128,7 +128,7 @@ def as_objects(rows: Sequence[tuple[object, ...]]) -> list[dict[str, object]]:
 
 
 def as_table(database: ImageIndex, found: Neighbors) -> str:
-    """What was found for one photograph."""
+    """The table of the images found for one photograph."""
     similar = similarity(found.distances)[0]
     rows = [["rank", "distance", "score", "easting", "northing", "image"]]
     for rank, (row, distance) in enumerate(found.of(0), 1):
@@ -166,13 +166,13 @@ def gallery(photos: ImageSource, database: ImageSource, found: Neighbors) -> byt
 
 
 def main(
-    photo: Annotated[Path, typer.Argument(help="a photograph, or a folder of them")],
+    photo: Annotated[Path, typer.Argument(help="a photograph, or a folder of photographs")],
     dataset: options.Dataset = None,
     variant: options.Variant = None,
     code: options.Code = None,
     count: Annotated[int, typer.Option("-k", min=1, help="how many images to find")] = 5,
     onnx: Annotated[
-        Path | None, typer.Option(help="describe by this file of `vpr model export`")
+        Path | None, typer.Option(help="use this file of `vpr model export`, not PyTorch")
     ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="also write a PNG of one photograph and its results")
@@ -182,13 +182,13 @@ def main(
 ) -> None:
     """Print the database images that are most like a photograph, and where they are.
 
-    The score is the cosine similarity of the descriptors, 1 − distance² / 2. For one photograph the
-    last line says how far to trust the first result. For a folder the output is CSV. --out writes
-    that CSV to a file.
+    The score is the cosine similarity of the descriptors, 1 − distance² / 2. For one photograph
+    the last line says how reliable the first result is. For a folder, the output is a CSV table.
+    --out writes it to a file.
     """
     is_folder = photo.is_dir()
     if picture is not None and is_folder:
-        raise UserError(f"--picture shows one photograph, but {photo} is a folder: name one in it.")
+        raise UserError(f"--picture needs one photograph, but {photo} is a folder: name a file.")
     choice = choose(dataset, variant, code)
     p = DescribeParams.load(dataset=choice.dataset)
     database = read_index(choice.index_path)

@@ -26,25 +26,25 @@ class Params(StageParams):
 def parse_part(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)/([1-9]\d*)", text)
     if not found or int(found[1]) > int(found[2]):
-        raise UserError(f"--part is '{text}', but must be such as 1/4, or 0/4 to train alone.")
+        raise UserError(f"--part is '{text}', but should be such as 1/4, or 0/4 to only train.")
     return int(found[1]), int(found[2])
 
 
 def part(
-    part: Annotated[str, typer.Option(help="1/4 … 4/4 of the rows; 0/4: only train the index")],
+    part: Annotated[str, typer.Option(help="1/4 to 4/4: add these rows; 0/4: only train")],
     out: options.Out,
     dataset: options.Dataset = None,
     variant: options.Variant = None,
     code: options.Code = None,
     trained: Annotated[
-        Path | None, typer.Option(help="the folder of part 0/4; default: train here")
+        Path | None, typer.Option(help="the folder of part 0/4; without it: train now")
     ] = None,
 ) -> None:
-    """Write one part of a large search index; `vpr index merge` joins the parts."""
+    """Build one part of a large search index; `vpr index merge` joins the parts."""
     choice, which = choose(dataset, variant, code), parse_part(part)
     p = Params.load(code=choice.code)
     if p.index is None:
-        raise UserError(f"{PARAMS_PATH}: code_defs.{choice.code}.index is null: name an index.")
+        raise UserError(f"{PARAMS_PATH}: code_defs.{choice.code}.index is null: set an index.")
     budget = p.runtime.memory_bytes, p.runtime.cores
     with choice.descriptors("db", len(read_index(choice.index_path))) as stored:
         request = IndexRequest(choice.code, stored, p.index, *budget, choice.failed_rows())
@@ -56,7 +56,7 @@ def merge(
     parts: Annotated[list[Path], typer.Argument(help="folders of `vpr index part`, in order")],
     out: options.Out,
 ) -> None:
-    """Write one search index from its parts, in little memory."""
+    """Merge the parts of a search index into one index, with little memory."""
     echo(out, merge_folders(out, parts))
 
 

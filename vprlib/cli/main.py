@@ -8,33 +8,33 @@ import typer
 
 from vprlib.pipeline import command
 
-ABOUT = """Find where photographs were taken, and judge networks that do.
+ABOUT = """Find where photographs were taken, and compare the networks that find it.
 
-Run it in the project's folder. `dvc repro` makes what these commands read.
+Run it in the project's folder. Most commands read what `dvc repro` has written.
 """
 # command → module and function below vprlib.cli, and its line in `vpr --help`
 COMMANDS = {
     "use": ("use:main", "Write a preset into params.yaml and print what changed."),
     "find": ("find:main", "Print the database images that are most like a photograph."),
-    "table": ("table:main", "Print the recall of all variants, and what training gained."),
+    "table": ("table:main", "Print the recall of all variants, and the gain by training."),
     "compare": (
         "comparison.compare:main",
-        "Print how runs differ, and whether that is significant.",
+        "Compare runs, and test whether they differ significantly.",
     ),
-    "predictions": ("predictions:main", "Write predictions as CSV, submission or candidates."),
-    "tradeoffs": ("tradeoffs:main", "Measure size and speed of all variants, beside their recall."),
-    "model convert": ("model.convert:main", "Write a network or visual words for another system."),
-    "model export": ("model.export:main", "Write a network as one ONNX file."),
-    "index sweep": ("sweep:main", "Print recall, time and size of approximate search indexes."),
-    "index part": ("index_parts:part", "Write one part of a large search index."),
-    "index merge": ("index_parts:merge", "Write one search index from its parts."),
-    "cache list": ("cache:list_entries", "Print what training keeps on disk between runs."),
-    "cache clear": ("cache:clear", "Remove what training keeps and no process uses."),
+    "predictions": ("predictions:main", "Write the images found for each query to a file."),
+    "tradeoffs": ("tradeoffs:main", "Measure size and speed of all variants, with their recall."),
+    "model convert": ("model.convert:main", "Convert a network or visual words."),
+    "model export": ("model.export:main", "Export a network as one ONNX file."),
+    "index sweep": ("sweep:main", "Compare recall, time and size of approximate search indexes."),
+    "index part": ("index_parts:part", "Build one part of a large search index."),
+    "index merge": ("index_parts:merge", "Merge the parts of a search index."),
+    "cache list": ("cache:list_entries", "List what training has cached on disk."),
+    "cache clear": ("cache:clear", "Remove what no process uses from the cache."),
 }
 GROUPS = {
     "model": "Convert and export networks.",
     "index": "Choose and build approximate search indexes.",
-    "cache": "List and clear what training keeps on disk.",
+    "cache": "List and clear what training has cached on disk.",
 }
 
 

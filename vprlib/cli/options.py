@@ -8,14 +8,14 @@ import typer
 _OUT = typer.Option("--out", help="the file or folder to write")
 
 Dataset = Annotated[
-    str | None, typer.Option("--set", help="a data set of params.yaml; default: first of eval_on")
+    str | None, typer.Option("--set", help="a data set in params.yaml; default: first of eval_on")
 ]
 Variant = Annotated[
-    str | None, typer.Option(help="a network; default: trained, or else the last of variants")
+    str | None, typer.Option(help="a network; default: trained, else the last of variants")
 ]
 Code = Annotated[
     str | None, typer.Option(help="how descriptors are stored; default: first of codes")
 ]
 Out = Annotated[Path, _OUT]
 OptionalOut = Annotated[Path | None, _OUT]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON in place of text")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]

@@ -49,9 +49,9 @@ def as_submission(predictions: Predictions) -> dict[str, object]:
     if best.shape[1] < SUBMITTED or found.min(initial=SUBMITTED) < SUBMITTED:
         query = int(np.argmin(found))
         raise UserError(
-            f"a submission names {SUBMITTED} database images a query, but query {query}"
+            f"a submission needs {SUBMITTED} database images per query, but query {query}"
             f" ({predictions.queries.names[query]}) has {found[query]}: the database needs"
-            f" {SUBMITTED} images that the set's protocol leaves."
+            f" {SUBMITTED} images that the set's protocol does not drop."
         )
     return {"Query": [{"id": i, "positive": row} for i, row in enumerate(best.tolist())]}
 
@@ -85,20 +85,20 @@ def main(
     dataset: options.Dataset = None,
     variant: options.Variant = None,
     code: options.Code = None,
-    form: Annotated[Form, typer.Option(help="what to write")] = Form.csv,
+    form: Annotated[Form, typer.Option(help="the format of the file")] = Form.csv,
     absolute: Annotated[
-        Path | None, typer.Option(help="candidates: the folder data/raw, for absolute paths")
+        Path | None, typer.Option(help="data/raw: write absolute paths (candidates only)")
     ] = None,
-    predictions: Annotated[Path, typer.Option(help="the folder that `recall` wrote")] = Path(
+    predictions: Annotated[Path, typer.Option(help="the folder written by `recall`")] = Path(
         "artifacts/predictions"
     ),
-    index: Annotated[Path, typer.Option(help="the folder that `parse_mat` wrote")] = Path(
+    index: Annotated[Path, typer.Option(help="the folder written by `parse_mat`")] = Path(
         "data/index"
     ),
 ) -> None:
-    """Write what was found for each query: as CSV, a submission, or candidates for re-ranking."""
+    """Write the images found for each query: as CSV, submission, or candidates for re-ranking."""
     if absolute is not None and form is not Form.candidates:
-        raise UserError(f"--absolute is for --form candidates, but the form is {form}.")
+        raise UserError(f"--absolute needs --form candidates, but the form is {form}.")
     choice = choose(dataset, variant, code)
     dataset, name = choice.dataset, f"{choice.variant}-{choice.code}"
     found = read_predictions(predictions / dataset / f"{name}.h5", index / dataset)

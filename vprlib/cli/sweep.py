@@ -163,21 +163,21 @@ def main(
     variant: options.Variant = None,
     code: options.Code = None,
     factory: Annotated[
-        list[str] | None, typer.Option(help="as code_defs.<name>.index.factory; several times")
+        list[str] | None, typer.Option(help="code_defs.<name>.index.factory; may be repeated")
     ] = None,
     values: Annotated[
-        str, typer.Option(help="of nprobe (IVF) or efSearch (HNSW)")
+        str, typer.Option(help="values of nprobe (IVF) or efSearch (HNSW) to try")
     ] = "1,2,4,8,16,32,64",
-    refine: Annotated[int, typer.Option(min=0, help="as code_defs.<name>.search.refine")] = 4,
-    train: Annotated[int, typer.Option(min=1, help="as code_defs.<name>.index.train")] = 50_000,
-    seed: Annotated[int, typer.Option(min=0, help="as code_defs.<name>.index.seed")] = 1,
+    refine: Annotated[int, typer.Option(min=0, help="code_defs.<name>.search.refine")] = 4,
+    train: Annotated[int, typer.Option(min=1, help="code_defs.<name>.index.train")] = 50_000,
+    seed: Annotated[int, typer.Option(min=0, help="code_defs.<name>.index.seed")] = 1,
     out: options.Out = Path("artifacts/sweeps"),
     as_json: options.AsJson = False,
 ) -> None:
-    """Print recall, time and size of approximate indexes beside exact search, to choose one.
+    """Compare recall, time and size of approximate indexes with exact search, to choose one.
 
-    Reads the descriptors of the last `dvc repro`, and no image. Writes the same as JSON and as a
-    plot into the folder --out.
+    Reads the descriptors of the last `dvc repro`, but no images. Also writes the table as JSON and
+    as a plot into the folder --out.
     """
     from vprlib.evaluate import charts  # loads matplotlib
 

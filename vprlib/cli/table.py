@@ -114,20 +114,20 @@ def _number(name: str) -> int:
 
 
 def main(
-    metrics: Annotated[Path, typer.Option(help="the folder of recall's JSON files")] = Path(
+    metrics: Annotated[Path, typer.Option(help="the folder of the JSON files of `recall`")] = Path(
         "metrics/recall"
     ),
     as_markdown: Annotated[bool, typer.Option("--markdown", help="print a Markdown table")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print the recall of all variants side by side, and what training gained.
+    """Print the recall of all variants in one table, and how much training gained.
 
-    A line below the table names leaks that `audit` found between an evaluated and a training set.
+    Lines below the table report leaks: images of the training set in an evaluated set, or near it.
     """
     params = read_params_file(PARAMS_PATH)
     rows = in_use(read_rows(metrics), params)
     if not rows:
-        raise UserError(f"{metrics} holds nothing that {PARAMS_PATH} names: run `dvc repro` first.")
+        raise UserError(f"{metrics} has no results for {PARAMS_PATH}: run `dvc repro` first.")
     train_on = cast(list[str], look_up(params, "train_on"))
     found = {dataset: leaks(dataset, train_on) for dataset, *_ in rows}
     if as_json:

@@ -255,15 +255,15 @@ def main(
     out: options.Out = Path("artifacts/tradeoffs"),
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure size and speed of all variants and codes in use, and print them beside their recall.
+    """Measure size and speed of all variants and codes in use, and print them with their recall.
 
-    Writes variants.json, variants.md (what is printed) and variants.png into the folder --out.
+    Writes variants.json, variants.md (the printed table) and variants.png into the folder --out.
     """
     first = choose(dataset, None, None)
     p = Params.load(dataset=first.dataset)
     variant, _, code = (against or f"{first.variant}/{first.code}").partition("/")
     if variant not in p.variants or code not in p.codes:
-        raise UserError(f"--against is {variant}/{code}, which {PARAMS_PATH} does not name.")
+        raise UserError(f"--against is {variant}/{code}, which {PARAMS_PATH} does not evaluate.")
     index, threads = read_index(first.index_path), sorted({1, p.runtime.cores})
     rows = measured_rows(Choice(first.dataset, variant, code), index, threads, p)
     text = table(rows, p.recall.ns, threads[-1])

@@ -1,4 +1,4 @@
-"""Sets params.yaml up for a data set, by the files in presets/."""
+"""Writes the presets in presets/ into params.yaml: the command `vpr use`."""
 
 import re
 import subprocess
@@ -81,7 +81,7 @@ def _changed(block: str, key: str, value: object) -> str:
         for name, inner in value.items():
             old = re.search(rf"^  {name}: .*\n", body, re.MULTILINE)
             if old is None:
-                raise UserError(f"{PARAMS_PATH}: {key} has no '{name}' that could be changed.")
+                raise UserError(f"{PARAMS_PATH}: {key} has no '{name}' to change.")
             new = _commented(f"  {name}: {_flow(inner)}", old[0])
             body = body.replace(old[0], new, 1)
         return above + line + body
@@ -150,7 +150,7 @@ def _part(kind: str, name: str) -> Tree:
 
 
 def differences(before: Tree, after: Tree, place: str = "") -> Iterator[str]:
-    """A line for each value that changes; a data set that comes or goes is one line."""
+    """A line for each changed value; an added or removed data set is one line."""
     for key in [*before, *(key for key in after if key not in before)]:
         where, old, new = f"{place}{key}", before.get(key), after.get(key)
         if isinstance(old, dict) and isinstance(new, dict) and where != "city":
@@ -208,10 +208,10 @@ def main(
     variants: Annotated[
         str | None, typer.Option(help="evaluate these networks, such as trained,int8")
     ] = None,
-    is_list: Annotated[bool, typer.Option("--list", help="show what presets there are")] = False,
+    is_list: Annotated[bool, typer.Option("--list", help="list all presets")] = False,
     force: Annotated[bool, typer.Option("--force", help="overwrite uncommitted edits")] = False,
 ) -> None:
-    """Sets params.yaml up for a data set; says what changed and which files are missing."""
+    """Write a preset into params.yaml; print what changed and which files are missing."""
     if is_list:
         width = max(map(len, preset_names()))
         for preset in preset_names():
@@ -220,7 +220,7 @@ def main(
     asked = {"codes": codes, "variants": variants}
     lists = {key: text.split(",") for key, text in asked.items() if text is not None}
     if name is None and not lists:
-        raise UserError("name a preset, or --codes or --variants; `vpr use --list` shows them.")
+        raise UserError("name a preset, or --codes or --variants; `vpr use --list` shows presets.")
     if name is not None and name not in preset_names():
         raise UserError(f"there is no preset '{name}'{nearest(name, preset_names())}.")
     before, text = read_params_file(PARAMS_PATH), PARAMS_PATH.read_text(encoding="utf-8")

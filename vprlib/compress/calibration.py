@@ -16,9 +16,9 @@ Images = Callable[[], Iterable[Tensor]]
 
 
 def calibrate(fake_quant: FakeQuantBackbone, images: Images) -> dict[str, Grid]:
-    """The grid of each map, from normalised images that are gone through twice.
+    """The grid of each map, from two passes over normalised images.
 
-    Maps that are joined, or of which a maximum is taken, share a grid.
+    Maps that are concatenated, or of which a maximum is taken, share a grid.
     """
     families = _families(fake_quant.steps)
     extremes: dict[str, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
@@ -65,7 +65,7 @@ def best_grid(counts: Tensor, low: float, high: float) -> Grid:
 
 
 def _families(steps: Iterable[Operation]) -> dict[str, str]:
-    """By map, the first of those that share a grid."""
+    """For each map, the first of the maps that share a grid with it."""
     families: dict[str, str] = {}
     for step in steps:
         families[step.output] = step.output

@@ -96,13 +96,13 @@ def check_prunable(model: PlaceModel) -> None:
         if not isinstance(layer, nn.Conv2d | nn.BatchNorm2d) and list(layer.parameters(False)):
             raise UserError(
                 f"{name} cannot be pruned by channels: it has a {type(layer).__name__} ({place}),"
-                " and only convolutions and batch normalisations can lose some: use a"
-                " convolutional network such as vgg16 or resnet18, or sparsify."
+                " and only convolutions and batch normalisations can lose channels: use"
+                " a network such as vgg16 or resnet18, or the step `sparsify`."
             )
         if isinstance(layer, nn.Conv2d) and layer.groups not in (1, layer.in_channels):
             raise UserError(
-                f"{name} cannot be pruned by channels: its layer {place} takes them in"
-                f" {layer.groups} groups: use a network without, such as resnet50, or sparsify."
+                f"{name} cannot be pruned by channels: the convolution {place} has"
+                f" {layer.groups} groups: use a network such as resnet50, or the step `sparsify`."
             )
     _library()
 
@@ -156,7 +156,7 @@ def _smallest(weight: Tensor, fraction: float) -> Tensor:
 
 
 def _narrowed(model: PlaceModel, fraction: float, scores: Scores) -> tuple[Tensor, nn.Module]:
-    """The channels of the map that are left, in order, and the pruned backbone."""
+    """The remaining channels of the map, in order, and the pruned backbone."""
     tp = _library()
     a = model.architecture
     backbone = _copy_of_backbone(model)
@@ -227,6 +227,6 @@ def _library() -> ModuleType:
     except ImportError:
         raise UserError(
             "pruning channels needs the library torch-pruning: install it with"
-            " `pip install -e '.[pruning]'`, or take the variants that prune out of `derived`."
+            " `pip install -e '.[pruning]'`, or remove pruned variants from `derived`."
         ) from None
     return torch_pruning

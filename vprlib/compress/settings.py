@@ -35,7 +35,7 @@ class Sparsify(Section):
 
 
 class FinetuneSettings(Section):
-    """Training once more with the experiment's settings, but these."""
+    """Settings of fine-tuning; all other settings are those of `train`."""
 
     epochs: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
@@ -140,7 +140,7 @@ def check_variants(
 
 
 def lineage(name: str, derived: Mapping[str, str]) -> list[str]:
-    """The derived variants that it is made through, the first first, itself last."""
+    """The derived variants that it is made from, in the order they are made, and itself last."""
     line = [name]
     while derived[line[0]] in derived:
         line.insert(0, derived[line[0]])
@@ -176,10 +176,10 @@ def _check_order(name: str, steps: Sequence[Step]) -> None:
             "put `finetune` inside quantise" if after.name == "finetune" else f"{after.name} before"
         )
         raise UserError(
-            f"{place} {after.name} what is {to} already, which can no longer change: {advice}."
+            f"{place} {after.name} a network that is {to} already, which is impossible: {advice}."
         )
     sparse = [n for n, step in enumerate(steps) if step.name == "sparsify"]
     if len(sparse) > 1:
         raise UserError(f"{place} sparsify twice: give the whole fraction at once.")
     if sparse and any(step.name == "prune" for step in steps[sparse[0] :]):
-        raise UserError(f"{place} prune what is sparse already: prune first.")
+        raise UserError(f"{place} prune a network that is sparse already: prune first.")

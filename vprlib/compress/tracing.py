@@ -29,7 +29,7 @@ def trace(backbone: nn.Module, name: str) -> Traced:
     try:
         graph = fx.Tracer().trace(backbone)
     except (fx.proxy.TraceError, TypeError):
-        raise UserError(_refusal(name, "decides by the image what it computes")) from None
+        raise UserError(_refusal(name, "computes different things for different images")) from None
     reader = _Reader(backbone, name)
     for node in graph.nodes:
         reader.read(node)
@@ -166,12 +166,12 @@ class _Reader:
         self.maps[node] = step.output
 
     def _own_convolution(self, node: fx.Node) -> Operation | None:
-        """The convolution that gives this node's map, where nothing else looks at it."""
+        """The convolution that gives this node's map, if nothing else uses the map."""
         steps = [s for s in self.steps if s.output == self.maps[node] and s.kind == "conv"]
         return steps[0] if steps and len(node.users) == 1 else None
 
     def _between(self, source: fx.Node, node: fx.Node) -> dict[str, object]:
-        """Two operations of one node have outputs of their own."""
+        """Input and output of an operation; two operations of one node get different outputs."""
         taken = any(step.output == node.name for step in self.steps)
         name = f"{node.name}_clipped" if taken or source is node else node.name
         return {"inputs": (self.maps[source],), "output": name}
@@ -189,8 +189,8 @@ class _Reader:
 
 def _refusal(name: str, why: str) -> str:
     return (
-        f"{name} cannot compute in int8: it {why}, and int8 knows convolutions, normalisations"
-        " after them, ReLU, maxima, sums and joined maps, as in AlexNet, VGG, ResNet and"
+        f"{name} cannot compute in int8: it {why}. Supported are convolutions, normalisations"
+        " after them, ReLU, max pooling, sums and concatenations, as in AlexNet, VGG, ResNet and"
         " SqueezeNet: use another network, or round to float16."
     )
 

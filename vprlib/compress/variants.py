@@ -177,7 +177,7 @@ def check_steps(base: PlaceModel, steps: Sequence[Step]) -> None:
     """Raises an error if one of the steps is impossible for this network."""
     a = base.architecture
     if a.int8 is not None:
-        raise UserError(f"a network in int8, as this {a.backbone} is, can no longer change.")
+        raise UserError(f"this {a.backbone} is in int8 and cannot be changed: use another base.")
     for step in steps:
         if step.name == "prune":
             check_prunable(base)

@@ -129,7 +129,7 @@ class Code:
 def check_codes(
     codes: Sequence[str], defs: Mapping[str, CodeSettings], dimensions: int, descriptors: int
 ) -> None:
-    """No code in use wants more than whitening keeps, or than so many descriptors can give."""
+    """Refuses codes with more dimensions than whitening keeps or the descriptors can give."""
     limits = {
         dimensions: f"whitening.dimensions keeps {dimensions}",
         descriptors - 1: f"the {descriptors} of whitening.descriptors give {descriptors - 1}",
@@ -139,7 +139,7 @@ def check_codes(
         if wanted > min(limits):
             raise UserError(
                 f"{PARAMS_PATH}: code_defs.{name}.keep.whiten is {wanted}, but"
-                f" {limits[min(limits)]} at most: lower the one, or raise the other."
+                f" {limits[min(limits)]} at most: lower the first, or raise the second."
             )
         if defs[name].keep.precision == "pq" and descriptors < WORDS:
             raise UserError(
@@ -157,7 +157,7 @@ def fit_code(
     seed: int,
     runtime: RuntimeSettings,
 ) -> None:
-    """Writes all that makes the code of a descriptor, learnt from the training sample alone."""
+    """Writes all that encoding a descriptor needs, learnt from the training sample alone."""
     arrays = {}
     if settings.is_fitted:
         with threadpool_limits(runtime.cores), opened_sample(sample_path) as (sample, _):
@@ -187,8 +187,8 @@ def _whitening(
         if projection.shape[1] % form.of:
             raise UserError(
                 f"{PARAMS_PATH}: code_defs.{name}.keep.matrix.of is {form.of}, but a descriptor"
-                f" has {projection.shape[1]} dimensions: it must divide them; give the channels of"
-                " a word."
+                f" has {projection.shape[1]} dimensions: it must divide this number; use the"
+                " channels of a visual word."
             )
         matrix = of_lower_rank(projection, sample, mean, form.rank, form.of, memory_bytes)
     return {"mean": mean.astype(np.float32)} | to_arrays(matrix, form.numbers)
@@ -269,5 +269,5 @@ def _check_fit(code: Code, descriptors: Rows, source: Path) -> None:
     if descriptors.shape[1] != fitted:
         raise UserError(
             f"{source} has descriptors of {descriptors.shape[1]} dimensions, but whitening was"
-            f" fitted on {fitted}: run `dvc repro` so that one network made both."
+            f" fitted on {fitted}: run `dvc repro` so that both are of one network."
         )

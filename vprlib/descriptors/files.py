@@ -29,7 +29,7 @@ def opened(path: Path, expected: int | None = None) -> Iterator[h5py.Dataset | C
 
 
 def failed_rows(path: Path) -> np.ndarray:
-    """Rising rows of images that could not be read: their descriptors are zeros, and no result."""
+    """Ascending rows of unreadable images; their descriptors are zeros and never a result."""
     with reading(path) as file:
         is_failed = file.array("failed", "b", "N") if "failed" in file else np.zeros(0, bool)
         return np.flatnonzero(is_failed)
@@ -101,7 +101,7 @@ class RowSubset:
 
 @contextmanager
 def opened_sample(path: Path) -> Iterator[tuple[Rows, dict[str, str | int]]]:
-    """The descriptors [n, D] to fit on, and what they are of."""
+    """The descriptors [n, D] to fit on, with their set, variant and number."""
     failed = failed_rows(path)
     with reading(path) as file:
         found = file.rows("descriptors", "f", "N D")
@@ -110,7 +110,7 @@ def opened_sample(path: Path) -> Iterator[tuple[Rows, dict[str, str | int]]]:
         origin = {name: file.text(name) for name in ("set", "variant")}
         if not found.shape[0]:
             raise UserError(
-                f"{path} has no descriptor to fit whitening on, since none of its images could be"
-                f" read: put back those of {origin['set']} and run `dvc repro -f -s extract_train`."
+                f"{path} has no descriptor to fit whitening on, because no image could be"
+                f" read: restore those of {origin['set']} and run `dvc repro -f -s extract_train`."
             )
         yield found, {**origin, "descriptors": found.shape[0]}

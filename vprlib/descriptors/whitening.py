@@ -130,7 +130,7 @@ def _principal(
 
 
 def _lifted(sample: Rows, mean: np.ndarray, vectors: np.ndarray, memory_bytes: int) -> np.ndarray:
-    """Directions [d, D] of descriptors from directions [n, d] of the sample's rows."""
+    """Directions [d, D] of descriptors, from directions [n, d] among the sample's rows."""
     lifted = np.empty((vectors.shape[1], sample.shape[1]), np.float32)
     for part, block in _centred(sample, mean, True, memory_bytes):
         lifted[:, part] = vectors.T @ block

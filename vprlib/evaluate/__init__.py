@@ -1,1 +1,1 @@
-"""What the answers are worth: recall, intervals, confidence, failures, leaks."""
+"""Evaluates results: recall, intervals, confidence, failures, leaks."""

@@ -110,7 +110,7 @@ def rank(protocol: Protocol, found: Found, truth: Truth, columns: int) -> Rankin
     if protocol == "ranked" and not found.is_exact:
         raise UserError(
             "protocol ranked needs the whole database in order, but an approximate index gives"
-            " the nearest alone: use a code without an index."
+            " only the nearest: use a code without an index."
         )
     there = truth.database_size - len(found.failed_database)
     columns = min(columns, truth.database_size // (TILES if protocol == "tokyo247" else 1))

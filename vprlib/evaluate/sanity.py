@@ -15,7 +15,7 @@ SEED = 1
 
 
 def doubted(result: Result, stored: Rows, wanted: Rows, truth: Truth, variant: str) -> list[str]:
-    """What to say after a recall: nothing, but where it is hardly better than chance."""
+    """A warning if the recall is hardly better than chance, else nothing."""
     if not result.is_near_chance:
         return []
     found = causes(stored, wanted, truth, variant, float(result.metrics["chance_recall@1"]))
@@ -23,7 +23,7 @@ def doubted(result: Result, stored: Rows, wanted: Rows, truth: Truth, variant: s
 
 
 def causes(stored: Rows, wanted: Rows, truth: Truth, variant: str, chance: float) -> list[str]:
-    """The likely causes of a score near chance, the surest first; at least one."""
+    """The likely causes of a score near chance, most certain first; at least one."""
     rng = np.random.default_rng(SEED)
     database, queries = (_sample(rows.shape[0], rng) for rows in (stored, wanted))
     sides = {"database": _read(stored, database), "query": _read(wanted, queries)}
@@ -78,7 +78,7 @@ def _read(rows: Rows, wanted: np.ndarray) -> np.ndarray:
 
 
 def _spread(vectors: np.ndarray) -> float:
-    """Mean distance from the mean; nothing can be said of a single one."""
+    """Mean distance from the mean; infinity for a single vector."""
     if len(vectors) < 2:
         return np.inf
     return float(np.linalg.norm(vectors - vectors.mean(axis=0), axis=1).mean())

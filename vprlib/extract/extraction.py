@@ -205,10 +205,10 @@ def _refuse(work: Work, known: Mapping[int, str], runtime: RuntimeSettings, grou
     more = f"; …; {path} lists them all" if len(lines) > SHOWN else ""
     name = source.index.set_name
     raise UserError(
-        f"{len(lines)} of {len(work.rows)} images below {source.folder} cannot be read as they were"
-        f" when {name} was parsed: {'; '.join(lines[:SHOWN])}{more}: put them back, or run"
-        f" `dvc repro -f -s parse_mat@{name}` for what they are now, or set extraction.unreadable"
-        " to leave_out; what was described is kept."
+        f"{len(lines)} of {len(work.rows)} images below {source.folder} are unreadable or changed"
+        f" since {name} was parsed: {'; '.join(lines[:SHOWN])}{more}: restore them, or run"
+        f" `dvc repro -f -s parse_mat@{name}` to use them as they are, or set extraction.unreadable"
+        " to leave_out; the descriptors computed so far are kept."
     )
 
 
@@ -231,9 +231,9 @@ def _see_the_same(folder: Path, group: Group) -> None:
     names = group.gather(folder.name)
     if len(set(names)) > 1:
         raise UserError(
-            "the processes that describe together have different images, networks, parameters,"
-            " code, versions of PyTorch, NumPy or Pillow, or processors: what they would write is"
-            " not the same; make all machines alike, or use one."
+            "the processes of this run have different images, networks, parameters, code, versions"
+            " of PyTorch, NumPy or Pillow, or processors, so their descriptors would differ: make"
+            " all machines alike, or use one."
         )
     seen = group.gather(token.read_text() if token.exists() else "")
     if len(set(seen)) > 1:

@@ -106,7 +106,7 @@ class Unfinished:
             stored = values.astype(self._places[0].dtype)
         if not np.isfinite(stored).all() and np.isfinite(values).all():
             raise UserError(
-                f"a descriptor has the value {np.abs(values).max():g}, beyond what float16 holds:"
+                f"a descriptor has the value {np.abs(values).max():g}, too large for float16:"
                 " set extraction.stored to float32."
             )
         return stored

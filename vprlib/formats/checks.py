@@ -131,7 +131,7 @@ def refuse_degrees(specification: Specification, set_name: str) -> None:
         raise UserError(
             f"the positions of {set_name} go from {corners}, all within its radius of"
             f" {s.positive_radius_m:g} m: these seem to be degrees, but metres are needed; write"
-            " a CSV with the columns path, lat, lon instead, which is projected."
+            " a CSV with the columns path, lat, lon, which are converted to metres."
         )
 
 

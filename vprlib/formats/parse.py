@@ -168,7 +168,7 @@ def _check_positives(specification: Specification, set_name: str) -> None:
     if truth_of(s).counts().any():
         return
     if s.listed is not None:
-        raise UserError(f"the lists of {set_name} call no database image right for any query.")
+        raise UserError(f"the lists of {set_name} name no right database image for any query.")
     raise UserError(
         f"no query of {set_name} has a database image within {s.positive_radius_m:g} m:"
         " check that both sides use the same coordinates, in metres."
@@ -207,5 +207,5 @@ def _check_boxes(queries: ImageIndex) -> None:
     for row in np.setdiff1d(np.flatnonzero(outside), queries.unread)[:1]:
         raise UserError(
             f"the box of the query {queries.names[row]} is {queries.extra['box'][row].tolist()},"
-            f" which is outside its {widths[row]}×{heights[row]} pixels: mend its query file."
+            f" which is outside its {widths[row]}×{heights[row]} pixels: correct its query file."
         )

@@ -63,7 +63,7 @@ def _query(file: Path) -> Query:
 def _listed(query_file: Path, kind: str) -> list[str]:
     file = query_file.with_name(f"{query_file.name.removesuffix('_query.txt')}_{kind}.txt")
     if not file.exists():
-        raise UserError(f"{file} is missing, which goes with {query_file.name}.")
+        raise UserError(f"{file} is missing; {query_file.name} needs it.")
     return _text(file).split()
 
 

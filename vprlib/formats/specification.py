@@ -60,7 +60,7 @@ def listed_specification(
     layout: Layout,
     query_extra: Mapping[str, np.ndarray] | None = None,
 ) -> Specification:
-    """A set without positions."""
+    """The specification of a set without positions."""
     return Specification(
         which_set=which_set,
         database_names=database,

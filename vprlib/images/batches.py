@@ -59,7 +59,7 @@ class ImageSource:
         if self.index.digests[row] < 0:
             raise UserError(f"{self._path(row)} {found}: replace it, and {again}")
         raise UserError(
-            f"{self._path(row)} {found} since the set was parsed: put it back, or {again}"
+            f"{self._path(row)} {found} since the set was parsed: restore it, or {again}"
         )
 
     def pixels_or_problem(self, row: int) -> np.ndarray | str:

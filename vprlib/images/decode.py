@@ -90,7 +90,7 @@ def read_file(path: Path) -> bytes:
 
 
 def digest_of(content: bytes) -> int:
-    """63 bits; takes a fiftieth of the time of decoding."""
+    """A digest of 63 bits; it takes a fiftieth of the time of decoding."""
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") >> 1
 
 

@@ -160,7 +160,7 @@ def read_index(path: Path) -> ImageIndex:
 
 
 def signature(index: ImageIndex) -> str:
-    """Changes when the images, their contents or their order change."""
+    """A digest that changes when the images, their contents or their order change."""
     digest = hashlib.blake2b("\n".join(index.names).encode(), digest_size=16)
     digest.update(index.digests.astype("<i8").tobytes())
     return digest.hexdigest()
@@ -173,5 +173,5 @@ def check_order(path: Path, index: ImageIndex) -> None:
     if found is not None and found != signature(index):
         raise UserError(
             f"{path} holds descriptors of other images than the index of {index.set_name} lists, or"
-            " in another order, so names and features are out of step: run `dvc repro`."
+            " in another order: run `dvc repro`."
         )

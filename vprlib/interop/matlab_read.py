@@ -106,7 +106,7 @@ def _sort(layers: list[Layer], path: Path) -> Network:
     place = next((i for i, layer in enumerate(layers) if layer.is_vlad), None)
     if place is None:
         raise UserError(
-            f"{path} has no NetVLAD layer, with two matrices of the same shape, among its"
+            f"{path} has no NetVLAD layer (two matrices of the same shape) among its"
             f" {len(layers)} layers: if it is an object of a class, save it as a struct."
         )
     before = [i for i, layer in enumerate(layers[:place]) if layer.weights]
@@ -128,18 +128,18 @@ def _check_shape_of_network(
     if len(before) == _ALEXNET:
         raise UserError(
             f"{path} has {_ALEXNET} convolutions, like Caffe's AlexNet, whose grouped convolutions"
-            " torchvision's AlexNet does not have: take the VGG16 network."
+            " torchvision's AlexNet does not have: use the VGG16 network."
         )
     if len(before) != _VGG16:
         raise UserError(
             f"{path} has {len(before)} convolutions before its NetVLAD layer, but VGG16 has"
-            f" {_VGG16}: take the VGG16 network."
+            f" {_VGG16}: use the VGG16 network."
         )
     between = [layer for layer in layers[before[-1] + 1 : place] if layer.kind in ("relu", "pool")]
     if between:
         raise UserError(
             f"{path} has a {between[0].kind} between its last convolution and its NetVLAD layer,"
-            " but VGG16 is cut at conv5_3 itself."
+            " but NetVLAD must follow conv5_3 directly."
         )
     if len(after) > 1:
         raise UserError(

@@ -58,7 +58,7 @@ def _vgg16_layers(model: PlaceModel) -> Iterator[dict[str, object]]:
 
 
 def _for_grey_levels(weight: np.ndarray, std: tuple[float, ...]) -> np.ndarray:
-    """The first convolution for an input without std; zero padding stays zero."""
+    """The first convolution, changed for an input that is not divided by std."""
     if tuple(std) == GREY_LEVELS:
         return weight
     return (weight / (255 * np.array(std)).reshape(1, 3, 1, 1)).astype(np.float32)

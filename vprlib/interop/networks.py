@@ -30,10 +30,10 @@ def read_network(path: Path) -> Network:
         return Network("checkpoint of the PyTorch port", *read_checkpoint(path))
     if kind == "mat":
         return Network("network of the MATLAB original", read_struct(path))
-    held = "visual words at most, which go to kmeans.file" if kind == "hdf5" else "something else"
+    held = "a file of visual words, for kmeans.file" if kind == "hdf5" else "something else"
     raise UserError(
-        f"{path} is no network, which is a safetensors file of vprlib, a PyTorch checkpoint or a"
-        f" MATLAB struct, but {held}."
+        f"{path} should be a safetensors file of vprlib, a PyTorch checkpoint or a MATLAB struct,"
+        f" but is {held}."
     )
 
 
@@ -54,12 +54,12 @@ def words_of(path: Path) -> Words:
         return read_words(path)
     model = read_network(path).model
     if model.architecture.pool.kind != "netvlad":
-        raise UserError(f"{path} has no visual words, since its pool is {_pool(model)}.")
+        raise UserError(f"{path} has no visual words, because its pool is {_pool(model)}.")
     return Words(model.netvlad.centroids.detach().cpu().numpy())
 
 
 def describe(network: Network) -> str:
-    """What was found, in one line."""
+    """One line about the network: source, layers, pool and dimensions."""
     a = network.model.architecture
     parts = [f"{a.backbone} ({a.cut})", _pool(network.model)]
     if a.whitening is not None:

@@ -97,10 +97,10 @@ class Exported:
             if isinstance(length, int) and length != self.identity.dim:
                 raise ValueError(f"its output is of {length}, not of {self.identity.dim}")
         except KeyError:
-            raise UserError(f"{self.name} is no '{FORMAT}' file: export it again.") from None
+            raise UserError(f"{self.name} is not a '{FORMAT}' file: export it again.") from None
         except Exception as error:  # ONNX Runtime's errors have no base class of their own
             reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{self.name} is no network ({reason}): export it again.") from None
+            raise UserError(f"{self.name} is not a network ({reason}): export it again.") from None
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -123,7 +123,7 @@ class Exported:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
                 f"{self.name} cannot describe images of {width}×{height} pixels ({reason}): make"
-                " them larger by the data set's images.resize."
+                " them larger with the data set's images.resize."
             ) from None
 
     def describe(self, source: ImageSource, runtime: RuntimeSettings) -> np.ndarray:

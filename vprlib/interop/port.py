@@ -90,7 +90,7 @@ def _backbone(tensors: Mapping[str, Tensor], path: Path) -> str:
         held = ", ".join(list(tensors)[:3]) or "no tensor at all"
         raise UserError(
             f"{path} is not a checkpoint of the PyTorch NetVLAD port: it has no encoder.*, but"
-            f" {held}; weights of a backbone alone go to model.backbone.weights."
+            f" {held}; weights of a backbone alone belong in model.backbone.weights."
         )
     for backbone, places in PLACES.items():
         if {name.split(".")[1] for name in found} <= {str(place) for place in places}:

@@ -77,8 +77,8 @@ def write_port_words(path: Path, words: Words) -> None:
     """For the PyTorch port, which initialises its layer from words and descriptors."""
     if words.descriptors is None:
         raise UserError(
-            f"{path} was not written: the PyTorch port needs descriptors beside the words, so name"
-            " the file that has them, such as --descriptors artifacts/features/sample.h5."
+            f"{path} was not written: the PyTorch port needs local descriptors as well as words:"
+            " add a file that has them, such as --descriptors artifacts/features/sample.h5."
         )
     _check_lengths(words, path)
     write_hdf5(path, words.arrays())

@@ -70,7 +70,7 @@ class Normaliser(nn.Module):
 
 
 def names() -> list[str]:
-    """Names of networks; a few of torchvision's cannot be cut and are refused then."""
+    """Names of all networks; a few of torchvision's cannot be cut and are refused later."""
     from vprlib.model import torchvision_chain
 
     return [*torchvision_chain.names(), *dinov2.NETWORKS]
@@ -119,7 +119,7 @@ def trainable_children(name: str, cut: str, first_layer: str) -> set[str]:
 
 
 def parts(network: nn.Module, learning: set[str]) -> tuple[nn.Sequential, nn.Sequential]:
-    """The children before the first that learns, and the others; a map [B, D, H, W] in between."""
+    """The children before the first that learns, and the others; they pass a map [B, D, H, W]."""
     children = list(network.named_children())
     place = next((n for n, (name, _) in enumerate(children) if name in learning), len(children))
     if isinstance(network, dinov2.Dinov2):

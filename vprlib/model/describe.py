@@ -67,8 +67,8 @@ def network_output(network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tenso
             raise
         height, width = pixels.shape[1:3]
         raise UserError(
-            f"images of {width}×{height} pixels are too small for the network: ask for larger"
-            " ones by the data set's images.resize."
+            f"images of {width}×{height} pixels are too small for the network: make them"
+            " larger with the data set's images.resize."
         ) from None
 
 

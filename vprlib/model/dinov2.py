@@ -147,7 +147,7 @@ def cut_network(name: str, cut: str) -> Dinov2:
 
 
 def renamed(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a file, in Facebook's own naming or in timm's, by the chain's names."""
+    """The tensors of a file with Facebook's or timm's names, renamed to the names of the chain."""
     from timm.models.vision_transformer import checkpoint_filter_fn
 
     whole = _whole(name)
@@ -170,7 +170,7 @@ def renamed(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _whole(name: str) -> "VisionTransformer":
-    """timm's network without memory for its weights."""
+    """timm's network, without allocating its weights."""
     try:
         import timm
         from timm.models.vision_transformer import VisionTransformer

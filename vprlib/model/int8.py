@@ -18,16 +18,16 @@ AS_IT_IS = Grid(scale=1.0, zero=0)  # of the image: see Pixels
 
 @dataclass(frozen=True)
 class Pixels:
-    """What the numbers 0 … 255 of an image's colours mean to a network: (x / 255 − mean) / std.
+    """How a network normalises pixel values x from 0 to 255: (x / 255 − mean) / std.
 
-    Convolutions in int8 take them as they are: what normalises goes into their weights and bias.
+    Convolutions in int8 take pixels unchanged: their weights and bias include the normalisation.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def unit(self, step: Operation) -> Tensor:
-        """What a weight [K, C / groups, 1, 1] is to be divided by, to be one of such numbers."""
+        """What a weight [K, C / groups, 1, 1] is divided by, so that it takes pixels unchanged."""
         return _of_inputs(self.std, step).float()[:, :, None, None]
 
     def shift(self, step: Operation, weight: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class Pixels:
 
     @property
     def margin(self) -> Tensor:
-        """The colour that is nothing to the network, uint8 [3], but for half a number."""
+        """The colour that normalises to zero, rounded to uint8 [3]."""
         means = 255 * torch.tensor(self.mean, dtype=torch.float64)
         return means.round().clamp(0, LARGEST_VALUE).to(torch.uint8)
 
@@ -141,7 +141,7 @@ class Int8Layer(nn.Module):
         self._packed: Packed | None = None
 
     def packed(self, step: Operation, given: Grid) -> Packed:
-        """As oneDNN wants it: rearranged once, when the first images come."""
+        """The weights in oneDNN's layout, rearranged once, when the first images come."""
         if self._packed is None:
             _check_runs()
             weight, scale, bias = (t.cpu().contiguous() for t in self.buffers())
@@ -188,7 +188,7 @@ def surrounded(x: Tensor, step: Operation, colour: Tensor) -> tuple[Tensor, Pair
 
 
 def grid_of(lowest: float, highest: float) -> Grid:
-    """From the one to the other, and zero among its numbers: margins are filled with it."""
+    """The grid of numbers over this range; it contains zero, which fills the margins."""
     lowest, highest = min(0.0, lowest), max(0.0, highest)
     scale = (highest - lowest) / LARGEST_VALUE or 1.0
     return Grid(scale=scale, zero=round(-lowest / scale))
@@ -207,7 +207,7 @@ def _filled_up(x: Tensor, step: Operation, height: int, width: int) -> Tensor:
 
 
 def _largest(x: Tensor, axis: int, count: int, step: Operation) -> Tensor:
-    """Along one axis, the largest of each window."""
+    """The largest number of each window along one axis."""
     kernel, stride = step.kernel[axis - 2], step.stride[axis - 2]
     shifted = (_every(x, axis, start, count, stride) for start in range(kernel))
     found = next(shifted)

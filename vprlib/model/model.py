@@ -149,9 +149,9 @@ def _read(path: Path) -> tuple[JsonObject, dict[str, Tensor]]:
         metadata, tensors = read_safetensors(path)
         header = json.loads(metadata.get("header", "{}"))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no model file of vprlib ({error}): make it again.") from None
+        raise UserError(f"{path} is not a model file of vprlib ({error}): make it again.") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise UserError(f"{path} is no '{FORMAT}' file: make it again with `dvc repro`.")
+        raise UserError(f"{path} is not a '{FORMAT}' file: make it again with `dvc repro`.")
     return header, tensors
 
 

@@ -30,7 +30,7 @@ class Operation(Section):
     rounds_up: bool = False  # windows that stand out count: 'ceil_mode'
 
     def reach(self, height: int, width: int) -> Pair:
-        """How many rows and columns a maximum over windows gives."""
+        """How many rows and columns max pooling gives."""
         sizes = []
         for length, kernel, stride, padding in zip(
             (height, width), self.kernel, self.stride, self.padding, strict=True
@@ -99,7 +99,7 @@ class Runner(nn.Module):
 
 
 def _last_uses(steps: Iterable[Operation]) -> dict[str, list[str]]:
-    """By operation, the maps that nothing needs after it."""
+    """For each operation, the maps that no later operation needs."""
     last = {name: step.output for step in steps for name in step.inputs}
     over: dict[str, list[str]] = {step.output: [] for step in steps}
     for name, step in last.items():

@@ -62,7 +62,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise UserError(f"the weights file {path} holds no mapping of tensors.")
+        raise UserError(f"the weights file {path} does not hold tensors by name.")
     tensors = {str(name): tensor for name, tensor in content.items()}
     check_tensors(path, tensors)
     for name, tensor in tensors.items():
@@ -185,7 +185,7 @@ class _Inert(dict):
 
 
 class _Looking(pickle.Unpickler):
-    """Scans a pickle without running anything of it."""
+    """Scans a pickle without running any of its code."""
 
     def find_class(self, module: str, name: str) -> type[_Inert]:
         if module.split(".")[0] not in _HARMLESS:

@@ -84,9 +84,9 @@ def feature_maps(name: str) -> dict[str, int]:
             found[child] = a.shape[1]
     if not found:
         raise UserError(
-            f"params.yaml: model.backbone.name is '{name}', which is no chain of convolutions over"
-            " images of any size, but the pool needs a feature map: choose a convolutional network"
-            " such as vgg16 or resnet18."
+            f"params.yaml: model.backbone.name is '{name}', which is not a chain of convolutions"
+            " for images of any size, but the pool needs a feature map: choose a convolutional"
+            " network such as vgg16 or resnet18."
         )
     return found
 

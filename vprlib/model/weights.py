@@ -42,9 +42,9 @@ def starting_backbone(settings: BackboneSettings, weights_dir: Path) -> nn.Seque
     is_dinov2 = settings.name in dinov2.NETWORKS
     if is_dinov2 and settings.weights in ("random", "imagenet"):
         raise UserError(
-            f"params.yaml: model.backbone.weights is '{settings.weights}', but {settings.name} has"
-            f" its weights from a file: put {settings.name}_pretrain.pth into {weights_dir} and"
-            " write that name there."
+            f"params.yaml: model.backbone.weights is '{settings.weights}', but {settings.name}"
+            f" needs a weights file: put {settings.name}_pretrain.pth into {weights_dir} and"
+            " set weights to that name."
         )
     network = empty_backbone(settings.name, settings.cut)
     if settings.weights == "random":

@@ -24,7 +24,7 @@ def rows_as_int8(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def scratch_array(path: Path, shape: tuple[int, int]) -> np.memmap:
-    """float32 on disk, its space taken at once."""
+    """A float32 array on disk, with its space reserved at once."""
     reserve(path, 4 * shape[0] * shape[1])
     return np.memmap(path, np.float32, "r+", shape=shape)
 

@@ -42,7 +42,7 @@ class Place:
 
 @contextmanager
 def explaining(path: Path) -> Iterator[None]:
-    """A full disk or a read-only place becomes a sentence about `path`."""
+    """Turns the error of a full disk or read-only folder into a sentence about `path`."""
     try:
         yield
     except OSError as error:
@@ -189,7 +189,7 @@ def publish(source: Path, path: Path) -> None:
 
 
 def write_at(file: int, values: np.ndarray, place: int) -> None:
-    """All bytes of an array at that place of an open file."""
+    """Writes all bytes of an array at a place of an open file."""
     rest = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
     while rest:
         count = os.pwrite(file, rest, place)

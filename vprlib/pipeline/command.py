@@ -10,7 +10,7 @@ from vprlib.pipeline.params import UserError
 
 
 def new_app(help: str | None = None) -> typer.Typer:
-    """Plain help texts, no completion options, and Python's own tracebacks of our mistakes."""
+    """An app with plain help texts, no completion options, and Python's tracebacks for bugs."""
     return typer.Typer(
         help=help,
         no_args_is_help=help is not None,

@@ -1,4 +1,4 @@
-"""Random draws, each seeded by what it is for, so that a run that goes on draws the same again."""
+"""Random draws, each with a seed of its own, so that a resumed run draws the same."""
 
 from enum import IntEnum
 
@@ -16,11 +16,11 @@ class Draw(IntEnum):
 
 
 def generator(what: Draw, seed: int, epoch: int = 0, place: int = 0) -> np.random.Generator:
-    """`place` is the query or the block within the epoch."""
+    """The generator of one draw; `place` is the query or block within the epoch."""
     return np.random.default_rng([seed, epoch, place, what])
 
 
 def choose_rows(available: int, wanted: int, seed: int) -> np.ndarray:
-    """Rising rows of random images, without replacement; all where there are fewer."""
+    """Random rows in ascending order, without replacement; all rows if there are fewer."""
     generator = np.random.default_rng([seed, available])
     return np.sort(generator.choice(available, min(wanted, available), replace=False))

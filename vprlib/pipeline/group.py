@@ -108,7 +108,7 @@ def _alike(tensors: Sequence[Tensor]) -> list[list[int]]:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Group]:
-    """The group that a launcher started this process for, or ALONE."""
+    """The group for which a launcher started this process, or ALONE."""
     group = Group(**vars(member()))
     if group.size == 1:
         yield ALONE
@@ -132,7 +132,7 @@ def _reaching_others(group: Group) -> Iterator[None]:
         # without PyTorch's source lines
         reason = str(error).split("\n")[0].split("] ", 1)[-1].split(". ")[0]
         raise UserError(
-            f"process {group.rank + 1} of {group.size} of the group lost the others ({reason}): see"
-            " what they said, and run `dvc repro` again; it goes on from the state that was last"
-            " kept."
+            f"process {group.rank + 1} of {group.size} of the group lost the others ({reason}):"
+            " read their messages, and run `dvc repro` again; it goes on from the state that was"
+            " last kept."
         ) from error

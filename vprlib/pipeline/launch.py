@@ -56,7 +56,7 @@ def _end() -> None:
 
 
 def _as_member(main: Callable[..., None]) -> Callable[..., None]:
-    """`main` as one process of a group, of which only the first writes to stdout."""
+    """Runs `main` as one process of a group; only the first process writes to stdout."""
 
     @wraps(main)
     def taking_part(**options: object) -> None:
@@ -84,7 +84,7 @@ def _end_with(parent: int) -> None:
 
 
 def _report(sentence: str) -> None:
-    """Leaves the error where the launcher, ours or torchrun, looks for it and prints it once."""
+    """Writes the error to the file from which the launcher (ours or torchrun) prints it once."""
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if path is None:
         typer.echo(f"error: {sentence}", err=True)

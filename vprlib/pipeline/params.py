@@ -1,4 +1,4 @@
-"""Reads params.yaml: each section a frozen, strict object, each mistake one sentence."""
+"""Reads params.yaml: each section is a frozen, strict object, and each mistake one sentence."""
 
 import difflib
 from collections.abc import Sequence
@@ -126,7 +126,7 @@ def _matching(tree: dict[str, object], pattern: str) -> list[tuple[str, dict[str
 
 
 def look_up(tree: dict[str, object], place: str) -> object:
-    """The value at a dotted place, or a sentence that names the part that is not there."""
+    """The value at a dotted place; an error names the missing part."""
     node: object = tree
     walked: list[str] = []
     for key in place.split("."):

@@ -62,7 +62,7 @@ def coder(variant: str, code: str) -> Path:
 
 
 def descriptors_dir(dataset: str, variant: str, code: str) -> Path:
-    """Both sides of a set in one code, and its search index where it has one."""
+    """The folder of both sides of a set in one code, and of its search index if it has one."""
     return Path(f"artifacts/descriptors/{dataset}/{variant}/{code}")
 
 

@@ -19,7 +19,7 @@ def figure_png(figure: "Figure") -> bytes:
 
 
 def image_png(image: Image.Image | np.ndarray) -> bytes:
-    """Of a picture, or of an RGB array [H, W, 3]."""
+    """The PNG of a picture, or of an RGB array [H, W, 3]."""
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")

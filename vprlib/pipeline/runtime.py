@@ -24,7 +24,7 @@ def is_member() -> bool:
 
 
 def member() -> Member:
-    """As the launcher numbered this process; a process without a launcher is the only one."""
+    """This process's number from the launcher; without a launcher it is the only process."""
     if not is_member():
         return Member()
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])

@@ -40,11 +40,11 @@ def check(s: Switches, datasets: Collection[str], code_defs: Collection[str]) ->
     """Every name that is used exists, once, and lists that belong together agree."""
     for switch in ("init_on", "train_on", "fit_on"):
         if len(getattr(s, switch)) > 1:
-            _refuse(f"{switch} names {len(getattr(s, switch))} sets, but one is possible")
+            _refuse(f"{switch} names {len(getattr(s, switch))} sets, but may name only one")
     for switch in ("eval_on", "variants", "codes"):
         names = getattr(s, switch)
         if not names or len(set(names)) < len(names):
-            _refuse(f"{switch} should name at least one, each once")
+            _refuse(f"{switch} should have at least one entry, and no entry twice")
     sets = {switch: getattr(s, switch) for switch in ("init_on", "train_on", "fit_on", "eval_on")}
     sets["validate_on"] = [s.validate_on] if s.train_on else []
     for switch, names in sets.items():
@@ -54,12 +54,12 @@ def check(s: Switches, datasets: Collection[str], code_defs: Collection[str]) ->
     if s.calibrate_on not in s.eval_on:
         _refuse(
             f"calibrate_on is '{s.calibrate_on}', but should be one of eval_on"
-            f" ({', '.join(s.eval_on)}): add it there, or name one of these"
+            f" ({', '.join(s.eval_on)}): add it to eval_on, or use one of these"
         )
     fitted = [name for name in s.codes if name != FULL]
     if sorted(s.fitted) != sorted(fitted):
         _refuse(
-            f"fitted is {_shown(s.fitted)}, but should be {_shown(fitted)}: all of codes but {FULL}"
+            f"fitted is {_shown(s.fitted)}, but should be {_shown(fitted)}: all codes except {FULL}"
         )
     if bool(s.fitted) != bool(s.fit_on):
         wanted = "name the set that they are fitted on" if s.fitted else "set it to []"
@@ -68,8 +68,8 @@ def check(s: Switches, datasets: Collection[str], code_defs: Collection[str]) ->
         for name in names:
             if not re.fullmatch(r"\w+", name):
                 _refuse(
-                    f"{section} names '{name}', but it is part of file names: use letters, digits"
-                    " and _ alone"
+                    f"{section} names '{name}', but it is part of file names: use only"
+                    " letters, digits and _"
                 )
 
 
@@ -78,13 +78,13 @@ def _check_variants(s: Switches) -> None:
         if name in s.variants and not getattr(s, switch):
             _refuse(f"variants names '{name}', but {switch} is []: name a set there")
         if name in s.networks:
-            _refuse(f"networks names '{name}', which {switch} makes: choose another name")
+            _refuse(f"networks names '{name}', but {switch} makes it: choose another name")
     _check_known("variants", s.variants, [*s.given, *s.derived], "see `networks` and `derived`")
     starts = [name for name in s.given if name != OWN[1]]
     if s.train_on:
         _check_known("start", [s.start], starts, "name one of them")
     if s.derived and not s.train_on:
-        _refuse("derived variants see training images, but train_on is []: name a set there")
+        _refuse("derived variants need training images, but train_on is []: name a set there")
 
 
 def _check_known(switch: str, names: Iterable[str], known: Collection[str], advice: str) -> None:
@@ -115,9 +115,9 @@ def check_whitened(wanted: Mapping[str, int], lengths: Mapping[str, int]) -> Non
 def check_files(
     places: Mapping[str, tuple[str, str]], weights: Iterable[str], raw: Path, weights_dir: Path
 ) -> None:
-    """Every set has what lists its images, and every network its file.
+    """Checks that every set has its list of images, and every network its file.
 
-    `places` holds folder and list by set. What make_city will draw need not be there yet.
+    `places` holds folder and list by set. The city, which make_city draws, may be missing.
     """
     for name, (folder, listing) in places.items():
         for key, value in (("folder", folder), ("list", listing)):

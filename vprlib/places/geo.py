@@ -120,7 +120,7 @@ def locations(positions: np.ndarray, distance_m: float) -> np.ndarray:
 
 
 def nearest_m(positions: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Metres [N] to the nearest of the others; infinite where one is unknown."""
+    """Metres [N] to the nearest of the others; infinite where a position is unknown."""
     from scipy.spatial import cKDTree  # takes a moment
 
     metres = np.full(len(positions), np.inf)

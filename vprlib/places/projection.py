@@ -71,9 +71,9 @@ def _on_plane(latitudes: np.ndarray, longitudes: np.ndarray, own_number: int) ->
             eastings, northings = _plane(meridian)(longitudes, latitudes)
             return np.stack([eastings + ZONE_M * number, northings], axis=1)
     raise UserError(
-        f"{len(longitudes)} images lie without a gap between the longitudes"
-        f" {_shown(longitudes.min())} and {_shown(longitudes.max())}, too wide for one plane: split"
-        " them into several sets, or give eastings and northings in metres."
+        f"{len(longitudes)} images cover the longitudes from {_shown(longitudes.min())} to"
+        f" {_shown(longitudes.max())} without a gap, too wide for one map projection: split them"
+        " into several sets, or give eastings and northings in metres."
     )
 
 

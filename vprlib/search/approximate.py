@@ -82,7 +82,7 @@ class Approximate:
         if (self._index.ntotal, self._index.d) != (count, database.shape[1]):
             raise UserError(
                 f"{self.path} has {self._index.ntotal} descriptors of {self._index.d} dimensions,"
-                f" but {count} of {database.shape[1]} are to be searched: run"
+                f" but the database has {count} of {database.shape[1]} dimensions: run"
                 " `dvc repro encode`."
             )
 

@@ -74,9 +74,9 @@ def new_index(place: str, settings: IndexSettings, dim: int) -> faiss.Index:
     inner = inner_index(index)
     if not isinstance(inner, KINDS) or isinstance(inner, faiss.IndexIVFPQR):
         raise UserError(
-            f"{place}.index.factory is '{settings.factory}', a {type(inner).__name__}: take Flat,"
+            f"{place}.index.factory is '{settings.factory}', a {type(inner).__name__}: use Flat,"
             " PQ…, SQ…, IVF…, or HNSW…, with or without OPQ… or PCA… before it (search.refine"
-            " does what RFlat does)."
+            " replaces RFlat)."
         )
     return index
 

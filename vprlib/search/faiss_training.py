@@ -88,7 +88,7 @@ def _every_descriptor(index: faiss.Index, count: int, seed: int) -> Iterator[Non
 
 
 def _rebuild_graph(index: faiss.Index) -> None:
-    """The graph over the centres of the lists, again by one thread: several race."""
+    """Rebuilds the graph over the centres of the lists by one thread, because several race."""
     inner = inner_index(index)
     if not isinstance(inner, faiss.IndexIVF):
         return

@@ -31,7 +31,7 @@ class Layout:
 
 
 def _transformed(index: faiss.Index, vectors: np.ndarray) -> np.ndarray:
-    """float32 [n, d] as the inner index gets them."""
+    """The vectors that the inner index gets, float32 [n, d]."""
     for transform in transforms(index):
         vectors = transform.apply(vectors)
     return vectors
@@ -94,7 +94,7 @@ def _write_index(folder: Path, index: faiss.Index, layout: Layout) -> None:
 
 
 def _set_lists(index: faiss.Index, lists: faiss.InvertedLists, count: int) -> None:
-    """The index owns these lists of so many vectors from now on."""
+    """Gives the index these lists of `count` vectors, which it owns from now on."""
     lists.this.disown()
     inner_index(index).replace_invlists(lists, True)
     _set_count(index, count)
@@ -123,10 +123,10 @@ def _lists_on_disk(index: faiss.Index) -> faiss.OnDiskInvertedLists | None:
 def open_trained(folder: Path, dim: int) -> faiss.Index:
     """A trained index without vectors."""
     if not (folder / LISTS).exists():
-        raise UserError(f"{folder} has no {LISTS}: make it by `vpr index part --part 0/N`.")
+        raise UserError(f"{folder} has no {LISTS}: make it with `vpr index part --part 0/N`.")
     index = open_lists(folder)
     if index.d != dim:
-        raise UserError(f"{folder} was trained on {index.d} dimensions, but these have {dim}.")
+        raise UserError(f"{folder} was trained on {index.d} dimensions, but the code has {dim}.")
     _set_count(index, 0)
     return index
 
@@ -160,7 +160,7 @@ def merge_lists(folder: Path, parts: Sequence[Path]) -> int:
 
 
 def _without_vectors(index: faiss.Index) -> bytes:
-    """What the index was trained to; takes its vectors out."""
+    """Removes the vectors of the index and returns the bytes of its trained part."""
     ivf = inner_index(index)
     _set_lists(index, faiss.ArrayInvertedLists(ivf.nlist, ivf.code_size), 0)
     return faiss.serialize_index(index).tobytes()

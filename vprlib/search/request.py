@@ -1,4 +1,4 @@
-"""What a search is given, and what it finds."""
+"""The input and the result of a search."""
 
 import math
 from collections.abc import Callable, Iterator

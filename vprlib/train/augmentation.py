@@ -26,7 +26,7 @@ class Augmentation:
     seed: int
 
     def of(self, query: int, epoch: int) -> Change:
-        """The change of a query's tuple in an epoch."""
+        """The random change of a query's tuple in an epoch."""
         draw = generator(Draw.CHANGE, self.seed, epoch, query)
         is_mirrored = bool(draw.random() < self.flip)
         return Change(is_mirrored, float(draw.uniform(*self.jitter)) if self.jitter else 1.0)

@@ -42,7 +42,7 @@ class SplitFiles:
 
     @classmethod
     def of(cls, dataset: str, folder: str, images: ImageSettings) -> Self:
-        """Those of a set of the pipeline; its images lie in `folder` below data/raw."""
+        """The files of a set of the pipeline; its images are in `folder` below data/raw."""
         sides = (paths.index(dataset, "db"), paths.index(dataset, "queries"))
         return cls(*sides, paths.RAW / folder, images)
 
@@ -102,8 +102,8 @@ def training_data(
     is_own = settings.train_queries == "database"
     if is_own and listed is not None:
         raise UserError(
-            f"train.train_queries is 'database', but {train.queries.index.set_name} lists what is"
-            " right for its queries alone: set it to queries, or give positions."
+            f"train.train_queries is 'database', but {train.queries.index.set_name} lists right"
+            " images only for its queries: set it to queries, or give positions."
         )
     train = Split(train.database, train.database) if is_own else train
     positive_m = settings.positive_radius_m or radii.training_m
@@ -117,7 +117,7 @@ def training_data(
             needed = "a right database image on its list and one that is on neither list"
         raise UserError(
             f"no query of {train.queries.index.set_name} can be trained on: none has both"
-            f" {needed}; check the positions, or widen train.positive_radius_m."
+            f" {needed}; check the positions, or raise train.positive_radius_m."
         )
     asked = validation_queries(len(val.queries.index), settings)
     if asked is not None:

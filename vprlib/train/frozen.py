@@ -107,7 +107,7 @@ class SplitNetwork:
         maps = maps.to(getattr(torch, self.stored))
         if self.stored == "float16" and not torch.isfinite(maps).all():
             raise UserError(
-                "a feature before train.first_layer is beyond what float16 holds: set"
+                "a feature before train.first_layer is too large for float16: set"
                 " train.stored to bfloat16 or float32."
             )
         return maps.contiguous()

@@ -87,9 +87,9 @@ def candidates(
     exclude_same_spot: bool,
     listed: Listed | None = None,
 ) -> Candidates:
-    """Positives are within a radius, beyond 1 m and of another time; negatives beyond a radius.
+    """Positives are within a radius, over 1 m away and of another time; negatives beyond a radius.
 
-    If the ground truth is given as lists, those name the positives and what is not a negative.
+    If the ground truth is a list, the list decides what is positive and what is not negative.
     """
     if listed is not None:
         return Candidates(listed.training, listed.no_negatives(), len(database))
@@ -112,7 +112,7 @@ def pool_of(
     epoch: int,
     sample: np.ndarray | None = None,
 ) -> Pool:
-    """What a query is compared with; `sample` replaces random negatives of its own."""
+    """The images a query is compared with; `sample` replaces the query's own random negatives."""
     positives = allowed.positives.of(query)
     if rules.positive == "random":
         positives = generator(Draw.POSITIVE, rules.seed, epoch, query).choice(positives, 1)

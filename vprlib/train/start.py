@@ -19,7 +19,7 @@ def read_start(path: Path) -> PlaceModel:
     """The network that training starts from."""
     model = read_model(path)
     if model.architecture.int8 is not None:
-        raise UserError(f"{path} is in int8 and cannot be trained: use the network it was made of.")
+        raise UserError(f"{path} is in int8 and cannot be trained: use the one it was made from.")
     return model
 
 

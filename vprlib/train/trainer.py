@@ -233,7 +233,7 @@ def make_optimizer(model: PlaceModel, settings: TrainSettings) -> torch.optim.Op
     if not parameters:
         raise UserError(
             f"params.yaml: train.first_layer is '{settings.first_layer}', but then nothing would"
-            f" learn, since {model.architecture.pool.kind} pooling has no weights: name a layer of"
+            f" learn: {model.architecture.pool.kind} pooling has no weights: name a layer of"
             " the backbone."
         )
     rate, decay = settings.learning_rate, settings.weight_decay

@@ -49,7 +49,7 @@ def cluster(descriptors: np.ndarray, settings: KmeansSettings, threads: int) -> 
 
 
 def no_words(dim: int) -> Clustering:
-    """For a pool without words, or a network that brings its own."""
+    """No words: for a pool without words, or a network that has its own."""
     return Clustering(np.zeros((0, dim), np.float32), np.zeros(0))
 
 

@@ -38,7 +38,7 @@ def kept_ns(ns: Sequence[int], runs: Sequence[Run]) -> list[int]:
     kept = [n for n in ns if n <= least.right.shape[1]]
     if not kept:
         raise UserError(
-            f"{least.name} kept {least.right.shape[1]} results a query, too few for"
+            f"{least.name} kept {least.right.shape[1]} results per query, too few for"
             f" recall@{min(ns)}: ask for a smaller N."
         )
     return kept
@@ -123,7 +123,7 @@ def compared(runs: Sequence[Run], dataset: str, at: int, p: Params) -> JsonObjec
 
 
 def averaged(runs: Sequence[Run], dataset: str, p: Params) -> JsonObject:
-    """The runs as one experiment that was repeated with other seeds."""
+    """The runs as repetitions of one experiment with other seeds."""
     seeds = check_seeds(runs)
     first, place = runs[0], runs[0].locations(p.interval.location_m)[runs[0].counted]
     found = {
@@ -139,23 +139,23 @@ def averaged(runs: Sequence[Run], dataset: str, p: Params) -> JsonObject:
 
 
 def main(
-    runs: Annotated[list[str], typer.Argument(help="two or more; the first is the baseline")],
+    runs: Annotated[list[str], typer.Argument(help="two or more runs; the first is the baseline")],
     dataset: options.Dataset = None,
-    at: Annotated[int, typer.Option(min=1, help="the N for gained and lost queries")] = 1,
-    names: Annotated[bool, typer.Option("--list", help="name the queries gained and lost")] = False,
+    at: Annotated[int, typer.Option(min=1, help="the N that --list is for")] = 1,
+    names: Annotated[bool, typer.Option("--list", help="list the queries gained and lost")] = False,
     seeds: Annotated[
         bool, typer.Option("--seeds", help="average runs that differ only in their seeds")
     ] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print how runs differ query by query, and whether the difference is significant.
+    """Compare runs query by query, and test whether the difference is significant.
 
     A run is a variant of the workspace (trained, trained/w512), a git revision or a DVC experiment
     (HEAD~1, longer), or a variant of one of these (HEAD~1:off_the_shelf, longer:trained/w512). The
-    default variant is trained, the default code the first of codes.
+    default variant is trained, and the default code is the first of codes.
     """
     if len(runs) < 2:
-        raise UserError(f"name two runs at least, such as off_the_shelf trained; got {runs[0]}.")
+        raise UserError(f"name at least two runs, such as off_the_shelf trained; got {runs[0]}.")
     p = Params.load()
     dataset = dataset or p.eval_on[0]
     found = [read_run(parse_run(text, p.variants), dataset) for text in runs]

@@ -45,9 +45,9 @@ class Files:
                 self._source.get_file(f"/{name}", str(target))
             except FileNotFoundError:
                 raise UserError(
-                    f"{self._revision} has no {name}: it was not made there, or DVC's cache and"
-                    f" remote lack it; `dvc exp apply {self._revision}` or `git checkout` and then"
-                    " `dvc repro` make it."
+                    f"{self._revision} has no {name}: it was not made there, or it is not in DVC's"
+                    f" cache and remote; run `dvc exp apply {self._revision}` or `git checkout`,"
+                    " and then `dvc repro`."
                 ) from None
         return target
 
@@ -72,16 +72,16 @@ def _opened(revision: str) -> "DVCFileSystem":
         source.ls("/")  # opened only when first used
     except (DvcException, SCMError) as error:
         raise UserError(
-            f"{revision} is no git revision and no DVC experiment of this project, and no variant"
-            f" of the workspace ({' '.join(str(error).split())}): `git log` and `dvc exp show` list"
-            " the revisions, `variants` in params.yaml the networks."
+            f"{revision} is not a git revision, a DVC experiment or a variant of the workspace"
+            f" ({' '.join(str(error).split())}): `git log` and `dvc exp show` list the revisions,"
+            " and `variants` in params.yaml lists the variants."
         ) from None
     return source
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Which run is meant; the defaults of its revision stand for None."""
+    """The run that is meant; None stands for the default of its revision."""
 
     revision: str | None  # None: the workspace
     variant: str | None

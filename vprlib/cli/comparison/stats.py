@@ -133,7 +133,7 @@ def check_seeds(runs: Sequence[Run]) -> dict[str, list[object]]:
     for at, draw in enumerate(draws):
         if draw in draws[:at]:
             raise UserError(
-                f"{runs[draws.index(draw)].name} and {runs[at].name} have the same seeds: one of"
-                " them says nothing new, leave it out."
+                f"{runs[draws.index(draw)].name} and {runs[at].name} have the same seeds, so"
+                " they are the same experiment: leave one of them out."
             )
     return seeds

@@ -47,16 +47,16 @@ def write_words(path: Path, words: "Words", form: Form) -> None:
 
 
 def main(
-    source: Annotated[Path, typer.Argument(help="a network or visual words, of any system")],
-    to: Annotated[Form, typer.Option(help="the system that is to read it")],
+    source: Annotated[Path, typer.Argument(help="a file with a network or visual words")],
+    to: Annotated[Form, typer.Option(help="the format to write")],
     out: options.Out,
     descriptors: Annotated[
-        Path | None, typer.Option(help="local descriptors, for --to centroids-port")
+        Path | None, typer.Option(help="a file of local descriptors (centroids-port only)")
     ] = None,
 ) -> None:
-    """Write a network or visual words in the form of another system.
+    """Convert a network or visual words to the format of another system.
 
-    The systems are vprlib, the PyTorch port (pytorch-NetVlad) and the MATLAB original.
+    The systems are vprlib, the PyTorch port (pytorch-NetVlad) and the original MATLAB code.
     """
     from vprlib.interop.networks import describe, read_network, words_of
     from vprlib.interop.port import FLAGS

@@ -32,13 +32,13 @@ def main(
     dataset: options.Dataset = None,
     variant: options.Variant = None,
     code: options.Code = None,
-    images: Annotated[int, typer.Option(min=1, help="how many of the set to check it on")] = 16,
+    images: Annotated[int, typer.Option(min=1, help="how many images to check it on")] = 16,
     out: options.OptionalOut = None,
 ) -> None:
-    """Write a network as one ONNX file: image in, descriptor out.
+    """Export a network as one ONNX file: image in, descriptor out.
 
-    The code's whitening is part of it. The file is written only if its descriptors agree with
-    PyTorch on images of the set; by default it is artifacts/onnx/<variant>-<code>.onnx.
+    It includes the whitening of the code. The file is written only if its descriptors agree with
+    PyTorch on images of the set. The default file is artifacts/onnx/<variant>-<code>.onnx.
     """
     import torch
 
