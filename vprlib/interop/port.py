@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vprlib.interop.fill import fill
-from vprlib.model.backbones import IMAGENET_MEAN, IMAGENET_STD
+from vprlib.model.backbones import IMAGENET_MEAN, IMAGENET_STD, channels
 from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.settings import PoolSettings
 from vprlib.model.tensor_files import check_tensors, read_file
@@ -26,7 +26,6 @@ CUTS = {"vgg16": "conv5_3", "alexnet": "conv5"}
 PLACES = {"vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), "alexnet": (0, 3, 6, 8, 10)}
 _TRAINED = {"vgg16": 3, "alexnet": 1}  # last convolutions, which the port trains
 _POOLINGS = {"netvlad": "netvlad", "max": "max", "avg": "average"}  # its name → ours
-_LEAST = 64  # numbers of a word; VGG16's have 512, AlexNet's 256
 _SGD: dict[str, Any] = {"lr": 0.0001, "momentum": 0.9, "weight_decay": 0.001}  # its own defaults
 
 
@@ -40,7 +39,8 @@ def read_checkpoint(path: Path) -> tuple[PlaceModel, History]:
     tensors = _unpruned(found)
     backbone = _backbone(tensors, path)
     pool = _pool(tensors, path)
-    model = PlaceModel(Architecture(backbone, CUTS[backbone], pool, _clusters(tensors, pool)))
+    clusters = _clusters(tensors, pool, channels(backbone, CUTS[backbone]))
+    model = PlaceModel(Architecture(backbone, CUTS[backbone], pool, clusters))
     fill(model, tensors, _names(model), path)
     return model, _history(content)
 
@@ -119,13 +119,14 @@ def _pool(tensors: Mapping[str, Tensor], path: Path) -> PoolSettings:
     return PoolSettings(kind=_POOLINGS[pooling])
 
 
-def _clusters(tensors: Mapping[str, Tensor], pool: PoolSettings) -> int:
+def _clusters(tensors: Mapping[str, Tensor], pool: PoolSettings, width: int) -> int:
     """K, or 1 if it is unknown; `fill` then reports the shapes."""
     if pool.kind != "netvlad":
         return 0
-    words = tensors.get("pool.centroids", tensors.get("pool.conv.weight"))
-    # words of fewer numbers would make a far larger layer than the file
-    return len(words) if words is not None and len(words) and words[0].numel() >= _LEAST else 1
+    # fewer numbers a word would make a far larger layer than the file
+    words = (tensors.get(name) for name in ("pool.centroids", "pool.conv.weight"))
+    sizes = [len(w) for w in words if w is not None and w.ndim > 1 and w[:1].numel() == width]
+    return sizes[0] if sizes else 1
 
 
 def _names(model: PlaceModel) -> dict[str, str]:
