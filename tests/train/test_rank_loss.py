@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from vectors import pairs, unit
 
-from vprlib.places.geo import Pairs
 from vprlib.places.truth import Listed, Truth
 from vprlib.train.losses import RankLoss, mean_loss, nearest_positives, rank_losses
 from vprlib.train.pairwise import nearest
@@ -37,16 +37,6 @@ def neighbors_of(q: np.ndarray, d: np.ndarray, count: int) -> tuple[np.ndarray, 
     return rows, np.sqrt(squared)
 
 
-def vectors(count: int, seed: int, dim: int = 6) -> np.ndarray:
-    drawn = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
-    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
-
-
-def pairs(*rows: list[int]) -> Pairs:
-    starts = np.cumsum([0, *(len(r) for r in rows)])
-    return Pairs(starts, np.array([x for r in rows for x in r], np.int64))
-
-
 def listed() -> Listed:
     """Twelve queries, forty images: one without a positive, one to which nothing is wrong."""
     draw = np.random.default_rng(4)
@@ -70,7 +60,7 @@ def test_the_rank_loss_by_hand(distance: str, power: int, margin: float) -> None
 @pytest.mark.parametrize("distance", ["l2", "squared"])
 @pytest.mark.parametrize("memory", [MEMORY, 2000])
 def test_the_rank_loss_over_all_negatives_equals_a_loop(distance: str, memory: int) -> None:
-    truth, q, d = listed(), vectors(12, 1), vectors(40, 2)
+    truth, q, d = listed(), unit(12), unit(40, seed=2)
     power, margin = (2, 0.1) if distance == "squared" else (1, math.sqrt(0.1))
     losses = []
     for query in range(12):
@@ -100,7 +90,7 @@ def test_so_many_distinct_negatives_are_sampled_and_never_one_that_is_near(count
 
 
 def test_samples_estimate_the_loss_over_all_negatives() -> None:
-    truth, q, d = listed(), vectors(12, 1), vectors(40, 2)
+    truth, q, d = listed(), unit(12), unit(40, seed=2)
     whole = ask(q, d, truth, settings())
     few = [ask(q, d, truth, settings(4, seed=seed)) for seed in range(200)]
     assert np.mean(few) == pytest.approx(whole, abs=4 * np.std(few) / 200**0.5)
@@ -109,7 +99,7 @@ def test_samples_estimate_the_loss_over_all_negatives() -> None:
 
 
 def test_the_nearest_positive_is_known_beyond_the_neighbors_found() -> None:
-    truth, q, d = listed(), vectors(12, 1), vectors(40, 2)
+    truth, q, d = listed(), unit(12), unit(40, seed=2)
     for count in (1, 5, 40):
         found = nearest_positives(q, d, *neighbors_of(q, d, count), truth)
         for query in range(12):
@@ -134,7 +124,7 @@ def test_one_image_a_side_is_enough() -> None:
 
 
 def test_only_queries_with_a_positive_and_a_negative_have_a_loss() -> None:
-    truth, q, d = listed(), vectors(12, 1), vectors(40, 2)
+    truth, q, d = listed(), unit(12), unit(40, seed=2)
     losses = rank_losses(q, d, *neighbors_of(q, d, 3), truth, settings(), MEMORY)
     assert np.flatnonzero(np.isnan(losses)).tolist() == [5, 8]
     assert mean_loss(losses) == pytest.approx(sum(losses[k] for k in range(12) if k not in (5, 8))
@@ -145,7 +135,7 @@ def test_only_queries_with_a_positive_and_a_negative_have_a_loss() -> None:
 @pytest.mark.parametrize("share", [slice(0, None, 2), slice(1, None, 2), slice(5, 6), slice(0, 0)])
 def test_a_share_of_the_queries_has_the_losses_that_all_have(negatives: int, share: slice) -> None:
     """Whoever asks beside it, a query is held against the same negatives."""
-    truth, q, d = listed(), vectors(12, 1), vectors(40, 2)
+    truth, q, d = listed(), unit(12), unit(40, seed=2)
     whole, own = (
         rank_losses(some, d, *neighbors_of(some, d, 3), lists, settings(negatives), MEMORY)
         for some, lists in ((q, truth), (q[share], truth.take(share)))
