@@ -1,5 +1,6 @@
 """Training: goes on where it was interrupted, keeps the best epoch, freezes what it should."""
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -41,11 +42,36 @@ def wordless(kind: str) -> PlaceModel:
 def trainer(
     data: TrainingData, slim: str, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
 ) -> Callable[..., Trainer]:
-    def make(folder: str = "scratch", cache: FeatureCache = NO_CACHE, **changes: object) -> Trainer:
-        kept = Scratch(tmp_path / folder)
-        return Trainer(a_model(), data, settings(**changes), cpu, runtime, kept, cache)
+    """Trains on the data that the settings ask for."""
+
+    def make(
+        folder: str = "scratch",
+        cache: FeatureCache = NO_CACHE,
+        model: PlaceModel | None = None,
+        **changes: object,
+    ) -> Trainer:
+        wanted, kept = settings(**changes), Scratch(tmp_path / folder)
+        own = training_data(data.train, RADII, data.val, data.val_truth, wanted)
+        return Trainer(model or a_model(), own, wanted, cpu, runtime, kept, cache)
 
     return make
+
+
+def learnt(running: Trainer) -> set[str]:
+    """The tensors that a run changes."""
+    before = weights(running.model)
+    running.run()
+    after = {name: t.numpy().tobytes() for name, t in running.state.weights.items()}
+    return {name for name in before if before[name] != after[name]}
+
+
+def assert_same(running: Trainer, outcome: Outcome, twin: Trainer, expected: Outcome) -> None:
+    """The log, the best and the last weights, and what is remembered."""
+    assert outcome.log == expected.log
+    assert weights(outcome.model) == weights(expected.model)
+    assert torch.equal(running.state.hardest, twin.state.hardest)
+    last = twin.state.weights
+    assert all(torch.equal(t, last[name]) for name, t in running.state.weights.items())
 
 
 def recalls(r5: float, r1: float = 0.0) -> dict[str, float]:
@@ -78,18 +104,13 @@ def test_the_real_alexnet_learns_for_an_epoch(
 ) -> None:
     quick = settings(epochs=1, first_layer="conv5", refresh_queries=0, negatives=2)
     trainer = Trainer(a_model(), data, quick, cpu, runtime, Scratch(tmp_path / "s"))
-    before = weights(trainer.model)
-    outcome = trainer.run()
-    assert [row.epoch for row in outcome.log] == [0, 1]
-    learnt = {
-        name for name, t in trainer.state.weights.items() if t.numpy().tobytes() != before[name]
-    }
-    assert learnt == {
+    assert learnt(trainer) == {
         "backbone.10.weight",
         "backbone.10.bias",
         "pool.conv.weight",
         "pool.centroids",
     }
+    assert [row.epoch for row in trainer.state.rows()] == [0, 1]
 
 
 STORED = [
@@ -109,11 +130,7 @@ def test_the_cache_changes_no_byte_of_a_run(
     cache = FeatureCache(tmp_path / "cache", 2**30, lambda sentence: None)
     for folder in ("empty", "full"):  # what the first run leaves, the second finds
         stored = trainer(folder, cache=cache, **changes)
-        outcome = stored.run()
-        assert outcome.log == expected.log
-        assert weights(outcome.model) == weights(expected.model)
-        last, twin = stored.state.weights, plain.state.weights
-        assert all(torch.equal(last[name], twin[name]) for name in twin)
+        assert_same(stored, stored.run(), plain, expected)
     file = stored.inputs.sources["database"].file
     assert all(file.get(row) is not None for row in range(PLACES * VIEWS)) or "mining" in changes
 
@@ -123,11 +140,7 @@ def test_a_run_that_is_resumed_finds_the_cache(
 ) -> None:
     cache = FeatureCache(tmp_path / "cache", 2**30, lambda sentence: None)
     expected = trainer("whole").run()
-    with monkeypatch.context() as patch:
-        stop_at(patch, "_learn", 2)
-        with pytest.raises(StopError):
-            trainer("broken", cache=cache).run()
-    outcome = trainer("broken", cache=cache).run()
+    outcome = broken_off(monkeypatch, "_learn", 2, lambda: trainer("broken", cache=cache)).run()
     assert weights(outcome.model) == weights(expected.model)
 
 
@@ -153,40 +166,61 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, method: str, call: int) -> None:
     monkeypatch.setattr(owner, method, broken)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize(
-    ("method", "call"),
-    [
-        ("_validate", 1),  # before anything is kept
-        ("_validate", 2),  # at the end of the first epoch
-        ("_mine", 2),  # between two blocks
-        ("_learn", 1),
-        ("_learn", 4),  # within a later block
-        ("_remember", 7),
-        ("_save", 3),
-        ("_run_epoch", 2),
-    ],
-)
-def test_an_interrupted_run_ends_as_one_that_was_not(
-    trainer: Callable[..., Trainer],
-    monkeypatch: pytest.MonkeyPatch,
-    method: str,
-    call: int,
-    optimizer: str,
-) -> None:
-    whole = trainer("whole", optimizer=optimizer)
-    expected = whole.run()
+def broken_off(
+    monkeypatch: pytest.MonkeyPatch, method: str, call: int, make: Callable[[], Trainer]
+) -> Trainer:
+    """A trainer that goes on from where such a call broke off the one before it."""
     with monkeypatch.context() as patch:
         stop_at(patch, method, call)
         with pytest.raises(StopError):
-            trainer("broken", optimizer=optimizer).run()
-    resumed = trainer("broken", optimizer=optimizer)
-    outcome = resumed.run()
-    assert outcome.log == expected.log
-    assert weights(outcome.model) == weights(expected.model)
-    assert torch.equal(resumed.state.hardest, whole.state.hardest)
-    last, twin = resumed.state.weights, whole.state.weights
-    assert all(torch.equal(last[name], twin[name]) for name in twin)
+            make().run()
+    return make()
+
+
+BERLIN = {
+    "train_queries": "database",
+    "mining": "random",
+    "positive": "random",
+    "negatives": 1,
+    "queries_a_step": 1,
+    "accumulate": 4,
+    "exclude_same_spot": False,
+}
+CHANGED = {"flip": 0.5, "jitter": (0.8, 1.2), "accumulate": 2, "skip_hardest": 1}
+RARELY = {"epochs": 4, "validate_every": 3, "learning_rate_factor": 0.3, "learning_rate_step": 2}
+STOPS = [
+    ("_validate", 1),  # before anything is kept
+    ("_validate", 2),  # at the end of the first epoch
+    ("_mine", 2),  # between two blocks
+    ("_learn", 1),
+    ("_learn", 4),  # within a later block
+    ("_remember", 7),
+    ("_save", 3),
+    ("_run_epoch", 2),
+]
+LATER_STOPS = [("_mine", 2), ("_learn", 3), ("_add_part", 6), ("_save", 3)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "stop"),
+    [
+        *itertools.product([{"optimizer": "sgd"}, {"optimizer": "adam"}], STOPS),
+        *itertools.product([BERLIN, CHANGED, {"mining": "partial", "flip": 1.0}], LATER_STOPS),
+        *((RARELY, stop) for stop in (("_validate", 2), ("_learn", 5), ("_run_epoch", 3))),
+    ],
+)
+def test_an_interrupted_run_of_each_kind_ends_as_one_that_was_not(
+    trainer: Callable[..., Trainer],
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, object],
+    stop: tuple[str, int],
+) -> None:
+    whole = trainer("whole", **changes)
+    expected = whole.run()
+    resumed = broken_off(monkeypatch, *stop, lambda: trainer("broken", **changes))
+    assert_same(resumed, resumed.run(), whole, expected)
+    start = a_model().state_dict()
+    assert any(whole.state.weights[name].ne(tensor).any() for name, tensor in start.items())
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 2])
@@ -384,29 +418,19 @@ def test_a_rate_far_too_high_ends_in_a_sentence(trainer: Callable[..., Trainer])
 
 
 @pytest.mark.parametrize(
-    ("first_layer", "learnt"), [("conv5", {"10"}), ("pool", set()), ("conv4", {"8", "10"})]
+    ("first_layer", "layers"), [("conv5", {"10"}), ("pool", set()), ("conv4", {"8", "10"})]
 )
 def test_frozen_layers_keep_their_bytes(
-    trainer: Callable[..., Trainer], first_layer: str, learnt: set[str]
+    trainer: Callable[..., Trainer], first_layer: str, layers: set[str]
 ) -> None:
-    running = trainer(first_layer=first_layer, epochs=1)
-    before = weights(a_model())
-    running.run()
-    after = {name: t.numpy().tobytes() for name, t in running.state.weights.items()}
-    changed = {name for name in before if before[name] != after[name]}
-    assert {name.split(".")[1] for name in changed if name.startswith("backbone")} == learnt
+    changed = learnt(trainer(first_layer=first_layer, epochs=1))
+    assert {name.split(".")[1] for name in changed if name.startswith("backbone")} == layers
     assert {"pool.conv.weight", "pool.centroids"} <= changed
 
 
-def test_the_exponent_of_gem_learns(
-    data: TrainingData, slim: str, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
-) -> None:
-    quick = settings(first_layer="pool", epochs=1, margin=4.0)
-    trainer = Trainer(wordless("gem"), data, quick, cpu, runtime, Scratch(tmp_path / "s"))
-    before = weights(trainer.model)
-    trainer.run()
-    after = {name: t.numpy().tobytes() for name, t in trainer.state.weights.items()}
-    assert {name for name in before if before[name] != after[name]} == {"pool.p"}
+def test_the_exponent_of_gem_learns(trainer: Callable[..., Trainer]) -> None:
+    quick = {"first_layer": "pool", "epochs": 1, "margin": 4.0}
+    assert learnt(trainer(model=wordless("gem"), **quick)) == {"pool.p"}
 
 
 @pytest.mark.parametrize("kind", ["average", "max"])
@@ -419,14 +443,10 @@ def test_a_pool_without_weights_leaves_learning_to_the_backbone(slim: str, kind:
 
 
 def test_statistics_of_batch_normalisation_keep_their_bytes(
-    data: TrainingData, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
+    trainer: Callable[..., Trainer],
 ) -> None:
-    quick = settings(epochs=1, first_layer="layer4", refresh_queries=0, negatives=1)
-    trainer = Trainer(a_model("resnet18"), data, quick, cpu, runtime, Scratch(tmp_path / "s"))
-    before = weights(trainer.model)
-    trainer.run()
-    after = {name: t.numpy().tobytes() for name, t in trainer.state.weights.items()}
-    changed = {name for name in before if before[name] != after[name]}
+    quick = {"epochs": 1, "first_layer": "layer4", "refresh_queries": 0, "negatives": 1}
+    changed = learnt(trainer(model=a_model("resnet18"), **quick))
     assert changed
     assert not any("running_" in name or "num_batches" in name for name in changed)
     assert all(name.startswith(("backbone.layer4", "pool")) for name in changed)
@@ -477,22 +497,6 @@ def test_keeping_the_last_epoch_ends_with_one_that_was_validated(
 ) -> None:
     outcome = trainer(epochs=3, validate_every=10, keep="last").run()
     assert validated(outcome) == [0, 3] and outcome.best.epoch == 3
-
-
-@pytest.mark.parametrize(("method", "call"), [("_validate", 2), ("_learn", 5), ("_run_epoch", 3)])
-def test_an_interrupted_run_with_few_validations_ends_as_one_that_was_not(
-    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, method: str, call: int
-) -> None:
-    quick = {"epochs": 4, "validate_every": 3, "learning_rate_factor": 0.3, "learning_rate_step": 2}
-    expected = trainer("whole", **quick).run()
-    with monkeypatch.context() as patch:
-        stop_at(patch, method, call)
-        with pytest.raises(StopError):
-            trainer("broken", **quick).run()
-    outcome = trainer("broken", **quick).run()
-    assert validated(outcome) == [0, 3, 4]
-    assert outcome.log == expected.log
-    assert weights(outcome.model) == weights(expected.model)
 
 
 def test_a_log_gets_one_line_an_epoch_of_this_run(
@@ -617,58 +621,6 @@ def test_a_set_that_nothing_can_be_learnt_from_is_a_sentence(data: TrainingData)
         training_data(data.train, RADII, data.val, data.val_truth, settings(positive_radius_m=0.5))
 
 
-BERLIN = {
-    "train_queries": "database",
-    "mining": "random",
-    "positive": "random",
-    "negatives": 1,
-    "queries_a_step": 1,
-    "accumulate": 4,
-    "exclude_same_spot": False,
-}
-CHANGED = {"flip": 0.5, "jitter": (0.8, 1.2), "accumulate": 2, "skip_hardest": 1}
-
-
-@pytest.fixture
-def learner(
-    data: TrainingData, slim: str, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
-) -> Callable[..., Trainer]:
-    """As `trainer`, with the training data that the settings ask for."""
-
-    def make(folder: str = "scratch", **changes: object) -> Trainer:
-        wanted = settings(**changes)
-        own = training_data(data.train, RADII, data.val, data.val_truth, wanted)
-        return Trainer(a_model(), own, wanted, cpu, runtime, Scratch(tmp_path / folder))
-
-    return make
-
-
-@pytest.mark.parametrize("changes", [BERLIN, CHANGED, {"mining": "partial", "flip": 1.0}])
-@pytest.mark.parametrize(
-    ("method", "call"), [("_mine", 2), ("_learn", 3), ("_add_part", 6), ("_save", 3)]
-)
-def test_an_interrupted_run_of_each_kind_ends_as_one_that_was_not(
-    learner: Callable[..., Trainer],
-    monkeypatch: pytest.MonkeyPatch,
-    method: str,
-    call: int,
-    changes: dict[str, object],
-) -> None:
-    whole = learner("whole", **changes)
-    expected = whole.run()
-    with monkeypatch.context() as patch:
-        stop_at(patch, method, call)
-        with pytest.raises(StopError):
-            learner("broken", **changes).run()
-    resumed = learner("broken", **changes)
-    outcome = resumed.run()
-    assert outcome.log == expected.log
-    assert torch.equal(resumed.state.hardest, whole.state.hardest)
-    last, twin = resumed.state.weights, whole.state.weights
-    assert all(torch.equal(last[name], twin[name]) for name in twin)
-    assert any(last[name].ne(tensor).any() for name, tensor in a_model().state_dict().items())
-
-
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("refresh_queries", [3, 0])
 def test_accumulated_steps_equal_one_larger_step(
@@ -702,9 +654,9 @@ def test_the_optimiser_moves_at_the_end_of_each_block(
 
 
 def test_random_mining_describes_no_training_image(
-    learner: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running, described = learner(**BERLIN), set()
+    running, described = trainer(**BERLIN), set()
     whole = running._describe
     monkeypatch.setattr(
         running, "_describe", lambda name, *others: (described.add(name), whole(name, *others))[1]
@@ -717,9 +669,9 @@ def test_random_mining_describes_no_training_image(
 
 
 def test_references_are_queries_and_database_at_once(
-    learner: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running, seen = learner(**BERLIN), []
+    running, seen = trainer(**BERLIN), []
     whole = Trainer._learn
     monkeypatch.setattr(
         Trainer, "_learn", lambda self, step, *o: (seen.append(step), whole(self, step, *o))[1]
@@ -735,9 +687,9 @@ def test_references_are_queries_and_database_at_once(
 
 
 def test_every_image_of_a_tuple_is_changed_alike_and_anew_in_each_epoch(
-    learner: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = learner(flip=0.5, jitter=(0.5, 1.5), margin=4.0)
+    running = trainer(flip=0.5, jitter=(0.5, 1.5), margin=4.0)
     parts, changes = [], {}
     whole = StepGradients._add_part
 
@@ -765,12 +717,12 @@ def test_every_image_of_a_tuple_is_changed_alike_and_anew_in_each_epoch(
 
 @pytest.mark.parametrize("asked", [1, 3, 8, 1000])
 def test_a_sample_of_the_validation_queries_is_drawn_once(
-    learner: Callable[..., Trainer], data: TrainingData, asked: int
+    trainer: Callable[..., Trainer], data: TrainingData, asked: int
 ) -> None:
-    running = learner(val_queries=asked)
+    running = trainer(val_queries=asked)
     names = running.data.val.queries.index.names
     assert len(set(names)) == len(names) == min(asked, PLACES * ASKED)
-    assert names == learner(val_queries=asked).data.val.queries.index.names
+    assert names == trainer(val_queries=asked).data.val.queries.index.names
     rows = [data.val.queries.index.names.index(name) for name in names]
     assert rows == sorted(rows)
     alone = replace(
@@ -782,9 +734,9 @@ def test_a_sample_of_the_validation_queries_is_drawn_once(
     assert twin._validate() == running._validate()
 
 
-def test_seeds_draw_other_validation_queries(learner: Callable[..., Trainer]) -> None:
+def test_seeds_draw_other_validation_queries(trainer: Callable[..., Trainer]) -> None:
     drawn = {
-        tuple(learner(val_queries=3, seed=seed).data.val.queries.index.names) for seed in range(9)
+        tuple(trainer(val_queries=3, seed=seed).data.val.queries.index.names) for seed in range(9)
     }
     assert len(drawn) > 3
 
