@@ -126,11 +126,6 @@ def test_padding_at_the_end_of_a_name_is_stripped_and_inner_blanks_stay(
     assert found.database_names == ["a b.jpg", " c.jpg"]
 
 
-def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no\.mat is missing: put or link the specification file"):
-        read_specification(tmp_path / "no.mat")
-
-
 @pytest.mark.parametrize("content", [b"", b"name,easting,northing\na.jpg,1,2\n", bytes(300)])
 def test_a_file_of_another_kind_is_a_sentence(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.mat").write_bytes(content)

@@ -105,7 +105,8 @@ def test_a_full_disk_is_one_sentence(
 def test_a_place_that_cannot_be_written_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, number: int
 ) -> None:
-    monkeypatch.setattr(where, raising(number))
+    for failing in (where, "pathlib.Path.unlink"):
+        monkeypatch.setattr(failing, raising(number))
     reason = os.strerror(number).lower()
     with pytest.raises(UserError, match=rf"written: {reason}; make its folder writable and run"):
         write_bytes(tmp_path / "out.bin", b"new")
