@@ -9,6 +9,7 @@ import scipy.io
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from twins import VGG16, chain
 
 from vprlib.interop.matlab_read import read_struct
 from vprlib.interop.matlab_write import write_struct
@@ -17,24 +18,15 @@ from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.settings import PoolSettings
 from vprlib.pipeline.params import UserError
 
-VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)
 THIN = tuple(width // 32 for width in VGG16)
 AVERAGE = (123.68, 116.779, 103.939)
 CLUSTERS, DIMS = 4, 6
 
 
-def thin_backbone(*_: str) -> nn.Sequential:
-    layers, width = [], 3
-    for out in THIN:
-        layers += [nn.Conv2d(width, out, 3, padding=1), nn.ReLU()] if out else [nn.MaxPool2d(2, 2)]
-        width = out or width
-    return nn.Sequential(*layers[:-1]).eval()
-
-
 @pytest.fixture
 def thin(monkeypatch: pytest.MonkeyPatch) -> tuple[int, ...]:
     """VGG16's layers at a 32nd of their widths."""
-    monkeypatch.setattr("vprlib.model.model.empty_backbone", thin_backbone)
+    monkeypatch.setattr("vprlib.model.model.empty_backbone", lambda *_: chain(THIN).eval())
     monkeypatch.setattr("vprlib.model.model.channels", lambda *_: THIN[-1])
     return THIN
 
