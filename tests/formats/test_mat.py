@@ -25,6 +25,7 @@ SMALL = Specification(
     10.0,
 )
 TIMED = replace(SMALL, database_times=np.array([1.0, 2.5, 3.0]), query_times=np.array([7.0, 8.0]))
+Written = Callable[..., Path]
 
 
 def cell(*names: str) -> np.ndarray:
@@ -49,7 +50,7 @@ def official() -> dict[str, object]:
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Callable[..., Path]:
+def written(tmp_path: Path) -> Written:
     """A .mat file with the official struct, some fields changed and some left out."""
 
     def make(without: str = "", **changes: object) -> Path:
@@ -93,7 +94,7 @@ def test_fields_are_found_by_name_where_time_stamps_shift_them(tmp_path: Path) -
     assert found.query_positions.tolist() == TIMED.query_positions.tolist()
 
 
-def test_the_official_struct_by_hand(written: Callable[..., Path]) -> None:
+def test_the_official_struct_by_hand(written: Written) -> None:
     found = read_specification(written())
     assert found.which_set == "val"
     assert (found.database_names, found.query_names) == (["a.jpg", "b.jpg"], ["q.jpg"])
@@ -104,9 +105,7 @@ def test_the_official_struct_by_hand(written: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32, np.float32, np.float64])
-def test_radii_do_not_overflow_whatever_number_stores_them(
-    written: Callable[..., Path], kind: type
-) -> None:
+def test_radii_do_not_overflow_whatever_number_stores_them(written: Written, kind: type) -> None:
     found = read_specification(written(posDistThr=kind(25), nonTrivPosDistSqThr=kind(225)))
     assert (found.positive_radius_m, found.training_radius_m) == (25.0, 15.0)
     assert type(found.positive_radius_m) is type(found.training_radius_m) is float
@@ -119,9 +118,7 @@ def test_a_file_of_ours_stores_small_integers_as_the_official_one(tmp_path: Path
     assert kinds == [np.uint8, np.uint16, np.uint8]
 
 
-def test_padding_at_the_end_of_a_name_is_stripped_and_inner_blanks_stay(
-    written: Callable[..., Path],
-) -> None:
+def test_padding_at_the_end_of_a_name_is_stripped_and_inner_blanks_stay(written: Written) -> None:
     found = read_specification(written(dbImageFns=cell("a b.jpg  ", " c.jpg")))
     assert found.database_names == ["a b.jpg", " c.jpg"]
 
@@ -227,7 +224,7 @@ def test_a_struct_of_an_unknown_dialect_names_the_fields_it_has(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("field", ["dbImageFns", "utmQ", "posDistThr", "nonTrivPosDistSqThr"])
-def test_a_lacking_field_is_named(written: Callable[..., Path], field: str) -> None:
+def test_a_lacking_field_is_named(written: Written, field: str) -> None:
     with pytest.raises(UserError, match=rf"dbStruct lacks the field '{field}'; it has whichSet, "):
         read_specification(written(without=field))
 
@@ -244,7 +241,7 @@ def test_a_lacking_field_is_named(written: Callable[..., Path], field: str) -> N
     ],
 )
 def test_counts_that_disagree_are_named(
-    written: Callable[..., Path], changes: dict[str, object], sentence: str
+    written: Written, changes: dict[str, object], sentence: str
 ) -> None:
     with pytest.raises(UserError, match=f"counts disagree: {sentence}"):
         read_specification(written(**changes))
@@ -254,17 +251,13 @@ def test_counts_that_disagree_are_named(
     "name", ["/etc/passwd.jpg", "../other/a.jpg", "a/../../b.jpg", r"..\a.jpg"]
 )
 @pytest.mark.parametrize("field", ["dbImageFns", "qImageFns"])
-def test_a_name_that_leaves_the_folder_is_refused(
-    written: Callable[..., Path], field: str, name: str
-) -> None:
+def test_a_name_that_leaves_the_folder_is_refused(written: Written, field: str, name: str) -> None:
     names = cell("a.jpg", name) if field == "dbImageFns" else cell(name)
     with pytest.raises(UserError, match=r"the image name '.*' leaves the data set's folder"):
         read_specification(written(**{field: names}))
 
 
-def test_a_name_that_only_starts_like_an_option_or_with_dots_is_allowed(
-    written: Callable[..., Path],
-) -> None:
+def test_a_name_that_only_starts_like_an_option_or_with_dots_is_allowed(written: Written) -> None:
     found = read_specification(written(dbImageFns=cell("-a.jpg", "..b/c.jpg")))
     assert found.database_names == ["-a.jpg", "..b/c.jpg"]
 
@@ -287,7 +280,7 @@ def test_a_name_that_only_starts_like_an_option_or_with_dots_is_allowed(
     ],
 )
 def test_a_value_of_the_wrong_kind_is_named(
-    written: Callable[..., Path], changes: dict[str, object], sentence: str
+    written: Written, changes: dict[str, object], sentence: str
 ) -> None:
     with pytest.raises(UserError, match=sentence):
         read_specification(written(**changes))
