@@ -82,22 +82,20 @@ def test_alpha_v2_by_hand() -> None:
     assert alpha_v2(centroids, sample) == pytest.approx(RATIO / 3, abs=1e-5)
 
 
-def test_alpha_v1_equals_the_loop_over_descriptors() -> None:
+@pytest.mark.parametrize(
+    ("alpha", "closeness"),
+    [
+        (alpha_v1, lambda c, x: c @ x / np.linalg.norm(c)),
+        (alpha_v2, lambda c, x: -((c - x) ** 2).sum()),
+    ],
+)
+def test_alpha_equals_the_loop_over_descriptors(alpha: object, closeness: object) -> None:
     centroids, sample = words(), unit(40, 5)
     gaps = []
     for x in sample.double().numpy():
-        cosines = sorted(c @ x / np.linalg.norm(c) for c in centroids.double().numpy())
-        gaps.append(cosines[-1] - cosines[-2])
-    assert alpha_v1(centroids, sample) == pytest.approx(RATIO / np.mean(gaps), rel=1e-5)
-
-
-def test_alpha_v2_equals_the_loop_over_descriptors() -> None:
-    centroids, sample = words(), unit(40, 5)
-    gaps = []
-    for x in sample.double().numpy():
-        squared = sorted(((c - x) ** 2).sum() for c in centroids.double().numpy())
-        gaps.append(squared[1] - squared[0])
-    assert alpha_v2(centroids, sample) == pytest.approx(RATIO / np.mean(gaps), rel=1e-5)
+        found = sorted(closeness(c, x) for c in centroids.double().numpy())
+        gaps.append(found[-1] - found[-2])
+    assert alpha(centroids, sample) == pytest.approx(RATIO / np.mean(gaps), rel=1e-5)
 
 
 @pytest.mark.parametrize("alpha", [alpha_v1, alpha_v2])
@@ -121,23 +119,21 @@ def assignment(layer: NetVLAD, x: Tensor) -> Tensor:
     return layer.conv(x[:, :, None, None]).flatten(1).softmax(dim=1)
 
 
-def test_v2_starts_from_the_softmax_of_minus_alpha_times_squared_distance() -> None:
+@pytest.mark.parametrize(
+    ("version", "alpha_of", "closeness"),
+    [
+        ("v1", alpha_v1, lambda x, c: F.cosine_similarity(x, c, dim=2)),
+        ("v2", alpha_v2, lambda x, c: -(x - c).square().sum(dim=2)),
+    ],
+)
+def test_a_layer_starts_from_the_softmax_of_alpha_times_closeness(
+    version: Version, alpha_of: object, closeness: object
+) -> None:
     centroids, sample = words(), unit(40, 5)
-    layer = NetVLAD(6, 5, "v2")
+    layer = NetVLAD(6, 5, version)
     alpha = initialise(layer, centroids, sample)
-    assert alpha == pytest.approx(alpha_v2(centroids, sample))
-    squared = (sample[:, None] - centroids[None]).square().sum(dim=2)
-    expected = (-alpha * squared).softmax(dim=1)
-    torch.testing.assert_close(assignment(layer, sample), expected, atol=1e-5, rtol=0)
-
-
-def test_v1_starts_from_the_softmax_of_alpha_times_cosine() -> None:
-    centroids, sample = words(), unit(40, 5)
-    layer = NetVLAD(6, 5, "v1")
-    alpha = initialise(layer, centroids, sample)
-    assert alpha == pytest.approx(alpha_v1(centroids, sample))
-    cosines = F.cosine_similarity(sample[:, None], centroids[None], dim=2)
-    expected = (alpha * cosines).softmax(dim=1)
+    assert alpha == pytest.approx(alpha_of(centroids, sample))
+    expected = (alpha * closeness(sample[:, None], centroids[None])).softmax(dim=1)
     torch.testing.assert_close(assignment(layer, sample), expected, atol=1e-5, rtol=0)
 
 
