@@ -3,13 +3,13 @@
 import errno
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from disks import raising
 from safetensors import safe_open
 
 from vprlib.pipeline.artifacts import (
@@ -24,13 +24,6 @@ from vprlib.pipeline.artifacts import (
     writing_hdf5,
 )
 from vprlib.pipeline.params import UserError
-
-
-def raising(number: int) -> Callable[..., None]:
-    def fail(*args: object, **kwargs: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    return fail
 
 
 def everything_below(folder: Path) -> list[str]:

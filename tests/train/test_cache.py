@@ -1,5 +1,6 @@
 """The cache: arrays come back checked, a limit holds, and two experiments may share it."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy
+from disks import raising
 
 from vprlib.pipeline.paths import CACHE
 from vprlib.pipeline.runtime import RuntimeSettings
@@ -122,10 +124,7 @@ def test_a_disk_that_fills_up_meanwhile_is_said_and_nothing_is_left(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    def full(*arguments: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "posix_fallocate", raising(errno.ENOSPC))
     assert make().open(a_spec()) is None
     assert "no space left on the disk" in told[-1]
     assert not (tmp_path / "cache" / "abc").exists()
