@@ -49,12 +49,28 @@ def official() -> dict[str, object]:
     }
 
 
+def from_python() -> dict[str, object]:
+    """As numpy users write it: unequal names become a padded character matrix."""
+    return {
+        "whichSet": np.array("test"),
+        "dbImage": np.array(["a b.jpg", "longer/c.jpg"]),
+        "utmDb": np.array([[1.0, 2.0], [3.0, 4.0]]),
+        "qImage": np.array(["q.jpg"]),
+        "utmQ": np.array([[5.0], [6.0]]),
+        "numDb": np.uint32(2),
+        "numQ": np.uint32(1),
+        "posDistThr": np.uint32(25),
+        "posDistSqThr": np.uint32(625),
+        "nonTrivPosDistSqThr": np.uint32(100),
+    }
+
+
 @pytest.fixture
 def written(tmp_path: Path) -> Written:
-    """A .mat file with the official struct, some fields changed and some left out."""
+    """A .mat file with the official struct or Python's, some fields changed or left out."""
 
-    def make(without: str = "", **changes: object) -> Path:
-        fields = {k: v for k, v in (official() | changes).items() if k != without}
+    def make(without: str = "", struct: Callable[[], dict] = official, **changes: object) -> Path:
+        fields = {k: v for k, v in (struct() | changes).items() if k != without}
         scipy.io.savemat(tmp_path / "set.mat", {"dbStruct": fields})
         return tmp_path / "set.mat"
 
@@ -169,52 +185,31 @@ def test_several_structs_are_a_sentence(tmp_path: Path) -> None:
         read_specification(tmp_path / "x.mat")
 
 
-def from_python() -> dict[str, object]:
-    """As numpy users write it: unequal names become a padded character matrix."""
-    return {
-        "whichSet": np.array("test"),
-        "dbImage": np.array(["a b.jpg", "longer/c.jpg"]),
-        "utmDb": np.array([[1.0, 2.0], [3.0, 4.0]]),
-        "qImage": np.array(["q.jpg"]),
-        "utmQ": np.array([[5.0], [6.0]]),
-        "numDb": np.uint32(2),
-        "numQ": np.uint32(1),
-        "posDistThr": np.uint32(25),
-        "posDistSqThr": np.uint32(625),
-        "nonTrivPosDistSqThr": np.uint32(100),
-    }
-
-
 @pytest.mark.parametrize("names", [np.array(["a b.jpg", "longer/c.jpg"]),
                                    ["a b.jpg", "longer/c.jpg"],
                                    cell("a b.jpg", "longer/c.jpg")])  # fmt: skip
-def test_a_struct_written_from_python_reads_by_its_own_names(tmp_path: Path, names: object) -> None:
-    scipy.io.savemat(tmp_path / "x.mat", {"dbStruct": from_python() | {"dbImage": names}})
-    found = read_specification(tmp_path / "x.mat")
+def test_a_struct_written_from_python_reads_by_its_own_names(
+    written: Written, names: object
+) -> None:
+    found = read_specification(written(struct=from_python, dbImage=names))
     assert found.which_set == "test"
     assert (found.database_names, found.query_names) == (["a b.jpg", "longer/c.jpg"], ["q.jpg"])
     assert found.database_positions.tolist() == [[1, 3], [2, 4]]
     assert (found.positive_radius_m, found.training_radius_m) == (25, 10)
 
 
-def test_a_struct_from_python_without_training_radius_trains_within_its_own(tmp_path: Path) -> None:
-    fields = from_python()
-    del fields["nonTrivPosDistSqThr"]
-    scipy.io.savemat(tmp_path / "x.mat", {"dbStruct": fields})
-    assert read_specification(tmp_path / "x.mat").training_radius_m == 25
+def test_a_struct_from_python_without_training_radius_trains_within_its_own(
+    written: Written,
+) -> None:
+    path = written(without="nonTrivPosDistSqThr", struct=from_python)
+    assert read_specification(path).training_radius_m == 25
 
 
-def test_positions_from_python_may_be_a_row_an_image_where_that_is_clear(tmp_path: Path) -> None:
+def test_positions_from_python_may_be_a_row_an_image_where_that_is_clear(written: Written) -> None:
     rows = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     changes = {"dbImage": np.array(["a", "b", "c"]), "numDb": np.uint32(3), "utmDb": rows}
-    scipy.io.savemat(tmp_path / "x.mat", {"dbStruct": from_python() | changes})
-    assert read_specification(tmp_path / "x.mat").database_positions.tolist() == rows.tolist()
-
-
-def test_counts_that_disagree_are_named_by_the_fields_of_python(tmp_path: Path) -> None:
-    scipy.io.savemat(tmp_path / "x.mat", {"dbStruct": from_python() | {"numDb": np.uint32(3)}})
-    with pytest.raises(UserError, match="dbImage has 2 entries, but numDb says 3"):
-        read_specification(tmp_path / "x.mat")
+    found = read_specification(written(struct=from_python, **changes))
+    assert found.database_positions.tolist() == rows.tolist()
 
 
 def test_a_struct_of_an_unknown_dialect_names_the_fields_it_has(tmp_path: Path) -> None:
@@ -232,6 +227,7 @@ def test_a_lacking_field_is_named(written: Written, field: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        ({"struct": from_python, "numDb": 3}, "dbImage has 2 entries, but numDb says 3"),
         ({"numImages": 3}, "dbImageFns has 2 entries, but numImages says 3"),
         ({"numQueries": 5}, "qImageFns has 1 entries, but numQueries says 5"),
         ({"utmDb": np.ones((2, 7))}, "utmDb has 7 entries, but numImages says 2"),

@@ -121,30 +121,31 @@ def described(model: PlaceModel) -> np.ndarray:
     return model(pixels()).numpy()
 
 
-def cluster_major(vectors: np.ndarray) -> np.ndarray:
-    return vectors.reshape(2, -1, CLUSTERS).transpose(0, 2, 1).reshape(2, -1)
+def assert_as_formulas(
+    path: Path, widths: tuple[int, ...], is_whitened: bool
+) -> tuple[PlaceModel, np.ndarray]:
+    """Gives the network that was read, and its descriptors."""
+    layers = layers_of(widths, is_whitened)
+    model, wanted = read_struct(save(path, cell(layers))), evaluated(layers)
+    if not is_whitened:  # ours are cluster-major
+        wanted = wanted.reshape(2, -1, CLUSTERS).transpose(0, 2, 1).reshape(2, -1)
+    found = described(model)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    return model, found
 
 
 @pytest.mark.parametrize("is_whitened", [True, False])
 def test_the_true_vgg16_gives_what_the_formulas_give(tmp_path: Path, is_whitened: bool) -> None:
-    layers = layers_of(VGG16, is_whitened)
-    model = read_struct(save(tmp_path / "net.mat", cell(layers)))
-    wanted = evaluated(layers)
-    wanted = wanted if is_whitened else cluster_major(wanted)
-    assert model.dim == (DIMS if is_whitened else CLUSTERS * 512)
-    np.testing.assert_allclose(described(model), wanted, atol=1e-4)
+    model, found = assert_as_formulas(tmp_path / "net.mat", VGG16, is_whitened)
+    assert model.dim == found.shape[1] == (DIMS if is_whitened else CLUSTERS * 512)
 
 
 @pytest.mark.parametrize("is_whitened", [True, False])
 def test_a_thin_network_gives_what_the_formulas_give(
     tmp_path: Path, thin: tuple[int, ...], is_whitened: bool
 ) -> None:
-    layers = layers_of(thin, is_whitened)
-    model = read_struct(save(tmp_path / "net.mat", cell(layers)))
-    wanted = evaluated(layers)
-    wanted = wanted if is_whitened else cluster_major(wanted)
-    np.testing.assert_allclose(described(model), wanted, atol=1e-4)
-    assert np.abs(described(model)[0] - described(model)[1]).max() > 1e-3  # sees the images
+    _, found = assert_as_formulas(tmp_path / "net.mat", thin, is_whitened)
+    assert np.abs(found[0] - found[1]).max() > 1e-3  # sees the images
 
 
 def test_the_original_has_its_net_vlad_layer_at_30_and_its_whitening_at_33() -> None:

@@ -86,26 +86,20 @@ def test_every_trainable_layer_begins_with_a_convolution_and_the_rest_follows(sl
     assert trainable_children(slim, "conv5", "pool") == set()
 
 
-def test_resnet_layers_are_trained_from_their_name_on() -> None:
-    assert trainable_children("resnet18", "layer4", "layer3") == {"layer3", "layer4"}
-
-
 def test_layers_can_be_named_as_the_children_themselves(slim: str) -> None:
     assert trainable_children(slim, "conv5", "8") == {"8", "9", "10"}
+    assert trainable_children("resnet18", "layer4", "layer3") == {"layer3", "layer4"}
     assert trainable_children("resnet18", "layer3", "bn1") == {
         *("bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
     }
 
 
-def test_a_layer_behind_the_cut_does_not_exist(slim: str) -> None:
-    sentence = r"'conv5', but alexnet has conv1, conv2, conv3, conv4 and pool\.$"
-    with pytest.raises(UserError, match=sentence):
-        trainable_children(slim, "conv4", "conv5")
-
-
-def test_an_unknown_layer_is_answered_with_all_there_are(slim: str) -> None:
-    with pytest.raises(UserError, match=r"'conv6', but alexnet has conv1, .*, conv5 and pool\.$"):
-        trainable_children(slim, "conv5", "conv6")
+@pytest.mark.parametrize(("cut", "layer"), [("conv4", "conv5"), ("conv5", "conv6")])
+def test_a_layer_behind_the_cut_does_not_exist(slim: str, cut: str, layer: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"'{layer}', but alexnet has conv1, .*, {cut} and pool\.$"
+    ):
+        trainable_children(slim, cut, layer)
 
 
 def test_pixels_become_the_input_that_torchvision_gives() -> None:
