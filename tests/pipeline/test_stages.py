@@ -134,20 +134,11 @@ def test_a_pool_without_weights_cannot_learn_alone(here, run, refused):
     assert "first_layer is 'pool', but then nothing would learn" in refused("train", *TRAIN)
 
 
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        ({"name": "alexnot"}, "model.backbone.name: there is no backbone 'alexnot'; did you mean"),
-        ({"cut": "conv6"}, "cut is 'conv6', but alexnet can be cut after conv1, conv2,"),
-        ({"name": "vit_b_16"}, "but the pool needs a feature map"),
-    ],
-)
-def test_an_unknown_backbone_or_cut_is_refused_with_those_that_exist(
-    here, run, refused, change, problem
-):
+def test_an_unknown_cut_is_refused_with_those_that_exist(here, run, refused):
     run("parse_mat", SET)
-    edit_params(here, "model.backbone", **change)
-    assert problem in refused("sample_features", SET)
+    edit_params(here, "model.backbone", cut="conv6")
+    said = refused("sample_features", SET)
+    assert "cut is 'conv6', but alexnet can be cut after conv1, conv2," in said
 
 
 def test_a_stage_run_twice_writes_the_same_bytes(here, run):
@@ -239,19 +230,12 @@ def test_missing_images_are_counted_and_named(here, refused):
     assert report.read_text() == "000/toy_train_000.jpg\n000/toy_train_001.jpg\n"
 
 
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (b"", "is empty (zero bytes)"),
-        (b"no image at all", "is not an image"),
-        ("truncated", "is truncated or damaged"),
-    ],
-)
-def test_images_that_cannot_be_used_are_named(here, refused, content, problem):
+def test_images_that_cannot_be_used_are_named(here, refused):
     path = here / "data/raw/toy/002/toy_train_004.jpg"
-    path.write_bytes(path.read_bytes()[:1200] if content == "truncated" else content)
-    assert f"1 of 12 images below data/raw/toy cannot be used: 002/toy_train_004.jpg {problem}" in (
-        refused("parse_mat", SET)
+    path.write_bytes(path.read_bytes()[:1200])
+    said = refused("parse_mat", SET)
+    assert (
+        "1 of 12 images below data/raw/toy cannot be used: 002/toy_train_004.jpg is trunc" in said
     )
 
 
@@ -355,12 +339,6 @@ def test_images_too_small_for_the_network_are_said(here, run, refused):
     run("parse_mat", SET)
     edit_params(here, "datasets.toy_train.images", resize=16)
     assert "images of 20×16 pixels are too small for the network" in refused("sample_features", SET)
-
-
-def test_a_device_that_is_not_there_is_said(here, run, refused):
-    to_model(run)
-    edit_params(here, "runtime", device="cuda:99")
-    assert "runtime.device is 'cuda:99', which does not work here" in refused("train", *TRAIN)
 
 
 def test_photographs_of_all_kinds_and_sizes_are_described(here, run):
