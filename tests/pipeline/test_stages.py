@@ -289,7 +289,7 @@ def test_switches_that_agree_are_said_to_agree(here, run):
         ({"eval_on": []}, "eval_on should have at least one entry"),
         ({"variants": ["train"]}, "variants names 'train'; did you mean 'trained'?"),
         ({"start": "theirs"}, "start names 'theirs'"),
-        ({"networks": {"trained": {"file": "m"}}}, "networks names 'trained', which train_on"),
+        ({"networks": {"trained": {"file": "m"}}}, "networks names 'trained', but train_on"),
         (
             {"calibrate_on": "toy_train"},
             "calibrate_on is 'toy_train', but should be one of eval_on",
