@@ -16,12 +16,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vprlib.cli import main
+from vprlib.descriptors.codes import Kept, fit_code
+from vprlib.descriptors.whitening import fit
 from vprlib.evaluate.protocols import Ranking, depth, rank
 from vprlib.evaluate.recall import Protocol
 from vprlib.images.batches import ImageSource
 from vprlib.images.decode import ImageSettings
 from vprlib.images.index import ImageIndex, build_index
 from vprlib.model import torchvision_chain
+from vprlib.pipeline.artifacts import write_hdf5
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import Truth
 from vprlib.search.exact import search_parts
@@ -203,6 +206,29 @@ def ranked(tmp_path: Path) -> Callable[..., Ranking]:
         write_neighbors(path, parts, shape, left_out, {"is_exact": True})
         with opened_neighbors(path) as found:
             return rank(protocol, found, truth, columns)
+
+    return make
+
+
+@pytest.fixture
+def fitted(tmp_path: Path, runtime: RuntimeSettings) -> Callable[..., Path]:
+    """Writes a code as the stages do, fitted on so many descriptors, but for failed ones."""
+
+    def make(
+        sample: np.ndarray,
+        dimensions: int = 4096,
+        name: str = "w",
+        failed: np.ndarray | None = None,
+        **settings: object,
+    ) -> Path:
+        paths = [tmp_path / f"{stem}.h5" for stem in ("sample", "trained", name)]
+        kept, flags = (sample, {}) if failed is None else (sample[~failed], {"failed": failed})
+        origin = {"set": "toy_train", "variant": "trained"}
+        write_hdf5(paths[0], {"descriptors": sample, **flags}, origin)
+        about = {**origin, "descriptors": len(kept), "dimensions": dimensions}
+        write_hdf5(paths[1], vars(fit(kept, dimensions, 2**20, 1)), about)
+        fit_code(paths[2], name, Kept(**settings), *paths[:2], 1, runtime)
+        return paths[2]
 
     return make
 

@@ -28,7 +28,7 @@ def use_codes(here, run, codes, **whitening):
     fitted = [code for code in codes if code != "full"]
     tree = toy.params() | {"codes": codes, "fitted": fitted, "fit_on": [SET] if fitted else []}
     tree["whitening"].update(whitening)
-    tree["code_defs"] |= {"w4": toy.code(4), "w12": toy.code(12)}
+    tree["code_defs"]["w4"] = toy.code(4)
     toy.write_params(here, tree)
     run("check_switches")
 

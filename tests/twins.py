@@ -1,11 +1,32 @@
-"""A short twin of the PyTorch port's network, and the checkpoints that it would save."""
+"""Slow twins of NetVLAD and of the PyTorch port's network, and checkpoints as it saves them."""
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vprlib.model.netvlad import NetVLAD
+
 VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)
+
+
+def vlad_looped(layer: NetVLAD, features: Tensor) -> np.ndarray:
+    """The definition, position by position and cluster by cluster, in float64."""
+    w = layer.conv.weight.detach().double().numpy()[:, :, 0, 0]
+    b = np.zeros(len(w)) if layer.conv.bias is None else layer.conv.bias.detach().double().numpy()
+    c = layer.centroids.detach().double().numpy()
+    described = []
+    for image in features.double().flatten(2).numpy():
+        vlad = np.zeros(c.shape)
+        for x in image.T:
+            x = x / np.linalg.norm(x) if layer.normalise_input else x
+            a = np.exp(w @ x + b) / np.exp(w @ x + b).sum()
+            for k in range(len(c)):
+                vlad[k] += a[k] * (x - c[k])
+        if layer.intra_normalise:
+            vlad /= np.linalg.norm(vlad, axis=1, keepdims=True)
+        described.append(vlad.ravel() / np.linalg.norm(vlad))
+    return np.array(described)
 
 
 class TwinVLAD(nn.Module):
@@ -28,6 +49,15 @@ class TwinVLAD(nn.Module):
         return F.normalize(vlad.flatten(1), dim=1)
 
 
+def chain(widths: tuple[int, ...]) -> nn.Sequential:
+    """VGG16's layers: 3×3 convolutions of these widths; 0 is a pooling."""
+    layers, width = [], 3
+    for out in widths:
+        layers += [nn.Conv2d(width, out, 3, padding=1), nn.ReLU()] if out else [nn.MaxPool2d(2, 2)]
+        width = out or width
+    return nn.Sequential(*layers[:-1])
+
+
 def encoder(arch: str) -> nn.Sequential:
     if arch == "alexnet":
         return nn.Sequential(
@@ -37,11 +67,7 @@ def encoder(arch: str) -> nn.Sequential:
             *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()),
             nn.Conv2d(256, 256, 3, padding=1),
         )
-    layers, width = [], 3
-    for out in VGG16:
-        layers += [nn.Conv2d(width, out, 3, padding=1), nn.ReLU()] if out else [nn.MaxPool2d(2, 2)]
-        width = out or width
-    return nn.Sequential(*layers[:-1])
+    return chain(VGG16)
 
 
 def twin(arch: str, clusters: int, vladv2: bool) -> nn.Module:

@@ -6,19 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from training import a_model, settings
 
 from benchmarks.pictures import Size, drawn_data
 from benchmarks.plain import LoopNetVLAD, PlainTrainer
 from benchmarks.training import TimedTrainer
-from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.netvlad import NetVLAD, initialise
-from vprlib.model.settings import PoolSettings
-from vprlib.model.weights import BackboneSettings, starting_backbone
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.train.mining import Tuple
-from vprlib.train.settings import TrainSettings
 
 Sides = Callable[..., tuple[TimedTrainer, PlainTrainer]]
 
@@ -28,33 +24,14 @@ def sides(slim: str, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
     """Both over ten places: three database images and two queries of each."""
 
     def make(**changes: object) -> tuple[TimedTrainer, PlainTrainer]:
-        quick = {
-            "first_layer": "conv4",
-            "learning_rate": 0.003,
-            "queries_a_step": 3,
-            "negatives": 4,
-            "negative_pool": 9,
-            "refresh_queries": 8,
-            "margin": 0.2,
-        }
-        settings = TrainSettings(precision="float32", **quick | changes)
-        data = drawn_data(tmp_path / "data", Size(64, 48, 30, 20), settings)
-        plain = PlainTrainer(a_model(slim), data, settings)
+        quick = {"learning_rate": 0.003, "queries_a_step": 3, "negatives": 4, "negative_pool": 9}
+        given = settings(**quick | {"refresh_queries": 8} | changes)
+        data = drawn_data(tmp_path / "data", Size(64, 48, 30, 20), given)
+        plain = PlainTrainer(a_model(), data, given)
         scratch = Scratch(tmp_path / "scratch")
-        return TimedTrainer(a_model(slim), data, settings, cpu, runtime, scratch), plain
+        return TimedTrainer(a_model(), data, given, cpu, runtime, scratch), plain
 
     return make
-
-
-def a_model(name: str) -> PlaceModel:
-    model = PlaceModel(Architecture(name, "conv5", PoolSettings(), 4))
-    kind = BackboneSettings(name=name, cut="conv5", weights="random")
-    model.backbone.load_state_dict(starting_backbone(kind, Path()).state_dict())
-    generator = torch.Generator().manual_seed(2)
-    vectors = torch.randn(24, model.dim // 4, generator=generator)
-    vectors = nn.functional.normalize(vectors, dim=1)
-    initialise(model.pool, vectors[:4], vectors[4:])
-    return model
 
 
 def rows(tuples: list[Tuple]) -> list[tuple[int, ...]]:

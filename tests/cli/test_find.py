@@ -52,21 +52,30 @@ def read(text):
     return list(csv.DictReader(io.StringIO(text)))
 
 
+def assert_found(lines, code, row):
+    """The CSV has what the pipeline found for a query; gives its rows and distances."""
+    with h5py.File(predictions(code)) as file, h5py.File(INDEX["db"]) as index:
+        is_found = file["indices"][row] >= 0
+        rows, distances = file["indices"][row][is_found], file["distances"][row][is_found]
+        names = index["names"].asstr()[:][rows]
+    assert [line["database"] for line in lines] == names.tolist()
+    printed = [float(line["distance"]) for line in lines]
+    # a product with the whitening rounds one row otherwise than many; six decimals are printed
+    assert printed == pytest.approx(distances.tolist(), abs=2e-6)
+    return rows, distances
+
+
 @pytest.mark.parametrize("kept", CODES)
 @pytest.mark.parametrize("row", [0, 3, 5])
 def test_a_query_of_the_set_finds_what_the_pipeline_found_for_it(made_here, find, row, kept):
     code, _ = find(photo(row), "-k", 12, "--code", kept, "--out", "found.csv")
     found = read(Path("found.csv").read_text())
-    with h5py.File(predictions(kept)) as file, h5py.File(INDEX["db"]) as index:
-        names, places = index["names"].asstr()[:], index["positions"][:]
-        indices, distances = file["indices"][row], file["distances"][row]
-    assert code == 0
-    assert [line["database"] for line in found] == names[indices].tolist()
-    printed = [float(line["distance"]) for line in found]
-    # a product with the whitening rounds one row otherwise than many; six decimals are printed
-    assert printed == pytest.approx(distances.tolist(), abs=2e-6)
-    assert [float(line["easting"]) for line in found] == places[indices, 0].tolist()
-    assert [float(line["northing"]) for line in found] == places[indices, 1].tolist()
+    indices, _ = assert_found(found, kept, row)
+    with h5py.File(INDEX["db"]) as index:
+        places = index["positions"][:][indices]
+    assert code == 0 and len(found) == 12
+    printed = [(float(line["easting"]), float(line["northing"])) for line in found]
+    assert printed == list(map(tuple, places.tolist()))
 
 
 def test_a_code_with_an_index_gives_what_the_index_found_and_no_more(made_here, find):
@@ -88,15 +97,8 @@ def test_a_code_with_an_index_gives_what_the_index_found_and_no_more(made_here, 
 def test_an_index_over_rounded_codes_finds_by_what_they_stand_for(made_here, find):
     code, _ = find(photo(3), "-k", 12, "--code", "w8_int8_ivf", "--out", "found.csv")
     found = read(Path("found.csv").read_text())
-    with h5py.File(predictions("w8_int8_ivf")) as file, h5py.File(INDEX["db"]) as index:
-        is_found = file["indices"][3] >= 0
-        rows = file["indices"][3][is_found]
-        names = index["names"].asstr()[:][rows]
-        distances = file["distances"][3][is_found]
+    rows, distances = assert_found(found, "w8_int8_ivf", 3)
     assert code == 0 and 0 < len(found) < 12 and set(INDEXED) == {"ivf", "w8_int8_ivf"}
-    assert [line["database"] for line in found] == names.tolist()
-    printed = [float(line["distance"]) for line in found]
-    assert printed == pytest.approx(distances.tolist(), abs=2e-6)
     coded = {side: paths.descriptors(SET, VARIANT, "w8_int8_ivf", side) for side in INDEX}
     with opened(coded["db"], 12) as stored, opened(coded["queries"], 6) as asked:
         expected = np.linalg.norm(stored[:] - asked[3:4], axis=1)

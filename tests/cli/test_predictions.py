@@ -11,12 +11,12 @@ import h5py
 import numpy as np
 import pytest
 import toy
+from vectors import pairs
 
 from vprlib.cli.predictions import HEADER
 from vprlib.evaluate.predictions import read_predictions
 from vprlib.images.index import write_index
 from vprlib.pipeline.artifacts import write_hdf5
-from vprlib.places.geo import Pairs
 from vprlib.places.truth import Listed, listed_arrays
 
 HERE = Path("artifacts/predictions/toy_val/trained-full.h5")
@@ -160,7 +160,7 @@ def test_predictions_of_another_set_are_refused(write, refused, index_at):
 
 def test_a_set_whose_truth_is_listed_can_be_written_too(write, ask, index_at):
     write(some())
-    none = Pairs(np.zeros(5, np.int64), np.zeros(0, np.int64))
+    none = pairs(*[[]] * 4)
     index = index_at(np.full((4, 2), np.nan))
     write_index(
         Path("data/index/toy_val/queries.h5"),

@@ -1,6 +1,5 @@
 """Codes: what they keep of a descriptor, the files they leave, and settings that cannot be."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -25,27 +24,6 @@ PRECISIONS = [
     {"precision": "binary"},
     {"precision": "binary", "query": "coded"},
 ]
-
-
-@pytest.fixture
-def runtime() -> RuntimeSettings:
-    return RuntimeSettings(device="cpu", threads=1, memory_gib=0.1)
-
-
-@pytest.fixture
-def fitted(tmp_path: Path, runtime: RuntimeSettings) -> Callable[..., Path]:
-    """Writes a code as the stages do, fitted on so many descriptors."""
-
-    def make(sample: np.ndarray, dimensions: int = 4096, name: str = "w", **settings) -> Path:
-        paths = [tmp_path / f"{stem}.h5" for stem in ("sample", "trained", name)]
-        origin = {"set": "toy_train", "variant": "trained", "descriptors": len(sample)}
-        write_hdf5(paths[0], {"descriptors": sample}, {"set": "toy_train", "variant": "trained"})
-        whitening = vars(fit(sample, dimensions, 2**20, 1))
-        write_hdf5(paths[1], whitening, {**origin, "dimensions": dimensions})
-        fit_code(paths[2], name, Kept(**settings), *paths[:2], 1, runtime)
-        return paths[2]
-
-    return make
 
 
 @pytest.fixture

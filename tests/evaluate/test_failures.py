@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ValidationError
+from vectors import pairs
 
 from vprlib.evaluate.charts import plan
 from vprlib.evaluate.failures import (
@@ -28,7 +29,7 @@ from vprlib.evaluate.intervals import IntervalSettings, share_interval
 from vprlib.evaluate.predictions import Predictions
 from vprlib.evaluate.slices import binned, heading_differences
 from vprlib.pipeline.artifacts import write_csv
-from vprlib.places.geo import locations, pairs_of
+from vprlib.places.geo import locations
 from vprlib.places.truth import Listed, Near
 
 RADIUS = 25.0
@@ -115,8 +116,7 @@ def listed(index_at):
     """Ground truth without positions, as from a matrix."""
     nowhere = np.full((3, 2), np.nan)
     asked, known = index_at(nowhere), index_at(np.full((5, 2), np.nan))
-    right = pairs_of([np.array([0]), np.array([4]), np.array([], int)])
-    none = pairs_of([np.array([], int)] * 3)
+    right, none = pairs([0], [4], []), pairs([], [], [])
     truth = Listed(right, none, right, 5)
     rows = np.array([[0, 1], [2, 4], [3, 1]])
     return Predictions(rows, np.ones((3, 2)), right.contain(rows), asked, known), truth

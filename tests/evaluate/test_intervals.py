@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 from scipy import stats
+from vectors import pairs
 
 from vprlib.evaluate import charts
 from vprlib.evaluate.intervals import (
@@ -20,7 +21,6 @@ from vprlib.evaluate.intervals import (
 )
 from vprlib.evaluate.protocols import Ranking, measure
 from vprlib.evaluate.recall import RecallSettings
-from vprlib.places.geo import pairs_of
 from vprlib.places.truth import Listed, Near
 
 SETTINGS = IntervalSettings()
@@ -166,9 +166,7 @@ def test_lights_have_intervals_of_their_own(near):
 
 
 def test_without_positions_queries_of_the_same_images_are_one_location(near):
-    lists = [[3, 4], [], [1], [3, 4], [], [3], [1]]
-    right = pairs_of([np.array(rows, np.int64) for rows in lists])
-    none = pairs_of([np.zeros(0, np.int64)] * 7)
+    right, none = pairs([3, 4], [], [1], [3, 4], [], [3], [1]), pairs(*[[]] * 7)
     listed = Listed(right, none, none, 24)
     positions = np.full((7, 2), np.nan)
     assert query_locations(positions, listed, 1.0).tolist() == [0, 1, 2, 0, 3, 4, 2]

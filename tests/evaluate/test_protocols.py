@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from vectors import unit
+from vectors import pairs, unit
 
 from vprlib.evaluate.protocols import (
     AnotherTime,
@@ -15,18 +15,12 @@ from vprlib.evaluate.protocols import (
 )
 from vprlib.evaluate.recall import RecallSettings
 from vprlib.pipeline.params import UserError
-from vprlib.places.geo import Pairs
 from vprlib.places.truth import Listed, Near
 from vprlib.search import neighbors
 from vprlib.search.request import Neighbors
 
 PROTOCOLS = ("plain", "tokyo247", "tokyoTM", "ranked")
 NS = RecallSettings(ns=(1, 2, 5))
-
-
-def pairs(*rows):
-    starts = np.concatenate([[0], np.cumsum([len(r) for r in rows])])
-    return Pairs(starts, np.concatenate([np.array(r, np.int64) for r in rows]))
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from vectors import pairs
 
 from vprlib.evaluate.recall import RecallSettings, evaluate
 from vprlib.evaluate.sanity import causes, doubted
-from vprlib.places.geo import pairs_of
 from vprlib.places.truth import Listed, Near
 
 PLACES, DIM = 60, 16
@@ -77,7 +77,7 @@ def test_a_radius_that_is_too_large_or_too_small_is_named(city):
 def test_lists_without_positions_are_judged_too(city):
     database, queries, truth = city
     right = truth.positives()
-    none = pairs_of([np.array([], int)] * PLACES)
+    none = pairs(*[[]] * PLACES)
     assert "right images are nearer" in said(
         database, queries, Listed(right, none, right, 2 * PLACES)
     )

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from disks import raising
 from PIL import Image
 
 from vprlib.extract import unfinished
@@ -220,13 +221,9 @@ def test_an_image_that_is_put_back_is_tried_again_by_the_next_run(make, source, 
     assert (tmp_path / "again.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
 
 
-def full(*arguments: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 def test_a_disk_without_room_is_said_before_anything_is_described(make, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(UserError, match="no space left"):
-        patch.setattr(os, "posix_fallocate", full)
+        patch.setattr(os, "posix_fallocate", raising(errno.ENOSPC))
         make("out.h5")
     assert make.network.seen == 0
     assert not (tmp_path / "scratch/descriptors.h5").exists() and not (tmp_path / "out.h5").exists()
@@ -238,7 +235,7 @@ def test_a_disk_that_fills_up_loses_no_finished_block(make, tmp_path, monkeypatc
 
     def filling(*arguments):
         calls.append(arguments)
-        full() if len(calls) > 10 else real(*arguments)
+        (raising(errno.ENOSPC) if len(calls) > 10 else real)(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(UserError, match="free some and run again"):
         patch.setattr(unfinished, "write_at", filling)

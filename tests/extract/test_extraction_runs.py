@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from disks import raising
+from groups import worker_of
 
 from benchmarks.extraction import LARGEST_SHARE, kill_often, wait_for_block
 from benchmarks.project import drawn_model, drawn_source, ended, make_project
@@ -59,11 +60,6 @@ def test_two_processes_write_the_bytes_of_one_also_when_one_is_killed(project, w
     assert project.output("two").read_bytes() == whole[0]
 
 
-def worker_of(launcher: int) -> int:
-    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-    return int(children[-1])
-
-
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 320 KiB, where this machine lets us have one."""
@@ -98,7 +94,8 @@ def test_a_small_disk_is_said_at_once_or_when_it_is_full_and_loses_nothing(
         run(small_disk / "scratch", "out.h5")
     assert not seen and not list(small_disk.rglob("*.h5"))
     with monkeypatch.context() as patch:
-        patch.setattr(os, "posix_fallocate", unable)  # then space is taken as it is needed
+        # then space is taken as it is needed
+        patch.setattr(os, "posix_fallocate", raising(errno.EOPNOTSUPP))
         with pytest.raises(UserError, match="no space left on the disk"):
             run(small_disk / "scratch", "out.h5")
     finished = sum(seen)
@@ -106,10 +103,6 @@ def test_a_small_disk_is_said_at_once_or_when_it_is_full_and_loses_nothing(
     outcome = run(small_disk / "scratch", "out.h5")
     assert 30 <= outcome.before < 40 and outcome.before <= finished
     assert (tmp_path / "out.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
-
-
-def unable(*arguments):
-    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
 
 def test_threads_change_no_bit(tmp_path, cpu):

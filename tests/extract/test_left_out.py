@@ -23,7 +23,7 @@ from staged import (
 )
 from vectors import unit
 
-from vprlib.descriptors.codes import Kept, encode, fit_code, read_code
+from vprlib.descriptors.codes import encode, read_code
 from vprlib.descriptors.files import RowSubset, failed_rows, opened_sample
 from vprlib.descriptors.whitening import fit
 from vprlib.evaluate.protocols import average_precision, measure
@@ -82,15 +82,8 @@ def test_an_unread_query_counts_as_wrong_and_both_sides_are_said(holed, ranked):
     assert "left_out" not in str(whole.metrics) and "could not be" not in whole.sentence()
 
 
-def test_what_has_no_descriptor_has_no_code_and_float16_is_read(tmp_path, runtime):
-    sample = unit(50, 16)
-    sample_path, whitening_path, coder = (tmp_path / f"{n}.h5" for n in ("sample", "w", "w6"))
-    origin = {"set": "a", "variant": "b"}
-    write_hdf5(sample_path, {"descriptors": sample}, origin)
-    whitening = vars(fit(sample, 6, 2**20, 1))
-    write_hdf5(whitening_path, whitening, {**origin, "descriptors": 50, "dimensions": 6})
-    fit_code(coder, "w6", Kept(whiten=6), sample_path, whitening_path, 1, runtime)
-    code = read_code(coder)
+def test_what_has_no_descriptor_has_no_code_and_float16_is_read(tmp_path, fitted, runtime):
+    code = read_code(fitted(unit(50, 16), whiten=6))
     vectors = unit(30, 16, seed=2).astype(np.float16)
     failed = np.arange(30) == 7
     vectors[failed] = 0
@@ -106,23 +99,17 @@ def test_what_has_no_descriptor_has_no_code_and_float16_is_read(tmp_path, runtim
 
 @pytest.mark.parametrize("precision", ["int8", "pq", "binary"])
 def test_rounded_codes_are_learnt_from_what_has_a_descriptor_and_are_zeros_elsewhere(
-    tmp_path, runtime, precision
+    tmp_path, fitted, runtime, precision
 ):
     """A failed image of a real file would be zeros; here it would show in whatever it touches."""
     sample, failed = unit(300, 16), np.arange(300) == 299
-    spoilt, origin = np.where(failed[:, None], 100, sample), {"set": "a", "variant": "b"}
-    settings = Kept(whiten=8, precision=precision, bytes=4 if precision == "pq" else None)
-    write_hdf5(tmp_path / "whole.h5", {"descriptors": sample[:299]}, origin)
-    write_hdf5(tmp_path / "spoilt.h5", {"descriptors": spoilt, "failed": failed}, origin)
-    whitening = vars(fit(sample[:299], 8, 2**20, 1))
-    write_hdf5(tmp_path / "w.h5", whitening, {**origin, "descriptors": 299, "dimensions": 8})
-    for name in ("whole", "spoilt"):
-        given = (tmp_path / f"{name}.h5", tmp_path / "w.h5", 1, runtime)
-        fit_code(tmp_path / f"{name}_code.h5", "c", settings, *given)
-    learnt = [(tmp_path / f"{name}_code.h5").read_bytes() for name in ("whole", "spoilt")]
-    assert learnt[0] == learnt[1]
-    code = read_code(tmp_path / "spoilt_code.h5")
-    encode(tmp_path / "c.h5", code, "db", tmp_path / "spoilt.h5", runtime)
+    settings = {"whiten": 8, "precision": precision, "bytes": 4 if precision == "pq" else None}
+    spoilt = np.where(failed[:, None], 100, sample)
+    whole = fitted(sample[:299], **settings)
+    other = fitted(spoilt, name="spoilt", failed=failed, **settings)
+    assert whole.read_bytes() == other.read_bytes()
+    code = read_code(other)
+    encode(tmp_path / "c.h5", code, "db", tmp_path / "sample.h5", runtime)
     with h5py.File(tmp_path / "c.h5") as file:
         codes = file["descriptors"][:]
     expected = code.quantiser("db", 16).encode(code.apply(sample[:299]))

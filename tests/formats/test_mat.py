@@ -26,6 +26,7 @@ SMALL = Specification(
     10.0,
 )
 TIMED = replace(SMALL, database_times=np.array([1.0, 2.5, 3.0]), query_times=np.array([7.0, 8.0]))
+Written = Callable[..., Path]
 
 
 def cell(*names: str) -> np.ndarray:
@@ -49,12 +50,28 @@ def official() -> dict[str, object]:
     }
 
 
-@pytest.fixture
-def written(tmp_path: Path) -> Callable[..., Path]:
-    """A .mat file with the official struct, some fields changed and some left out."""
+def from_python() -> dict[str, object]:
+    """As numpy users write it: unequal names become a padded character matrix."""
+    return {
+        "whichSet": np.array("test"),
+        "dbImage": np.array(["a b.jpg", "longer/c.jpg"]),
+        "utmDb": np.array([[1.0, 2.0], [3.0, 4.0]]),
+        "qImage": np.array(["q.jpg"]),
+        "utmQ": np.array([[5.0], [6.0]]),
+        "numDb": np.uint32(2),
+        "numQ": np.uint32(1),
+        "posDistThr": np.uint32(25),
+        "posDistSqThr": np.uint32(625),
+        "nonTrivPosDistSqThr": np.uint32(100),
+    }
 
-    def make(without: str = "", **changes: object) -> Path:
-        fields = {k: v for k, v in (official() | changes).items() if k != without}
+
+@pytest.fixture
+def written(tmp_path: Path) -> Written:
+    """A .mat file with the official struct or Python's, some fields changed or left out."""
+
+    def make(without: str = "", struct: Callable[[], dict] = official, **changes: object) -> Path:
+        fields = {k: v for k, v in (struct() | changes).items() if k != without}
         scipy.io.savemat(tmp_path / "set.mat", {"dbStruct": fields})
         return tmp_path / "set.mat"
 
@@ -94,7 +111,7 @@ def test_fields_are_found_by_name_where_time_stamps_shift_them(tmp_path: Path) -
     assert found.query_positions.tolist() == TIMED.query_positions.tolist()
 
 
-def test_the_official_struct_by_hand(written: Callable[..., Path]) -> None:
+def test_the_official_struct_by_hand(written: Written) -> None:
     found = read_specification(written())
     assert found.which_set == "val"
     assert (found.database_names, found.query_names) == (["a.jpg", "b.jpg"], ["q.jpg"])
@@ -105,9 +122,7 @@ def test_the_official_struct_by_hand(written: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32, np.float32, np.float64])
-def test_radii_do_not_overflow_whatever_number_stores_them(
-    written: Callable[..., Path], kind: type
-) -> None:
+def test_radii_do_not_overflow_whatever_number_stores_them(written: Written, kind: type) -> None:
     found = read_specification(written(posDistThr=kind(25), nonTrivPosDistSqThr=kind(225)))
     assert (found.positive_radius_m, found.training_radius_m) == (25.0, 15.0)
     assert type(found.positive_radius_m) is type(found.training_radius_m) is float
@@ -120,16 +135,9 @@ def test_a_file_of_ours_stores_small_integers_as_the_official_one(tmp_path: Path
     assert kinds == [np.uint8, np.uint16, np.uint8]
 
 
-def test_padding_at_the_end_of_a_name_is_stripped_and_inner_blanks_stay(
-    written: Callable[..., Path],
-) -> None:
+def test_padding_at_the_end_of_a_name_is_stripped_and_inner_blanks_stay(written: Written) -> None:
     found = read_specification(written(dbImageFns=cell("a b.jpg  ", " c.jpg")))
     assert found.database_names == ["a b.jpg", " c.jpg"]
-
-
-def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no\.mat is missing: put or link the specification file"):
-        read_specification(tmp_path / "no.mat")
 
 
 @pytest.mark.parametrize("content", [b"", b"name,easting,northing\na.jpg,1,2\n", bytes(300)])
@@ -178,52 +186,31 @@ def test_several_structs_are_a_sentence(tmp_path: Path) -> None:
         read_specification(tmp_path / "x.mat")
 
 
-def from_python() -> dict[str, object]:
-    """As numpy users write it: unequal names become a padded character matrix."""
-    return {
-        "whichSet": np.array("test"),
-        "dbImage": np.array(["a b.jpg", "longer/c.jpg"]),
-        "utmDb": np.array([[1.0, 2.0], [3.0, 4.0]]),
-        "qImage": np.array(["q.jpg"]),
-        "utmQ": np.array([[5.0], [6.0]]),
-        "numDb": np.uint32(2),
-        "numQ": np.uint32(1),
-        "posDistThr": np.uint32(25),
-        "posDistSqThr": np.uint32(625),
-        "nonTrivPosDistSqThr": np.uint32(100),
-    }
-
-
 @pytest.mark.parametrize("names", [np.array(["a b.jpg", "longer/c.jpg"]),
                                    ["a b.jpg", "longer/c.jpg"],
                                    cell("a b.jpg", "longer/c.jpg")])  # fmt: skip
-def test_a_struct_written_from_python_reads_by_its_own_names(tmp_path: Path, names: object) -> None:
-    scipy.io.savemat(tmp_path / "x.mat", {"dbStruct": from_python() | {"dbImage": names}})
-    found = read_specification(tmp_path / "x.mat")
+def test_a_struct_written_from_python_reads_by_its_own_names(
+    written: Written, names: object
+) -> None:
+    found = read_specification(written(struct=from_python, dbImage=names))
     assert found.which_set == "test"
     assert (found.database_names, found.query_names) == (["a b.jpg", "longer/c.jpg"], ["q.jpg"])
     assert found.database_positions.tolist() == [[1, 3], [2, 4]]
     assert (found.positive_radius_m, found.training_radius_m) == (25, 10)
 
 
-def test_a_struct_from_python_without_training_radius_trains_within_its_own(tmp_path: Path) -> None:
-    fields = from_python()
-    del fields["nonTrivPosDistSqThr"]
-    scipy.io.savemat(tmp_path / "x.mat", {"dbStruct": fields})
-    assert read_specification(tmp_path / "x.mat").training_radius_m == 25
+def test_a_struct_from_python_without_training_radius_trains_within_its_own(
+    written: Written,
+) -> None:
+    path = written(without="nonTrivPosDistSqThr", struct=from_python)
+    assert read_specification(path).training_radius_m == 25
 
 
-def test_positions_from_python_may_be_a_row_an_image_where_that_is_clear(tmp_path: Path) -> None:
+def test_positions_from_python_may_be_a_row_an_image_where_that_is_clear(written: Written) -> None:
     rows = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     changes = {"dbImage": np.array(["a", "b", "c"]), "numDb": np.uint32(3), "utmDb": rows}
-    scipy.io.savemat(tmp_path / "x.mat", {"dbStruct": from_python() | changes})
-    assert read_specification(tmp_path / "x.mat").database_positions.tolist() == rows.tolist()
-
-
-def test_counts_that_disagree_are_named_by_the_fields_of_python(tmp_path: Path) -> None:
-    scipy.io.savemat(tmp_path / "x.mat", {"dbStruct": from_python() | {"numDb": np.uint32(3)}})
-    with pytest.raises(UserError, match="dbImage has 2 entries, but numDb says 3"):
-        read_specification(tmp_path / "x.mat")
+    found = read_specification(written(struct=from_python, **changes))
+    assert found.database_positions.tolist() == rows.tolist()
 
 
 def test_a_struct_of_an_unknown_dialect_names_the_fields_it_has(tmp_path: Path) -> None:
@@ -233,7 +220,7 @@ def test_a_struct_of_an_unknown_dialect_names_the_fields_it_has(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("field", ["dbImageFns", "utmQ", "posDistThr", "nonTrivPosDistSqThr"])
-def test_a_lacking_field_is_named(written: Callable[..., Path], field: str) -> None:
+def test_a_lacking_field_is_named(written: Written, field: str) -> None:
     with pytest.raises(UserError, match=rf"dbStruct lacks the field '{field}'; it has whichSet, "):
         read_specification(written(without=field))
 
@@ -241,6 +228,7 @@ def test_a_lacking_field_is_named(written: Callable[..., Path], field: str) -> N
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        ({"struct": from_python, "numDb": 3}, "dbImage has 2 entries, but numDb says 3"),
         ({"numImages": 3}, "dbImageFns has 2 entries, but numImages says 3"),
         ({"numQueries": 5}, "qImageFns has 1 entries, but numQueries says 5"),
         ({"utmDb": np.ones((2, 7))}, "utmDb has 7 entries, but numImages says 2"),
@@ -250,7 +238,7 @@ def test_a_lacking_field_is_named(written: Callable[..., Path], field: str) -> N
     ],
 )
 def test_counts_that_disagree_are_named(
-    written: Callable[..., Path], changes: dict[str, object], sentence: str
+    written: Written, changes: dict[str, object], sentence: str
 ) -> None:
     with pytest.raises(UserError, match=f"counts disagree: {sentence}"):
         read_specification(written(**changes))
@@ -260,17 +248,13 @@ def test_counts_that_disagree_are_named(
     "name", ["/etc/passwd.jpg", "../other/a.jpg", "a/../../b.jpg", r"..\a.jpg"]
 )
 @pytest.mark.parametrize("field", ["dbImageFns", "qImageFns"])
-def test_a_name_that_leaves_the_folder_is_refused(
-    written: Callable[..., Path], field: str, name: str
-) -> None:
+def test_a_name_that_leaves_the_folder_is_refused(written: Written, field: str, name: str) -> None:
     names = cell("a.jpg", name) if field == "dbImageFns" else cell(name)
     with pytest.raises(UserError, match=r"the image name '.*' leaves its folder"):
         read_specification(written(**{field: names}))
 
 
-def test_a_name_that_only_starts_like_an_option_or_with_dots_is_allowed(
-    written: Callable[..., Path],
-) -> None:
+def test_a_name_that_only_starts_like_an_option_or_with_dots_is_allowed(written: Written) -> None:
     found = read_specification(written(dbImageFns=cell("-a.jpg", "..b/c.jpg")))
     assert found.database_names == ["-a.jpg", "..b/c.jpg"]
 
@@ -293,7 +277,7 @@ def test_a_name_that_only_starts_like_an_option_or_with_dots_is_allowed(
     ],
 )
 def test_a_value_of_the_wrong_kind_is_named(
-    written: Callable[..., Path], changes: dict[str, object], sentence: str
+    written: Written, changes: dict[str, object], sentence: str
 ) -> None:
     with pytest.raises(UserError, match=sentence):
         read_specification(written(**changes))

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
+from vectors import pairs
 
 from vprlib.images.index import (
     SIGNATURE,
@@ -19,7 +20,6 @@ from vprlib.images.index import (
     write_index,
 )
 from vprlib.pipeline.params import UserError
-from vprlib.places.geo import pairs_of
 from vprlib.places.truth import Listed, Radii, listed_arrays, read_listed, read_radii, read_truth
 
 MakeIndex = Callable[..., ImageIndex]
@@ -105,8 +105,7 @@ def test_lists_stand_beside_the_queries_and_are_the_truth(
     tmp_path: Path, index_at: MakeIndex
 ) -> None:
     queries, database = index_at(np.full((2, 2), np.nan)), index_at(np.full((4, 2), np.nan))
-    right = pairs_of([np.array([1, 3]), np.zeros(0, np.int64)])
-    doubtful = pairs_of([np.array([0]), np.array([2])])
+    right, doubtful = pairs([1, 3], []), pairs([0], [2])
     radii = {"positive_radius_m": 25.0, "training_radius_m": 10.0}
     lists = listed_arrays(Listed(right, doubtful, right, 4))
     write_index(tmp_path / "q.h5", queries, radii, lists)

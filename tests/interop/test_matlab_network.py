@@ -9,6 +9,7 @@ import scipy.io
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from twins import VGG16, chain
 
 from vprlib.interop.matlab_read import read_struct
 from vprlib.interop.matlab_write import write_struct
@@ -17,24 +18,15 @@ from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.settings import PoolSettings
 from vprlib.pipeline.params import UserError
 
-VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)
 THIN = tuple(width // 32 for width in VGG16)
 AVERAGE = (123.68, 116.779, 103.939)
 CLUSTERS, DIMS = 4, 6
 
 
-def thin_backbone(*_: str) -> nn.Sequential:
-    layers, width = [], 3
-    for out in THIN:
-        layers += [nn.Conv2d(width, out, 3, padding=1), nn.ReLU()] if out else [nn.MaxPool2d(2, 2)]
-        width = out or width
-    return nn.Sequential(*layers[:-1]).eval()
-
-
 @pytest.fixture
 def thin(monkeypatch: pytest.MonkeyPatch) -> tuple[int, ...]:
     """VGG16's layers at a 32nd of their widths."""
-    monkeypatch.setattr("vprlib.model.model.empty_backbone", thin_backbone)
+    monkeypatch.setattr("vprlib.model.model.empty_backbone", lambda *_: chain(THIN).eval())
     monkeypatch.setattr("vprlib.model.model.channels", lambda *_: THIN[-1])
     return THIN
 
@@ -129,30 +121,31 @@ def described(model: PlaceModel) -> np.ndarray:
     return model(pixels()).numpy()
 
 
-def cluster_major(vectors: np.ndarray) -> np.ndarray:
-    return vectors.reshape(2, -1, CLUSTERS).transpose(0, 2, 1).reshape(2, -1)
+def assert_as_formulas(
+    path: Path, widths: tuple[int, ...], is_whitened: bool
+) -> tuple[PlaceModel, np.ndarray]:
+    """Gives the network that was read, and its descriptors."""
+    layers = layers_of(widths, is_whitened)
+    model, wanted = read_struct(save(path, cell(layers))), evaluated(layers)
+    if not is_whitened:  # ours are cluster-major
+        wanted = wanted.reshape(2, -1, CLUSTERS).transpose(0, 2, 1).reshape(2, -1)
+    found = described(model)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    return model, found
 
 
 @pytest.mark.parametrize("is_whitened", [True, False])
 def test_the_true_vgg16_gives_what_the_formulas_give(tmp_path: Path, is_whitened: bool) -> None:
-    layers = layers_of(VGG16, is_whitened)
-    model = read_struct(save(tmp_path / "net.mat", cell(layers)))
-    wanted = evaluated(layers)
-    wanted = wanted if is_whitened else cluster_major(wanted)
-    assert model.dim == (DIMS if is_whitened else CLUSTERS * 512)
-    np.testing.assert_allclose(described(model), wanted, atol=1e-4)
+    model, found = assert_as_formulas(tmp_path / "net.mat", VGG16, is_whitened)
+    assert model.dim == found.shape[1] == (DIMS if is_whitened else CLUSTERS * 512)
 
 
 @pytest.mark.parametrize("is_whitened", [True, False])
 def test_a_thin_network_gives_what_the_formulas_give(
     tmp_path: Path, thin: tuple[int, ...], is_whitened: bool
 ) -> None:
-    layers = layers_of(thin, is_whitened)
-    model = read_struct(save(tmp_path / "net.mat", cell(layers)))
-    wanted = evaluated(layers)
-    wanted = wanted if is_whitened else cluster_major(wanted)
-    np.testing.assert_allclose(described(model), wanted, atol=1e-4)
-    assert np.abs(described(model)[0] - described(model)[1]).max() > 1e-3  # sees the images
+    _, found = assert_as_formulas(tmp_path / "net.mat", thin, is_whitened)
+    assert np.abs(found[0] - found[1]).max() > 1e-3  # sees the images
 
 
 def test_the_original_has_its_net_vlad_layer_at_30_and_its_whitening_at_33() -> None:

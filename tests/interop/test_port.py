@@ -1,7 +1,6 @@
 """Checkpoints of the PyTorch port against a short twin of its network, and back."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -99,37 +98,6 @@ def test_scalars_under_the_name_of_older_numpy_are_read(tmp_path: Path) -> None:
     assert b"numpy._core.multiarray\n" in raw
     path.write_bytes(raw.replace(b"numpy._core.multiarray\n", b"numpy.core.multiarray\n"))
     assert read_file(path) == {"a": 0.5}
-
-
-class Trap:
-    """What it is pickled as makes a file where it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return os.mkdir, (str(self.path),)
-
-
-@pytest.mark.parametrize("is_zip", [True, False])
-def test_a_pickle_that_wants_to_run_code_is_refused_by_name(tmp_path: Path, is_zip: bool) -> None:
-    content = checkpoint(twin("alexnet", 4, vladv2=False), recalls=Trap(tmp_path / "ran"))
-    path = saved(tmp_path / "c", content, _use_new_zipfile_serialization=is_zip)
-    with pytest.raises(UserError, match=r"it wants to run (posix|nt)\.mkdir, and no code"):
-        read_network(path)
-    assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize("protocol", [2, 4, 5])
-def test_a_bare_pickle_that_wants_to_run_code_is_refused_by_name(
-    tmp_path: Path, protocol: int
-) -> None:
-    import pickle
-
-    (tmp_path / "c").write_bytes(pickle.dumps(Trap(tmp_path / "ran"), protocol))
-    with pytest.raises(UserError, match=r"it wants to run (posix|nt)\.mkdir, and no code"):
-        read_network(tmp_path / "c")
-    assert not (tmp_path / "ran").exists()
 
 
 def test_a_whole_pickled_module_is_refused_by_name(tmp_path: Path) -> None:

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from training import a_model
 
 from vprlib.compress.quantising import quantised, rehearse
 from vprlib.images.batches import ImageSource
 from vprlib.model.describe import describe, describe_into, network_output
-from vprlib.model.model import Architecture, PlaceModel
+from vprlib.model.model import PlaceModel
 from vprlib.model.precision import compute_in
-from vprlib.model.settings import PoolSettings
-from vprlib.model.weights import BackboneSettings, starting_backbone
 from vprlib.pipeline.runtime import RuntimeSettings
 
 
@@ -32,12 +31,7 @@ def mixed(source_of: Callable[..., ImageSource], noise: Callable[..., np.ndarray
 
 @pytest.fixture
 def model(slim: str) -> PlaceModel:
-    torch.manual_seed(1)
-    model = PlaceModel(Architecture(slim, "conv5", PoolSettings(version="v2"), 4))
-    kind = BackboneSettings(name="alexnet", cut="conv5", weights="random")
-    model.backbone.load_state_dict(starting_backbone(kind, Path()).state_dict())
-    torch.nn.init.normal_(model.pool.centroids)
-    return model
+    return a_model()
 
 
 def test_each_row_gets_its_own_value(

@@ -8,16 +8,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from twins import vlad_looped
 
-from vprlib.model.netvlad import NetVLAD
 from vprlib.model.pools import Average, GeM, Maximum, PoolSettings, build_pool, dim_out
 
 KINDS = ("netvlad", "average", "max", "gem")
-ALL = pytest.mark.parametrize("kind", KINDS)
+ALL = pytest.mark.parametrize("kind", [*KINDS, "netvlad v2"])
+
+
+def settings_of(kind: str, **more: object) -> PoolSettings:
+    kind, _, version = kind.partition(" ")
+    return PoolSettings(kind=kind, version=version or "v1", **more)
 
 
 def a_pool(kind: str, dim: int = 7, **more: object) -> nn.Module:
-    pool = build_pool(PoolSettings(kind=kind, **more), 3, dim)
+    pool = build_pool(settings_of(kind, **more), 3, dim)
     generator = torch.Generator().manual_seed(1)
     for name, parameter in pool.named_parameters():
         if name != "p":
@@ -87,7 +92,7 @@ def test_a_pool_ignores_the_order_of_positions(kind: str) -> None:
 @ALL
 def test_a_pool_gives_unit_vectors_of_the_length_it_promises(kind: str) -> None:
     described = a_pool(kind)(some(4, 7, 3, 3))
-    assert described.shape == (4, dim_out(PoolSettings(kind=kind), 3, 7))
+    assert described.shape == (4, dim_out(settings_of(kind), 3, 7))
     torch.testing.assert_close(described.norm(dim=1), torch.ones(4))
 
 
@@ -130,24 +135,6 @@ def test_channels_that_are_off_and_large_exponents_give_finite_gradients(p: floa
     torch.testing.assert_close(described.norm(dim=1), torch.ones(2))
     assert pool.p.grad.isfinite().all()
     assert features.grad.isfinite().all()
-
-
-def vlad_looped(layer: NetVLAD, features: Tensor) -> np.ndarray:
-    """The definition, position by position and cluster by cluster, in float64."""
-    w = layer.conv.weight.detach().double().numpy()[:, :, 0, 0]
-    c = layer.centroids.detach().double().numpy()
-    described = []
-    for image in features.double().flatten(2).numpy():
-        vlad = np.zeros(c.shape)
-        for x in image.T:
-            x = x / np.linalg.norm(x) if layer.normalise_input else x
-            a = np.exp(w @ x) / np.exp(w @ x).sum()
-            for k in range(len(c)):
-                vlad[k] += a[k] * (x - c[k])
-        if layer.intra_normalise:
-            vlad /= np.linalg.norm(vlad, axis=1, keepdims=True)
-        described.append(vlad.ravel() / np.linalg.norm(vlad))
-    return np.array(described)
 
 
 @pytest.mark.parametrize("normalise_input", [True, False])

@@ -7,35 +7,54 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from vprlib.interop.networks import read_network
 from vprlib.model.tensor_files import read_file, read_tensors
+from vprlib.model.weights import BackboneSettings, starting_backbone
 from vprlib.pipeline.params import UserError
 
 
 class Evil:
-    """Pickled, it would run a command when read."""
+    """Pickled, it would make a folder when read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return os.system, ("true",)
+        return os.mkdir, (str(self.path),)
+
+
+def read_backbone(path: Path) -> object:
+    kind = BackboneSettings(name="alexnet", cut="conv5", weights=path.name)
+    return starting_backbone(kind, path.parent)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("protocol", [0, 2, 4, "torch", "old torch"])
-def test_what_a_file_wants_to_run_is_named(tmp_path: Path, protocol: int | str) -> None:
-    content = {"state_dict": {"0.weight": torch.ones(2)}, "more": Evil()}
+@pytest.mark.parametrize(
+    ("read", "protocol"),
+    [
+        (read_tensors, 0),
+        *product((read_tensors, read_backbone, read_network), (2, 4, 5, "torch", "old torch")),
+    ],
+)
+def test_what_a_file_wants_to_run_is_named_and_not_run(
+    tmp_path: Path, slim: str, read: Callable[[Path], object], protocol: int | str
+) -> None:
+    content = {"state_dict": {"0.weight": torch.ones(2)}, "more": Evil(tmp_path / "ran")}
     path = tmp_path / "w.pth"
     if isinstance(protocol, int):
         path.write_bytes(pickle.dumps(content["more"], protocol))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=protocol == "torch")
-    sentence = r"^the weights file .*w\.pth cannot be read: it wants to run posix\.system, and no"
-    with pytest.raises(UserError, match=sentence):
-        read_tensors(path)
+    with pytest.raises(UserError, match=r"w\.pth cannot be read: it wants to run posix\.mkdir, "):
+        read(path)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_numpy_numbers_beside_the_tensors_do_no_harm(tmp_path: Path) -> None:

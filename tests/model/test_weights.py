@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from torch import Tensor
 
 from vprlib.model.weights import BackboneSettings, read_tensors, starting_backbone
 from vprlib.pipeline.params import UserError
@@ -15,22 +14,22 @@ SQUEEZENET = "squeezenet1_1_features_imagenet.pth"
 SLIM = BackboneSettings(name="alexnet", cut="conv5", weights="w.pth")
 
 
-@pytest.mark.parametrize(
-    "prefix", ["encoder.", "encoder.module.", "backbone.", "module.backbone.", "backbone.features."]
-)
-def test_weights_are_found_below_what_other_programs_call_the_backbone(
-    tmp_path: Path, slim: str, prefix: str
+USUAL = ["", "features.", "module.", "module.features."]
+OTHERS = ["encoder.", "encoder.module.", "backbone.", "module.backbone.", "backbone.features."]
+
+
+@pytest.mark.parametrize("prefix", [*USUAL, *OTHERS])
+@pytest.mark.parametrize("more", ["classifier.1.weight", "pool.centroids"])
+def test_weights_are_found_below_what_programs_call_the_backbone(
+    tmp_path: Path, slim: str, prefix: str, more: str
 ) -> None:
-    tensors = random_tensors(5)
+    kind = SLIM.model_copy(update={"weights": "random", "seed": 5})
+    tensors = starting_backbone(kind, Path()).state_dict()
     stored = {prefix + name: t for name, t in tensors.items()}
-    torch.save(stored | {"pool.centroids": torch.ones(2)}, tmp_path / "w.pth")
+    torch.save(stored | {more: torch.ones(2)}, tmp_path / "w.pth")
     found = starting_backbone(SLIM, tmp_path).state_dict()
+    assert found.keys() == tensors.keys()
     assert all(torch.equal(found[name], t) for name, t in tensors.items())
-
-
-def random_tensors(seed: int) -> dict[str, Tensor]:
-    kind = SLIM.model_copy(update={"weights": "random", "seed": seed})
-    return starting_backbone(kind, Path()).state_dict()
 
 
 def test_densenets_published_names_are_understood(tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 import errno
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from disks import raising
 from safetensors import safe_open
 
 from vprlib.pipeline.artifacts import (
@@ -24,13 +24,6 @@ from vprlib.pipeline.artifacts import (
     writing_hdf5,
 )
 from vprlib.pipeline.params import UserError
-
-
-def raising(number: int) -> Callable[..., None]:
-    def fail(*args: object, **kwargs: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    return fail
 
 
 def everything_below(folder: Path) -> list[str]:
@@ -105,7 +98,8 @@ def test_a_full_disk_is_one_sentence(
 def test_a_place_that_cannot_be_written_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, number: int
 ) -> None:
-    monkeypatch.setattr(where, raising(number))
+    for failing in (where, "pathlib.Path.unlink"):
+        monkeypatch.setattr(failing, raising(number))
     reason = os.strerror(number).lower()
     with pytest.raises(UserError, match=rf"written: {reason}; make its folder writable and run"):
         write_bytes(tmp_path / "out.bin", b"new")

@@ -71,9 +71,10 @@ def test_a_stage_outside_the_project_says_where_to_run_it(tmp_path):
     )
 
 
-def test_an_unknown_device_is_said():
-    with pytest.raises(UserError, match=r"runtime\.device is 'tpu9', which does not work here"):
-        prepare(RuntimeSettings(device="tpu9"))
+@pytest.mark.parametrize("name", ["tpu9", "cuda:99"])
+def test_a_device_that_is_not_there_is_said(name):
+    with pytest.raises(UserError, match=rf"runtime\.device is '{name}', which does not work here"):
+        prepare(RuntimeSettings(device=name))
 
 
 def test_threads_and_deterministic_kernels_are_set():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from disks import raising
 
 from vprlib.pipeline import resume
 from vprlib.pipeline.params import UserError
@@ -45,11 +46,7 @@ def test_a_state_that_cannot_be_saved_leaves_the_one_before(
 ) -> None:
     kept = Scratch(tmp_path / "a")
     kept.save(STATE)
-
-    def full(*args: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr("os.fsync", raising(errno.ENOSPC))
     with pytest.raises(UserError, match="no space left on the disk"):
         kept.save(STATE | {"epoch": 4})
     assert kept.load()["epoch"] == 3

@@ -1,6 +1,5 @@
 """Whole stages on a toy set: what they write, and one sentence for each bad input."""
 
-import errno
 import json
 import urllib.error
 
@@ -135,20 +134,11 @@ def test_a_pool_without_weights_cannot_learn_alone(here, run, refused):
     assert "first_layer is 'pool', but then nothing would learn" in refused("train", *TRAIN)
 
 
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        ({"name": "alexnot"}, "model.backbone.name: there is no backbone 'alexnot'; did you mean"),
-        ({"cut": "conv6"}, "cut is 'conv6', but alexnet can be cut after conv1, conv2,"),
-        ({"name": "vit_b_16"}, "but the pool needs a feature map"),
-    ],
-)
-def test_an_unknown_backbone_or_cut_is_refused_with_those_that_exist(
-    here, run, refused, change, problem
-):
+def test_an_unknown_cut_is_refused_with_those_that_exist(here, run, refused):
     run("parse_mat", SET)
-    edit_params(here, "model.backbone", **change)
-    assert problem in refused("sample_features", SET)
+    edit_params(here, "model.backbone", cut="conv6")
+    said = refused("sample_features", SET)
+    assert "cut is 'conv6', but alexnet can be cut after conv1, conv2," in said
 
 
 def test_a_stage_run_twice_writes_the_same_bytes(here, run):
@@ -167,33 +157,6 @@ def test_new_queries_do_not_change_the_database_index(here, run):
     (MAT).write_bytes(specification_bytes(moved))
     run("parse_mat", SET)
     assert (paths.index(SET, "db")).read_bytes() == before
-
-
-def test_a_misspelt_parameter_names_its_section_and_the_right_name(here, refused):
-    edit_params(here, "kmeans", cluster=4)
-    said = refused("kmeans_centroids", SET)
-    assert "kmeans has no 'cluster'; did you mean 'clusters'?" in said
-
-
-def test_a_missing_parameter_section_is_named(here, refused):
-    tree = toy.params()
-    tree["kmean"] = tree.pop("kmeans")
-    toy.write_params(here, tree)
-    said = refused("kmeans_centroids", SET)
-    assert "there is no section 'kmean'; did you mean 'kmeans'?" in said
-
-
-def test_a_wrong_type_names_the_parameter_and_its_value(here, refused):
-    edit_params(here, "kmeans", iterations="many")
-    assert "kmeans.iterations is 'many'" in refused("kmeans_centroids", SET)
-
-
-def test_more_words_than_descriptors_are_refused(here, run, refused):
-    run("parse_mat", SET)
-    run("sample_features", SET)
-    edit_params(here, "kmeans", clusters=999)
-    said = refused("kmeans_centroids", SET)
-    assert "clusters is 999, but the sample has" in said
 
 
 def test_words_of_a_file_take_the_place_of_k_means(here, run, refused):
@@ -252,48 +215,9 @@ def test_a_network_that_is_not_there_is_one_sentence(here, refused):
     assert "none.pth.tar cannot be read (no such file" in refused("load_model", "theirs")
 
 
-def test_a_missing_mat_is_named(here, refused):
-    edit_params(here, "datasets.toy_train", list="datasets/none.mat")
-    assert "none.mat is missing" in refused("parse_mat", SET)
-
-
 def test_a_truncated_mat_is_named(here, refused):
-    path = MAT
-    path.write_bytes(path.read_bytes()[:400])
+    MAT.write_bytes(MAT.read_bytes()[:400])
     assert "toy_train.mat cannot be read as a .mat file" in refused("parse_mat", SET)
-
-
-def test_a_text_file_is_no_mat(here, refused):
-    (MAT).write_text("hello, this is not MATLAB at all\n" * 20)
-    assert "cannot be read as a .mat file" in refused("parse_mat", SET)
-
-
-def write_struct(path, **changes):
-    """The toy's specification with fields replaced, or left out where None."""
-    import scipy.io
-
-    content = scipy.io.loadmat(path)["dbStruct"][0, 0]
-    fields = {name: content[name] for name in content.dtype.names} | changes
-    struct = {name: value for name, value in fields.items() if value is not None}
-    scipy.io.savemat(path, {"dbStruct": struct})
-
-
-def test_a_mat_that_lacks_a_field_is_refused(here, refused):
-    write_struct(MAT, utmQ=None)
-    assert "dbStruct lacks the field 'utmQ'; it has whichSet" in refused("parse_mat", SET)
-
-
-def test_counts_that_disagree_are_refused(here, refused):
-    write_struct(MAT, numQueries=np.uint8(7))
-    said = refused("parse_mat", SET)
-    assert "qImageFns has 6 entries, but numQueries says 7" in said
-
-
-def test_names_that_leave_the_folder_are_refused(here, refused):
-    names = np.empty((6, 1), dtype=object)
-    names[:, 0] = ["../../secret.jpg"] * 6
-    write_struct(MAT, qImageFns=names)
-    assert "'../../secret.jpg' leaves its folder" in refused("parse_mat", SET)
 
 
 def test_missing_images_are_counted_and_named(here, refused):
@@ -306,51 +230,13 @@ def test_missing_images_are_counted_and_named(here, refused):
     assert report.read_text() == "000/toy_train_000.jpg\n000/toy_train_001.jpg\n"
 
 
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (b"", "is empty (zero bytes)"),
-        (b"no image at all", "is not an image"),
-        ("truncated", "is truncated or damaged"),
-    ],
-)
-def test_images_that_cannot_be_used_are_named(here, refused, content, problem):
+def test_images_that_cannot_be_used_are_named(here, refused):
     path = here / "data/raw/toy/002/toy_train_004.jpg"
-    path.write_bytes(path.read_bytes()[:1200] if content == "truncated" else content)
-    assert f"1 of 12 images below data/raw/toy cannot be used: 002/toy_train_004.jpg {problem}" in (
-        refused("parse_mat", SET)
+    path.write_bytes(path.read_bytes()[:1200])
+    said = refused("parse_mat", SET)
+    assert (
+        "1 of 12 images below data/raw/toy cannot be used: 002/toy_train_004.jpg is trunc" in said
     )
-
-
-def test_a_full_disk_is_said(here, refused, monkeypatch):
-    def full(descriptor):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(artifacts.os, "fsync", full)
-    assert "db.h5 could not be written: no space left on the disk" in refused("parse_mat", SET)
-
-
-def test_a_read_only_output_is_said(here, refused, monkeypatch):
-    def read_only(self, *arguments, **options):
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    monkeypatch.setattr(artifacts.Path, "unlink", read_only)
-    monkeypatch.setattr(artifacts.Path, "mkdir", read_only)
-    said = refused("parse_mat", SET)
-    assert "db.h5 could not be written: read-only file system" in said
-
-
-def test_queries_that_are_nowhere_near_the_database_are_refused(here, refused):
-    write_struct(MAT, utmQ=np.full((2, 6), 77.0))
-    said = refused("parse_mat", SET)
-    assert "no query of toy_train has a database image within 25 m" in said
-
-
-def test_a_training_set_without_any_positive_is_refused(here, run, refused):
-    to_model(run)
-    edit_params(here, "train", positive_radius_m=1.5)
-    said = refused("train", *TRAIN)
-    assert "no query of toy_train can be trained on" in said and "1.5 m" in said
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_state(here, run, refused, monkeypatch):
@@ -385,22 +271,6 @@ def test_imagenet_weights_without_a_network_name_the_place_for_the_file(
     assert "put it at data/raw/weights/alexnet-owt-7be5be79.pth" in said
 
 
-def test_an_image_of_another_size_than_parsed_is_named_with_the_command(here, run, refused):
-    from PIL import Image
-
-    to_model(run)
-    Image.new("RGB", (50, 40)).save(here / "data/raw/toy/001/toy_train_002.jpg")
-    said = refused("extract_db", *EXTRACT)
-    assert "001/toy_train_002.jpg is 50×40, but was 80×64" in said
-    assert "`dvc repro -f -s parse_mat@toy_train`" in said
-
-
-def test_switches_that_do_not_cover_what_is_evaluated_are_refused(here, refused):
-    edit_params(here, "", eval_on=["pitts30k_test"])
-    said = refused("check_switches")
-    assert "eval_on names 'pitts30k_test'; there are: toy_train, toy_val; add it to" in said
-
-
 def test_a_set_in_use_without_its_specification_is_refused_before_anything_runs(here, refused):
     said = refused("check_switches")  # toy_val has none
     assert "data/raw/toy/datasets/toy_val.mat is missing: link the folder" in said
@@ -411,32 +281,22 @@ def test_switches_that_agree_are_said_to_agree(here, run):
     assert "train on toy_train, evaluate on toy_val" in run("check_switches")
 
 
-NETWORK = {"networks": {"theirs": {"file": "m"}}}
-
-
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"train_on": ["toy_train", "toy_val"]}, "train_on names 2 sets, but may name only one"),
         ({"train_on": ["toy"]}, "train_on names 'toy'; did you mean"),
         ({"validate_on": "toy_test"}, "validate_on names 'toy_test'; did you mean 'toy_train'?"),
         ({"eval_on": []}, "eval_on should have at least one entry"),
-        ({"variants": ["trained", "trained"]}, "variants should have at least one entry"),
-        ({"train_on": []}, "variants names 'trained', but train_on is []: name a set there"),
         ({"variants": ["train"]}, "variants names 'train'; did you mean 'trained'?"),
-        ({"start": "trained"}, "start names 'trained'"),
         ({"start": "theirs"}, "start names 'theirs'"),
         ({"networks": {"trained": {"file": "m"}}}, "networks names 'trained', but train_on"),
-        (NETWORK | {"variants": ["their"]}, "variants names 'their'; did you mean 'theirs'?"),
         (
             {"calibrate_on": "toy_train"},
             "calibrate_on is 'toy_train', but should be one of eval_on",
         ),
-        ({"codes": ["full", "w128"]}, "fitted is [], but should be [w128]: all codes except full"),
+        ({"codes": ["w129"]}, "codes names 'w129'; did you mean 'w128'?"),
         ({"fitted": ["w128"]}, "fitted is [w128], but should be []"),
-        ({"codes": ["w128"], "fitted": ["w128"]}, "fit_on is [], but fitted is [w128]: name the"),
         ({"fit_on": ["toy_train"]}, "fit_on is [toy_train], but fitted is []: set it to []"),
-        ({"fit_on": ["toy"]}, "fit_on names 'toy'; did you mean"),
     ],
 )
 def test_switches_that_contradict_each_other_are_refused(here, refused, changes, problem):
@@ -449,48 +309,15 @@ def test_a_network_from_elsewhere_needs_no_training_set(here, run):
     toy.write_set(here / "data/raw", "toy_val")
     paths.WEIGHTS.mkdir()
     (paths.WEIGHTS / "m").touch()
-    edit_params(here, "", **NETWORK, init_on=[], train_on=[], variants=["theirs"])
+    networks = {"theirs": {"file": "m"}}
+    edit_params(here, "", networks=networks, init_on=[], train_on=[], variants=["theirs"])
     assert run("check_switches") == "switches: evaluate on toy_val\n"
-
-
-def test_a_section_that_is_left_out_is_named(here, refused):
-    tree = toy.params()
-    del tree["model"]["pool"]
-    toy.write_params(here, tree)
-    assert "model has no 'pool'" in refused("init_model", SET)
 
 
 @pytest.mark.parametrize("radius_m", [0, -30, float("inf")])
 def test_a_radius_that_is_no_length_is_refused(here, refused, radius_m):
     edit_params(here, "datasets.toy_train", radius_m=radius_m)
     assert "datasets.toy_train.radius_m is" in refused("recall", *FULL)
-
-
-@pytest.mark.parametrize(
-    ("place", "change", "problem"),
-    [
-        ("train", {"epochs": True}, "epochs should not be true"),
-        ("train", {"exclude_same_spot": "no"}, "should be true or false, but is 'no'"),
-        ("train", {"seed": -1}, "train.seed is -1"),
-    ],
-)
-def test_truths_and_seeds_are_not_taken_for_numbers(here, refused, place, change, problem):
-    edit_params(here, place, **change)
-    assert problem in refused("train", *TRAIN)
-
-
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        ({"mining": "random"}, "train: mining is random, which describes nothing"),
-        ({"jitter": [1.2, 0.8]}, "train.jitter: should be [smallest, largest] factor"),
-        ({"jitter": 0.9}, "train.jitter is 0.9"),
-        ({"minning": "full"}, "train has no 'minning'; did you mean 'mining'?"),
-    ],
-)
-def test_learning_that_contradicts_itself_is_refused(here, refused, change, problem):
-    edit_params(here, "train", **change)
-    assert problem in refused("train", *TRAIN)
 
 
 def test_references_train_against_themselves(here, run):
@@ -512,12 +339,6 @@ def test_images_too_small_for_the_network_are_said(here, run, refused):
     run("parse_mat", SET)
     edit_params(here, "datasets.toy_train.images", resize=16)
     assert "images of 20×16 pixels are too small for the network" in refused("sample_features", SET)
-
-
-def test_a_device_that_is_not_there_is_said(here, run, refused):
-    to_model(run)
-    edit_params(here, "runtime", device="cuda:99")
-    assert "runtime.device is 'cuda:99', which does not work here" in refused("train", *TRAIN)
 
 
 def test_photographs_of_all_kinds_and_sizes_are_described(here, run):
@@ -591,21 +412,6 @@ def test_the_stages_of_a_code_run_twice_write_the_same_bytes(here, run):
     assert outputs[0] == outputs[1] and len(made) == 6
 
 
-def test_more_whitened_dimensions_than_the_training_set_gives_are_refused(here, run, refused):
-    use_codes(here, run, ["w12"])
-    to_model(run)
-    run("extract_train", *EXTRACT)
-    run("fit_whitening", VARIANT)
-    said = refused("fit_code", VARIANT, "w12")
-    assert (
-        "w12 wants 12 dimensions, but artifacts/fit/off_the_shelf/whitening.h5 was fitted on"
-        in said
-    )
-    assert (
-        "12 descriptors of 768 dimensions, which gives at most 11: lower code_defs.w12.keep" in said
-    )
-
-
 def test_more_whitened_dimensions_than_are_kept_are_refused_at_once(here, refused):
     toy.write_set(here / "data/raw", "toy_val")
     tree = toy.params() | {"codes": ["w128"], "fitted": ["w128"], "fit_on": [SET]}
@@ -640,11 +446,6 @@ def test_more_whitened_dimensions_than_a_descriptor_has_are_refused_at_once(
         f"code_defs.longest.keep.whiten is {longest + 1}, but a descriptor of {named} has" in said
     )
     assert f"has only {longest} dimensions: lower it, or use another code." in said
-
-
-def test_a_code_that_code_defs_lacks_is_refused_at_once(here, refused):
-    edit_params(here, "", codes=["w129"])
-    assert "codes names 'w129'; did you mean 'w128'?" in refused("check_switches")
 
 
 @pytest.mark.parametrize(
@@ -750,30 +551,7 @@ def test_another_n_or_radius_needs_no_search(here, run):
     assert paths.recall_metrics(*FULL).read_text() != first
 
 
-def test_an_index_built_twice_is_the_same_bytes(here, run):
-    outputs = []
-    for _ in range(2):
-        describe_and_index(here, run)
-        folder = paths.search_index(SET, VARIANT, "ivf")
-        outputs.append([p.read_bytes() for p in sorted(folder.iterdir())])
-    assert outputs[0] == outputs[1] and len(outputs[0]) == 3
-
-
-@pytest.mark.parametrize(
-    ("factory", "parameters", "problem"),
-    [
-        ("IVX2", "", "code_defs.ivf.index.factory is 'IVX2', and Faiss cannot make"),
-        ("IVF200,Flat", "nprobe=1", "IVF200,Flat has 200 lists and needs as many"),
-        (
-            "IVF2,Flat",
-            "efSearch=1",
-            "search.parameters is 'efSearch=1', which IVF2,Flat does not have",
-        ),
-        ("IVF2,Flat", "nprobe", "search.parameters: 'nprobe' should be numbers by name"),
-    ],
-)
-def test_an_index_that_cannot_be_is_refused_before_anything_runs(
-    here, refused, factory, parameters, problem
-):
-    use_index(here, factory, parameters)
-    assert problem in refused("check_switches")
+def test_an_index_that_cannot_be_is_refused_before_anything_runs(here, refused):
+    use_index(here, "IVX2", "")
+    said = refused("check_switches")
+    assert "code_defs.ivf.index.factory is 'IVX2', and Faiss cannot make" in said

@@ -68,6 +68,11 @@ def test_switches_that_agree_pass(changes: dict[str, object]) -> None:
         ({"codes": CODES}, r"fitted is \[\], but should be \[w4\]: all codes except full"),
         (FITTED | {"fitted": CODES}, r"fitted is \[full, w4\], but should be \[w4\]: all"),
         (FITTED | {"fit_on": []}, r"fit_on is \[\], but fitted is \[w4\]: name the set that"),
+        (FITTED | {"fit_on": ["city"]}, r"fit_on names 'city'; .*; add it to `datasets`"),
+        (
+            {"networks": ["theirs"], "variants": ["their"]},
+            r"variants names 'their'; did .*'theirs'",
+        ),
         ({"fit_on": ["city_train"]}, r"fit_on is \[city_train\], but fitted is \[\]: set it to"),
         ({"eval_on": []}, r"eval_on should have at least one entry"),
         ({"eval_on": ["city_test"] * 2}, r"eval_on should have at least one entry"),

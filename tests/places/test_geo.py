@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from vectors import pairs
 
 from vprlib.places.geo import (
-    Pairs,
     chance_recall,
     count_within,
     pair_distances,
@@ -21,12 +21,12 @@ def some_positions(seed: int, count: int) -> np.ndarray:
 
 
 def test_pairs_of_three_images_by_hand() -> None:
-    pairs = pairs_within(np.array([[1.0, 0.0], [50.0, 0.0], [9.0, 0.0]]), LINE, 2.5)
-    assert [pairs.of(q).tolist() for q in range(3)] == [[0, 1], [], [2]]
-    assert pairs.counts().tolist() == [2, 0, 1]
-    assert pairs.queries().tolist() == [0, 0, 2]
+    found = pairs_within(np.array([[1.0, 0.0], [50.0, 0.0], [9.0, 0.0]]), LINE, 2.5)
+    assert [found.of(q).tolist() for q in range(3)] == [[0, 1], [], [2]]
+    assert found.counts().tolist() == [2, 0, 1]
+    assert found.queries().tolist() == [0, 0, 2]
     np.testing.assert_allclose(
-        pair_distances(pairs, np.array([[1.0, 0], [50, 0], [9, 0]]), LINE), [1, 2, 1]
+        pair_distances(found, np.array([[1.0, 0], [50, 0], [9, 0]]), LINE), [1, 2, 1]
     )
 
 
@@ -39,11 +39,11 @@ def test_the_radius_is_inclusive_at_the_boundary() -> None:
 
 def test_pairs_equal_the_double_loop() -> None:
     queries, database = some_positions(1, 40), some_positions(2, 300)
-    pairs = pairs_within(queries, database, 25.0)
+    found = pairs_within(queries, database, 25.0)
     for q, query in enumerate(queries):
         twin = [r for r, p in enumerate(database) if np.hypot(*(p - query)) <= 25.0]
-        assert pairs.of(q).tolist() == twin
-    assert count_within(queries, database, 25.0).tolist() == pairs.counts().tolist()
+        assert found.of(q).tolist() == twin
+    assert count_within(queries, database, 25.0).tolist() == found.counts().tolist()
 
 
 def test_nearness_is_mutual() -> None:
@@ -62,8 +62,7 @@ def test_a_pair_that_float32_would_flip_is_told_apart() -> None:
 
 
 def test_keep_drops_pairs_and_no_query() -> None:
-    pairs = Pairs(np.array([0, 2, 2, 5]), np.array([4, 6, 1, 2, 3]))
-    kept = pairs.keep(np.array([False, True, True, False, True]))
+    kept = pairs([4, 6], [], [1, 2, 3]).keep(np.array([False, True, True, False, True]))
     assert [kept.of(q).tolist() for q in range(3)] == [[6], [], [1, 3]]
 
 
@@ -88,15 +87,14 @@ def test_chance_equals_the_recall_of_blind_answers() -> None:
 
 
 def test_a_part_of_the_pairs_holds_the_same_rows_of_its_queries() -> None:
-    pairs = pairs_within(*(np.random.default_rng(s).uniform(0, 9, (20, 2)) for s in (1, 2)), 3.0)
-    part = pairs.take(slice(5, 9))
-    assert [part.of(q).tolist() for q in range(4)] == [pairs.of(q).tolist() for q in range(5, 9)]
-    assert len(part.rows) == part.counts().sum() == pairs.counts()[5:9].sum() > 0
+    found = pairs_within(*(np.random.default_rng(s).uniform(0, 9, (20, 2)) for s in (1, 2)), 3.0)
+    part = found.take(slice(5, 9))
+    assert [part.of(q).tolist() for q in range(4)] == [found.of(q).tolist() for q in range(5, 9)]
+    assert len(part.rows) == part.counts().sum() == found.counts()[5:9].sum() > 0
 
 
 def test_pairs_of_lists_and_their_union_by_hand() -> None:
-    first = pairs_of([np.array([1, 5]), np.zeros(0, np.int64), np.array([0])])
-    second = pairs_of([np.array([2, 5]), np.array([7]), np.zeros(0, np.int64)])
+    first, second = pairs([1, 5], [], [0]), pairs([2, 5], [7], [])
     assert [first.of(q).tolist() for q in range(3)] == [[1, 5], [], [0]]
     found = first.joined(second)
     assert [found.of(q).tolist() for q in range(3)] == [[1, 2, 5], [7], [0]]
@@ -108,23 +106,16 @@ def test_no_lists_are_no_pairs() -> None:
     assert pairs_of([]).joined(pairs_of([])).rows.tolist() == []
 
 
-def ragged(rows: list[list[int]]) -> Pairs:
-    return Pairs(
-        np.cumsum([0, *map(len, rows)]), np.array([r for row in rows for r in row], np.int64)
-    )
-
-
 def test_pairs_of_some_queries_stand_in_their_new_order() -> None:
-    pairs = ragged([[1, 4], [], [0, 2, 5], [3]])
-    taken = pairs.take(np.array([2, 1, 0]))
+    four = pairs([1, 4], [], [0, 2, 5], [3])
+    taken = four.take(np.array([2, 1, 0]))
     assert [taken.of(q).tolist() for q in range(3)] == [[0, 2, 5], [], [1, 4]]
-    assert pairs.take(np.array([1])).counts().tolist() == [0]
-    assert len(pairs.take(np.zeros(0, np.int64)).counts()) == 0
+    assert four.take(np.array([1])).counts().tolist() == [0]
+    assert len(four.take(np.zeros(0, np.int64)).counts()) == 0
 
 
 def test_pairs_know_which_rows_they_contain() -> None:
-    pairs = ragged([[1, 4], [], [0]])
-    found = pairs.contain(np.array([[4, 0, 9], [1, 4, 0], [0, 1, 4]]))
+    found = pairs([1, 4], [], [0]).contain(np.array([[4, 0, 9], [1, 4, 0], [0, 1, 4]]))
     assert found.tolist() == [[True, False, False], [False] * 3, [True, False, False]]
 
 
@@ -134,8 +125,8 @@ def test_joined_pairs_equal_the_union_of_each_query() -> None:
         [sorted(set(draw.integers(0, 9, draw.integers(0, 6)).tolist())) for _ in range(20)]
         for _ in "ab"
     )
-    joined = ragged(a).joined(ragged(b))
+    joined = pairs(*a).joined(pairs(*b))
     assert [joined.of(q).tolist() for q in range(20)] == [
         sorted({*x, *y}) for x, y in zip(a, b, strict=True)
     ]
-    assert ragged([[], []]).joined(ragged([[], []])).counts().tolist() == [0, 0]
+    assert pairs([], []).joined(pairs([], [])).counts().tolist() == [0, 0]

@@ -1,17 +1,12 @@
 """What is right, what is wrong and what is neither, by positions and by lists."""
 
 import numpy as np
+from vectors import pairs
 
-from vprlib.places.geo import Pairs
 from vprlib.places.truth import Listed, Near
 
 NEAR = Near(np.array([[0.0, 0], [100, 0]]), np.array([[25.0, 0], [26, 0], [99, 0], [0, 1]]), 25.0)
-LISTED = Listed(
-    Pairs(np.array([0, 2, 2, 3]), np.array([0, 5, 2])),
-    Pairs(np.array([0, 1, 3, 3]), np.array([3, 1, 2])),
-    Pairs(np.array([0, 1, 1, 2]), np.array([0, 2])),
-    6,
-)
+LISTED = Listed(pairs([0, 5], [], [2]), pairs([3], [1, 2], []), pairs([0], [], [2]), 6)
 
 
 def test_all_that_is_near_is_positive_and_the_rest_negative() -> None:

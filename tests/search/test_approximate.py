@@ -1,5 +1,6 @@
 """Approximate search: refused early, built in bounded memory, the same bytes, true distances."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import faiss
 import h5py
 import numpy as np
 import pytest
+from disks import raising
 
 from vprlib.descriptors.codes import CodeSettings
 from vprlib.descriptors.settings import IndexSettings, SearchSettings
@@ -270,10 +272,7 @@ def test_a_code_without_an_index_is_searched_exactly(tmp_path) -> None:
 
 
 def test_a_killed_or_failed_build_leaves_nothing(tmp_path, monkeypatch) -> None:
-    def broken(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(faiss_index, "write_lists", broken)
+    monkeypatch.setattr(faiss_index, "write_lists", raising(errno.ENOSPC))
     with pytest.raises(UserError, match="no space left on the disk; free some"):
         built(tmp_path / "i", "IVF8,Flat")
     assert not list(tmp_path.iterdir())

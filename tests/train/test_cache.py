@@ -1,5 +1,6 @@
 """The cache: arrays come back checked, a limit holds, and two experiments may share it."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy
+from disks import raising
 
 from vprlib.pipeline.paths import CACHE
 from vprlib.pipeline.runtime import RuntimeSettings
@@ -17,6 +19,7 @@ from vprlib.train import cache as cache_module
 from vprlib.train.cache import CacheSpec, FeatureCache, cache_at, digest, entries, home
 
 SHAPES = np.array([[2, 3, 4], [1, 5, 4], [7, 1, 4]])
+MakeCache = Callable[..., FeatureCache]
 
 
 def a_spec(key: str = "abc", shapes: np.ndarray = SHAPES, dtype: str = "<f4") -> CacheSpec:
@@ -38,7 +41,7 @@ def make(tmp_path: Path, told: list[str]) -> Callable[[int], FeatureCache]:
 
 
 @pytest.mark.parametrize("dtype", ["<f4", "<f2", "<u2", "u1"])
-def test_what_was_put_comes_back(make: Callable[..., FeatureCache], dtype: str) -> None:
+def test_what_was_put_comes_back(make: MakeCache, dtype: str) -> None:
     file = make().open(a_spec(dtype=dtype))
     assert [file.get(row) for row in range(3)] == [None] * 3
     for row in (2, 0):
@@ -50,9 +53,7 @@ def test_what_was_put_comes_back(make: Callable[..., FeatureCache], dtype: str) 
     assert again.get(1) is None
 
 
-def test_a_damaged_array_counts_as_absent(
-    make: Callable[..., FeatureCache], tmp_path: Path
-) -> None:
+def test_a_damaged_array_counts_as_absent(make: MakeCache, tmp_path: Path) -> None:
     file = make().open(a_spec())
     for row in range(3):
         file.put(row, array(row))
@@ -65,7 +66,7 @@ def test_a_damaged_array_counts_as_absent(
 
 
 def test_the_size_is_said_before_the_first_write_and_only_then(
-    make: Callable[..., FeatureCache], told: list[str], tmp_path: Path
+    make: MakeCache, told: list[str], tmp_path: Path
 ) -> None:
     shapes = np.full((10, 3), 64)
     make().open(a_spec(shapes=shapes))
@@ -74,13 +75,13 @@ def test_the_size_is_said_before_the_first_write_and_only_then(
     assert (tmp_path / "cache" / "abc" / "values").stat().st_size == 10 * 64**3 * 4
 
 
-def test_no_limit_means_no_cache(make: Callable[..., FeatureCache], tmp_path: Path) -> None:
+def test_no_limit_means_no_cache(make: MakeCache, tmp_path: Path) -> None:
     assert make(0).open(a_spec()) is None
     assert not (tmp_path / "cache").exists()
 
 
 def test_what_would_not_fit_the_limit_is_said_and_left(
-    make: Callable[..., FeatureCache], told: list[str], tmp_path: Path
+    make: MakeCache, told: list[str], tmp_path: Path
 ) -> None:
     make(100).open(a_spec("small", SHAPES[:1])).close()
     told.clear()
@@ -91,7 +92,7 @@ def test_what_would_not_fit_the_limit_is_said_and_left(
 
 
 def test_what_is_not_in_use_goes_first_where_the_limit_asks_for_it(
-    make: Callable[..., FeatureCache], told: list[str], tmp_path: Path
+    make: MakeCache, told: list[str], tmp_path: Path
 ) -> None:
     size = a_spec().bytes
     for age, key in enumerate(["old", "used", "new"]):
@@ -107,7 +108,7 @@ def test_what_is_not_in_use_goes_first_where_the_limit_asks_for_it(
 
 
 def test_a_disk_that_is_too_full_is_said_and_left(
-    make: Callable[..., FeatureCache], told: list[str], monkeypatch: pytest.MonkeyPatch
+    make: MakeCache, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = cache_module.shutil.disk_usage
     monkeypatch.setattr(
@@ -118,15 +119,12 @@ def test_a_disk_that_is_too_full_is_said_and_left(
 
 
 def test_a_disk_that_fills_up_meanwhile_is_said_and_nothing_is_left(
-    make: Callable[..., FeatureCache],
+    make: MakeCache,
     told: list[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    def full(*arguments: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "posix_fallocate", raising(errno.ENOSPC))
     assert make().open(a_spec()) is None
     assert "no space left on the disk" in told[-1]
     assert not (tmp_path / "cache" / "abc").exists()

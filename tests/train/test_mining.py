@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from vectors import pairs
 
 from vprlib.formats.dialects import read_specification
 from vprlib.images.index import ImageIndex
-from vprlib.places.geo import Pairs, pairs_of
 from vprlib.places.truth import Listed
 from vprlib.train import mining
 from vprlib.train.mining import (
@@ -53,10 +53,7 @@ def mined(
 
 def allowed(positives: list[int], near: list[int], size: int) -> Candidates:
     """Candidates of a single query."""
-    pairs = [
-        Pairs(np.array([0, len(rows)]), np.array(rows, np.int64)) for rows in (positives, near)
-    ]
-    return Candidates(*pairs, size)
+    return Candidates(pairs(positives), pairs(near), size)
 
 
 def on_a_line(*distances: float) -> np.ndarray:
@@ -113,8 +110,7 @@ def test_candidates_equal_the_double_loop(index_at: MakeIndex) -> None:
 
 def test_lists_say_who_is_positive_and_who_is_no_negative(index_at: MakeIndex) -> None:
     queries, database = index_at(np.full((3, 2), np.nan)), index_at(np.full((4, 2), np.nan))
-    right = pairs_of([np.array([1, 2]), np.zeros(0, np.int64), np.array([0, 3])])
-    doubtful = pairs_of([np.array([0]), np.array([3]), np.array([1, 2])])
+    right, doubtful = pairs([1, 2], [], [0, 3]), pairs([0], [3], [1, 2])
     found = candidates(queries, database, 10, 25, True, Listed(right, doubtful, right, 4))
     assert [found.positives.of(q).tolist() for q in range(3)] == [[1, 2], [], [0, 3]]
     assert [found.near.of(q).tolist() for q in range(3)] == [[0, 1, 2], [3], [0, 1, 2, 3]]
@@ -151,7 +147,7 @@ def test_random_negatives_are_distinct_uniform_and_never_near(near: list[int]) -
 
 
 def test_random_negatives_change_with_epoch_and_query_and_come_again() -> None:
-    two = Candidates(*(Pairs(np.array([0, 1, 2]), np.array([0, 0])) for _ in "ab"), 1000)
+    two = Candidates(pairs([0], [0]), pairs([0], [0]), 1000)
     one, again = (random_negatives(two, 0, rules(pool=20), 1).tolist() for _ in "ab")
     assert one == again
     assert one != random_negatives(two, 0, rules(pool=20), 2).tolist()
@@ -208,23 +204,6 @@ def test_a_remembered_negative_is_not_counted_twice() -> None:
     database = on_a_line(0.5, 0.1, 0.2, 0.3)
     found = mined(ORIGIN, database, allowed([0], [0], 4), np.array([1, 2, 1]), rules())
     assert found.tuple.negatives.tolist() == [1, 2, 3]
-
-
-@pytest.mark.parametrize("distance", ["squared", "l2"])
-def test_a_tuple_equals_the_plain_way(distance: str) -> None:
-    generator = np.random.default_rng(3)
-    database = generator.normal(size=(60, 5)).astype(np.float32)
-    query = generator.normal(size=5).astype(np.float32)
-    setting = rules(negatives=6, margin=0.5, distance=distance)
-    found = mined(query, database, allowed([4, 17, 30], [3, 4, 17, 30, 31], 60), NONE, setting)
-    apart = [float(np.linalg.norm(row.astype(np.float64) - query)) for row in database]
-    positive = min([4, 17, 30], key=lambda row: apart[row])
-    outside = sorted(set(range(60)) - {3, 4, 17, 30, 31}, key=lambda row: apart[row])[:6]
-    power, margin = (2, 0.5) if distance == "squared" else (1, 0.5**0.5)
-    limit = apart[positive] ** power + margin
-    assert found.tuple.positive == positive
-    assert found.tuple.negatives.tolist() == [r for r in outside if apart[r] ** power < limit]
-    assert found.hardest.tolist() == outside
 
 
 def by_hand(database: np.ndarray, queries: np.ndarray) -> list[tuple]:

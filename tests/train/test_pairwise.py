@@ -5,17 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from vectors import unit
 
 from vprlib.pipeline.arrays import scratch_array
 from vprlib.train.pairwise import forget, nearest, squared_distances
 
 CPU = torch.device("cpu")
 LARGE = 2**20
-
-
-def vectors(count: int, seed: int, dim: int = 40) -> np.ndarray:
-    drawn = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
-    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+DIM = 40
 
 
 def mapped_bytes(path: Path) -> int:
@@ -35,7 +32,7 @@ def test_squared_distances_by_hand() -> None:
 @pytest.mark.parametrize("block_bytes", [1, 700, 2000, LARGE])
 @pytest.mark.parametrize("order", ["all", "rising", "mixed", "swapped"])
 def test_squared_distances_equal_a_loop_in_blocks_of_any_size(block_bytes: int, order: str) -> None:
-    queries, database = vectors(7, 1), vectors(30, 2)
+    queries, database = unit(7, DIM), unit(30, DIM, 2)
     rows = {
         "all": range(30),
         "rising": range(2, 28, 3),
@@ -50,7 +47,7 @@ def test_squared_distances_equal_a_loop_in_blocks_of_any_size(block_bytes: int, 
 
 
 def test_many_dimensions_keep_the_distances_of_unit_vectors_right_to_millionths() -> None:
-    queries, database = vectors(5, 1, 32_768), vectors(40, 2, 32_768)
+    queries, database = unit(5, 32_768), unit(40, 32_768, 2)
     database[:5] = queries
     found = squared_distances(queries, database, np.arange(40), CPU, 2**25)
     offsets = queries[:, None].astype(np.float64) - database
@@ -58,13 +55,13 @@ def test_many_dimensions_keep_the_distances_of_unit_vectors_right_to_millionths(
 
 
 def test_equal_vectors_are_never_less_than_nothing_apart() -> None:
-    same = vectors(50, 3, 1000)
+    same = unit(50, 1000, 3)
     found = squared_distances(same, same, np.arange(50), CPU, LARGE)
     assert (found >= 0).all() and np.diag(found).max() < 4e-6
 
 
 def test_no_query_and_no_row_have_no_distances() -> None:
-    none, some = np.zeros(0, np.int64), vectors(3, 1)
+    none, some = np.zeros(0, np.int64), unit(3, DIM)
     assert squared_distances(some, some, none, CPU, LARGE).shape == (3, 0)
     assert squared_distances(some[:0], some, np.arange(3), CPU, LARGE).shape == (0, 3)
 
@@ -75,9 +72,9 @@ def test_no_query_and_no_row_have_no_distances() -> None:
 def test_a_mapped_file_is_read_and_let_go(tmp_path: Path) -> None:
     path = tmp_path / "vectors.f32"
     database = scratch_array(path, (2000, 256))
-    database[:] = vectors(2000, 4, 256)
+    database[:] = unit(2000, 256, 4)
     assert mapped_bytes(path) == database.nbytes
-    queries, rows = vectors(3, 5, 256), np.arange(2000)
+    queries, rows = unit(3, 256, 5), np.arange(2000)
     found = squared_distances(queries, database, rows, CPU, 100_000)
     assert mapped_bytes(path) == 0
     assert np.array_equal(found, squared_distances(queries, np.array(database), rows, CPU, 100_000))
@@ -102,7 +99,7 @@ def test_what_was_written_outlives_letting_go(tmp_path: Path) -> None:
 @pytest.mark.parametrize("memory", [16, 5000, 2**30])
 @pytest.mark.parametrize("count", [1, 4, 60])
 def test_the_nearest_are_those_of_a_sorted_loop(memory: int, count: int) -> None:
-    queries, database = vectors(23, 3), vectors(50, 4)
+    queries, database = unit(23, DIM, 3), unit(50, DIM, 4)
     rows, squared = nearest(queries, database, count, CPU, memory)
     for query, found, distances in zip(queries, rows, squared, strict=True):
         every = ((database - query) ** 2).sum(axis=1)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy
+from groups import worker_of
 from safetensors.numpy import load_file
 
 STEPS = 50
@@ -169,8 +170,3 @@ def wait_for_states(path: Path, count: int, process: subprocess.Popen) -> None:
         now = path.stat().st_mtime_ns if path.exists() else 0
         seen, last = seen + (now != last), now
         time.sleep(0.005)
-
-
-def worker_of(launcher: int) -> int:
-    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-    return int(children[-1])

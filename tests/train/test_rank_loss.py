@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from vectors import pairs, unit
 
-from vprlib.places.geo import Pairs
 from vprlib.places.truth import Listed, Truth
 from vprlib.train.losses import RankLoss, mean_loss, nearest_positives, rank_losses
 from vprlib.train.pairwise import nearest
@@ -37,16 +37,6 @@ def neighbors_of(q: np.ndarray, d: np.ndarray, count: int) -> tuple[np.ndarray, 
     return rows, np.sqrt(squared)
 
 
-def vectors(count: int, seed: int, dim: int = 6) -> np.ndarray:
-    drawn = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
-    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
-
-
-def pairs(*rows: list[int]) -> Pairs:
-    starts = np.cumsum([0, *(len(r) for r in rows)])
-    return Pairs(starts, np.array([x for r in rows for x in r], np.int64))
-
-
 def listed() -> Listed:
     """Twelve queries, forty images: one without a positive, one to which nothing is wrong."""
     draw = np.random.default_rng(4)
@@ -55,6 +45,9 @@ def listed() -> Listed:
     doubtful = [sorted(set(draw.choice(40, 6).tolist()) - set(r)) for r in right]
     doubtful[8] = sorted(set(range(40)) - set(right[8]))
     return Listed(pairs(*right), pairs(*doubtful), pairs(*right), 40)
+
+
+TRUTH, Q, D = listed(), unit(12), unit(40, seed=2)
 
 
 @pytest.mark.parametrize(
@@ -70,18 +63,17 @@ def test_the_rank_loss_by_hand(distance: str, power: int, margin: float) -> None
 @pytest.mark.parametrize("distance", ["l2", "squared"])
 @pytest.mark.parametrize("memory", [MEMORY, 2000])
 def test_the_rank_loss_over_all_negatives_equals_a_loop(distance: str, memory: int) -> None:
-    truth, q, d = listed(), vectors(12, 1), vectors(40, 2)
     power, margin = (2, 0.1) if distance == "squared" else (1, math.sqrt(0.1))
     losses = []
     for query in range(12):
-        right, doubtful = (p.of(query).tolist() for p in (truth.right, truth.doubtful))
-        apart = [math.dist(q[query].tolist(), row) ** power for row in d.tolist()]
+        right, doubtful = (p.of(query).tolist() for p in (TRUTH.right, TRUTH.doubtful))
+        apart = [math.dist(Q[query].tolist(), row) ** power for row in D.tolist()]
         wrong = [apart[row] for row in range(40) if row not in right + doubtful]
         if right and wrong:
             limit = min(apart[row] for row in right) + margin
             losses.append(sum(max(limit - w, 0) for w in wrong) / len(wrong))
     assert len(losses) == 10
-    found = ask(q, d, truth, settings(distance=distance), memory)
+    found = ask(Q, D, TRUTH, settings(distance=distance), memory)
     assert found == pytest.approx(sum(losses) / 10, abs=1e-5)
 
 
@@ -100,20 +92,18 @@ def test_so_many_distinct_negatives_are_sampled_and_never_one_that_is_near(count
 
 
 def test_samples_estimate_the_loss_over_all_negatives() -> None:
-    truth, q, d = listed(), vectors(12, 1), vectors(40, 2)
-    whole = ask(q, d, truth, settings())
-    few = [ask(q, d, truth, settings(4, seed=seed)) for seed in range(200)]
+    whole = ask(Q, D, TRUTH, settings())
+    few = [ask(Q, D, TRUTH, settings(4, seed=seed)) for seed in range(200)]
     assert np.mean(few) == pytest.approx(whole, abs=4 * np.std(few) / 200**0.5)
     assert np.std(few) > 0
-    assert ask(q, d, truth, settings(4, seed=3)) == few[3]
+    assert ask(Q, D, TRUTH, settings(4, seed=3)) == few[3]
 
 
 def test_the_nearest_positive_is_known_beyond_the_neighbors_found() -> None:
-    truth, q, d = listed(), vectors(12, 1), vectors(40, 2)
     for count in (1, 5, 40):
-        found = nearest_positives(q, d, *neighbors_of(q, d, count), truth)
+        found = nearest_positives(Q, D, *neighbors_of(Q, D, count), TRUTH)
         for query in range(12):
-            apart = np.linalg.norm(d[truth.right.of(query)] - q[query], axis=1)
+            apart = np.linalg.norm(D[TRUTH.right.of(query)] - Q[query], axis=1)
             assert found[query] == pytest.approx(apart.min()) if len(apart) else np.nan
         assert np.isnan(found).tolist() == [query == 5 for query in range(12)]
 
@@ -134,8 +124,7 @@ def test_one_image_a_side_is_enough() -> None:
 
 
 def test_only_queries_with_a_positive_and_a_negative_have_a_loss() -> None:
-    truth, q, d = listed(), vectors(12, 1), vectors(40, 2)
-    losses = rank_losses(q, d, *neighbors_of(q, d, 3), truth, settings(), MEMORY)
+    losses = rank_losses(Q, D, *neighbors_of(Q, D, 3), TRUTH, settings(), MEMORY)
     assert np.flatnonzero(np.isnan(losses)).tolist() == [5, 8]
     assert mean_loss(losses) == pytest.approx(sum(losses[k] for k in range(12) if k not in (5, 8))
                                               / 10)  # fmt: skip
@@ -145,9 +134,8 @@ def test_only_queries_with_a_positive_and_a_negative_have_a_loss() -> None:
 @pytest.mark.parametrize("share", [slice(0, None, 2), slice(1, None, 2), slice(5, 6), slice(0, 0)])
 def test_a_share_of_the_queries_has_the_losses_that_all_have(negatives: int, share: slice) -> None:
     """Whoever asks beside it, a query is held against the same negatives."""
-    truth, q, d = listed(), vectors(12, 1), vectors(40, 2)
     whole, own = (
-        rank_losses(some, d, *neighbors_of(some, d, 3), lists, settings(negatives), MEMORY)
-        for some, lists in ((q, truth), (q[share], truth.take(share)))
+        rank_losses(some, D, *neighbors_of(some, D, 3), lists, settings(negatives), MEMORY)
+        for some, lists in ((Q, TRUTH), (Q[share], TRUTH.take(share)))
     )
     np.testing.assert_allclose(own, whole[share], atol=1e-6)

@@ -154,13 +154,6 @@ def test_a_sample_beyond_the_memory_is_refused_before_it_is_taken(
         take_sample(backbone, SLIM, source, SampleSettings(), cpu, little)
 
 
-def test_no_position_is_drawn_twice(take: Take) -> None:
-    sample = take(images=5, positions=4)
-    for row in range(5):
-        part = sample.descriptors[sample.image_rows == row]
-        assert len(np.unique(part, axis=0)) == len(part)
-
-
 def test_descriptors_keep_their_length_where_the_layer_does_not_normalise(
     take: Take, source: ImageSource
 ) -> None:

@@ -54,6 +54,9 @@ def test_berlin_learns_as_in_the_class_challenge() -> None:
         ({"skip_hardest": -1}, "greater than or equal to 0"),
         ({"mining": "none"}, "'full', 'partial' or 'random'"),
         ({"train_queries": "references"}, "'queries' or 'database'"),
+        ({"epochs": True}, "epochs should not be true"),
+        ({"exclude_same_spot": "no"}, "should be true or false, but is 'no'"),
+        ({"seed": -1}, "greater than or equal to 0"),
     ],
 )
 def test_what_contradicts_itself_is_refused(values: dict, sentence: str) -> None:

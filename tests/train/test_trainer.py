@@ -1,5 +1,6 @@
 """Training: goes on where it was interrupted, keeps the best epoch, freezes what it should."""
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -28,7 +29,7 @@ from vprlib.train.losses import triplet_loss
 from vprlib.train.mining import Candidates, Mined, Pool, Tuple
 from vprlib.train.trainer import Trainer, make_optimizer
 
-Run = Callable[..., Outcome]
+MakeTrainer = Callable[..., Trainer]
 
 
 def wordless(kind: str) -> PlaceModel:
@@ -40,19 +41,44 @@ def wordless(kind: str) -> PlaceModel:
 @pytest.fixture
 def trainer(
     data: TrainingData, slim: str, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
-) -> Callable[..., Trainer]:
-    def make(folder: str = "scratch", cache: FeatureCache = NO_CACHE, **changes: object) -> Trainer:
-        kept = Scratch(tmp_path / folder)
-        return Trainer(a_model(), data, settings(**changes), cpu, runtime, kept, cache)
+) -> MakeTrainer:
+    """Trains on the data that the settings ask for."""
+
+    def make(
+        folder: str = "scratch",
+        cache: FeatureCache = NO_CACHE,
+        model: PlaceModel | None = None,
+        **changes: object,
+    ) -> Trainer:
+        wanted, kept = settings(**changes), Scratch(tmp_path / folder)
+        own = training_data(data.train, RADII, data.val, data.val_truth, wanted)
+        return Trainer(model or a_model(), own, wanted, cpu, runtime, kept, cache)
 
     return make
+
+
+def learnt(running: Trainer) -> set[str]:
+    """The tensors that a run changes."""
+    before = weights(running.model)
+    running.run()
+    after = {name: t.numpy().tobytes() for name, t in running.state.weights.items()}
+    return {name for name in before if before[name] != after[name]}
+
+
+def assert_same(running: Trainer, outcome: Outcome, twin: Trainer, expected: Outcome) -> None:
+    """The log, the best and the last weights, and what is remembered."""
+    assert outcome.log == expected.log
+    assert weights(outcome.model) == weights(expected.model)
+    assert torch.equal(running.state.hardest, twin.state.hardest)
+    last = twin.state.weights
+    assert all(torch.equal(t, last[name]) for name, t in running.state.weights.items())
 
 
 def recalls(r5: float, r1: float = 0.0) -> dict[str, float]:
     return {"recall@1": r1, "recall@5": r5, "recall@10": r5, "recall@20": r5}
 
 
-def test_no_epochs_copy_the_start_exactly(trainer: Callable[..., Trainer]) -> None:
+def test_no_epochs_copy_the_start_exactly(trainer: MakeTrainer) -> None:
     outcome = trainer(epochs=0).run()
     assert weights(outcome.model) == weights(a_model())
     assert [row.epoch for row in outcome.log] == [0]
@@ -62,7 +88,7 @@ def test_no_epochs_copy_the_start_exactly(trainer: Callable[..., Trainer]) -> No
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_training_changes_the_weights_and_gives_the_same_ones_again(
-    trainer: Callable[..., Trainer], optimizer: str
+    trainer: MakeTrainer, optimizer: str
 ) -> None:
     one, again = (trainer(folder, optimizer=optimizer) for folder in ("a", "b"))
     outcomes = [one.run(), again.run()]
@@ -78,18 +104,13 @@ def test_the_real_alexnet_learns_for_an_epoch(
 ) -> None:
     quick = settings(epochs=1, first_layer="conv5", refresh_queries=0, negatives=2)
     trainer = Trainer(a_model(), data, quick, cpu, runtime, Scratch(tmp_path / "s"))
-    before = weights(trainer.model)
-    outcome = trainer.run()
-    assert [row.epoch for row in outcome.log] == [0, 1]
-    learnt = {
-        name for name, t in trainer.state.weights.items() if t.numpy().tobytes() != before[name]
-    }
-    assert learnt == {
+    assert learnt(trainer) == {
         "backbone.10.weight",
         "backbone.10.bias",
         "pool.conv.weight",
         "pool.centroids",
     }
+    assert [row.epoch for row in trainer.state.rows()] == [0, 1]
 
 
 STORED = [
@@ -102,38 +123,28 @@ STORED = [
 
 @pytest.mark.parametrize("changes", STORED)
 def test_the_cache_changes_no_byte_of_a_run(
-    trainer: Callable[..., Trainer], tmp_path: Path, changes: dict[str, object]
+    trainer: MakeTrainer, tmp_path: Path, changes: dict[str, object]
 ) -> None:
     plain = trainer("plain", **changes)
     expected = plain.run()
     cache = FeatureCache(tmp_path / "cache", 2**30, lambda sentence: None)
     for folder in ("empty", "full"):  # what the first run leaves, the second finds
         stored = trainer(folder, cache=cache, **changes)
-        outcome = stored.run()
-        assert outcome.log == expected.log
-        assert weights(outcome.model) == weights(expected.model)
-        last, twin = stored.state.weights, plain.state.weights
-        assert all(torch.equal(last[name], twin[name]) for name in twin)
+        assert_same(stored, stored.run(), plain, expected)
     file = stored.inputs.sources["database"].file
     assert all(file.get(row) is not None for row in range(PLACES * VIEWS)) or "mining" in changes
 
 
 def test_a_run_that_is_resumed_finds_the_cache(
-    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     cache = FeatureCache(tmp_path / "cache", 2**30, lambda sentence: None)
     expected = trainer("whole").run()
-    with monkeypatch.context() as patch:
-        stop_at(patch, "_learn", 2)
-        with pytest.raises(StopError):
-            trainer("broken", cache=cache).run()
-    outcome = trainer("broken", cache=cache).run()
+    outcome = broken_off(monkeypatch, "_learn", 2, lambda: trainer("broken", cache=cache)).run()
     assert weights(outcome.model) == weights(expected.model)
 
 
-def test_bfloat16_learns_what_float32_does_but_for_rounding(
-    trainer: Callable[..., Trainer],
-) -> None:
+def test_bfloat16_learns_what_float32_does_but_for_rounding(trainer: MakeTrainer) -> None:
     one, other = (trainer(p, precision=p).run() for p in ("float32", "bfloat16"))
     losses = [[row.loss for row in outcome.log[1:]] for outcome in (one, other)]
     assert losses[0] != losses[1]
@@ -153,45 +164,66 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, method: str, call: int) -> None:
     monkeypatch.setattr(owner, method, broken)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize(
-    ("method", "call"),
-    [
-        ("_validate", 1),  # before anything is kept
-        ("_validate", 2),  # at the end of the first epoch
-        ("_mine", 2),  # between two blocks
-        ("_learn", 1),
-        ("_learn", 4),  # within a later block
-        ("_remember", 7),
-        ("_save", 3),
-        ("_run_epoch", 2),
-    ],
-)
-def test_an_interrupted_run_ends_as_one_that_was_not(
-    trainer: Callable[..., Trainer],
-    monkeypatch: pytest.MonkeyPatch,
-    method: str,
-    call: int,
-    optimizer: str,
-) -> None:
-    whole = trainer("whole", optimizer=optimizer)
-    expected = whole.run()
+def broken_off(
+    monkeypatch: pytest.MonkeyPatch, method: str, call: int, make: Callable[[], Trainer]
+) -> Trainer:
+    """A trainer that goes on from where such a call broke off the one before it."""
     with monkeypatch.context() as patch:
         stop_at(patch, method, call)
         with pytest.raises(StopError):
-            trainer("broken", optimizer=optimizer).run()
-    resumed = trainer("broken", optimizer=optimizer)
-    outcome = resumed.run()
-    assert outcome.log == expected.log
-    assert weights(outcome.model) == weights(expected.model)
-    assert torch.equal(resumed.state.hardest, whole.state.hardest)
-    last, twin = resumed.state.weights, whole.state.weights
-    assert all(torch.equal(last[name], twin[name]) for name in twin)
+            make().run()
+    return make()
+
+
+BERLIN = {
+    "train_queries": "database",
+    "mining": "random",
+    "positive": "random",
+    "negatives": 1,
+    "queries_a_step": 1,
+    "accumulate": 4,
+    "exclude_same_spot": False,
+}
+CHANGED = {"flip": 0.5, "jitter": (0.8, 1.2), "accumulate": 2, "skip_hardest": 1}
+RARELY = {"epochs": 4, "validate_every": 3, "learning_rate_factor": 0.3, "learning_rate_step": 2}
+STOPS = [
+    ("_validate", 1),  # before anything is kept
+    ("_validate", 2),  # at the end of the first epoch
+    ("_mine", 2),  # between two blocks
+    ("_learn", 1),
+    ("_learn", 4),  # within a later block
+    ("_remember", 7),
+    ("_save", 3),
+    ("_run_epoch", 2),
+]
+LATER_STOPS = [("_mine", 2), ("_learn", 3), ("_add_part", 6), ("_save", 3)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "stop"),
+    [
+        *itertools.product([{"optimizer": "sgd"}, {"optimizer": "adam"}], STOPS),
+        *itertools.product([BERLIN, CHANGED, {"mining": "partial", "flip": 1.0}], LATER_STOPS),
+        *((RARELY, stop) for stop in (("_validate", 2), ("_learn", 5), ("_run_epoch", 3))),
+    ],
+)
+def test_an_interrupted_run_of_each_kind_ends_as_one_that_was_not(
+    trainer: MakeTrainer,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, object],
+    stop: tuple[str, int],
+) -> None:
+    whole = trainer("whole", **changes)
+    expected = whole.run()
+    resumed = broken_off(monkeypatch, *stop, lambda: trainer("broken", **changes))
+    assert_same(resumed, resumed.run(), whole, expected)
+    start = a_model().state_dict()
+    assert any(whole.state.weights[name].ne(tensor).any() for name, tensor in start.items())
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 2])
 def test_a_run_interrupted_between_epochs_hears_of_each_epoch_again(
-    trainer: Callable[..., Trainer], epoch: int
+    trainer: MakeTrainer, epoch: int
 ) -> None:
     expected = trainer("whole").run()
 
@@ -207,15 +239,13 @@ def test_a_run_interrupted_between_epochs_hears_of_each_epoch_again(
     assert weights(outcome.model) == weights(expected.model)
 
 
-def test_a_finished_run_called_again_gives_the_same_outcome(
-    trainer: Callable[..., Trainer],
-) -> None:
+def test_a_finished_run_called_again_gives_the_same_outcome(trainer: MakeTrainer) -> None:
     first, again = trainer().run(), trainer().run()
     assert again.log == first.log
     assert weights(again.model) == weights(first.model)
 
 
-def test_the_hardest_negatives_of_each_query_are_kept(trainer: Callable[..., Trainer]) -> None:
+def test_the_hardest_negatives_of_each_query_are_kept(trainer: MakeTrainer) -> None:
     running = trainer(epochs=1)
     assert (running.state.hardest == -1).all()
     running.run()
@@ -228,7 +258,7 @@ def test_the_hardest_negatives_of_each_query_are_kept(trainer: Callable[..., Tra
 
 
 def test_what_was_hardest_is_handed_to_the_next_epoch(
-    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+    trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handed, kept = {}, {}
     whole, whole_pool = selection.mine_block, selection.pool_of
@@ -253,7 +283,7 @@ def test_what_was_hardest_is_handed_to_the_next_epoch(
 
 
 def test_each_epoch_counts_its_own_triplets(
-    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+    trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = {1: [0, 0], 2: [0, 0]}  # violating, looked at
     losses: dict[int, list[float]] = {1: [], 2: []}
@@ -280,7 +310,7 @@ def test_each_epoch_counts_its_own_triplets(
 
 
 def test_an_epoch_in_which_nothing_violates_the_margin_goes_by(
-    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+    trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = Mined(None, np.array([1, 2]))
     monkeypatch.setattr(selection, "mine_block", lambda pools, *_: (nothing for _ in pools))
@@ -301,7 +331,7 @@ def test_the_learning_rate_is_multiplied_by_its_factor_after_every_step_of_epoch
     assert rates == pytest.approx([2.0, 2.0, 0.2, 0.2, 0.02])
 
 
-def test_the_optimiser_uses_the_rate_of_its_epoch(trainer: Callable[..., Trainer]) -> None:
+def test_the_optimiser_uses_the_rate_of_its_epoch(trainer: MakeTrainer) -> None:
     quick = {"epochs": 3, "learning_rate_step": 2, "learning_rate_factor": 0.25}
     running, seen = trainer(learning_rate=0.01, **quick), []
     running.run(lambda row: seen.append(running.optimizer.param_groups[0]["lr"]))
@@ -347,7 +377,7 @@ def test_the_interval_of_refreshing_doubles_when_the_rate_steps_if_asked(
 
 
 def test_a_loss_that_is_no_number_names_epoch_and_step(
-    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+    trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = iter(range(1, 100))
 
@@ -363,7 +393,7 @@ def test_a_loss_that_is_no_number_names_epoch_and_step(
 
 
 def test_weights_that_are_no_numbers_name_epoch_and_step(
-    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+    trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = trainer()
     whole = Trainer._learn
@@ -378,35 +408,25 @@ def test_weights_that_are_no_numbers_name_epoch_and_step(
     assert all(t.isfinite().all() for t in running.scratch.load()["weights"].values())
 
 
-def test_a_rate_far_too_high_ends_in_a_sentence(trainer: Callable[..., Trainer]) -> None:
+def test_a_rate_far_too_high_ends_in_a_sentence(trainer: MakeTrainer) -> None:
     with pytest.raises(UserError, match=r"in epoch \d+, step \d+: the state before it is kept in"):
         trainer(learning_rate=1e30, epochs=5).run()
 
 
 @pytest.mark.parametrize(
-    ("first_layer", "learnt"), [("conv5", {"10"}), ("pool", set()), ("conv4", {"8", "10"})]
+    ("first_layer", "layers"), [("conv5", {"10"}), ("pool", set()), ("conv4", {"8", "10"})]
 )
 def test_frozen_layers_keep_their_bytes(
-    trainer: Callable[..., Trainer], first_layer: str, learnt: set[str]
+    trainer: MakeTrainer, first_layer: str, layers: set[str]
 ) -> None:
-    running = trainer(first_layer=first_layer, epochs=1)
-    before = weights(a_model())
-    running.run()
-    after = {name: t.numpy().tobytes() for name, t in running.state.weights.items()}
-    changed = {name for name in before if before[name] != after[name]}
-    assert {name.split(".")[1] for name in changed if name.startswith("backbone")} == learnt
+    changed = learnt(trainer(first_layer=first_layer, epochs=1))
+    assert {name.split(".")[1] for name in changed if name.startswith("backbone")} == layers
     assert {"pool.conv.weight", "pool.centroids"} <= changed
 
 
-def test_the_exponent_of_gem_learns(
-    data: TrainingData, slim: str, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
-) -> None:
-    quick = settings(first_layer="pool", epochs=1, margin=4.0)
-    trainer = Trainer(wordless("gem"), data, quick, cpu, runtime, Scratch(tmp_path / "s"))
-    before = weights(trainer.model)
-    trainer.run()
-    after = {name: t.numpy().tobytes() for name, t in trainer.state.weights.items()}
-    assert {name for name in before if before[name] != after[name]} == {"pool.p"}
+def test_the_exponent_of_gem_learns(trainer: MakeTrainer) -> None:
+    quick = {"first_layer": "pool", "epochs": 1, "margin": 4.0}
+    assert learnt(trainer(model=wordless("gem"), **quick)) == {"pool.p"}
 
 
 @pytest.mark.parametrize("kind", ["average", "max"])
@@ -418,15 +438,9 @@ def test_a_pool_without_weights_leaves_learning_to_the_backbone(slim: str, kind:
     assert [tuple(p.shape) for p in group["params"]] == [(8, 8, 3, 3), (8,)]
 
 
-def test_statistics_of_batch_normalisation_keep_their_bytes(
-    data: TrainingData, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
-) -> None:
-    quick = settings(epochs=1, first_layer="layer4", refresh_queries=0, negatives=1)
-    trainer = Trainer(a_model("resnet18"), data, quick, cpu, runtime, Scratch(tmp_path / "s"))
-    before = weights(trainer.model)
-    trainer.run()
-    after = {name: t.numpy().tobytes() for name, t in trainer.state.weights.items()}
-    changed = {name for name in before if before[name] != after[name]}
+def test_statistics_of_batch_normalisation_keep_their_bytes(trainer: MakeTrainer) -> None:
+    quick = {"epochs": 1, "first_layer": "layer4", "refresh_queries": 0, "negatives": 1}
+    changed = learnt(trainer(model=a_model("resnet18"), **quick))
     assert changed
     assert not any("running_" in name or "num_batches" in name for name in changed)
     assert all(name.startswith(("backbone.layer4", "pool")) for name in changed)
@@ -439,7 +453,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float, float]])
 
 
 def test_training_stops_after_so_many_epochs_without_a_better_one(
-    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+    trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted(monkeypatch, [(0.1, 0), (0.5, 0), (0.4, 0), (0.5, 0), (0.9, 0)])
     outcome = trainer(epochs=20, patience=2).run()
@@ -452,7 +466,7 @@ def validated(outcome: Outcome) -> list[int]:
 
 
 def test_only_each_second_epoch_is_validated_and_always_the_first_and_the_last(
-    trainer: Callable[..., Trainer],
+    trainer: MakeTrainer,
 ) -> None:
     every, second = (trainer(f"{n}", epochs=5, validate_every=n).run() for n in (1, 2))
     assert validated(every) == [0, 1, 2, 3, 4, 5]
@@ -463,7 +477,7 @@ def test_only_each_second_epoch_is_validated_and_always_the_first_and_the_last(
 
 
 def test_an_epoch_that_was_not_validated_is_never_the_best_and_counts_for_patience(
-    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+    trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted(monkeypatch, [(0.1, 0), (0.5, 0), (0.4, 0), (0.6, 0), (0.3, 0), (0.2, 0)])
     outcome = trainer(epochs=50, validate_every=4, patience=6).run()
@@ -472,31 +486,13 @@ def test_an_epoch_that_was_not_validated_is_never_the_best_and_counts_for_patien
     assert (outcome.best.epoch, outcome.log[-1].epoch) == (10, 16)
 
 
-def test_keeping_the_last_epoch_ends_with_one_that_was_validated(
-    trainer: Callable[..., Trainer],
-) -> None:
+def test_keeping_the_last_epoch_ends_with_one_that_was_validated(trainer: MakeTrainer) -> None:
     outcome = trainer(epochs=3, validate_every=10, keep="last").run()
     assert validated(outcome) == [0, 3] and outcome.best.epoch == 3
 
 
-@pytest.mark.parametrize(("method", "call"), [("_validate", 2), ("_learn", 5), ("_run_epoch", 3)])
-def test_an_interrupted_run_with_few_validations_ends_as_one_that_was_not(
-    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, method: str, call: int
-) -> None:
-    quick = {"epochs": 4, "validate_every": 3, "learning_rate_factor": 0.3, "learning_rate_step": 2}
-    expected = trainer("whole", **quick).run()
-    with monkeypatch.context() as patch:
-        stop_at(patch, method, call)
-        with pytest.raises(StopError):
-            trainer("broken", **quick).run()
-    outcome = trainer("broken", **quick).run()
-    assert validated(outcome) == [0, 3, 4]
-    assert outcome.log == expected.log
-    assert weights(outcome.model) == weights(expected.model)
-
-
 def test_a_log_gets_one_line_an_epoch_of_this_run(
-    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+    trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log, "has_terminal", lambda: False)
     lines: list[str] = []
@@ -516,7 +512,7 @@ def test_a_log_gets_one_line_an_epoch_of_this_run(
 
 
 def test_the_start_competes_for_the_best(
-    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+    trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted(monkeypatch, [(0.8, 0.1), (0.7, 0.9), (0.8, 0.1)])
     outcome = trainer().run()
@@ -525,7 +521,7 @@ def test_the_start_competes_for_the_best(
 
 
 def test_the_best_is_that_of_recall_at_5_and_then_of_recall_at_1(
-    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+    trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted(monkeypatch, [(0.8, 0.1), (0.8, 0.2), (0.7, 0.9)])
     running, kept = trainer(), {}
@@ -544,9 +540,7 @@ def apart_by(model: PlaceModel, split: Split) -> np.ndarray:
     return np.linalg.norm(sides[0][:, None] - sides[1][None], axis=2)
 
 
-def test_validation_equals_the_plain_way(
-    trainer: Callable[..., Trainer], data: TrainingData
-) -> None:
+def test_validation_equals_the_plain_way(trainer: MakeTrainer, data: TrainingData) -> None:
     found = trainer(epochs=0).run().log[0].recalls
     apart = apart_by(a_model(), data.val)
     ranks = apart.argsort(axis=1)
@@ -573,7 +567,7 @@ def test_images_of_mixed_sizes_are_described_in_their_order(
 
 
 def test_a_step_learns_from_the_loss_of_its_triplets(
-    trainer: Callable[..., Trainer], data: TrainingData
+    trainer: MakeTrainer, data: TrainingData
 ) -> None:
     running = trainer(momentum=0.0, weight_decay=0.0, margin=4.0)
     running.state.epoch = 1
@@ -595,9 +589,7 @@ def test_a_step_learns_from_the_loss_of_its_triplets(
     torch.testing.assert_close(learnt, expected, atol=1e-5, rtol=0)
 
 
-def test_queries_without_a_positive_are_left_out(
-    data: TrainingData, trainer: Callable[..., Trainer]
-) -> None:
+def test_queries_without_a_positive_are_left_out(data: TrainingData, trainer: MakeTrainer) -> None:
     positions = data.train.queries.index.positions
     positions[3] += (40, 0)
     some = training_data(data.train, RADII, data.val, data.val_truth, settings())
@@ -617,62 +609,10 @@ def test_a_set_that_nothing_can_be_learnt_from_is_a_sentence(data: TrainingData)
         training_data(data.train, RADII, data.val, data.val_truth, settings(positive_radius_m=0.5))
 
 
-BERLIN = {
-    "train_queries": "database",
-    "mining": "random",
-    "positive": "random",
-    "negatives": 1,
-    "queries_a_step": 1,
-    "accumulate": 4,
-    "exclude_same_spot": False,
-}
-CHANGED = {"flip": 0.5, "jitter": (0.8, 1.2), "accumulate": 2, "skip_hardest": 1}
-
-
-@pytest.fixture
-def learner(
-    data: TrainingData, slim: str, runtime: RuntimeSettings, cpu: torch.device, tmp_path: Path
-) -> Callable[..., Trainer]:
-    """As `trainer`, with the training data that the settings ask for."""
-
-    def make(folder: str = "scratch", **changes: object) -> Trainer:
-        wanted = settings(**changes)
-        own = training_data(data.train, RADII, data.val, data.val_truth, wanted)
-        return Trainer(a_model(), own, wanted, cpu, runtime, Scratch(tmp_path / folder))
-
-    return make
-
-
-@pytest.mark.parametrize("changes", [BERLIN, CHANGED, {"mining": "partial", "flip": 1.0}])
-@pytest.mark.parametrize(
-    ("method", "call"), [("_mine", 2), ("_learn", 3), ("_add_part", 6), ("_save", 3)]
-)
-def test_an_interrupted_run_of_each_kind_ends_as_one_that_was_not(
-    learner: Callable[..., Trainer],
-    monkeypatch: pytest.MonkeyPatch,
-    method: str,
-    call: int,
-    changes: dict[str, object],
-) -> None:
-    whole = learner("whole", **changes)
-    expected = whole.run()
-    with monkeypatch.context() as patch:
-        stop_at(patch, method, call)
-        with pytest.raises(StopError):
-            learner("broken", **changes).run()
-    resumed = learner("broken", **changes)
-    outcome = resumed.run()
-    assert outcome.log == expected.log
-    assert torch.equal(resumed.state.hardest, whole.state.hardest)
-    last, twin = resumed.state.weights, whole.state.weights
-    assert all(torch.equal(last[name], twin[name]) for name in twin)
-    assert any(last[name].ne(tensor).any() for name, tensor in a_model().state_dict().items())
-
-
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("refresh_queries", [3, 0])
 def test_accumulated_steps_equal_one_larger_step(
-    trainer: Callable[..., Trainer], refresh_queries: int, optimizer: str
+    trainer: MakeTrainer, refresh_queries: int, optimizer: str
 ) -> None:
     """Eight queries a block in steps of four; with a refresh after three, two thirds and a rest."""
     same = {"refresh_queries": refresh_queries, "optimizer": optimizer, "learning_rate": 0.001}
@@ -691,7 +631,7 @@ def test_accumulated_steps_equal_one_larger_step(
 
 @pytest.mark.parametrize(("accumulate", "moves"), [(1, 5), (2, 3), (3, 3), (100, 3)])
 def test_the_optimiser_moves_at_the_end_of_each_block(
-    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, accumulate: int, moves: int
+    trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, accumulate: int, moves: int
 ) -> None:
     """Eight queries in blocks of three, three and two, a step of at most two."""
     running, count = trainer(epochs=1, margin=4.0, accumulate=accumulate), []
@@ -702,9 +642,9 @@ def test_the_optimiser_moves_at_the_end_of_each_block(
 
 
 def test_random_mining_describes_no_training_image(
-    learner: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+    trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running, described = learner(**BERLIN), set()
+    running, described = trainer(**BERLIN), set()
     whole = running._describe
     monkeypatch.setattr(
         running, "_describe", lambda name, *others: (described.add(name), whole(name, *others))[1]
@@ -717,9 +657,9 @@ def test_random_mining_describes_no_training_image(
 
 
 def test_references_are_queries_and_database_at_once(
-    learner: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+    trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running, seen = learner(**BERLIN), []
+    running, seen = trainer(**BERLIN), []
     whole = Trainer._learn
     monkeypatch.setattr(
         Trainer, "_learn", lambda self, step, *o: (seen.append(step), whole(self, step, *o))[1]
@@ -735,9 +675,9 @@ def test_references_are_queries_and_database_at_once(
 
 
 def test_every_image_of_a_tuple_is_changed_alike_and_anew_in_each_epoch(
-    learner: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+    trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = learner(flip=0.5, jitter=(0.5, 1.5), margin=4.0)
+    running = trainer(flip=0.5, jitter=(0.5, 1.5), margin=4.0)
     parts, changes = [], {}
     whole = StepGradients._add_part
 
@@ -765,12 +705,12 @@ def test_every_image_of_a_tuple_is_changed_alike_and_anew_in_each_epoch(
 
 @pytest.mark.parametrize("asked", [1, 3, 8, 1000])
 def test_a_sample_of_the_validation_queries_is_drawn_once(
-    learner: Callable[..., Trainer], data: TrainingData, asked: int
+    trainer: MakeTrainer, data: TrainingData, asked: int
 ) -> None:
-    running = learner(val_queries=asked)
+    running = trainer(val_queries=asked)
     names = running.data.val.queries.index.names
     assert len(set(names)) == len(names) == min(asked, PLACES * ASKED)
-    assert names == learner(val_queries=asked).data.val.queries.index.names
+    assert names == trainer(val_queries=asked).data.val.queries.index.names
     rows = [data.val.queries.index.names.index(name) for name in names]
     assert rows == sorted(rows)
     alone = replace(
@@ -782,15 +722,15 @@ def test_a_sample_of_the_validation_queries_is_drawn_once(
     assert twin._validate() == running._validate()
 
 
-def test_seeds_draw_other_validation_queries(learner: Callable[..., Trainer]) -> None:
+def test_seeds_draw_other_validation_queries(trainer: MakeTrainer) -> None:
     drawn = {
-        tuple(learner(val_queries=3, seed=seed).data.val.queries.index.names) for seed in range(9)
+        tuple(trainer(val_queries=3, seed=seed).data.val.queries.index.names) for seed in range(9)
     }
     assert len(drawn) > 3
 
 
 def test_the_rank_loss_stands_beside_recall_and_equals_the_plain_way(
-    trainer: Callable[..., Trainer], data: TrainingData
+    trainer: MakeTrainer, data: TrainingData
 ) -> None:
     row = trainer(epochs=0).run().log[0]
     apart = apart_by(a_model(), data.val)
@@ -802,7 +742,7 @@ def test_the_rank_loss_stands_beside_recall_and_equals_the_plain_way(
     assert row.rank_loss == pytest.approx(np.mean(losses), abs=1e-4)
 
 
-def test_no_rank_loss_is_computed_where_none_is_asked_for(trainer: Callable[..., Trainer]) -> None:
+def test_no_rank_loss_is_computed_where_none_is_asked_for(trainer: MakeTrainer) -> None:
     outcome = trainer(epochs=1, rank_loss_negatives=0).run()
     assert [row.rank_loss for row in outcome.log] == [None, None]
 
