@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 PARAMS_PATH = Path("params.yaml")
 JsonObject = dict[str, Any]  # what JSON and YAML hold: its values are of any kind
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C five times faster
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C five times faster
 # The names that may stand in params.yaml above the sections, so that a misspelt one is found
 # although each stage reads only its own part; '*' stands for any name.
 SKELETON = {
@@ -89,7 +89,7 @@ class StageParams(BaseModel):
 def read_params_file(path: Path) -> dict[str, object]:
     """The whole file as plain dictionaries and lists."""
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
+        tree = yaml.load(path.read_text(encoding="utf-8"), LOADER)
     except FileNotFoundError:
         sentence = f"{path} is missing: go to the folder of the project and run again."
         raise UserError(sentence) from None
