@@ -48,9 +48,9 @@ def test_a_project_that_is_well_has_nothing_wrong(project, examine):
 
 def test_a_lock_torn_at_any_byte_is_mended(project, examine):
     whole = (project / "dvc.lock").read_bytes()
-    cuts = [whole[:length] for length in range(0, len(whole), 211)]
+    cuts = [whole[:length] for length in range(0, len(whole), 499)]
     torn = [cut for cut in cuts if doctor._problem_of_lock(cut)]
-    assert len(torn) > 60
+    assert len(torn) > 25
     for cut in torn[::20]:
         (project / "dvc.lock").write_bytes(cut)
         assert examine()[0] == 1 and examine("--fix")[0] == 0
