@@ -131,11 +131,8 @@ def cache_at(folder: Path, runtime: RuntimeSettings, say: Say) -> FeatureCache:
 
 def home(folder: Path, here: Path) -> Path:
     """The folder in the project itself, also if DVC's queue runs an experiment in a copy of it."""
-    parts = here.parts
-    for place in range(len(parts) - 2):
-        if parts[place : place + 3] == (".dvc", "tmp", "exps"):
-            return Path(*parts[:place]) / folder
-    return folder
+    project, copies, _ = f"{here.as_posix()}/".partition("/.dvc/tmp/exps/")
+    return Path(f"{project}/") / folder if copies else folder
 
 
 def digest(*parts: object) -> str:

@@ -10,7 +10,6 @@ from vprlib.pipeline.progress import progress
 from vprlib.train.mining import (
     Candidates,
     Mined,
-    MiningRules,
     Pool,
     block_sample,
     mine_block,
@@ -18,6 +17,7 @@ from vprlib.train.mining import (
     pooled_rows,
     random_tuple,
 )
+from vprlib.train.settings import TrainSettings
 
 # descriptors by row of the source of that name: of these rows, or of all if there is None
 Describe = Callable[[str, np.ndarray | None], np.ndarray]
@@ -37,7 +37,7 @@ def select(
     block: Block,
     allowed: Candidates,
     hardest: np.ndarray,
-    rules: MiningRules,
+    settings: TrainSettings,
     describe: Describe,
     device: torch.device,
     memory_bytes: int,
@@ -50,21 +50,21 @@ def select(
     for every share, even an empty one, so that several processes describe together.
     """
     sample = None
-    if rules.kind == "partial":
-        sample = block_sample(allowed.database_size, rules, block.epoch, block.number)
+    if settings.mining == "partial":
+        sample = block_sample(allowed.database_size, settings, block.epoch, block.number)
 
     def pool(query: int) -> Pool:
-        return pool_of(query, allowed, hardest[query], rules, block.epoch, sample)
+        return pool_of(query, allowed, hardest[query], settings, block.epoch, sample)
 
     own = block.queries[share].tolist()
-    if rules.kind == "random":
+    if settings.mining == "random":
         return [Mined(random_tuple(pool(query)), _NO_ROWS) for query in own]
     pools: Iterable[Pool] = map(pool, own)  # lazily
     rows = None
-    if rules.kind == "partial":
+    if settings.mining == "partial":
         everyone = [pool(query) for query in block.queries.tolist()]
         pools, rows = everyone[share], pooled_rows(everyone, allowed.database_size)
     database = describe("database", rows)
     descriptors = describe("queries", block.queries)
-    mined = mine_block(pools, descriptors, database, rules, device, memory_bytes)
+    mined = mine_block(pools, descriptors, database, settings, device, memory_bytes)
     return list(progress(mined, len(own), f"epoch {block.epoch}: mining", "query"))

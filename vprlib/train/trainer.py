@@ -18,6 +18,7 @@ from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import progress
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.train.augmentation import change_of
 from vprlib.train.cache import NO_CACHE, FeatureCache
 from vprlib.train.data import TrainingData, epoch_blocks
 from vprlib.train.frozen import LoadedImage, SplitNetwork
@@ -154,15 +155,14 @@ class Trainer:
     def _mine(self, queries: np.ndarray) -> list[Step]:
         state, settings = self.state, self.settings
         block = Block(queries, state.epoch, state.block)
-        rules, augmentation = settings.rules(), settings.augmentation()
         memory, hardest = self.runtime.memory_bytes, state.hardest.numpy()
         allowed, share = self.data.candidates, self.group.share
-        own = select(block, allowed, hardest, rules, self._describe, self.device, memory, share)
+        own = select(block, allowed, hardest, settings, self._describe, self.device, memory, share)
         mined = self.group.interleave(own)
         found = []
         for query, seen in zip(queries.tolist(), mined, strict=True):
             self._remember(query, seen.hardest)
-            change = augmentation.of(query, state.epoch)
+            change = change_of(settings, query, state.epoch)
             found.append(replace(seen.tuple, change=change) if seen.tuple else None)
         return as_steps(found, settings.queries_a_step, settings.accumulate)
 
@@ -189,9 +189,8 @@ class Trainer:
         )
 
     def _validate(self) -> Validation:
-        rank_loss, group = self.settings.rank_loss(), self.group
-        truth, share = self.data.val_truth, group.share
-        return validate(truth, rank_loss, self._describe, self.runtime, share, group.interleave)
+        given = (self.data.val_truth, self.settings, self._describe, self.runtime)
+        return validate(*given, self.group.share, self.group.interleave)
 
     def _describe(self, name: str, rows: np.ndarray | None) -> np.ndarray:
         return self.inputs.describe(name, rows, f"epoch {self.state.epoch}: describing {name}")
