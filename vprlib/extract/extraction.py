@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import uuid4
@@ -22,7 +22,7 @@ from vprlib.model.device import processor_name
 from vprlib.model.model import PlaceModel
 from vprlib.model.precision import placed, resolve_precision
 from vprlib.model.settings import ComputePrecision
-from vprlib.pipeline.artifacts import Attribute, publish, write_text
+from vprlib.pipeline.artifacts import Attribute, publish, write_report, write_text
 from vprlib.pipeline.group import ALONE, Group, joined
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import counting, progress
@@ -101,10 +101,10 @@ def run(
     device = prepare_device(runtime)
     with joined(device) as group:
         precision = resolve_precision(work.settings.precision, device, say)
-        work = replace(work, settings=replace(work.settings, precision=precision))
+        settings = work.settings.model_copy(update={"precision": precision})
         values = dict(values) | {"precision": precision} | machine(device)
         kept = scratch_for(scratch, stage, values, inputs)
-        return extract(path, work, kept, device, runtime, group)
+        return extract(path, replace(work, settings=settings), kept, device, runtime, group)
 
 
 def extract(
@@ -127,9 +127,8 @@ def extract(
     origin = {"set": index.set_name, SIGNATURE: signature(index), "precision": precision}
     if group.is_first:
         stored = np.dtype(work.settings.stored).type
-        prepare(
-            kept.folder, len(blocks), work.shape, stored, work.arrays, {**origin, **work.attributes}
-        )
+        facts = {**origin, **work.attributes}
+        prepare(kept.folder, len(blocks), work.shape, stored, work.arrays, facts)
     _see_the_same(kept.folder, group)
     with Unfinished(kept.folder, blocks) as file:
         mine = range(len(blocks))[group.share]
@@ -213,12 +212,8 @@ def _refuse(work: Work, known: Mapping[int, str], runtime: RuntimeSettings, grou
 
 
 def _report(path: Path, source: ImageSource, problems: Mapping[int, str]) -> None:
-    if problems:
-        names = source.index.names
-        write_text(path, "".join(f"{names[row]} {problems[row]}\n" for row in sorted(problems)))
-    else:
-        with suppress(OSError):
-            path.unlink()  # of an earlier run
+    names = source.index.names
+    write_report(path, [f"{names[row]} {problems[row]}" for row in sorted(problems)])
 
 
 def _see_the_same(folder: Path, group: Group) -> None:

@@ -6,26 +6,21 @@ import numpy as np
 import typer
 
 from vprlib.extract.extraction import Work, run
-from vprlib.extract.settings import ExtractionSettings, Stored
+from vprlib.extract.settings import ExtractionSettings
 from vprlib.images.batches import open_source
 from vprlib.images.decode import ImageSettings
-from vprlib.images.index import Unreadable
 from vprlib.model.model import read_model
-from vprlib.model.settings import Precision
 from vprlib.pipeline import paths
-from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.params import At
 from vprlib.pipeline.paths import Side
 from vprlib.pipeline.runtime import RuntimeSettings
 
 CALLED = {"db": "database", "queries": "queries"}
 
 
-class SideParams(StageParams):
+class SideParams(ExtractionSettings):
     images: Annotated[ImageSettings, At("datasets.{dataset}.images")]
     folder: Annotated[str, At("datasets.{dataset}.folder")]
-    precision: Annotated[Precision, At("extraction.precision")]
-    stored: Annotated[Stored, At("extraction.stored")]
-    unreadable: Annotated[Unreadable, At("extraction.unreadable")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
@@ -33,9 +28,8 @@ def describe_side(side: Side, dataset: str, variant: str, p: SideParams) -> None
     """Writes the descriptors of all images of one side; goes on where it was interrupted."""
     inputs = (paths.index(dataset, side), paths.model(variant))
     source = open_source(inputs[0], paths.RAW / p.folder, p.images)
-    settings = ExtractionSettings(p.precision, p.stored, p.unreadable)
     report = paths.REPORTS / f"{dataset}_{CALLED[side]}_unreadable.txt"
-    work = Work(read_model(inputs[1]), source, np.arange(len(source.index)), settings, report)
+    work = Work(read_model(inputs[1]), source, np.arange(len(source.index)), p, report)
     values = p.model_dump(include={"images", "precision", "stored"})
     out = paths.descriptors(dataset, variant, "full", side)
     stage = f"extract_{side}"

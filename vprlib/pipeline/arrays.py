@@ -1,6 +1,8 @@
 """Small helpers for arrays: memory-mapped scratch arrays, and rows as int8 with a scale each."""
 
 import mmap
+import zlib
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,11 @@ LARGEST = 127
 def raw_bytes(values: np.ndarray) -> memoryview:
     """The bytes of a contiguous array, not copied."""
     return values.reshape(-1).view(np.uint8).data
+
+
+def checksum(*arrays: np.ndarray) -> int:
+    """Of the bytes of contiguous arrays; never zero, which marks what is absent."""
+    return reduce(lambda found, values: zlib.crc32(raw_bytes(values), found), arrays, 0) or 1
 
 
 def rows_as_int8(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

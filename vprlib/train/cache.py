@@ -5,14 +5,13 @@ import hashlib
 import json
 import os
 import shutil
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from vprlib.pipeline.arrays import raw_bytes
+from vprlib.pipeline.arrays import checksum, raw_bytes
 from vprlib.pipeline.artifacts import reserve, write_json
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import CACHE
@@ -59,13 +58,13 @@ class CacheFile:
             return None
         values = np.empty(self.spec.shapes[row], self.spec.dtype)
         read = os.preadv(self._file, [raw_bytes(values)], int(self._starts[row]))
-        return values if read == values.nbytes and _checksum(values) == mark else None
+        return values if read == values.nbytes and checksum(values) == mark else None
 
     def put(self, row: int, values: np.ndarray) -> None:
         values = np.ascontiguousarray(values, self.spec.dtype)
         assert values.shape == tuple(self.spec.shapes[row])
         os.pwrite(self._file, raw_bytes(values), int(self._starts[row]))
-        self._marks[row] = _checksum(values)
+        self._marks[row] = checksum(values)
 
     def close(self) -> None:
         os.close(self._file)
@@ -215,11 +214,6 @@ def removed(entry: Path) -> bool:
     finally:
         os.close(lock)
     return True
-
-
-def _checksum(values: np.ndarray) -> int:
-    """Never 0, which marks an absent array."""
-    return zlib.crc32(raw_bytes(values)) or 1
 
 
 def gib(size: int) -> str:
