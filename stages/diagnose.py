@@ -30,7 +30,7 @@ class Params(StageParams):
 def main(dataset: str, variant: str, code: str) -> None:
     p = Params.load(dataset=dataset)
     names, title = (dataset, variant, code), f"{dataset}, {variant}, {code}"
-    scored = read_judgement(*names)
+    scored = read_judgement(paths.predictions(*names), paths.index(dataset, "db").parent)
     found, truth = scored.found, scored.truth
 
     a = analyse(found, truth, scored.protocol, p.failures, p.interval)

@@ -105,6 +105,5 @@ def main(
     folder = None
     if absolute is not None:
         folder = absolute.absolute() / SetParams.load(dataset=dataset).folder
-    which = (dataset, choice.variant, choice.code)
     write(form, out, found, folder)
-    typer.echo(f"{out}: {len(found.rows)} queries of {', '.join(which)}, as {form}")
+    typer.echo(f"{out}: {len(found.rows)} queries of {choice.title}, as {form}")

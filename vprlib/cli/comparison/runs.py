@@ -8,18 +8,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, cast
 
-import h5py
 import numpy as np
 
 from vprlib.cli.choice import Choice, best_variant
 from vprlib.evaluate.intervals import query_locations
-from vprlib.evaluate.predictions import read_predictions
-from vprlib.evaluate.protocols import judged
+from vprlib.evaluate.predictions import read_judgement
 from vprlib.images.index import ImageIndex
 from vprlib.pipeline import paths
 from vprlib.pipeline.params import PARAMS_PATH, UserError, look_up, read_params_file
 from vprlib.pipeline.paths import existing
-from vprlib.places.truth import Listed, Truth, read_truth
+from vprlib.places.truth import Listed, Truth
 
 if TYPE_CHECKING:
     from dvc.api import DVCFileSystem
@@ -137,19 +135,14 @@ def read_run(spec: RunSpec, dataset: str) -> Run:
 
 
 def _read(files: Files, name: str, choice: Choice, params: Mapping[str, object]) -> Run:
-    which = (choice.dataset, choice.variant, choice.code)
-    sides = [files.path(paths.index(choice.dataset, side)) for side in ("queries", "db")]
-    path = files.path(paths.predictions(*which))
-    metrics = json.loads(files.path(paths.recall_metrics(*which)).read_text())
-    predictions = read_predictions(path, sides[0].parent)
-    queries, database = predictions.queries, predictions.database
-    with h5py.File(path) as file:
-        protocol, radius_m = file.attrs.get("protocol", "plain"), file.attrs.get("radius_m")
-    truth = judged(protocol, read_truth(sides[0], queries, database, radius_m), database, queries)
-    denominator = str(metrics.get("denominator", "all"))
-    counted = truth.counts() > 0 if denominator == "answerable" else np.ones(len(queries), bool)
-    found = (predictions.rows, predictions.right, counted, queries, database, truth)
-    return Run(name, *found, protocol, truth.radius_m, denominator, params)
+    sides = [files.path(paths.index(choice.dataset, side)) for side in ("db", "queries")]
+    made = read_judgement(files.path(paths.predictions(*choice)), sides[0].parent)
+    metrics = json.loads(files.path(paths.recall_metrics(*choice)).read_text())
+    f, truth, denominator = made.found, made.truth, str(metrics.get("denominator", "all"))
+    counts = truth.counts()
+    counted = counts > 0 if denominator == "answerable" else np.ones(len(counts), bool)
+    found = (f.rows, f.right, counted, f.queries, f.database, truth)
+    return Run(name, *found, made.protocol, truth.radius_m, denominator, params)
 
 
 def check_comparable(a: Run, b: Run) -> None:
