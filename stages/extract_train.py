@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from vprlib.extract.extraction import Work, run
-from vprlib.extract.settings import ExtractionSettings
+from vprlib.extract.extraction import ExtractionSettings, Work, run
 from vprlib.images.batches import open_source
 from vprlib.images.decode import ImageSettings
 from vprlib.model.model import read_model

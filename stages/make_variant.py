@@ -35,7 +35,7 @@ def main(variant: str, base: str, training: str, validation: str) -> None:
     kept = scratch_for(paths.SCRATCH, f"variant-{variant}", values, inputs)
     with joined(device) as group:
         tuner = FineTuner(read_data, settings, device, p.runtime, kept, stored, group, typer.echo)
-        builder = VariantBuilder(train.open_database(), tuner)
+        builder = VariantBuilder(train.open().database, tuner)
         made = builder.build(read_model(source), read_history(source).get("steps", []), p.steps)
     if not group.is_first:
         return

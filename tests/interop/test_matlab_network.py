@@ -34,8 +34,8 @@ def thin_backbone(*_: str) -> nn.Sequential:
 @pytest.fixture
 def thin(monkeypatch: pytest.MonkeyPatch) -> tuple[int, ...]:
     """VGG16's layers at a 32nd of their widths."""
-    monkeypatch.setattr("vprlib.model.model.empty_backbone", thin_backbone)
-    monkeypatch.setattr("vprlib.model.model.channels", lambda *_: THIN[-1])
+    monkeypatch.setattr("vprlib.model.backbones.empty_backbone", thin_backbone)
+    monkeypatch.setattr("vprlib.model.backbones.channels", lambda *_: THIN[-1])
     return THIN
 
 

@@ -126,7 +126,13 @@ def cast(view: View, boxes: np.ndarray, side: np.ndarray) -> Hits:
     depth = np.where((enter < leave) & (enter > 0), enter, np.float32(FAR))
     top = (boxes[:, 4:] - view.height_m).astype(np.float32) / depth
     box, depth, limit = _peel(view, depth, top)
-    return _described(box, depth, limit, near, low, high, direction)
+    columns = np.arange(box.shape[1])[None]
+    is_side = near[0, box, columns] > near[1, box, columns]
+    axis = is_side.astype(np.int64)  # a wall that faces east or west runs along axis 1
+    start, stop = low[axis, box, 0], high[axis, box, 0]
+    along = (depth * direction[axis, columns] - start) / (stop - start)
+    outward = -np.sign(direction)[:, None] * np.stack([is_side, ~is_side])
+    return Hits(box, depth, np.clip(along, 0, 0.9999), stop - start, outward, limit)
 
 
 def _peel(
@@ -143,25 +149,6 @@ def _peel(
         limits.append(np.where(depths[-1] < FAR, rise, limits[-1]))
         depth = np.where(top > limits[-1], depth, np.float32(FAR))
     return np.stack(chosen), np.stack(depths), np.stack(limits).astype(np.float32)
-
-
-def _described(
-    box: np.ndarray,
-    depth: np.ndarray,
-    limit: np.ndarray,
-    near: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    direction: np.ndarray,
-) -> Hits:
-    """Adds which wall of the box it is, and where along it."""
-    columns = np.arange(box.shape[1])[None]
-    is_side = near[0, box, columns] > near[1, box, columns]
-    axis = is_side.astype(np.int64)  # a wall that faces east or west runs along axis 1
-    start, stop = low[axis, box, 0], high[axis, box, 0]
-    along = (depth * direction[axis, columns] - start) / (stop - start)
-    outward = -np.sign(direction)[:, None] * np.stack([is_side, ~is_side])
-    return Hits(box, depth, np.clip(along, 0, 0.9999), stop - start, outward, limit)
 
 
 def project(view: View, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """The built-in city: plans which photographs are taken where, and takes them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +15,6 @@ from vprlib.city.scenery import passers
 from vprlib.city.sprites import Sprite
 from vprlib.city.town import PITCH, Town
 from vprlib.pipeline.params import UserError
-
-__all__ = ["CityParams", "LightWeights", "PartParams", "Plan", "QueryParams", "Shot"]
-__all__ += ["draw", "encode", "plan"]
 
 ORIGINS = {  # UTM metres; 100 km apart, so that no part ever reaches another
     "train": (350_000.0, 4_470_000.0),
@@ -89,7 +87,7 @@ def _tile(scene: CityParams, part_name: str, place: int, position: np.ndarray, t
 
 def _location(
     scene: CityParams, part: PartParams, part_name: str, positions: list[np.ndarray], location: int
-) -> list[Shot]:
+) -> Iterator[Shot]:
     """The queries of one spot: one panorama after the other gets a spot beside it."""
     town, settings = town_of(scene, part_name), scene.query
     rng = town.generator(_SPOT, location)
@@ -99,29 +97,15 @@ def _location(
     first = rng.uniform(0, 360)
     turns = first + np.arange(settings.per_location) * 360 / settings.per_location
     numbers = location * settings.per_location + np.arange(settings.per_location)
-    return [
-        _query(scene, part, part_name, _utm(part_name, spot), int(number), float(turn))
-        for number, turn in zip(numbers, turns, strict=True)
-    ]
-
-
-def _query(
-    scene: CityParams,
-    part: PartParams,
-    part_name: str,
-    utm: tuple[float, float],
-    number: int,
-    turn: float,
-) -> Shot:
-    town, settings = town_of(scene, part_name), scene.query
-    rng = town.generator(_QUERY, number)
-    jitter = settings.heading_jitter_deg
-    heading = (turn + rng.uniform(-jitter, jitter)) % 360
-    fov, tilt = rng.uniform(*settings.fov_deg), rng.uniform(*settings.tilt_deg)
-    roll, height = rng.uniform(-1, 1) * settings.roll_deg, CAMERA_M + rng.uniform(-0.1, 0.1)
-    name = f"{part_name}/{number // FOLDER_FILES:03d}/{part_name}_q{number:06d}.jpg"
-    kind = _chosen(part.query_light, town.generator(_LIGHT, number).random())
-    return Shot(name, *utm, heading, kind, fov, tilt, roll, height, number, -1)
+    utm, jitter = _utm(part_name, spot), settings.heading_jitter_deg
+    for number, turn in zip(numbers.tolist(), turns.tolist(), strict=True):
+        rng = town.generator(_QUERY, number)
+        heading = (turn + rng.uniform(-jitter, jitter)) % 360
+        fov, tilt = rng.uniform(*settings.fov_deg), rng.uniform(*settings.tilt_deg)
+        roll, height = rng.uniform(-1, 1) * settings.roll_deg, CAMERA_M + rng.uniform(-0.1, 0.1)
+        name = f"{part_name}/{number // FOLDER_FILES:03d}/{part_name}_q{number:06d}.jpg"
+        kind = _chosen(part.query_light, town.generator(_LIGHT, number).random())
+        yield Shot(name, *utm, heading, kind, fov, tilt, roll, height, number, -1)
 
 
 def _chosen(weights: LightWeights, share: float) -> str:
@@ -149,12 +133,6 @@ def draw(the_plan: Plan, shot: Shot) -> np.ndarray:
     if not is_query:
         return sensor.expose(sensor.develop(raw, np.ones(3), 1.0), 0.0, 1.5, rng)
     return _by_hand(scene.query, shot.light, raw, rng)
-
-
-def encode(image: np.ndarray, shot: Shot, quality: int) -> bytes:
-    """The bytes of the file that `shot` names."""
-    assert shot.name.endswith(".jpg")
-    return sensor.jpeg(image, quality)
 
 
 def _view(scene: CityParams, part_name: str, shot: Shot) -> View:

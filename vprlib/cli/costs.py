@@ -93,18 +93,21 @@ def measure(
 ) -> Cost:
     """Measures in this process, which should be new: its peak memory counts from its start."""
     images = len(pixels)
-    load = _exported if network.suffix == ".onnx" else _network
     network_ms = {}
     for count in threads:
-        describe = partial(load(network, count), pixels)
+        describe = partial(_describer(network, count), pixels)
         network_ms[count] = 1000 * timed(describe, SECONDS) / images
     peak, vectors = peak_bytes(), describe()
     coding = {str(path): _coding(path, vectors, threads) for path in coders}
     return Cost(images, network_ms, coding, peak)
 
 
-def _network(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Describes as the pipeline does on the CPU."""
+def _describer(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """An export, or a network that describes as the pipeline does on the CPU."""
+    if path.suffix == ".onnx":
+        from vprlib.interop.onnx_run import Exported
+
+        return Exported(path, threads)
     import torch
 
     from vprlib.model.describe import network_output
@@ -122,12 +125,6 @@ def _network(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
             return network_output(model, torch.from_numpy(pixels)).numpy()
 
     return describe
-
-
-def _exported(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    from vprlib.interop.onnx_run import Exported
-
-    return Exported(path, threads)
 
 
 def _coding(path: Path, vectors: np.ndarray, threads: Sequence[int]) -> dict[int, float]:

@@ -122,12 +122,15 @@ def kept_count(channels: int, fraction: float) -> int:
 
 
 def sparsify(model: PlaceModel, fraction: float) -> PlaceModel:
-    """Sets the smallest weights of each convolution to zero."""
+    """Sets the smallest weights of each convolution to zero; of equal ones the first."""
     sparse = PlaceModel(model.architecture)
     sparse.load_state_dict(model.state_dict())
     with torch.no_grad():
         for weight in prunable_weights(sparse).values():
-            weight.mul_(~_smallest(weight, fraction))
+            order = weight.abs().flatten().argsort(stable=True)
+            is_kept = torch.ones(weight.numel(), dtype=torch.bool, device=weight.device)
+            is_kept[order[: int(fraction * weight.numel())]] = False
+            weight.mul_(is_kept.reshape(weight.shape))
     return sparse
 
 
@@ -142,14 +145,6 @@ def prunable_weights(model: PlaceModel) -> dict[str, nn.Parameter]:
     """Matrices and filters of the backbone; vectors are negligible."""
     named = model.backbone.named_parameters()
     return {f"backbone.{name}": weight for name, weight in named if weight.dim() > 1}
-
-
-def _smallest(weight: Tensor, fraction: float) -> Tensor:
-    """Marks a fraction of the weights, the smallest by magnitude; ties go to the first."""
-    order = weight.detach().abs().flatten().argsort(stable=True)
-    marks = torch.zeros(weight.numel(), dtype=torch.bool, device=weight.device)
-    marks[order[: int(fraction * weight.numel())]] = True
-    return marks.reshape(weight.shape)
 
 
 def _narrowed(model: PlaceModel, fraction: float, scores: Scores) -> tuple[Tensor, nn.Module]:

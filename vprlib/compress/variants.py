@@ -7,15 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from vprlib.compress.pruning import (
-    Scores,
-    by_change,
-    by_magnitude,
-    check_prunable,
-    hold_zeros,
-    sparsify,
-    without_channels,
-)
+from vprlib.compress import pruning
 from vprlib.compress.quantising import learner, quantised, rehearse
 from vprlib.compress.settings import (
     Finetune,
@@ -115,11 +107,11 @@ class VariantBuilder:
 
     def _prune(self, made: Variant, wanted: Prune, number: int) -> Made:
         scores = self._scores(made.model, wanted)
-        return without_channels(made.model.cpu(), wanted.fraction, scores), made.form, {}
+        return pruning.without_channels(made.model.cpu(), wanted.fraction, scores), made.form, {}
 
     def _sparsify(self, made: Variant, wanted: Sparsify, number: int) -> Made:
         form = replace(made.form, leaves_out_zeros=True)
-        return sparsify(made.model, wanted.fraction), form, {}
+        return pruning.sparsify(made.model, wanted.fraction), form, {}
 
     def _finetune(self, made: Variant, wanted: Finetune, number: int) -> Made:
         model, told = self._trained(made.model, made.form, wanted, number)
@@ -146,17 +138,17 @@ class VariantBuilder:
         self, model: PlaceModel, form: Form, wanted: FinetuneSettings, number: int
     ) -> tuple[PlaceModel, StepLog]:
         if form.leaves_out_zeros:
-            hold_zeros(model)
+            pruning.hold_zeros(model)
         outcome = self.tuner.run(model, wanted, number)
         log = [{"epoch": row.epoch, **row.recalls} for row in outcome.log]
         return outcome.model, {"best_epoch": outcome.best.epoch, "log": log}
 
-    def _scores(self, model: PlaceModel, wanted: Prune) -> Scores:
+    def _scores(self, model: PlaceModel, wanted: Prune) -> pruning.Scores:
         if wanted.images is None or wanted.seed is None:  # by magnitude
-            return by_magnitude(model)
+            return pruning.by_magnitude(model)
         images, device = self._images(wanted.images, wanted.seed), self.tuner.device
         batches = (batch.to(device) for batch in images)
-        return by_change(placed(model, device), batches, wanted.seed)
+        return pruning.by_change(placed(model, device), batches, wanted.seed)
 
     def _images(self, count: int, seed: int) -> Iterator[Tensor]:
         """Batches of random images of the training database, uint8 [B, H, W, 3]."""
@@ -173,7 +165,7 @@ def check_steps(base: PlaceModel, steps: Sequence[Step]) -> None:
         raise UserError(f"a network in int8, as this {a.backbone} is, can no longer change.")
     for step in steps:
         if step.name == "prune":
-            check_prunable(base)
+            pruning.check_prunable(base)
         elif step.name == "quantise":
             trace(base.backbone, a.backbone)
         elif step.finetune is not None and step.finetune.first_layer is not None:

@@ -8,10 +8,10 @@ import faiss
 import numpy as np
 
 from vprlib.descriptors.rows import Rows, mapped
+from vprlib.pipeline.arrays import LARGEST
 from vprlib.pipeline.params import UserError
 
 Precision = Literal["float32", "float16", "int8", "pq", "binary"]
-LARGEST = 127  # of int8, positive or negative
 WORDS = 256  # per part in product quantisation, so that a code is one byte
 LEAST_STEP = np.finfo(np.float32).tiny  # of int8, if the whole sample is zero
 

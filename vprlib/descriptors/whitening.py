@@ -63,7 +63,8 @@ def fit(sample: Rows, dimensions: int, memory_bytes: int, threads: int) -> White
             projection = _lifted(sample, mean, vectors * scales, memory_bytes)
         else:
             projection = np.ascontiguousarray((vectors * scales).T, np.float32)
-    _fix_signs(projection)
+    # the largest component of each row is positive, since the sign is arbitrary
+    projection[projection.max(axis=1) < -projection.min(axis=1)] *= -1
     return Whitening(mean, projection, values, values / total)
 
 
@@ -135,9 +136,3 @@ def _lifted(sample: Rows, mean: np.ndarray, vectors: np.ndarray, memory_bytes: i
     for part, block in _centred(sample, mean, True, memory_bytes):
         lifted[:, part] = vectors.T @ block
     return lifted
-
-
-def _fix_signs(projection: np.ndarray) -> None:
-    """Makes the largest component of each row positive, since the sign is arbitrary."""
-    is_negative = projection.max(axis=1) < -projection.min(axis=1)
-    projection[is_negative] *= -1

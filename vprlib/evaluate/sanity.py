@@ -4,6 +4,7 @@ import numpy as np
 
 from vprlib.descriptors.rows import Rows
 from vprlib.evaluate.recall import Result
+from vprlib.pipeline.draws import some_rows
 from vprlib.places.geo import Pairs
 from vprlib.places.truth import Near, Truth
 
@@ -25,7 +26,7 @@ def doubted(result: Result, stored: Rows, wanted: Rows, truth: Truth, variant: s
 def causes(stored: Rows, wanted: Rows, truth: Truth, variant: str, chance: float) -> list[str]:
     """The likely causes of a score near chance, the surest first; at least one."""
     rng = np.random.default_rng(SEED)
-    database, queries = (_sample(rows.shape[0], rng) for rows in (stored, wanted))
+    database, queries = (some_rows(rng, side.shape[0], SAMPLED) for side in (stored, wanted))
     sides = {"database": _read(stored, database), "query": _read(wanted, queries)}
     broken = [
         f"{int((~np.isfinite(vectors).all(axis=1)).sum())} of {len(vectors)} {side} descriptors"
@@ -66,10 +67,6 @@ def causes(stored: Rows, wanted: Rows, truth: Truth, variant: str, chance: float
             " of step, weights not fitted, or positions of elsewhere"
         )
     return found
-
-
-def _sample(available: int, rng: np.random.Generator) -> np.ndarray:
-    return np.sort(rng.choice(available, min(SAMPLED, available), replace=False))
 
 
 def _read(rows: Rows, wanted: np.ndarray) -> np.ndarray:

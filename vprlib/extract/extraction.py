@@ -6,30 +6,46 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Literal
 from uuid import uuid4
 
 import numpy as np
 import PIL
 import torch
 
-from vprlib.extract.settings import ExtractionSettings
-from vprlib.extract.unfinished import Unfinished, prepare
+from vprlib.extract.unfinished import FILE, MARKS, Unfinished
 from vprlib.images.batches import ImageSource, plan_batches, stream
-from vprlib.images.index import SIGNATURE, signature
+from vprlib.images.index import SIGNATURE, Unreadable, signature
 from vprlib.model.describe import describe_batches
-from vprlib.model.device import prepare as prepare_device
-from vprlib.model.device import processor_name
+from vprlib.model.device import prepare, processor_name
 from vprlib.model.model import PlaceModel
 from vprlib.model.precision import placed, resolve_precision
-from vprlib.model.settings import ComputePrecision
-from vprlib.pipeline.artifacts import Attribute, publish, write_report, write_text
+from vprlib.model.settings import ComputePrecision, Precision
+from vprlib.pipeline.artifacts import (
+    Attribute,
+    prepare_hdf5,
+    publish,
+    reserve,
+    write_report,
+    write_text,
+)
 from vprlib.pipeline.group import ALONE, Group, joined
-from vprlib.pipeline.params import UserError
+from vprlib.pipeline.params import At, StageParams, UserError
 from vprlib.pipeline.progress import counting, progress
 from vprlib.pipeline.resume import Scratch, scratch_for
 from vprlib.pipeline.runtime import RuntimeSettings
 
 SHOWN = 3  # images that an error names
+Stored = Literal["float32", "float16"]
+
+
+class ExtractionSettings(StageParams):
+    """How the images of a set are described, and the precision of the file."""
+
+    # of convolutions; auto: bfloat16 if the device has it
+    precision: Annotated[Precision, At("extraction.precision")] = "auto"
+    stored: Annotated[Stored, At("extraction.stored")] = "float32"
+    unreadable: Annotated[Unreadable, At("extraction.unreadable")] = "stop"
 
 
 @dataclass(frozen=True)
@@ -98,7 +114,7 @@ def run(
     say: Callable[[str], None],
 ) -> Outcome:
     """Extracts with all processes; resumes a run with the same `values`, `inputs` and machine."""
-    device = prepare_device(runtime)
+    device = prepare(runtime)
     with joined(device) as group:
         precision = resolve_precision(work.settings.precision, device, say)
         settings = work.settings.model_copy(update={"precision": precision})
@@ -125,10 +141,12 @@ def extract(
     index = work.source.index
     precision = precision_of(work.model, resolve_precision(work.settings.precision, device))
     origin = {"set": index.set_name, SIGNATURE: signature(index), "precision": precision}
-    if group.is_first:
-        stored = np.dtype(work.settings.stored).type
-        facts = {**origin, **work.attributes}
-        prepare(kept.folder, len(blocks), work.shape, stored, work.arrays, facts)
+    unfinished, marks = kept.folder / FILE, kept.folder / MARKS
+    if group.is_first and not (unfinished.exists() and marks.exists()):
+        stored = np.dtype(work.settings.stored)
+        empty = {"descriptors": (work.shape, stored), "failed": (work.shape[:1], np.dtype(bool))}
+        reserve(marks, 4 * len(blocks))
+        prepare_hdf5(unfinished, empty, work.arrays, {**origin, **work.attributes})
     _see_the_same(kept.folder, group)
     with Unfinished(kept.folder, blocks) as file:
         mine = range(len(blocks))[group.share]

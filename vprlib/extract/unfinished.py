@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -12,14 +12,7 @@ from typing import Self
 import numpy as np
 
 from vprlib.pipeline.arrays import checksum, raw_bytes
-from vprlib.pipeline.artifacts import (
-    Attribute,
-    explaining,
-    places_in,
-    prepare_hdf5,
-    reserve,
-    write_at,
-)
+from vprlib.pipeline.artifacts import explaining, places_in, write_at
 from vprlib.pipeline.params import UserError
 
 SECONDS_BETWEEN = 5.0  # between calls of fsync
@@ -116,22 +109,6 @@ class Unfinished:
             os.fsync(self._file)
             os.fsync(self._marks)
         self._settled = time.monotonic()
-
-
-def prepare(
-    folder: Path,
-    count: int,
-    shape: tuple[int, int],
-    dtype: type,
-    arrays: Mapping[str, np.ndarray],
-    attributes: Mapping[str, Attribute],
-) -> None:
-    """Creates the file and the marks of its `count` blocks, unless an earlier run left them."""
-    if (folder / FILE).exists() and (folder / MARKS).exists():
-        return
-    empty = {"descriptors": (shape, dtype), "failed": (shape[:1], bool)}
-    reserve(folder / MARKS, 4 * count)
-    prepare_hdf5(folder / FILE, empty, arrays, attributes)
 
 
 def _runs(rows: np.ndarray) -> Iterator[tuple[slice, int]]:

@@ -183,14 +183,14 @@ def _check_present(
         return
     write_report(report_path, missing)
     first = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+    counts = " and ".join(
+        f"{len(side.missing)} of {len(side.names)} {called} images"
+        for side, called in ((database, "database"), (queries, "query"))
+    )
     raise UserError(
-        f"{_share(database, 'database')} and {_share(queries, 'query')} are missing below {folder}:"
+        f"{counts} are missing below {folder}:"
         f" {first}; {report_path} lists them all; link the folder that holds them as {folder}."
     )
-
-
-def _share(side: Presence, called: str) -> str:
-    return f"{len(side.missing)} of {len(side.names)} {called} images"
 
 
 def _check_boxes(queries: ImageIndex) -> None:

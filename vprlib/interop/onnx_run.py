@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 FORMAT = "vprlib onnx 1"
 HEADER = "vprlib"  # key of the metadata
 INPUT, OUTPUT = "pixels", "descriptor"
-CHUNK = 2**20  # bytes that are digested at once
 
 
 @dataclass(frozen=True)
@@ -69,11 +68,8 @@ def identity(
 
 def digest(path: Path) -> str:
     """16 hexadecimal digits of a file's content."""
-    found = hashlib.blake2b(digest_size=8)
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            found.update(chunk)
-    return found.hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
 class Exported:

@@ -2,6 +2,7 @@
 
 import mmap
 import zlib
+from collections.abc import Hashable, Iterable
 from functools import reduce
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from vprlib.pipeline.artifacts import reserve
 
-LARGEST = 127
+LARGEST = 127  # of int8, positive or negative
 
 
 def raw_bytes(values: np.ndarray) -> memoryview:
@@ -20,6 +21,14 @@ def raw_bytes(values: np.ndarray) -> memoryview:
 def checksum(*arrays: np.ndarray) -> int:
     """Of the bytes of contiguous arrays; never zero, which marks what is absent."""
     return reduce(lambda found, values: zlib.crc32(raw_bytes(values), found), arrays, 0) or 1
+
+
+def places_by(keys: Iterable[Hashable]) -> list[list[int]]:
+    """The places of equal keys, in order of their first appearance."""
+    groups: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(keys):
+        groups.setdefault(key, []).append(place)
+    return list(groups.values())
 
 
 def rows_as_int8(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

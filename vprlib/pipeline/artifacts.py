@@ -156,7 +156,7 @@ def write_hdf5(
 
 def prepare_hdf5(
     path: Path,
-    empty: Mapping[str, tuple[tuple[int, ...], type]],
+    empty: Mapping[str, tuple[tuple[int, ...], np.dtype]],
     arrays: Mapping[str, np.ndarray],
     attributes: Mapping[str, Attribute],
 ) -> None:

@@ -13,7 +13,6 @@ from vprlib.search.request import (
     BYTES_PER_NEIGHBOR,
     Neighbors,
     SearchRequest,
-    collect,
     vector_bytes,
 )
 
@@ -23,11 +22,6 @@ QUERIES_AGAIN = 256  # queries that get more candidates together
 # Faiss's squared distance is off by less than this × (8 + √D) × (|q|² + |d|²): twenty times the
 # largest error seen, over random, positive, sparse and constant vectors of up to 32,768 dimensions
 ROUNDING = 2.0**-22
-
-
-def search(request: SearchRequest) -> Neighbors:
-    """The neighbors of all queries at once."""
-    return collect(search_parts, request)
 
 
 def search_parts(request: SearchRequest) -> Iterator[tuple[slice, Neighbors]]:
@@ -100,7 +94,9 @@ class Nearest:
         is_possible = near <= (last + slack)[:, None]  # the first ones, since `near` rises
         columns = int(is_possible.sum(axis=1).max(initial=0))
         is_possible, places = is_possible[:, :columns], places[:, :columns]
-        near_squared = _measured(queries, vectors, places, is_possible)
+        near_squared = np.full(places.shape, np.inf, np.float32)
+        which_query, chosen = np.nonzero(is_possible)[0], places[is_possible]
+        near_squared[is_possible] = squared_between(queries, which_query, vectors, chosen)
         near_rows = np.where(is_possible, reader.numbers(start, places), -1)
         changed = np.flatnonzero(is_possible.any(axis=1))
         rows, squared = rows.copy(), squared.copy()
@@ -126,17 +122,6 @@ def _candidates(
         return faiss.knn(queries, vectors, count)
     places = np.broadcast_to(np.arange(len(vectors)), (len(queries), len(vectors)))
     return np.full(places.shape, -np.inf, np.float32), places
-
-
-def _measured(
-    queries: np.ndarray, vectors: np.ndarray, places: np.ndarray, is_possible: np.ndarray
-) -> np.ndarray:
-    """True squared distances of the possible pairs [q, k], infinite elsewhere."""
-    squared = np.full(places.shape, np.inf, np.float32)
-    squared[is_possible] = squared_between(
-        queries, np.nonzero(is_possible)[0], vectors, places[is_possible]
-    )
-    return squared
 
 
 def nearest_first(

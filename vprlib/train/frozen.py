@@ -18,6 +18,7 @@ from vprlib.model.describe import network_output
 from vprlib.model.model import PlaceModel
 from vprlib.model.precision import compute_in, resolve_precision
 from vprlib.model.settings import Precision, StoredPrecision
+from vprlib.pipeline.arrays import places_by
 from vprlib.pipeline.params import UserError
 from vprlib.train.augmentation import UNCHANGED, Change, changed
 from vprlib.train.cache import CacheFile, CacheSpec, FeatureCache, digest
@@ -56,7 +57,7 @@ class SplitNetwork:
         """Descriptors [B, dim] of images that may differ in size, in their order."""
         with self._computing:
             inputs = self._inputs(images)
-            groups = _by_shape(inputs)
+            groups = places_by(values.shape for values in inputs)
             found = [
                 network_output(self.learning, torch.stack([inputs[place] for place in group]))
                 for group in groups
@@ -85,10 +86,11 @@ class SplitNetwork:
         if self.frozen is None:
             return [v.to(self.device) for v in values]
         made = [place for place, image in enumerate(images) if not image.is_map]
-        for group in _by_shape(values, made):
-            height, width, _ = values[group[0]].shape
+        for group in places_by(values[place].shape for place in made):
+            height, width, _ = values[made[group[0]]].shape
             size = images_a_batch(width, height)
-            for part in (group[start : start + size] for start in range(0, len(group), size)):
+            for start in range(0, len(group), size):
+                part = [made[number] for number in group[start : start + size]]
                 maps = self._frozen_maps(torch.stack([values[place] for place in part]))
                 for place, found in zip(part, maps, strict=True):
                     values[place] = found
@@ -193,11 +195,3 @@ def _code(folder: Path) -> list[Path]:
     """Code that the bytes of a cached map depend on."""
     found = [path for room in ("images", "model") for path in sorted((folder / room).rglob("*.py"))]
     return [*found, Path(__file__)]
-
-
-def _by_shape(values: Sequence[Tensor], places: Sequence[int] | None = None) -> list[list[int]]:
-    """Places grouped by shape, in order of first appearance."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for place in range(len(values)) if places is None else places:
-        groups.setdefault(tuple(values[place].shape), []).append(place)
-    return list(groups.values())

@@ -9,7 +9,7 @@ import torch
 
 from vprlib.images.index import ImageIndex
 from vprlib.pipeline.arrays import forget
-from vprlib.pipeline.draws import Draw, generator
+from vprlib.pipeline.draws import Draw, generator, some_rows
 from vprlib.places.geo import Pairs, pair_distances, pairs_within
 from vprlib.places.truth import Listed
 from vprlib.train.augmentation import UNCHANGED, Change
@@ -170,9 +170,7 @@ def random_negatives(
 def block_sample(database_size: int, settings: TrainSettings, epoch: int, block: int) -> np.ndarray:
     """Distinct random rows, ascending, from which all queries of a block take negatives."""
     draw = generator(Draw.SAMPLE, settings.seed, epoch, block)
-    return np.sort(
-        draw.choice(database_size, min(settings.negative_pool, database_size), replace=False)
-    )
+    return some_rows(draw, database_size, settings.negative_pool)
 
 
 def _mined(

@@ -15,6 +15,7 @@ from vprlib.model.backbones import Normaliser, calibrate, channels, fingerprint,
 from vprlib.model.describe import describe
 from vprlib.model.weights import BackboneSettings, is_uncalibrated
 from vprlib.pipeline.artifacts import write_hdf5
+from vprlib.pipeline.draws import some_rows
 from vprlib.pipeline.params import Section, Seed, UserError
 from vprlib.pipeline.runtime import RuntimeSettings
 
@@ -85,8 +86,7 @@ def take_sample(
 
 def choose_images(available: int, settings: SampleSettings) -> np.ndarray:
     """Ascending rows; all if there are fewer than wanted."""
-    generator = np.random.default_rng(settings.seed)
-    return np.sort(generator.choice(available, min(settings.images, available), replace=False))
+    return some_rows(np.random.default_rng(settings.seed), available, settings.images)
 
 
 def write_sample(path: Path, sample: Sample) -> None:
