@@ -42,7 +42,7 @@ def main(variant: str, base: str, training: str, validation: str) -> None:
     write_model(out, made.model, {"variant": variant, "steps": made.steps}, made.form)
     sizes = {"file_bytes": out.stat().st_size, "base_file_bytes": source.stat().st_size}
     facts = {**sizes, "dimensions": made.model.dim, "steps": made.steps}
-    write_json(paths.variant_metrics(variant), facts)
+    write_json(paths.metrics("variants", variant), facts)
     kept.remove()
     typer.echo(
         f"{variant}: {sizes['file_bytes'] / 2**20:.2f} MiB, {made.model.dim} dimensions;"

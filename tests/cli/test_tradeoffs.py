@@ -19,7 +19,7 @@ from vprlib.model.model import read_model, write_model
 from vprlib.model.packing import Form
 from vprlib.pipeline import paths
 
-METRICS = paths.recall_metrics(SET, VARIANT, "full").parent
+METRICS = paths.result_metrics("recall", SET, VARIANT, "full").parent
 OUT = Path("artifacts/tradeoffs")
 
 

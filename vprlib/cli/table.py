@@ -35,7 +35,7 @@ def in_use(rows: Sequence[Row], params: JsonObject) -> list[Row]:
 
 def leaks(dataset: str, train_on: Sequence[str]) -> list[str]:
     """What `audit` found of a set in the training sets in use."""
-    path = paths.audit_metrics(dataset)
+    path = paths.metrics("audit", dataset)
     found: JsonObject = json.loads(path.read_text()) if path.exists() else {}
     return found["said"] if found.get("train") in train_on else []
 

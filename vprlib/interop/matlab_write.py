@@ -44,7 +44,9 @@ def _vgg16_layers(model: PlaceModel) -> Iterator[dict[str, object]]:
     """Convolutions with their ReLUs and poolings, up to conv5_3 itself."""
     tensors = [tensor.detach().cpu().numpy() for tensor in model.backbone.state_dict().values()]
     pairs = list(zip(tensors[::2], tensors[1::2], strict=True))
-    pairs[0] = _for_grey_levels(pairs[0][0], model.architecture.std), pairs[0][1]
+    if tuple(model.architecture.std) != GREY_LEVELS:  # zero padding stays zero
+        divisor = (255 * np.array(model.architecture.std)).reshape(1, 3, 1, 1)
+        pairs[0] = (pairs[0][0] / divisor).astype(np.float32), pairs[0][1]
     waiting = iter(pairs)
     for block, count in enumerate(_BLOCKS, 1):
         for number in range(1, count + 1):
@@ -55,13 +57,6 @@ def _vgg16_layers(model: PlaceModel) -> Iterator[dict[str, object]]:
                 yield {"type": "relu", "name": f"relu{block}_{number}"}
         if block < len(_BLOCKS):
             yield _pooling(f"pool{block}")
-
-
-def _for_grey_levels(weight: np.ndarray, std: tuple[float, ...]) -> np.ndarray:
-    """The first convolution for an input without std; zero padding stays zero."""
-    if tuple(std) == GREY_LEVELS:
-        return weight
-    return (weight / (255 * np.array(std)).reshape(1, 3, 1, 1)).astype(np.float32)
 
 
 def _convolution(

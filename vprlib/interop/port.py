@@ -70,15 +70,12 @@ def _single_device(state: Mapping[str, object]) -> dict[str, Tensor]:
 
 def _unpruned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Plain weights in place of the originals and masks of PyTorch's pruning."""
-    pruned = [name.removesuffix("_mask") for name in tensors if name.endswith("_mask")]
-    pruned = [n for n in pruned if _same_shape(tensors.get(f"{n}_orig"), tensors[f"{n}_mask"])]
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    masked = [name.removesuffix("_mask") for name in tensors if name.endswith("_mask")]
+    pruned = [name for name in masked if shapes.get(f"{name}_orig") == shapes[f"{name}_mask"]]
     parts = {f"{name}_{part}" for name in pruned for part in ("orig", "mask")}
     plain = {name: tensors[f"{name}_orig"] * tensors[f"{name}_mask"] for name in pruned}
     return {name: tensor for name, tensor in tensors.items() if name not in parts} | plain
-
-
-def _same_shape(one: Tensor | None, other: Tensor) -> bool:
-    return one is not None and one.shape == other.shape
 
 
 def _backbone(tensors: Mapping[str, Tensor], path: Path) -> str:

@@ -137,7 +137,7 @@ def read_run(spec: RunSpec, dataset: str) -> Run:
 def _read(files: Files, name: str, choice: Choice, params: Mapping[str, object]) -> Run:
     sides = [files.path(paths.index(choice.dataset, side)) for side in ("db", "queries")]
     made = read_judgement(files.path(paths.predictions(*choice)), sides[0].parent)
-    metrics = json.loads(files.path(paths.recall_metrics(*choice)).read_text())
+    metrics = json.loads(files.path(paths.result_metrics("recall", *choice)).read_text())
     f, truth, denominator = made.found, made.truth, str(metrics.get("denominator", "all"))
     counts = truth.counts()
     counted = counts > 0 if denominator == "answerable" else np.ones(len(counts), bool)
