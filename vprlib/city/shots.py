@@ -123,7 +123,10 @@ def draw(the_plan: Plan, shot: Shot) -> np.ndarray:
     """The photograph, [H, W, 3] uint8."""
     scene, is_query = the_plan.scene, shot.tile < 0
     town = town_of(scene, the_plan.part_name)
-    view = _view(scene, the_plan.part_name, shot)
+    east, north = ORIGINS[the_plan.part_name]
+    position = (shot.easting - east, shot.northing - north, shot.height_m, shot.heading_deg)
+    lens = (shot.fov_deg, shot.tilt_deg, shot.roll_deg)
+    view = View(*position, *lens, scene.width, scene.height)
     weather = town.generator(_WEATHER, is_query, shot.place)
     parked = town.generator(_PARKED, is_query, *_parked_by(view, is_query, shot))
     now = light(shot.light, weather if is_query else town.generator(_LIGHT))
@@ -133,13 +136,6 @@ def draw(the_plan: Plan, shot: Shot) -> np.ndarray:
     if not is_query:
         return sensor.expose(sensor.develop(raw, np.ones(3), 1.0), 0.0, 1.5, rng)
     return _by_hand(scene.query, shot.light, raw, rng)
-
-
-def _view(scene: CityParams, part_name: str, shot: Shot) -> View:
-    east, north = ORIGINS[part_name]
-    position = (shot.easting - east, shot.northing - north, shot.height_m, shot.heading_deg)
-    lens = (shot.fov_deg, shot.tilt_deg, shot.roll_deg)
-    return View(*position, *lens, scene.width, scene.height)
 
 
 def _parked_by(view: View, is_query: bool, shot: Shot) -> tuple[int, ...]:

@@ -59,19 +59,18 @@ class FineTuner:
 
         A training that was interrupted resumes, and a finished one returns at once.
         """
-        settings = self.settings.model_copy(update=self._changes(model, wanted))
+        lowest, _ = next(model.backbone.named_children())
+        changes = wanted.model_dump() | {"first_layer": lowest}
+        if isinstance(wanted, Finetune):
+            changes["first_layer"] = wanted.first_layer or lowest
+        else:  # under int8's rounding, the values before rounding must be exact
+            changes["precision"] = "float32"
+        settings = self.settings.model_copy(update=changes)
         scratch = Scratch(self.scratch.folder / f"finetune-{number}")
         trainer = Trainer(
             model, self.data, settings, self.device, self.runtime, scratch, self.cache, self.group
         )
         return trainer.run(say=self.say)
-
-    def _changes(self, model: PlaceModel, wanted: FinetuneSettings) -> dict[str, object]:
-        lowest, _ = next(model.backbone.named_children())
-        first = wanted.first_layer if isinstance(wanted, Finetune) else None
-        changes = wanted.model_dump() | {"first_layer": first or lowest}
-        # under int8's rounding, the values before rounding must be exact
-        return changes if isinstance(wanted, Finetune) else changes | {"precision": "float32"}
 
 
 StepLog = dict[str, object]
@@ -106,7 +105,12 @@ class VariantBuilder:
         return made
 
     def _prune(self, made: Variant, wanted: Prune, number: int) -> Made:
-        scores = self._scores(made.model, wanted)
+        if wanted.images is None or wanted.seed is None:  # by magnitude
+            scores = pruning.by_magnitude(made.model)
+        else:
+            images, device = self._images(wanted.images, wanted.seed), self.tuner.device
+            batches = (batch.to(device) for batch in images)
+            scores = pruning.by_change(placed(made.model, device), batches, wanted.seed)
         return pruning.without_channels(made.model.cpu(), wanted.fraction, scores), made.form, {}
 
     def _sparsify(self, made: Variant, wanted: Sparsify, number: int) -> Made:
@@ -142,13 +146,6 @@ class VariantBuilder:
         outcome = self.tuner.run(model, wanted, number)
         log = [{"epoch": row.epoch, **row.recalls} for row in outcome.log]
         return outcome.model, {"best_epoch": outcome.best.epoch, "log": log}
-
-    def _scores(self, model: PlaceModel, wanted: Prune) -> pruning.Scores:
-        if wanted.images is None or wanted.seed is None:  # by magnitude
-            return pruning.by_magnitude(model)
-        images, device = self._images(wanted.images, wanted.seed), self.tuner.device
-        batches = (batch.to(device) for batch in images)
-        return pruning.by_change(placed(model, device), batches, wanted.seed)
 
     def _images(self, count: int, seed: int) -> Iterator[Tensor]:
         """Batches of random images of the training database, uint8 [B, H, W, 3]."""

@@ -231,8 +231,14 @@ def encode(
         threadpool_limits(runtime.cores),
     ):
         descriptors = source["descriptors"]
-        _check_fit(code, descriptors, source_path)
-        quantiser = code.quantiser(side, descriptors.shape[1])
+        dim = descriptors.shape[1]
+        fitted = dim if code.matrix is None else code.matrix.width
+        if dim != fitted:
+            raise UserError(
+                f"{source_path} has descriptors of {dim} dimensions, but whitening was fitted on"
+                f" {fitted}: run `dvc repro` so that one network made both."
+            )
+        quantiser = code.quantiser(side, dim)
         target = create_code(file, source, quantiser)
         for rows in _rows(descriptors, runtime.memory_bytes):
             coded = quantiser.encode(code.apply(descriptors[rows]))
@@ -244,12 +250,3 @@ def encode(
 
 def _rows(descriptors: Rows, memory_bytes: int) -> Iterator[slice]:
     return blocks(descriptors.shape[0], 16 * descriptors.shape[1], memory_bytes)
-
-
-def _check_fit(code: Code, descriptors: Rows, source: Path) -> None:
-    fitted = descriptors.shape[1] if code.matrix is None else code.matrix.width
-    if descriptors.shape[1] != fitted:
-        raise UserError(
-            f"{source} has descriptors of {descriptors.shape[1]} dimensions, but whitening was"
-            f" fitted on {fitted}: run `dvc repro` so that one network made both."
-        )

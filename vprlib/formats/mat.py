@@ -107,7 +107,8 @@ def read_struct(fields: Fields, path: Path) -> Specification:
     """
     called = field_names(fields)
     needed = [called.database, "utmDb", called.queries, "utmQ", "posDistThr"]
-    require(fields, needed + ["nonTrivPosDistSqThr"] * (called is OFFICIAL), path)
+    squared = "nonTrivPosDistSqThr"
+    require(fields, needed + [squared] * (called is OFFICIAL), path)
     database, queries = (names(fields[n], n, path) for n in (called.database, called.queries))
     radius_m = positive_number(fields["posDistThr"], "posDistThr", path)
     specification = Specification(
@@ -117,7 +118,9 @@ def read_struct(fields: Fields, path: Path) -> Specification:
         query_names=queries,
         query_positions=_positions(fields, "utmQ", len(queries), path),
         positive_radius_m=radius_m,
-        training_radius_m=_training_radius(fields, radius_m, path),
+        training_radius_m=radius_m
+        if squared not in fields
+        else float(np.sqrt(positive_number(fields[squared], squared, path))),
         database_times=_times(fields, "dbTimeStamp", path),
         query_times=_times(fields, "qTimeStamp", path),
     )
@@ -185,13 +188,6 @@ def _positions(fields: Fields, field: str, count: int, path: Path) -> np.ndarray
             f" but is {values.dtype} with shape {values.shape}."
         )
     return finite(values.T, field, path)
-
-
-def _training_radius(fields: Fields, radius_m: float, path: Path) -> float:
-    if "nonTrivPosDistSqThr" not in fields:
-        return radius_m
-    squared = positive_number(fields["nonTrivPosDistSqThr"], "nonTrivPosDistSqThr", path)
-    return float(np.sqrt(squared))
 
 
 def _times(fields: Fields, field: str, path: Path) -> np.ndarray | None:

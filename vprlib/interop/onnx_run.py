@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from vprlib.images.decode import ImageSettings
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import progress
 from vprlib.pipeline.runtime import RuntimeSettings
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 FORMAT = "vprlib onnx 1"
 HEADER = "vprlib"  # key of the metadata
@@ -76,7 +73,12 @@ class Exported:
     """A network in ONNX Runtime."""
 
     def __init__(self, content: bytes | Path, threads: int) -> None:
-        runtime = runtime_module()
+        try:
+            import onnxruntime as runtime
+        except ImportError:
+            raise UserError(
+                "an exported network needs ONNX Runtime: run `pip install -e '.[onnx]'`."
+            ) from None
         options = runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3  # errors alone
@@ -126,14 +128,3 @@ class Exported:
         for batch in found:
             vectors[batch.rows] = self(batch.pixels)
         return vectors
-
-
-def runtime_module() -> "onnxruntime":
-    """ONNX Runtime, or an error that says how to install it."""
-    try:
-        import onnxruntime
-    except ImportError:
-        raise UserError(
-            "an exported network needs ONNX Runtime: run `pip install -e '.[onnx]'`."
-        ) from None
-    return onnxruntime

@@ -77,7 +77,7 @@ class Trainer:
         learnt = [p for p in model.parameters() if p.requires_grad]
         self.gradients = StepGradients(network, learnt, settings, group)
         self.inputs = Inputs(data, network, cache, scratch.folder, runtime, group)
-        self.state = self._restored() or self._fresh()
+        self.state = self._kept_or_fresh()
 
     def run(
         self,
@@ -198,16 +198,13 @@ class Trainer:
     def _weights(self) -> dict[str, Tensor]:
         return {name: t.detach().cpu().clone() for name, t in self.model.state_dict().items()}
 
-    def _fresh(self) -> State:
-        kept = self.settings.skip_hardest + self.settings.negatives
-        shape = (len(self.data.train.queries.index), kept)
-        weights = self._weights()
-        return State(weights, weights, torch.full(shape, -1, dtype=torch.int64))
-
-    def _restored(self) -> State | None:
+    def _kept_or_fresh(self) -> State:
         kept = self.scratch.load()
         if kept is None:
-            return None
+            columns = self.settings.skip_hardest + self.settings.negatives
+            shape = (len(self.data.train.queries.index), columns)
+            weights = self._weights()
+            return State(weights, weights, torch.full(shape, -1, dtype=torch.int64))
         state = State(**kept)
         self.model.load_state_dict(state.weights)
         self.optimizer.load_state_dict(copy.deepcopy(state.optimizer))

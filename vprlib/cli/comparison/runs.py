@@ -1,8 +1,8 @@
 """One evaluated run, of the workspace or of another revision, and whether two are comparable."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,41 +23,36 @@ if TYPE_CHECKING:
     from dvc.api import DVCFileSystem
 
 WORKSPACE = "workspace"
+Files = Callable[[Path], Path]  # a path in the project → where that file of a revision is
 NO_RESULT = ("runtime", "interval", "compare")  # sections that change no prediction
-
-
-class Files:
-    """Finds the files of one revision; files of other revisions are copied out of DVC's cache."""
-
-    def __init__(self, revision: str | None, source: "DVCFileSystem | None", folder: Path) -> None:
-        self._revision, self._source, self._folder = revision, source, folder
-
-    def path(self, name: Path) -> Path:
-        """The file that has this path in the project."""
-        if self._source is None:
-            return existing(name)
-        target = self._folder / name
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._source.get_file(f"/{name}", str(target))
-            except FileNotFoundError:
-                raise UserError(
-                    f"{self._revision} has no {name}: it was not made there, or DVC's cache and"
-                    f" remote lack it; `dvc exp apply {self._revision}` or `git checkout` and then"
-                    " `dvc repro` make it."
-                ) from None
-        return target
 
 
 @contextmanager
 def files_of(revision: str | None) -> Iterator[Files]:
-    """The files of a commit, a branch or an experiment; None stands for the workspace."""
-    with TemporaryDirectory() as folder:
-        source = None if revision is None else _opened(revision)
-        yield Files(revision, source, Path(folder))
-        if source is not None:
-            source.close()
+    """Of a commit, a branch or an experiment; None stands for the workspace.
+
+    Files of other revisions are copied out of DVC's cache.
+    """
+    if revision is None:
+        yield existing
+        return
+    with TemporaryDirectory() as folder, closing(_opened(revision)) as source:
+
+        def copied(name: Path) -> Path:
+            target = Path(folder) / name
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    source.get_file(f"/{name}", str(target))
+                except FileNotFoundError:
+                    raise UserError(
+                        f"{revision} has no {name}: it was not made there, or DVC's cache and"
+                        f" remote lack it; `dvc exp apply {revision}` or `git checkout` and then"
+                        " `dvc repro` make it."
+                    ) from None
+            return target
+
+        yield copied
 
 
 def _opened(revision: str) -> "DVCFileSystem":
@@ -125,7 +120,7 @@ def parse_run(text: str, variants: Sequence[str]) -> RunSpec:
 def read_run(spec: RunSpec, dataset: str) -> Run:
     """A run's predictions for a set, with the queries and the ground truth of its revision."""
     with files_of(spec.revision) as files:
-        params = read_params_file(files.path(PARAMS_PATH))
+        params = read_params_file(files(PARAMS_PATH))
         variant = spec.variant or best_variant(cast(list[str], look_up(params, "variants")))
         code = spec.code or cast(list[str], look_up(params, "codes"))[0]
         name = f"{variant}/{code}"
@@ -135,9 +130,9 @@ def read_run(spec: RunSpec, dataset: str) -> Run:
 
 
 def _read(files: Files, name: str, choice: Choice, params: Mapping[str, object]) -> Run:
-    sides = [files.path(paths.index(choice.dataset, side)) for side in ("db", "queries")]
-    made = read_judgement(files.path(paths.predictions(*choice)), sides[0].parent)
-    metrics = json.loads(files.path(paths.result_metrics("recall", *choice)).read_text())
+    sides = [files(paths.index(choice.dataset, side)) for side in ("db", "queries")]
+    made = read_judgement(files(paths.predictions(*choice)), sides[0].parent)
+    metrics = json.loads(files(paths.result_metrics("recall", *choice)).read_text())
     f, truth, denominator = made.found, made.truth, str(metrics.get("denominator", "all"))
     counts = truth.counts()
     counted = counts > 0 if denominator == "answerable" else np.ones(len(counts), bool)
