@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from vprlib.places.geo import pairs_within
-from vprlib.train import selection
-from vprlib.train.mining import Candidates, Mined
-from vprlib.train.selection import Block, select
+from vprlib.train import mining
+from vprlib.train.mining import Block, Candidates, Mined, select
 from vprlib.train.settings import TrainSettings
 
 QUERIES, DATABASE = 12, 60
@@ -147,9 +146,9 @@ def test_a_memory_too_small_for_two_queries_changes_nothing(kind: str) -> None:
 def test_the_pool_of_each_query_is_drawn_once(
     wanted: TrainSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn, whole = [], selection.pool_of
+    drawn, whole = [], mining.pool_of
     monkeypatch.setattr(
-        selection, "pool_of", lambda query, *o: (drawn.append(query), whole(query, *o))[1]
+        mining, "pool_of", lambda query, *o: (drawn.append(query), whole(query, *o))[1]
     )
     chosen(wanted)
     assert drawn == TRAINABLE.tolist()

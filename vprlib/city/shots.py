@@ -10,7 +10,7 @@ from vprlib.city.camera import View
 from vprlib.city.light import LIGHTS, light
 from vprlib.city.picture import picture
 from vprlib.city.route import is_northward, place_position, spot_beside
-from vprlib.city.scene import CityParams, LightWeights, PartParams, QueryParams
+from vprlib.city.scene import CityParams, PartParams, QueryParams
 from vprlib.city.scenery import passers
 from vprlib.city.sprites import Sprite
 from vprlib.city.town import PITCH, Town
@@ -97,6 +97,7 @@ def _location(
     first = rng.uniform(0, 360)
     turns = first + np.arange(settings.per_location) * 360 / settings.per_location
     numbers = location * settings.per_location + np.arange(settings.per_location)
+    weights = np.cumsum([getattr(part.query_light, kind) for kind in LIGHTS])
     utm, jitter = _utm(part_name, spot), settings.heading_jitter_deg
     for number, turn in zip(numbers.tolist(), turns.tolist(), strict=True):
         rng = town.generator(_QUERY, number)
@@ -104,14 +105,9 @@ def _location(
         fov, tilt = rng.uniform(*settings.fov_deg), rng.uniform(*settings.tilt_deg)
         roll, height = rng.uniform(-1, 1) * settings.roll_deg, CAMERA_M + rng.uniform(-0.1, 0.1)
         name = f"{part_name}/{number // FOLDER_FILES:03d}/{part_name}_q{number:06d}.jpg"
-        kind = _chosen(part.query_light, town.generator(_LIGHT, number).random())
+        share = town.generator(_LIGHT, number).random() * weights[-1]
+        kind = LIGHTS[int(np.searchsorted(weights, share, side="right"))]
         yield Shot(name, *utm, heading, kind, fov, tilt, roll, height, number, -1)
-
-
-def _chosen(weights: LightWeights, share: float) -> str:
-    """The light at that share of the summed weights."""
-    sums = np.cumsum([getattr(weights, kind) for kind in LIGHTS])
-    return LIGHTS[int(np.searchsorted(sums, share * sums[-1], side="right"))]
 
 
 def _utm(part_name: str, position: np.ndarray) -> tuple[float, float]:
@@ -128,7 +124,9 @@ def draw(the_plan: Plan, shot: Shot) -> np.ndarray:
     lens = (shot.fov_deg, shot.tilt_deg, shot.roll_deg)
     view = View(*position, *lens, scene.width, scene.height)
     weather = town.generator(_WEATHER, is_query, shot.place)
-    parked = town.generator(_PARKED, is_query, *_parked_by(view, is_query, shot))
+    # panoramas of a neighbourhood are taken on one drive, past the same parked cars
+    drive = (shot.place,) if is_query else (round(view.x / PITCH), round(view.y / PITCH))
+    parked = town.generator(_PARKED, is_query, *drive)
     now = light(shot.light, weather if is_query else town.generator(_LIGHT))
     in_the_way = _passers(scene, town, view, shot) if is_query else []
     raw = picture(town, view, now, (parked, weather), in_the_way)
@@ -136,11 +134,6 @@ def draw(the_plan: Plan, shot: Shot) -> np.ndarray:
     if not is_query:
         return sensor.expose(sensor.develop(raw, np.ones(3), 1.0), 0.0, 1.5, rng)
     return _by_hand(scene.query, shot.light, raw, rng)
-
-
-def _parked_by(view: View, is_query: bool, shot: Shot) -> tuple[int, ...]:
-    """Panoramas of a neighbourhood are taken on one drive, past the same parked cars."""
-    return (shot.place,) if is_query else (round(view.x / PITCH), round(view.y / PITCH))
 
 
 def _passers(scene: CityParams, town: Town, view: View, shot: Shot) -> list[Sprite]:

@@ -12,15 +12,18 @@ from uuid import uuid4
 import numpy as np
 import PIL
 import torch
+import typer
 
 from vprlib.extract.unfinished import FILE, MARKS, Unfinished
-from vprlib.images.batches import ImageSource, plan_batches, stream
+from vprlib.images.batches import ImageSource, open_source, plan_batches, stream
+from vprlib.images.decode import ImageSettings
 from vprlib.images.index import SIGNATURE, Unreadable, signature
 from vprlib.model.describe import describe_batches
 from vprlib.model.device import prepare, processor_name
-from vprlib.model.model import PlaceModel
+from vprlib.model.model import PlaceModel, read_model
 from vprlib.model.precision import placed, resolve_precision
 from vprlib.model.settings import ComputePrecision, Precision
+from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import (
     Attribute,
     prepare_hdf5,
@@ -31,11 +34,13 @@ from vprlib.pipeline.artifacts import (
 )
 from vprlib.pipeline.group import ALONE, Group, joined
 from vprlib.pipeline.params import At, StageParams, UserError
+from vprlib.pipeline.paths import Side
 from vprlib.pipeline.progress import counting, progress
 from vprlib.pipeline.resume import Scratch, scratch_for
 from vprlib.pipeline.runtime import RuntimeSettings
 
 SHOWN = 3  # images that an error names
+CALLED = {"db": "database", "queries": "queries"}
 Stored = Literal["float32", "float16"]
 
 
@@ -148,7 +153,7 @@ def extract(
         reserve(marks, 4 * len(blocks))
         prepare_hdf5(unfinished, empty, work.arrays, {**origin, **work.attributes})
     _see_the_same(kept.folder, group)
-    with Unfinished(kept.folder, blocks) as file:
+    with Unfinished.opened(kept.folder, blocks) as file:
         mine = range(len(blocks))[group.share]
         done = np.array([file.is_whole(block) for block in mine], bool)
         done = group.interleave(done)
@@ -254,3 +259,22 @@ def _see_the_same(folder: Path, group: Group) -> None:
             f"not all machines see the same {folder}: put the project's folder artifacts on storage"
             " that they share."
         )
+
+
+class SideParams(ExtractionSettings):
+    images: Annotated[ImageSettings, At("datasets.{dataset}.images")]
+    folder: Annotated[str, At("datasets.{dataset}.folder")]
+    runtime: Annotated[RuntimeSettings, At("runtime")]
+
+
+def describe_side(side: Side, dataset: str, variant: str, p: SideParams) -> None:
+    """Writes the descriptors of all images of one side; goes on where it was interrupted."""
+    inputs = (paths.index(dataset, side), paths.model(variant))
+    source = open_source(inputs[0], paths.RAW / p.folder, p.images)
+    report = paths.REPORTS / f"{dataset}_{CALLED[side]}_unreadable.txt"
+    work = Work(read_model(inputs[1]), source, np.arange(len(source.index)), p, report)
+    values = p.model_dump(include={"images", "precision", "stored"})
+    out = paths.descriptors(dataset, variant, "full", side)
+    stage = f"extract_{side}"
+    outcome = run(out, work, paths.SCRATCH, stage, values, inputs, p.runtime, typer.echo)
+    typer.echo(f"{dataset} {CALLED[side]}: {outcome.sentence()}")

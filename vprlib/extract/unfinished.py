@@ -4,9 +4,9 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -37,26 +37,22 @@ class Unfinished:
         self._waiting: list[Future[None]] = []
         self._settled = time.monotonic()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    @classmethod
+    @contextmanager
+    def opened(cls, folder: Path, blocks: Sequence[np.ndarray]) -> Iterator[Self]:
         """Writes what was given to `put`, also after an error elsewhere."""
+        file = cls(folder, blocks)
         try:
-            while self._waiting and kind is None:
-                self._waiting.pop(0).result()
+            yield file
+            while file._waiting:
+                file._waiting.pop(0).result()
         finally:
-            self._writer.shutdown()
+            file._writer.shutdown()
             try:
-                self._settle()
+                file._settle()
             finally:
-                os.close(self._marks)
-                os.close(self._file)
+                os.close(file._marks)
+                os.close(file._file)
 
     def is_whole(self, block: int) -> bool:
         """Whether an earlier run completed the block."""

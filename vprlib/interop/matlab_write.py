@@ -47,7 +47,7 @@ def _vgg16_layers(model: PlaceModel) -> Iterator[dict[str, object]]:
     if tuple(model.architecture.std) != GREY_LEVELS:  # zero padding stays zero
         divisor = (255 * np.array(model.architecture.std)).reshape(1, 3, 1, 1)
         pairs[0] = (pairs[0][0] / divisor).astype(np.float32), pairs[0][1]
-    waiting = iter(pairs)
+    waiting, two = iter(pairs), [2.0, 2.0]
     for block, count in enumerate(_BLOCKS, 1):
         for number in range(1, count + 1):
             weight, bias = next(waiting)
@@ -56,7 +56,8 @@ def _vgg16_layers(model: PlaceModel) -> Iterator[dict[str, object]]:
             if (block, number) != (len(_BLOCKS), _BLOCKS[-1]):
                 yield {"type": "relu", "name": f"relu{block}_{number}"}
         if block < len(_BLOCKS):
-            yield _pooling(f"pool{block}")
+            form = {"method": "max", "pool": two, "stride": two, "pad": [0.0] * 4}
+            yield {"type": "pool", "name": f"pool{block}", **form}
 
 
 def _convolution(
@@ -65,11 +66,6 @@ def _convolution(
     weights = cell([filters, bias[None]])
     pad, stride = [padding] * 4, [1.0, 1.0]
     return {"type": "conv", "name": name, "weights": weights, "pad": pad, "stride": stride}
-
-
-def _pooling(name: str) -> dict[str, object]:
-    two, none = [2.0, 2.0], [0.0] * 4
-    return {"type": "pool", "name": name, "method": "max", "pool": two, "stride": two, "pad": none}
 
 
 def _normalisation(name: str, size: int) -> dict[str, object]:

@@ -105,7 +105,12 @@ def write_model(
 ) -> None:
     """`history` tells where the weights come from; it is read by people and by conversion."""
     packed, shapes = pack(model.state_dict(), form)
-    header = {"format": FORMAT, **_as_header(model.architecture), "history": dict(history)}
+    a = model.architecture
+    header = {"format": FORMAT, "history": dict(history)}
+    header |= {name: getattr(a, name) for name in _FIRST} | {"pool": a.pool.model_dump()}
+    # later fields that have their default are left out, as in older files
+    header |= {name: getattr(a, name) for name in _LATER if getattr(a, name) != _LATER[name]}
+    header |= {} if a.int8 is None else {"int8": a.int8.model_dump()}
     write_tensors(path, packed, header | ({"shapes": shapes} if shapes else {}))
 
 
@@ -135,14 +140,6 @@ def read_history(path: Path) -> JsonObject:
 
     with safe_open(path, framework="pt") as file:
         return json.loads(file.metadata()["header"])["history"]
-
-
-def _as_header(architecture: Architecture) -> dict[str, object]:
-    """Leaves out later fields that have their default, as older files do."""
-    a = architecture
-    header = {name: getattr(a, name) for name in _FIRST} | {"pool": a.pool.model_dump()}
-    header |= {name: getattr(a, name) for name in _LATER if getattr(a, name) != _LATER[name]}
-    return header if a.int8 is None else header | {"int8": a.int8.model_dump()}
 
 
 def _from_header(header: JsonObject) -> Architecture:

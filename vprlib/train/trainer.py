@@ -25,7 +25,7 @@ from vprlib.train.frozen import LoadedImage, SplitNetwork
 from vprlib.train.gradients import Step, StepGradients, as_steps, count_negatives
 from vprlib.train.inputs import Inputs
 from vprlib.train.log import EpochLines, EpochLog, Outcome
-from vprlib.train.selection import Block, select
+from vprlib.train.mining import Block, select
 from vprlib.train.settings import TrainSettings
 from vprlib.train.validation import Validation, validate
 

@@ -9,8 +9,8 @@ import torch
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import Truth, recall_at
 from vprlib.train.losses import mean_loss, rank_losses
+from vprlib.train.mining import Describe
 from vprlib.train.pairwise import nearest
-from vprlib.train.selection import Describe
 from vprlib.train.settings import TrainSettings
 
 VALIDATION_NS = (1, 5, 10, 20)
