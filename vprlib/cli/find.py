@@ -133,10 +133,8 @@ def gallery(photos: ImageSource, database: ImageSource, found: Neighbors) -> byt
     """A PNG of the photograph beside the images found for it."""
     panels, similar = [], similarity(found.distances)[0]
     for rank, (row, distance) in enumerate(found.of(0), 1):
-        position = database.index.positions[row]
-        where = (
-            "position unknown" if np.isnan(position).any() else "{:.2f}, {:.2f}".format(*position)
-        )
+        at = database.index.positions[row]
+        where = "position unknown" if np.isnan(at).any() else f"{at[0]:.2f}, {at[1]:.2f}"
         title = f"{rank}   distance {distance:.3f}"
         notes = (f"score {similar[rank - 1]:.3f}", where, database.index.names[row])
         panels.append(Panel(database.pixels(row), title, notes))

@@ -57,14 +57,6 @@ def outcomes(found: Predictions, truth: Truth, near_miss: float) -> Outcomes:
     return Outcomes(category, right_at, metres)
 
 
-def shares(found: Outcomes, has_positions: bool) -> dict[str, float | None]:
-    """Category → share of the queries; near misses need positions."""
-    return {
-        name: float((found.category == n).mean()) if has_positions or name != "near_miss" else None
-        for n, name in enumerate(CATEGORIES)
-    }
-
-
 def as_rows(
     found: Predictions, outcome: Outcomes, facts: QueryFacts
 ) -> Iterator[tuple[object, ...]]:
@@ -141,9 +133,14 @@ def analyse(
     outcome = outcomes(found, truth, settings.near_miss)
     facts = query_facts(found, truth, protocol)
     place = query_locations(found.queries.positions, truth, interval.location_m)
+    shares: dict[str, float | None] = {
+        name: float((outcome.category == n).mean()) for n, name in enumerate(CATEGORIES)
+    }
+    if truth.radius_m is None:  # near misses need positions
+        shares["near_miss"] = None
     metrics = {
         "queries": len(found.queries),
-        "shares": shares(outcome, truth.radius_m is not None),
+        "shares": shares,
         "slices": slices(outcome.is_correct, facts, place, settings, interval),
     }
     return Analysis(outcome, facts, metrics, worst(found, outcome, place, settings.worst))

@@ -1,7 +1,7 @@
 """Reads and writes `dbStruct` as a struct with named fields, by MATLAB or by Python."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,7 +124,16 @@ def read_struct(fields: Fields, path: Path) -> Specification:
         database_times=_times(fields, "dbTimeStamp", path),
         query_times=_times(fields, "qTimeStamp", path),
     )
-    check_counts(fields, called, _counts(specification, called), path)
+    counts: dict[str, Sized | None] = {
+        called.database: database,
+        "utmDb": specification.database_positions,
+        called.queries: queries,
+        "utmQ": specification.query_positions,
+        "dbTimeStamp": specification.database_times,
+        "qTimeStamp": specification.query_times,
+    }
+    there = {field: len(values) for field, values in counts.items() if values is not None}
+    check_counts(fields, called, there, path)
     return specification
 
 
@@ -197,18 +206,6 @@ def _times(fields: Fields, field: str, path: Path) -> np.ndarray | None:
     if values.dtype.kind not in "biuf":
         raise UserError(f"{path}: {field} should hold numbers, but holds {values.dtype}.")
     return values.astype(np.float64)
-
-
-def _counts(specification: Specification, called: FieldNames) -> dict[str, int]:
-    s = specification
-    counts = {
-        called.database: len(s.database_names),
-        "utmDb": len(s.database_positions),
-        called.queries: len(s.query_names),
-        "utmQ": len(s.query_positions),
-    }
-    times = {"dbTimeStamp": s.database_times, "qTimeStamp": s.query_times}
-    return counts | {field: len(values) for field, values in times.items() if values is not None}
 
 
 def _small(value: float) -> np.ndarray:

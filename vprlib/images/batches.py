@@ -47,11 +47,11 @@ class ImageSource:
         found = self.pixels_or_problem(row)
         if isinstance(found, np.ndarray):
             return found
-        again = f"run `dvc repro -f -s parse_mat@{self.index.set_name}`."
+        redo = f"run `dvc repro -f -s parse_mat@{self.index.set_name}`."
         if self.index.digests[row] < 0:
-            raise UserError(f"{self._path(row)} {found}: replace it, and {again}")
+            raise UserError(f"{self._path(row)} {found}: replace it, and {redo}")
         raise UserError(
-            f"{self._path(row)} {found} since the set was parsed: put it back, or {again}"
+            f"{self._path(row)} {found} since the set was parsed: put it back, or {redo}"
         )
 
     def pixels_or_problem(self, row: int) -> np.ndarray | str:

@@ -55,10 +55,8 @@ class ImageIndex:
     def info(self, row: int) -> ImageInfo:
         """What parsing found in one image file."""
         box = tuple(self.extra["box"][row].tolist()) if "box" in self.extra else None
-        size, width, height, is_rotated, digest = (
-            getattr(self, name)[row].item() for name in _ARRAYS[1:]
-        )
-        return ImageInfo(size, width, height, is_rotated, digest, box)
+        facts = (getattr(self, name)[row].item() for name in _ARRAYS[1:])
+        return replace(ImageInfo(*facts), box=box)
 
 
 def build_index(

@@ -46,7 +46,7 @@ def read_struct(path: Path) -> PlaceModel:
     dims = None if whitening is None else _four_axes(whitening.weights[0]).shape[3]
     mean = tuple(value / 255 for value in _average_image(net, path))
     model = PlaceModel(Architecture("vgg16", "conv5_3", pool, clusters, dims, mean, GREY_LEVELS))
-    tensors = _backbone_tensors(convolutions) | _vlad_tensors(vlad)
+    tensors = _tensors(convolutions, vlad)
     if whitening is not None:
         tensors |= _whitening_tensors(whitening, vlad, path)
     ours = [name for name in model.state_dict() if name.startswith("backbone.")]
@@ -164,23 +164,17 @@ def _tensor(values: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(values, np.float32, order="C"))
 
 
-def _backbone_tensors(convolutions: list[Layer]) -> dict[str, Tensor]:
-    """[h, w, in, out] to [out, in, h, w]."""
+def _tensors(convolutions: list[Layer], vlad: Layer) -> dict[str, Tensor]:
+    """[h, w, in, out] to [out, in, h, w], and [D, K] to [K, D]; the centres are stored negated."""
     tensors = {}
     for layer in convolutions:
         weight, bias = (*layer.weights, np.zeros(0))[:2]
         tensors[f"{layer.label}'s weights"] = _tensor(_four_axes(weight).transpose(3, 2, 0, 1))
         tensors[f"{layer.label}'s bias"] = _tensor(bias.reshape(-1))
-    return tensors
-
-
-def _vlad_tensors(vlad: Layer) -> dict[str, Tensor]:
-    """[D, K] to [K, D]; the centres are stored negated."""
     assignment, centres = (_matrix(values).T for values in vlad.weights)
-    return {
-        f"{vlad.label}'s assignment": _tensor(assignment[:, :, None, None]),
-        f"{vlad.label}'s centres": _tensor(-centres),
-    }
+    tensors[f"{vlad.label}'s assignment"] = _tensor(assignment[:, :, None, None])
+    tensors[f"{vlad.label}'s centres"] = _tensor(-centres)
+    return tensors
 
 
 def _whitening_tensors(whitening: Layer, vlad: Layer, path: Path) -> dict[str, Tensor]:

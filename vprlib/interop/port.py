@@ -34,7 +34,7 @@ def read_checkpoint(path: Path) -> tuple[PlaceModel, History]:
     content = read_file(path)
     content = content if isinstance(content, dict) else {}
     state = content.get("state_dict", content)
-    tensors = _unpruned(_single_device(state if isinstance(state, dict) else {}))
+    tensors = _plain(state if isinstance(state, dict) else {})
     backbone = _backbone(tensors, path)
     pool = _pool(tensors, path)
     model = PlaceModel(Architecture(backbone, CUTS[backbone], pool, _clusters(tensors, pool)))
@@ -62,14 +62,10 @@ def write_checkpoint(path: Path, model: PlaceModel, history: Mapping[str, Any]) 
     write_bytes(path, buffer.getvalue())
 
 
-def _single_device(state: Mapping[str, object]) -> dict[str, Tensor]:
-    """The tensors, named as without `DataParallel`."""
+def _plain(state: Mapping[str, object]) -> dict[str, Tensor]:
+    """The tensors, named as without `DataParallel`, and multiplied by the masks of pruning."""
     bare = re.compile(r"^(?:module\.)?(encoder\.|pool\.)(?:module\.)?")
-    return {bare.sub(r"\1", str(n)): t for n, t in state.items() if isinstance(t, Tensor)}
-
-
-def _unpruned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Plain weights in place of the originals and masks of PyTorch's pruning."""
+    tensors = {bare.sub(r"\1", str(n)): t for n, t in state.items() if isinstance(t, Tensor)}
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     masked = [name.removesuffix("_mask") for name in tensors if name.endswith("_mask")]
     pruned = [name for name in masked if shapes.get(f"{name}_orig") == shapes[f"{name}_mask"]]

@@ -165,25 +165,19 @@ def _open_entry(folder: Path, spec: CacheSpec) -> int:
         if lock is not None:
             os.close(lock)
         lock = _locked(folder, fcntl.LOCK_EX)
-        if lock is not None:
-            try:
-                _create(folder, spec)
-            finally:
-                os.close(lock)
-
-
-def _create(folder: Path, spec: CacheSpec) -> None:
-    """Creates the files of an entry; `about.json` is written last and marks it as complete."""
-    if (folder / "about.json").exists():
-        return
-    try:
-        reserve(folder / "values", spec.bytes)
-        reserve(folder / "marks", 4 * len(spec.shapes))
-        about = {"what": spec.what, "images": len(spec.shapes), "bytes": spec.bytes}
-        write_json(folder / "about.json", about)
-    except UserError:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        if lock is None:
+            continue
+        try:
+            if not (folder / "about.json").exists():
+                reserve(folder / "values", spec.bytes)
+                reserve(folder / "marks", 4 * len(spec.shapes))
+                about = {"what": spec.what, "images": len(spec.shapes), "bytes": spec.bytes}
+                write_json(folder / "about.json", about)  # last: it marks the entry as complete
+        except UserError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        finally:
+            os.close(lock)
 
 
 def _locked(folder: Path, kind: int) -> int | None:

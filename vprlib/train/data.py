@@ -71,6 +71,10 @@ class TrainingData:
     val: Split  # with the queries used for validation
     val_truth: Truth  # of those queries
 
+    def sources(self) -> dict[str, ImageSource]:
+        train = {"database": self.train.database, "queries": self.train.queries}
+        return train | {"val-database": self.val.database, "val-queries": self.val.queries}
+
 
 def read_training_data(
     train: SplitFiles, val: SplitFiles, val_radius_m: RadiusOrOwn, settings: TrainSettings

@@ -97,7 +97,9 @@ class SplitNetwork:
                     keep = images[place].keep
                     if keep is not None:
                         keep(found.cpu().numpy())
-        return [self._restored(v) for v in values]
+        placed = (v.to(self.device) for v in values)
+        is_bits = self.stored == "bfloat16"
+        return [(v.view(torch.bfloat16) if is_bits else v).float() for v in placed]
 
     @torch.no_grad()
     def _frozen_maps(self, pixels: Tensor) -> Tensor:
@@ -113,10 +115,6 @@ class SplitNetwork:
                 " train.stored to bfloat16 or float32."
             )
         return maps.contiguous()
-
-    def _restored(self, values: Tensor) -> Tensor:
-        values = values.to(self.device)
-        return (values.view(torch.bfloat16) if self.stored == "bfloat16" else values).float()
 
 
 class _Learning(nn.Module):
@@ -170,9 +168,8 @@ def _cache_spec(source: ImageSource, network: SplitNetwork, sizes: np.ndarray) -
     if network.frozen is None:
         shapes = np.array([(height, width, 3) for width, height in sizes], int).reshape(-1, 3)
         key = digest("pixels", *images, folder / "images/decode.py")
-        return CacheSpec(
-            f"{len(sizes)} decoded images of {index.set_name}", key, shapes, np.dtype("u1")
-        )
+        what = f"{len(sizes)} decoded images of {index.set_name}"
+        return CacheSpec(what, key, shapes, np.dtype("u1"))
     shapes = np.array([network.map_shape(*size) for size in sizes.tolist()], int).reshape(-1, 3)
     frozen = network.frozen[1]
     a = network.model.architecture

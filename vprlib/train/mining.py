@@ -126,9 +126,8 @@ def mine_block(
     memory. Only rows that are in a pool need to hold a descriptor.
     """
     count, dim = database.shape
-    size = max(
-        1, memory_bytes // 4 // max(4 * dim, 4 * count + 8 * min(settings.negative_pool, count))
-    )
+    pooled = min(settings.negative_pool, count)
+    size = max(1, memory_bytes // 4 // max(4 * dim, 4 * count + 8 * pooled))
     waiting = iter(pools)
     while part := list(islice(waiting, size)):
         rows = pooled_rows(part, count)

@@ -21,7 +21,7 @@ from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.train.augmentation import change_of
 from vprlib.train.cache import NO_CACHE, FeatureCache
 from vprlib.train.data import TrainingData, epoch_blocks
-from vprlib.train.frozen import LoadedImage, SplitNetwork
+from vprlib.train.frozen import CachedSource, LoadedImage, SplitNetwork
 from vprlib.train.gradients import Step, StepGradients, as_steps, count_negatives
 from vprlib.train.inputs import Inputs
 from vprlib.train.log import EpochLines, EpochLog, Outcome
@@ -76,7 +76,8 @@ class Trainer:
         self.optimizer = make_optimizer(model, settings)
         learnt = [p for p in model.parameters() if p.requires_grad]
         self.gradients = StepGradients(network, learnt, settings, group)
-        self.inputs = Inputs(data, network, cache, scratch.folder, runtime, group)
+        sources = {n: CachedSource(s, network, cache) for n, s in data.sources().items()}
+        self.inputs = Inputs(sources, network, scratch.folder, runtime, group)
         self.state = self._kept_or_fresh()
 
     def run(
@@ -94,15 +95,13 @@ class Trainer:
             on_epoch(row)
         if not self.state.log:
             self._finish_epoch(EpochLog(0, None, None, None, *self._validate()))
-        while not self._is_done():
+        while self.state.epoch <= self.settings.epochs:
+            if len(self.state.log) - 1 - self.state.best_epoch >= self.settings.patience:
+                break
             self._run_epoch()
         log = self.state.rows()
         self.model.load_state_dict(self.state.best_weights)
         return Outcome(self.model, log, log[self.state.best_epoch])
-
-    def _is_done(self) -> bool:
-        waited = len(self.state.log) - 1 - self.state.best_epoch
-        return self.state.epoch > self.settings.epochs or waited >= self.settings.patience
 
     def _run_epoch(self) -> None:
         state = self.state
@@ -161,15 +160,12 @@ class Trainer:
         mined = self.group.interleave(own)
         found = []
         for query, seen in zip(queries.tolist(), mined, strict=True):
-            self._remember(query, seen.hardest)
+            state.hardest[query] = -1
+            state.hardest[query, : len(seen.hardest)] = torch.from_numpy(seen.hardest)
+            state.looked_at += max(0, len(seen.hardest) - settings.skip_hardest)
             change = change_of(settings, query, state.epoch)
             found.append(replace(seen.tuple, change=change) if seen.tuple else None)
         return as_steps(found, settings.queries_a_step, settings.accumulate)
-
-    def _remember(self, query: int, hardest: np.ndarray) -> None:
-        self.state.hardest[query] = -1
-        self.state.hardest[query, : len(hardest)] = torch.from_numpy(hardest)
-        self.state.looked_at += max(0, len(hardest) - self.settings.skip_hardest)
 
     def _learn(self, step: Step, images: Iterator[list[LoadedImage]]) -> None:
         """One step of the optimiser."""
@@ -220,16 +216,15 @@ class Trainer:
 
 def make_optimizer(model: PlaceModel, settings: TrainSettings) -> torch.optim.Optimizer:
     """Over the layers that learn; all others are frozen."""
-    learning = trainable_children(
-        model.architecture.backbone, model.architecture.cut, settings.first_layer
-    )
+    a = model.architecture
+    learning = trainable_children(a.backbone, a.cut, settings.first_layer)
     for name, child in model.backbone.named_children():
         child.requires_grad_(name in learning)
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise UserError(
             f"params.yaml: train.first_layer is '{settings.first_layer}', but then nothing would"
-            f" learn, since {model.architecture.pool.kind} pooling has no weights: name a layer of"
+            f" learn, since {a.pool.kind} pooling has no weights: name a layer of"
             " the backbone."
         )
     rate, decay = settings.learning_rate, settings.weight_decay

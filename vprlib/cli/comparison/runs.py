@@ -142,11 +142,9 @@ def _read(files: Files, name: str, choice: Choice, params: Mapping[str, object])
 
 def check_comparable(a: Run, b: Run) -> None:
     """Refuses runs that differ in their queries or rules, and says what differs."""
-    for differing in (_different_rules(a, b), _different_queries(a, b)):
-        if differing:
-            raise UserError(
-                f"{a.name} and {b.name} cannot be compared query by query: {differing}."
-            )
+    for reason in (_different_rules(a, b), _different_queries(a, b)):
+        if reason:
+            raise UserError(f"{a.name} and {b.name} cannot be compared query by query: {reason}.")
 
 
 def _different_rules(a: Run, b: Run) -> str | None:
@@ -184,10 +182,9 @@ def _different_queries(a: Run, b: Run) -> str | None:
 
 
 def _same_lists(a: Run, b: Run) -> bool:
-    names = [
-        [run.database.names[row] for row in run.truth.positives().rows.tolist()] for run in (a, b)
-    ]
-    return names[0] == names[1] and np.array_equal(a.truth.counts(), b.truth.counts())
+    rows = ((run.database.names, run.truth.positives().rows.tolist()) for run in (a, b))
+    ours, theirs = ([names[row] for row in found] for names, found in rows)
+    return ours == theirs and np.array_equal(a.truth.counts(), b.truth.counts())
 
 
 def database_difference(a: Run, b: Run) -> str | None:
