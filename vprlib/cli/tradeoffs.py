@@ -211,18 +211,15 @@ def table(rows: Sequence[Row], ns: Sequence[int], threads: int) -> str:
             *(output.figure(row, f"recall@{n}") for n in ns),
         ]
         is_full = row["against"] == f"{row['variant']}/{row['code']}"
-        cells.append("–" if is_full else _difference(row[f"difference@{ns[0]}"]))
+        change = row[f"difference@{ns[0]}"]
+        value, low, high = (100 * change[name] for name in ("value", "low", "high"))
+        cells.append("–" if is_full else f"{value:+.1f} ({low:+.1f} to {high:+.1f})")
         cells += [f"{row['parameters']:,}", f"{row['file_bytes'] / 1e6:.2f}"]
         cells.append(f"{row['descriptor_bytes']:,}")
         cells += [f"{row[f'ms_per_image_batch_{b}_threads_{t}']:.2f}" for b, t in batches]
         cells.append(f"{row['peak_bytes'] / 1e6:.0f}")
         lines.append(cells)
     return output.markdown(lines, left=2) + "\n"
-
-
-def _difference(change: Mapping[str, float]) -> str:
-    value, low, high = (100 * change[name] for name in ("value", "low", "high"))
-    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def points(rows: Sequence[Row], n: int, cost: str, scale: float) -> list[Point]:

@@ -166,10 +166,6 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
-def _title(name: str) -> str:
-    return (PRESETS / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
-
-
 def _check_committed(text: str) -> None:
     """Refuses to overwrite edits that git does not have; what a preset wrote is none."""
     shown = subprocess.run(
@@ -212,7 +208,8 @@ def main(
     if is_list:
         width = max(map(len, preset_names()))
         for preset in preset_names():
-            typer.echo(f"{preset:{width}}  {_title(preset)}")
+            title, _, _ = (PRESETS / f"{preset}.yaml").read_text(encoding="utf-8").partition("\n")
+            typer.echo(f"{preset:{width}}  {title.lstrip('# ')}")
         return
     asked = {"codes": codes, "variants": variants}
     lists = {key: text.split(",") for key, text in asked.items() if text is not None}

@@ -39,8 +39,9 @@ def causes(stored: Rows, wanted: Rows, truth: Truth, variant: str, chance: float
     equal = [
         f"{side} descriptors are all but equal (mean distance {spread:.4f}): weights not fitted,"
         " or the same image over and over"
-        for side, spread in ((s, _spread(v)) for s, v in sides.items())
-        if spread < EQUAL
+        for side, vectors in sides.items()
+        if len(vectors) > 1  # nothing can be said of a single one
+        and (spread := np.linalg.norm(vectors - vectors.mean(axis=0), axis=1).mean()) < EQUAL
     ]
     if equal:
         return equal
@@ -72,13 +73,6 @@ def causes(stored: Rows, wanted: Rows, truth: Truth, variant: str, chance: float
 def _read(rows: Rows, wanted: np.ndarray) -> np.ndarray:
     """Rows in any order, each read once, as HDF5 wants them rising."""
     return np.stack([rows[int(row)] for row in wanted]).astype(np.float64)
-
-
-def _spread(vectors: np.ndarray) -> float:
-    """Mean distance from the mean; nothing can be said of a single one."""
-    if len(vectors) < 2:
-        return np.inf
-    return float(np.linalg.norm(vectors - vectors.mean(axis=0), axis=1).mean())
 
 
 def _neighbours(truth: Truth, rows: np.ndarray) -> Pairs:

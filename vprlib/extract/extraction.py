@@ -22,7 +22,7 @@ from vprlib.model.describe import describe_batches
 from vprlib.model.device import prepare, processor_name
 from vprlib.model.model import PlaceModel, read_model
 from vprlib.model.precision import placed, resolve_precision
-from vprlib.model.settings import ComputePrecision, Precision
+from vprlib.model.settings import Precision
 from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import (
     Attribute,
@@ -84,11 +84,10 @@ class Outcome:
         rest = self.count - self.before
         earlier = f", {self.before} of them by an earlier run" if self.before else ""
         rate = f", {rest / self.seconds:.1f} images a second" if rest else ""
-        left_out = (
-            f"; {self.failed} images could not be read and have none, see {self.report_path}"
-            if self.failed
-            else ""
-        )
+        left_out = ""
+        if self.failed:
+            left_out = f"; {self.failed} images could not be read and have none, see"
+            left_out += f" {self.report_path}"
         what = f"{self.count} descriptors of {self.dim} dimensions in {self.precision}"
         return f"{what}{earlier}{rate}{left_out}"
 
@@ -99,13 +98,6 @@ def machine(device: torch.device) -> dict[str, str]:
     capability = torch.backends.cpu.get_cpu_capability()
     versions = {"torch": torch.__version__, "numpy": np.__version__, "pillow": PIL.__version__}
     return {"device": f"{device.type} {kind}", "cpu": capability, **versions}
-
-
-def precision_of(model: PlaceModel, wanted: ComputePrecision) -> str:
-    """The precision of the backbone; int8 and rounded networks have their own."""
-    if model.architecture.int8 is not None:
-        return "int8"
-    return wanted if model.precision == "float32" else model.precision
 
 
 def run(
@@ -144,7 +136,10 @@ def extract(
     batches = plan_batches(work.source.sizes(), work.rows)
     blocks = [np.searchsorted(work.rows, batch) for batch in batches]
     index = work.source.index
-    precision = precision_of(work.model, resolve_precision(work.settings.precision, device))
+    precision: str = resolve_precision(work.settings.precision, device)
+    if work.model.precision != "float32":  # int8 and rounded networks have their own
+        precision = work.model.precision
+    precision = precision if work.model.architecture.int8 is None else "int8"
     origin = {"set": index.set_name, SIGNATURE: signature(index), "precision": precision}
     unfinished, marks = kept.folder / FILE, kept.folder / MARKS
     if group.is_first and not (unfinished.exists() and marks.exists()):

@@ -47,12 +47,11 @@ class ImageSource:
         found = self.pixels_or_problem(row)
         if isinstance(found, np.ndarray):
             return found
-        redo = f"run `dvc repro -f -s parse_mat@{self.index.set_name}`."
+        again = f"run `dvc repro -f -s parse_mat@{self.index.set_name}`."
+        mend = " since the set was parsed: put it back, or"
         if self.index.digests[row] < 0:
-            raise UserError(f"{self._path(row)} {found}: replace it, and {redo}")
-        raise UserError(
-            f"{self._path(row)} {found} since the set was parsed: put it back, or {redo}"
-        )
+            mend = ": replace it, and"
+        raise UserError(f"{self._path(row)} {found}{mend} {again}")
 
     def pixels_or_problem(self, row: int) -> np.ndarray | str:
         """The pixels, or what is wrong with the image."""

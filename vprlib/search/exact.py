@@ -87,7 +87,11 @@ class Nearest:
     ) -> np.ndarray:
         """Merges the nearest of a block; returns the queries that need more candidates."""
         queries, rows, squared = self.queries[which], self.rows[which], self.squared[which]
-        near, places = _candidates(queries, vectors, candidates)
+        if candidates < len(vectors):
+            near, places = faiss.knn(queries, vectors, candidates)  # rounded distances, rising
+        else:
+            places = np.broadcast_to(np.arange(len(vectors)), (len(queries), len(vectors)))
+            near = np.full(places.shape, -np.inf, np.float32)
         last = squared[:, -1]
         if near.shape[1] >= self.count:
             last = np.minimum(last, near[:, self.count - 1] + slack)
@@ -112,16 +116,6 @@ class Nearest:
         self.rows[numbers[is_sure]] = rows[is_sure]
         self.squared[numbers[is_sure]] = squared[is_sure]
         return numbers[~is_sure]
-
-
-def _candidates(
-    queries: np.ndarray, vectors: np.ndarray, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rounded squared distances [q, count], rising, and places in the block."""
-    if count < len(vectors):
-        return faiss.knn(queries, vectors, count)
-    places = np.broadcast_to(np.arange(len(vectors)), (len(queries), len(vectors)))
-    return np.full(places.shape, -np.inf, np.float32), places
 
 
 def nearest_first(

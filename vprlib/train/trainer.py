@@ -69,9 +69,8 @@ class Trainer:
         self.data, self.settings = data, settings
         self.device, self.runtime = device, runtime
         self.scratch, self.group = scratch, group
-        network = SplitNetwork(
-            self.model, settings.first_layer, settings.precision, settings.stored
-        )
+        how = (settings.first_layer, settings.precision, settings.stored)
+        network = SplitNetwork(self.model, *how)
         self.queries = data.candidates.trainable()
         self.optimizer = make_optimizer(model, settings)
         learnt = [p for p in model.parameters() if p.requires_grad]
