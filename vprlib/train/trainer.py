@@ -159,12 +159,15 @@ class Trainer:
         mined = self.group.interleave(own)
         found = []
         for query, seen in zip(queries.tolist(), mined, strict=True):
-            state.hardest[query] = -1
-            state.hardest[query, : len(seen.hardest)] = torch.from_numpy(seen.hardest)
-            state.looked_at += max(0, len(seen.hardest) - settings.skip_hardest)
+            self._remember(query, seen.hardest)
             change = change_of(settings, query, state.epoch)
             found.append(replace(seen.tuple, change=change) if seen.tuple else None)
         return as_steps(found, settings.queries_a_step, settings.accumulate)
+
+    def _remember(self, query: int, hardest: np.ndarray) -> None:
+        self.state.hardest[query] = -1
+        self.state.hardest[query, : len(hardest)] = torch.from_numpy(hardest)
+        self.state.looked_at += max(0, len(hardest) - self.settings.skip_hardest)
 
     def _learn(self, step: Step, images: Iterator[list[LoadedImage]]) -> None:
         """One step of the optimiser."""
