@@ -23,7 +23,12 @@ def opened(path: Path, expected: int | None = None) -> Iterator[h5py.Dataset | C
                 f"{path} has {len(found)} descriptors, but the index has {expected} images:"
                 " run `dvc repro` so that both are of the same set."
             )
-        yield found if found.dtype.kind == "f" else Coded(found, _quantiser(file))
+        if found.dtype.kind == "f":
+            yield found
+        else:
+            learnt = {name: data[...] for name, data in file.get("learnt", {}).items()}
+            code = Quantiser(found.attrs["precision"], int(found.attrs["dim"]), learnt)
+            yield Coded(found, code)
 
 
 def failed_rows(path: Path) -> np.ndarray:
@@ -45,12 +50,6 @@ def create_code(file: h5py.File, source: h5py.File, quantiser: Quantiser) -> h5p
         file.create_dataset("failed", data=source["failed"][:])
     file.attrs.update(dict(source.attrs))
     return codes
-
-
-def _quantiser(file: h5py.File) -> Quantiser:
-    attributes = file["descriptors"].attrs
-    learnt = {name: data[...] for name, data in file.get("learnt", {}).items()}
-    return Quantiser(attributes["precision"], int(attributes["dim"]), learnt)
 
 
 @dataclass(frozen=True)

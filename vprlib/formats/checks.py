@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,14 +52,11 @@ def images_below(folder: Path) -> list[Path]:
 def _on_disk(name: str, folder: Path) -> str | None:
     stem, dot, suffix = name.rpartition(".")
     others = [f"{stem}{other}" for other in _SUFFIXES if dot + suffix in _SUFFIXES]
-    return next((other for other in (name, *others) if _is_file(folder / other)), None)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name too long for the file system
-        return False
+    for other in (name, *others):
+        with suppress(OSError):  # a name too long for the file system
+            if (folder / other).is_file():
+                return other
+    return None
 
 
 @dataclass(frozen=True)

@@ -24,19 +24,13 @@ def read_specification(
         return _read_folder(path, images or path, layout)
     if path.suffix.lower() == ".csv":
         return read_listing(path, layout)
-    return _read_mat(path, layout)
-
-
-def _read_mat(path: Path, layout: Layout) -> Specification:
     struct = read_db_struct(path)
     if struct.dtype.names is None:
         specification = read_cells(struct, path)
+    elif is_matrices(fields := fields_of(struct, path)):
+        specification = read_matrices(fields, path, layout)
     else:
-        fields = fields_of(struct, path)
-        if is_matrices(fields):
-            specification = read_matrices(fields, path, layout)
-        else:
-            specification = read_struct(fields, path)
+        specification = read_struct(fields, path)
     check_names(specification, path)
     return specification
 
