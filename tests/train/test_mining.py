@@ -145,7 +145,7 @@ def test_random_negatives_are_distinct_uniform_and_never_near(near: list[int]) -
 
 
 def test_random_negatives_change_with_epoch_and_query_and_come_again() -> None:
-    two = Candidates(*(Pairs(np.array([0, 1, 2]), np.array([0, 0])) for _ in "ab"), 1000)
+    two = Candidates(pairs([0], [0]), pairs([0], [0]), 1000)
     one, again = (random_negatives(two, 0, rules(negative_pool=20), 1).tolist() for _ in "ab")
     assert one == again
     assert one != random_negatives(two, 0, rules(negative_pool=20), 2).tolist()
