@@ -9,7 +9,7 @@ import scipy.io
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from twins import VGG16
+from twins import VGG16, chain
 
 from vprlib.interop.matlab_read import read_struct
 from vprlib.interop.matlab_write import write_struct
