@@ -4,7 +4,9 @@ import resource
 import sys
 import time
 
-from vprlib.city.shots import CityParams, LightWeights, PartParams, Plan, Shot, draw, encode, plan
+from vprlib.city.scene import CityParams, LightWeights, PartParams
+from vprlib.city.sensor import jpeg
+from vprlib.city.shots import Plan, Shot, draw, plan
 
 
 def main(images: int) -> None:
@@ -24,7 +26,7 @@ def main(images: int) -> None:
 def measure(the_plan: Plan, shots: list[Shot]) -> tuple[float, int]:
     """Processor seconds and bytes to draw and encode these shots."""
     start = time.process_time()
-    sizes = [len(encode(draw(the_plan, shot), shot, the_plan.scene.quality)) for shot in shots]
+    sizes = [len(jpeg(draw(the_plan, shot), the_plan.scene.quality)) for shot in shots]
     return time.process_time() - start, sum(sizes)
 
 

@@ -19,8 +19,7 @@ import typer
 from benchmarks.memory import watching
 from benchmarks.plain import NormalisedSource, together
 from benchmarks.project import Project, drawn_model, drawn_source, ended, make_project
-from vprlib.extract.extraction import Work, extract
-from vprlib.extract.settings import ExtractionSettings
+from vprlib.extract.extraction import ExtractionSettings, Work, extract
 from vprlib.images.batches import ImageSource, plan_batches
 from vprlib.model.backbones import IMAGENET_MEAN, IMAGENET_STD
 from vprlib.model.describe import network_output
@@ -106,7 +105,7 @@ def described(
     runtime: RuntimeSettings,
 ) -> None:
     """All of it as the stages do it."""
-    settings, report = ExtractionSettings(precision), path.with_suffix(".txt")
+    settings, report = ExtractionSettings(precision=precision), path.with_suffix(".txt")
     work = Work(model, source, np.arange(len(source.index)), settings, report)
     extract(path, work, Scratch(path.with_suffix(".scratch")), device, runtime)
 

@@ -17,8 +17,9 @@ from vprlib.model.device import prepare
 from vprlib.pipeline.arrays import scratch_array
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.geo import pairs_of
-from vprlib.train.mining import Candidates, MiningRules, mine_block, pool_of
+from vprlib.train.mining import Candidates, mine_block, pool_of
 from vprlib.train.pairwise import forget
+from vprlib.train.settings import TrainSettings
 
 QUERIES, DATABASE, DIM = 1_000, 10_000, 32_768  # of VGG16-NetVLAD
 POSITIVES, NEAR = 10, 40  # images a query
@@ -59,7 +60,7 @@ def main(json_path: Path | None = typer.Option(None, "--json", help="also write 
         json_path.write_text(json.dumps({"cores": runtime.cores, "cases": [case]}) + "\n")
 
 
-RULES = MiningRules(negatives=10, pool=1000, margin=0.1, distance="l2", seed=1)
+RULES = TrainSettings()
 NOTHING = np.full(RULES.negatives, -1)
 
 

@@ -97,7 +97,7 @@ class PlainTrainer:
         assert (settings.mining, settings.positive) == ("full", "nearest")
         assert (settings.distance, settings.optimizer) == ("l2", "sgd")
         assert (settings.accumulate, settings.flip, settings.jitter) == (1, 0.0, None)
-        self.data, self.settings, self.rules = data, settings, settings.rules()
+        self.data, self.settings = data, settings
         self.network, self.dim = PlainNetwork(model), model.dim
         freeze_below(self.network, model, settings.first_layer)
         self.optimizer = torch.optim.SGD(
@@ -164,18 +164,18 @@ class PlainTrainer:
                 yield step
 
     def _mine(self, query: int, epoch: int) -> Tuple | None:
-        pool = pool_of(query, self.data.candidates, self.hardest[query], self.rules, epoch)
+        pool = pool_of(query, self.data.candidates, self.hardest[query], self.settings, epoch)
         with h5py.File(self.cache_path) as file:
             cache = file["features"]
             own = cache[len(self.database.source.index) + query][None]
             to_positive, positive = nearest(own, cache[pool.positives], 1)
-            kept = self.rules.skip + self.rules.negatives
+            kept = self.settings.skip_hardest + self.settings.negatives
             to_negatives, hardest = nearest(own, cache[pool.negatives], kept)
         self.hardest[query] = -1
         self.hardest[query, : len(hardest)] = pool.negatives[hardest]
-        margin = margin_for(self.rules.margin, self.rules.distance)
-        is_violating = to_negatives[self.rules.skip :] < to_positive[0] + margin
-        negatives = pool.negatives[hardest[self.rules.skip :][is_violating]]
+        margin = margin_for(self.settings.margin, self.settings.distance)
+        is_violating = to_negatives[self.settings.skip_hardest :] < to_positive[0] + margin
+        negatives = pool.negatives[hardest[self.settings.skip_hardest :][is_violating]]
         if not len(negatives):
             return None
         return Tuple(int(query), int(pool.positives[positive[0]]), negatives)

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import faiss
@@ -24,10 +25,12 @@ from vprlib.pipeline.artifacts import writing_hdf5
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import read_truth
 from vprlib.search.approximate import Approximate
-from vprlib.search.exact import search, search_parts
+from vprlib.search.exact import search_parts
 from vprlib.search.faiss_index import build
 from vprlib.search.faiss_training import IndexRequest
 from vprlib.search.request import Searcher, SearchRequest, collect
+
+search = partial(collect, search_parts)
 
 COUNT = 20  # neighbours of a query
 NOISE = 0.8  # of a query beside the descriptor that it repeats, as long as that

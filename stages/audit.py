@@ -27,7 +27,7 @@ def main(dataset: str, training: str, validation: str) -> None:
     )
     found = audit(evaluated, train, val, p.settings)
     refuse(found, p.settings.fatal)
-    write_json(paths.audit_metrics(dataset), found.metrics())
+    write_json(paths.metrics("audit", dataset), found.metrics())
     typer.echo(f"audit of {dataset}: {found.sentence()}")
 
 

@@ -17,7 +17,8 @@ class Params(StageParams):
 
 def main(dataset: str, variant: str, code: str) -> None:
     p = Params.load()
-    scored = read_judgement(dataset, variant, code)
+    path = paths.predictions(dataset, variant, code)
+    scored = read_judgement(path, paths.index(dataset, "db").parent)
     judged = score_set(scored, p.settings.score, p.settings.distinct_m)
     found = calibrate(judged, p.settings)
     write_json(paths.calibration(variant, code), vars(found))

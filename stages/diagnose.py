@@ -4,12 +4,10 @@ from typing import Annotated
 
 import typer
 
+from vprlib.evaluate import failures
 from vprlib.evaluate.charts import plan, precision_recall
-from vprlib.evaluate.confidence import points_of, read_calibration, report, score_set
-from vprlib.evaluate.confidence import sentence as trust_sentence
-from vprlib.evaluate.failures import HEADER, FailureSettings, analyse, as_rows, on_map, sentence
+from vprlib.evaluate.confidence import points_of, read_calibration, report, score_set, sentence
 from vprlib.evaluate.gallery import misses
-from vprlib.evaluate.geojson import Zone
 from vprlib.evaluate.intervals import IntervalSettings, query_locations
 from vprlib.evaluate.predictions import read_judgement
 from vprlib.images.batches import ImageSource
@@ -20,27 +18,28 @@ from vprlib.pipeline.params import At, StageParams
 
 
 class Params(StageParams):
-    failures: Annotated[FailureSettings, At("failures")]
+    settings: Annotated[failures.FailureSettings, At("failures")]
     interval: Annotated[IntervalSettings, At("interval")]
     folder: Annotated[str, At("datasets.{dataset}.folder")]
     images: Annotated[ImageSettings, At("datasets.{dataset}.images")]
-    utm_zone: Annotated[Zone, At("datasets.{dataset}.utm_zone")]
+    utm_zone: Annotated[failures.Zone, At("datasets.{dataset}.utm_zone")]
 
 
 def main(dataset: str, variant: str, code: str) -> None:
     p = Params.load(dataset=dataset)
     names, title = (dataset, variant, code), f"{dataset}, {variant}, {code}"
-    scored = read_judgement(*names)
+    scored = read_judgement(paths.predictions(*names), paths.index(dataset, "db").parent)
     found, truth = scored.found, scored.truth
 
-    a = analyse(found, truth, scored.protocol, p.failures, p.interval)
+    a = failures.analyse(found, truth, scored.protocol, p.settings, p.interval)
     as_stored = ImageSettings(resize=None, exif_rotate=p.images.exif_rotate)
     folder = paths.RAW / p.folder
     queries = ImageSource(found.queries, folder, as_stored)
     database = ImageSource(found.database, folder, as_stored)
-    geojson, is_located = on_map(found, a.outcome, p.utm_zone)
-    write_json(paths.failure_metrics(*names), a.metrics)
-    write_csv(paths.failures(*names, "csv"), HEADER, as_rows(found, a.outcome, a.facts))
+    geojson, is_located = failures.on_map(found, a.outcome, p.utm_zone)
+    write_json(paths.result_metrics("failures", *names), a.metrics)
+    rows = failures.as_rows(found, a.outcome, a.facts)
+    write_csv(paths.failures(*names, "csv"), failures.HEADER, rows)
     write_json(paths.failures(*names, "geojson"), geojson)
     outcomes = a.outcome.names()
     drawn = plan(found.database.positions, found.queries.positions, outcomes, title)
@@ -53,14 +52,14 @@ def main(dataset: str, variant: str, code: str) -> None:
     place = query_locations(found.queries.positions, truth, p.interval.location_m)
     summary = report(judged, place, known, p.interval)
     curve = judged.curve.rows()
-    write_json(paths.confidence_metrics(*names), summary)
+    write_json(paths.result_metrics("confidence", *names), summary)
     write_csv(paths.confidence_curve(*names), ("recall", "precision", "threshold"), curve)
     shown = precision_recall(curve, dataset, known.curve, known.set, points_of(summary), title)
     write_bytes(paths.plot(*names, "-precision"), shown)
 
     where = "" if is_located else f"; no map: datasets.{dataset}.utm_zone is null"
-    typer.echo(f"{title}: {sentence(a.metrics['shares'])}{where}")
-    typer.echo(f"{title}: {trust_sentence(summary, dataset)}")
+    typer.echo(f"{title}: {failures.sentence(a.metrics['shares'])}{where}")
+    typer.echo(f"{title}: {sentence(summary, dataset)}")
 
 
 if __name__ == "__main__":

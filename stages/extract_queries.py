@@ -1,6 +1,6 @@
 """Describes the query images of a set with one variant of the network."""
 
-from vprlib.extract.sides import SideParams, describe_side
+from vprlib.extract.extraction import SideParams, describe_side
 from vprlib.pipeline import launch
 
 

@@ -6,7 +6,8 @@ import typer
 
 from vprlib.city.contact import contact_sheet
 from vprlib.city.files import metadata_rows, photographs, specification
-from vprlib.city.shots import CityParams, PartParams, plan
+from vprlib.city.scene import CityParams, PartParams
+from vprlib.city.shots import plan
 from vprlib.formats.mat import specification_bytes
 from vprlib.formats.specification import METADATA_COLUMNS
 from vprlib.pipeline import command, paths

@@ -35,14 +35,14 @@ def main(variant: str, base: str, training: str, validation: str) -> None:
     kept = scratch_for(paths.SCRATCH, f"variant-{variant}", values, inputs)
     with joined(device) as group:
         tuner = FineTuner(read_data, settings, device, p.runtime, kept, stored, group, typer.echo)
-        builder = VariantBuilder(train.open_database(), tuner, device, p.runtime)
+        builder = VariantBuilder(train.open().database, tuner)
         made = builder.build(read_model(source), read_history(source).get("steps", []), p.steps)
     if not group.is_first:
         return
     write_model(out, made.model, {"variant": variant, "steps": made.steps}, made.form)
     sizes = {"file_bytes": out.stat().st_size, "base_file_bytes": source.stat().st_size}
     facts = {**sizes, "dimensions": made.model.dim, "steps": made.steps}
-    write_json(paths.variant_metrics(variant), facts)
+    write_json(paths.metrics("variants", variant), facts)
     kept.remove()
     typer.echo(
         f"{variant}: {sizes['file_bytes'] / 2**20:.2f} MiB, {made.model.dim} dimensions;"

@@ -43,7 +43,7 @@ def main(dataset: str) -> None:
     sides = (fingerprints_of(parsed.database), fingerprints_of(parsed.queries))
     write_fingerprints(paths.fingerprints(dataset), *sides)
     unread = {"unreadable": parsed.unread} if parsed.unread else {}
-    write_json(paths.set_metrics(dataset), {**vars(summary), **vars(findings), **unread})
+    write_json(paths.metrics("sets", dataset), {**vars(summary), **vars(findings), **unread})
     left_out = f", {parsed.unread} images that cannot be read ({report})" if unread else ""
     warnings = summary.warning() + findings.warning()
     typer.echo(f"{dataset}: {summary.sentence()}{findings.sentence()}{left_out}{warnings}")

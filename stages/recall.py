@@ -48,7 +48,7 @@ def main(dataset: str, variant: str, code: str) -> None:
         {"indices": ranking.rows, "distances": ranking.distances, "hits": result.right},
         {"set": dataset, "variant": variant, "code": code, "protocol": p.protocol, **radius},
     )
-    metrics = paths.recall_metrics(*names)
+    metrics = paths.result_metrics("recall", *names)
     rows = [(*point, *ends) for point, ends in zip(result.curve, result.ends, strict=True)]
     write_csv(metrics.with_suffix(".csv"), ("n", "recall", "low", "high"), rows)
     write_bytes(paths.plot(*names), recall_curve(result.curve, result.ends, title))

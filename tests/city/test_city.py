@@ -14,16 +14,13 @@ from pydantic import ValidationError
 from vprlib.city.camera import LAYERS, View, project, rays, see
 from vprlib.city.contact import contact_sheet
 from vprlib.city.facade import LEVELS, facade
+from vprlib.city.scene import CityParams, LightWeights, PartParams, QueryParams
+from vprlib.city.sensor import jpeg
 from vprlib.city.shots import (
     ORIGINS,
-    CityParams,
-    LightWeights,
-    PartParams,
     Plan,
-    QueryParams,
     Shot,
     draw,
-    encode,
     plan,
     town_of,
 )
@@ -39,7 +36,7 @@ def part(places: int = 110, queries: int = 440, light: LightWeights = MIXED) -> 
 
 
 def file_bytes(the_plan: Plan, shot: Shot) -> bytes:
-    return encode(draw(the_plan, shot), shot, the_plan.scene.quality)
+    return jpeg(draw(the_plan, shot), the_plan.scene.quality)
 
 
 def some_shots(the_plan: Plan) -> list[Shot]:

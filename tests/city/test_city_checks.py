@@ -17,8 +17,8 @@ from vprlib.model.backbones import Normaliser
 from vprlib.model.netvlad import NetVLAD, initialise
 from vprlib.model.weights import fill_at_random
 from vprlib.places.truth import Near, recall_at
-from vprlib.search.exact import search
-from vprlib.search.request import SearchRequest
+from vprlib.search.exact import search_parts
+from vprlib.search.request import SearchRequest, collect
 from vprlib.train.words import KmeansSettings, cluster
 
 pytestmark = pytest.mark.slow
@@ -50,7 +50,7 @@ def side(project, name):
 
 def score(described, positions):
     """R@1 at 25 m of descriptors and positions of queries and database."""
-    found = search(SearchRequest(*described, 1, 2**30, 2))
+    found = collect(search_parts, SearchRequest(*described, 1, 2**30, 2))
     return recall_at(Near(*positions, 25.0).is_right(found.rows), [1])[1]
 
 

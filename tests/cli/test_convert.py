@@ -9,9 +9,8 @@ import scipy.io
 import torch
 import toy
 
-from vprlib.interop.kinds import kind_of
 from vprlib.interop.networks import read_network
-from vprlib.interop.words import read_words, write_mat_words
+from vprlib.interop.words import kind_of, read_words, write_mat_words
 from vprlib.model.model import Architecture, PlaceModel, read_history, write_model
 from vprlib.model.settings import PoolSettings
 

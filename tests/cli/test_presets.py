@@ -12,7 +12,7 @@ import yaml
 from dvc.repo import Repo
 
 from vprlib.cli.use import compose, preset_names
-from vprlib.extract.sides import SideParams
+from vprlib.extract.extraction import SideParams
 from vprlib.pipeline import paths
 
 TEXT = (toy.ROOT / "params.yaml").read_text(encoding="utf-8")

@@ -98,7 +98,7 @@ def test_leaks_from_a_training_set_in_use_are_told_below_the_table(tmp_path, mon
     toy.write_params(tmp_path, toy.params() | {"eval_on": ["toy"]})
     write(tmp_path, "trained-full", n1=0.75)
     said = ["1 queries of toy are copied in toy_train"]
-    audit_path = paths.audit_metrics("toy")
+    audit_path = paths.metrics("audit", "toy")
     write_json(audit_path, {"train": "toy_train", "said": said})
     printed = vpr("table", "--metrics", ".")[1]
     assert printed.endswith(f"\n\ntoy: LEAK: {said[0]}\n")

@@ -13,14 +13,13 @@ from evaluated import MODEL, SET, VARIANT, predictions
 
 from vprlib.cli import costs, tradeoffs
 from vprlib.cli.choice import Choice
-from vprlib.cli.comparison import runs
 from vprlib.cli.costs import Cost
 from vprlib.compress.pruning import sparsify
 from vprlib.model.model import read_model, write_model
 from vprlib.model.packing import Form
 from vprlib.pipeline import paths
 
-METRICS = paths.recall_metrics(SET, VARIANT, "full").parent
+METRICS = paths.result_metrics("recall", SET, VARIANT, "full").parent
 OUT = Path("artifacts/tradeoffs")
 
 
@@ -105,7 +104,7 @@ def test_what_is_not_evaluated_is_named(run, made_here):
 def test_queries_without_an_answer_are_left_out_where_recall_left_them_out(run, monkeypatch):
     asked = np.array([True, True, False, True, True, True])
     truth = SimpleNamespace(counts=lambda: asked.astype(int), radius_m=25.0)
-    monkeypatch.setattr(runs, "judged", lambda *given: truth)
+    monkeypatch.setattr("vprlib.evaluate.predictions.judged", lambda *given: truth)
     for path in METRICS.glob("*.json"):
         path.write_text(json.dumps({"denominator": "answerable"}))
     assert run()[0] == 0

@@ -81,7 +81,7 @@ def test_a_pruned_network_learns_and_goes_on_to_int8(made, described):
     _, said = made("small")
     assert "\nsmall: 0.01 MiB, 18 dimensions; trained has 0.01 MiB\n" in said
     path, _ = made("small_int8", "small")
-    told = json.loads(paths.variant_metrics("small_int8").read_text())
+    told = json.loads(paths.metrics("variants", "small_int8").read_text())
     assert [step["step"] for step in told["steps"]] == ["prune", "finetune", "quantise"]
     assert told["steps"][1]["best_epoch"] in (0, 1)
     assert len(told["steps"][1]["log"]) == 2

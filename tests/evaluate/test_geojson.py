@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from vprlib.evaluate.geojson import Zone, geojson, to_degrees
+from vprlib.evaluate.failures import Zone, geojson, to_degrees
 from vprlib.places.projection import project
 
 

@@ -19,7 +19,7 @@ from vprlib.pipeline import artifacts, paths
 SETS = ("toy_train", "toy_val", "toy_test")
 FAR_M = 10_000.0  # between sets
 AUDIT = ("toy_test", "toy_train", "toy_val")
-METRICS = paths.audit_metrics("toy_test")
+METRICS = paths.metrics("audit", "toy_test")
 RAW = paths.RAW / "toy"
 
 
@@ -146,16 +146,16 @@ def test_failures_add_up_and_are_the_same_each_time(here, run):
     said = diagnose(run)
     assert said.startswith("toy_test, trained, full: correct ")
     assert "; no map: datasets.toy_test.utm_zone is null\n" in said
-    told = json.loads(paths.failure_metrics(*TEST).read_text())
+    told = json.loads(paths.result_metrics("failures", *TEST).read_text())
     assert sum(told["shares"].values()) == pytest.approx(1.0)
-    recalled = json.loads(paths.recall_metrics(*TEST).read_text())
+    recalled = json.loads(paths.result_metrics("recall", *TEST).read_text())
     assert told["shares"]["correct"] == recalled["recall@1"]
     with paths.failures(*TEST, "csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 6
     assert [row["category"] for row in rows].count("correct") == 6 * recalled["recall@1"]
     outputs = [paths.failures(*TEST, "csv"), paths.failures(*TEST, "geojson")]
-    outputs += [paths.failure_metrics(*TEST), paths.confidence_metrics(*TEST)]
+    outputs += [paths.result_metrics("failures", *TEST), paths.result_metrics("confidence", *TEST)]
     outputs += [paths.plot(*TEST, what) for what in ("-plan", "-worst", "-precision")]
     before = [path.read_bytes() for path in outputs]
     run("diagnose", *TEST)
@@ -188,7 +188,7 @@ def test_thresholds_come_from_one_set_and_are_told_of_another(here, run):
         ("toy_val", "calibrated on toy_val itself, which"),
     ):
         assert how in run("diagnose", *trained(name))
-        told = json.loads(paths.confidence_metrics(*trained(name)).read_text())
+        told = json.loads(paths.result_metrics("confidence", *trained(name)).read_text())
         assert told["calibrated_on"] == "toy_val" and 0 < told["area"] <= 1
     for asked, found in told["at_threshold"].items():
         assert found["threshold"] is None or found["precision"] >= float(asked) / 100

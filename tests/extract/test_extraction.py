@@ -15,8 +15,7 @@ from disks import raising
 from PIL import Image
 
 from vprlib.extract import unfinished
-from vprlib.extract.extraction import Outcome, Work, _see_the_same, extract, run
-from vprlib.extract.settings import ExtractionSettings
+from vprlib.extract.extraction import ExtractionSettings, Outcome, Work, _see_the_same, extract, run
 from vprlib.images.batches import ImageSource
 from vprlib.model import precision
 from vprlib.model.describe import describe_into

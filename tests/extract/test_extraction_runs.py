@@ -14,8 +14,7 @@ from groups import worker_of
 
 from benchmarks.extraction import LARGEST_SHARE, kill_often, wait_for_block
 from benchmarks.project import drawn_model, drawn_source, ended, make_project
-from vprlib.extract.extraction import Work, extract
-from vprlib.extract.settings import ExtractionSettings
+from vprlib.extract.extraction import ExtractionSettings, Work, extract
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.resume import Scratch
 

@@ -159,7 +159,7 @@ def test_a_set_with_unread_images_goes_through_all_stages(here, run, refused):
     (here / "data/raw/toy").rename(here / "away")  # from here on no image is needed
     assert "1 queries could not be read and count as wrong" in search_and_recall(run, "w4")
     names = (SET, VARIANT, "w4")
-    metrics = json.loads(paths.recall_metrics(*names).read_text())
+    metrics = json.loads(paths.result_metrics("recall", *names).read_text())
     assert (metrics["queries_left_out"], metrics["database_left_out"]) == (1, 1)
     assert metrics["recall@20"] == 5 / 6
     with h5py.File(paths.predictions(*names)) as file:
@@ -179,7 +179,7 @@ def test_images_that_never_could_be_read_are_left_out_from_the_beginning(here, r
     assert "copies" not in said and "suffix" not in said
     listed = (here / "artifacts/reports/toy_train_missing.txt").read_text().splitlines()
     assert listed == ["000/toy_train_000.jpg", "queries_real/002/toy_train_q002.jpg"]
-    assert json.loads(paths.set_metrics(SET).read_text())["unreadable"] == 2
+    assert json.loads(paths.metrics("sets", SET).read_text())["unreadable"] == 2
     said = refused("train", *TRAIN)
     assert ": replace it, and run `dvc repro -f -s parse_mat@toy_train`" in said
     describe_sides(run)

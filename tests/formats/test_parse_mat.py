@@ -68,7 +68,7 @@ def test_a_list_as_truth_is_kept_and_trained_on(here, run):
     hard = write_lists(here / MAT)
     edit_layout(here, queries_dir="queries_real", ground_truth="hard")
     assert "0 without a positive on its list" in run("parse_mat", SET)
-    found = json.loads(paths.set_metrics(SET).read_text())
+    found = json.loads(paths.metrics("sets", SET).read_text())
     assert found["positive_radius_m"] is None and found["mean_positives"] == 2.0
     listed = read_listed(paths.index(SET, "queries"), 12)
     assert listed.is_right(np.tile(np.arange(12), (6, 1))).T.tolist() == (hard == 1).tolist()
@@ -89,7 +89,7 @@ def test_what_is_odd_is_counted_and_said(here, run):
         " database; WARNING: 1 queries are byte for byte a database image with another"
         " position: are names and positions in the same order?"
     )
-    found = json.loads(paths.set_metrics(SET).read_text())
+    found = json.loads(paths.metrics("sets", SET).read_text())
     counted = ("renamed", "database_duplicates", "queries_in_database", "out_of_step")
     assert [found[name] for name in counted] == [1, 1, 1, 1]
     with h5py.File(paths.index(SET, "db")) as file:

@@ -26,8 +26,8 @@ CLUSTERS, DIMS = 4, 6
 @pytest.fixture
 def thin(monkeypatch: pytest.MonkeyPatch) -> tuple[int, ...]:
     """VGG16's layers at a 32nd of their widths."""
-    monkeypatch.setattr("vprlib.model.model.empty_backbone", lambda *_: chain(THIN).eval())
-    monkeypatch.setattr("vprlib.model.model.channels", lambda *_: THIN[-1])
+    monkeypatch.setattr("vprlib.model.backbones.empty_backbone", lambda *_: chain(THIN).eval())
+    monkeypatch.setattr("vprlib.model.backbones.channels", lambda *_: THIN[-1])
     return THIN
 
 

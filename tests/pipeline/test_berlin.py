@@ -235,7 +235,7 @@ def test_the_candidates_name_query_and_reference_in_the_order_of_the_mat(written
 
 @pytest.mark.slow
 def test_places_are_found_again(inside):
-    metrics = json.loads(paths.recall_metrics(SET, "trained", "full").read_text())
+    metrics = json.loads(paths.result_metrics("recall", SET, "trained", "full").read_text())
     assert (metrics["queries"], metrics["radius_m"]) == (PLACES, 50.0)
     first = predicted()[:, 0] // REFERENCES_A_PLACE
     assert metrics["recall@1"] == np.mean(first == np.arange(PLACES)) >= 0.75

@@ -113,6 +113,8 @@ def paths_in(stage: str) -> set[str]:
 CHOICES = {
     "side": ("db", "queries"),
     "kind": ("csv", "geojson"),
+    "metrics.kind": ("sets", "audit", "variants"),
+    "result_metrics.kind": ("recall", "failures", "confidence"),
     "what": ("", "-plan", "-worst", "-precision"),
 }
 
@@ -122,7 +124,10 @@ def known_paths() -> set[str]:
     found = {str(value) for value in vars(paths).values() if isinstance(value, Path)}
     for name, function in inspect.getmembers(paths, inspect.isfunction):
         if function.__module__ == paths.__name__ and name != "existing":
-            arguments = [CHOICES.get(a, ("*",)) for a in inspect.signature(function).parameters]
+            arguments = [
+                CHOICES.get(f"{name}.{a}", CHOICES.get(a, ("*",)))
+                for a in inspect.signature(function).parameters
+            ]
             found |= {str(function(*given)) for given in itertools.product(*arguments)}
     return found
 

@@ -41,7 +41,7 @@ def test_the_stages_one_after_the_other_end_in_recall(here, run):
     run("train", *TRAIN)
     describe_sides(run)
     said = search_and_recall(run)
-    metrics = json.loads(paths.recall_metrics(*FULL).read_text())
+    metrics = json.loads(paths.result_metrics("recall", *FULL).read_text())
     assert metrics["queries"] == 6 and metrics["queries_without_positive"] == 0
     assert 0 <= metrics["recall@1"] <= metrics["recall@5"] <= metrics["recall@20"] == 1
     assert f"recall@1 {metrics['recall@1']:.3f}" in said
@@ -63,7 +63,7 @@ def test_recall_names_its_protocol_wherever_its_number_stands(here, run, protoco
     describe_by_chance()
     edit_params(here, "datasets.toy_train", protocol=protocol)
     said = search_and_recall(run)
-    metrics = json.loads((paths.recall_metrics(*FULL)).read_text())
+    metrics = json.loads((paths.result_metrics("recall", *FULL)).read_text())
     assert said.startswith(f"toy_train, off_the_shelf, full, {protocol}: 6 queries")
     assert (metrics["protocol"], metrics["radius_m"]) == (protocol, 25.0)
     assert ("map" in metrics) == ("  map 0." in said) == (protocol == "ranked")
@@ -76,10 +76,10 @@ def test_ranges_of_n_reach_the_curve_and_twenty_neighbours_are_kept_whatever_n(h
     describe_by_chance()
     edit_params(here, "recall", ns=[1, "3:2:5"])
     search_and_recall(run)
-    curve = (paths.recall_metrics(*FULL).with_suffix(".csv")).read_text().splitlines()
+    curve = (paths.result_metrics("recall", *FULL).with_suffix(".csv")).read_text().splitlines()
     assert [line.split(",")[0] for line in curve] == ["n", "1", "3", "5"]
     assert curve[0] == "n,recall,low,high"
-    metrics = json.loads((paths.recall_metrics(*FULL)).read_text())
+    metrics = json.loads((paths.result_metrics("recall", *FULL)).read_text())
     ends = [metrics[f"recall@3{end}"] for end in ("", "_low", "_high")]
     assert curve[2] == ",".join(["3", *map(str, ends)]) and ends[1] < ends[0] < ends[2]
     assert (metrics["locations"], metrics["location_m"]) == (6, 1.0)
@@ -543,12 +543,12 @@ def test_another_n_or_radius_needs_no_search(here, run):
     run("parse_mat", SET)
     describe_by_chance()
     search_and_recall(run)
-    first = paths.recall_metrics(*FULL).read_text()
+    first = paths.result_metrics("recall", *FULL).read_text()
     for path in VECTORS.values():
         assert path.exists()
     edit_params(here, "datasets.toy_train", radius_m=40.0)
     run("recall", *FULL)
-    assert paths.recall_metrics(*FULL).read_text() != first
+    assert paths.result_metrics("recall", *FULL).read_text() != first
 
 
 def test_an_index_that_cannot_be_is_refused_before_anything_runs(here, refused):

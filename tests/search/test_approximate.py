@@ -14,9 +14,8 @@ from disks import raising
 from vprlib.descriptors.codes import CodeSettings
 from vprlib.descriptors.settings import IndexSettings, SearchSettings
 from vprlib.pipeline.params import UserError
-from vprlib.search import faiss_index
+from vprlib.search import exact, faiss_index
 from vprlib.search.approximate import Approximate, searcher
-from vprlib.search.exact import search
 from vprlib.search.faiss_factory import check_indexes
 from vprlib.search.faiss_index import add, build, merge
 from vprlib.search.faiss_training import IndexRequest, train
@@ -60,7 +59,7 @@ def built(path: Path, factory: str, **options) -> Path:
 
 
 def exactly(count: int, excluded=None) -> Neighbors:
-    return search(SearchRequest(QUERIES, DATABASE, count, MEMORY, 1, excluded))
+    return collect(exact.search_parts, SearchRequest(QUERIES, DATABASE, count, MEMORY, 1, excluded))
 
 
 def through(

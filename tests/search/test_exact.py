@@ -11,13 +11,13 @@ from vectors import unit
 
 from vprlib.pipeline.params import UserError
 from vprlib.search import exact
-from vprlib.search.request import Neighbors, SearchRequest
+from vprlib.search.request import Neighbors, SearchRequest, collect
 
 SMALL, LARGE = 1, 2**28  # bytes; the small budget still takes blocks of 1024 rows
 
 
 def search(*request: object) -> Neighbors:
-    return exact.search(SearchRequest(*request))
+    return collect(exact.search_parts, SearchRequest(*request))
 
 
 def brute(queries: np.ndarray, database: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

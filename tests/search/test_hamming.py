@@ -44,7 +44,7 @@ def test_bits_find_what_counting_them_one_by_one_finds(dim: int, memory: int) ->
 def test_bits_find_what_the_vectors_that_they_stand_for_find() -> None:
     queries, database = bits(5, 24, 1), bits(60, 24, 2)
     found = search(queries, database, 9, MEMORY)
-    expected = exact.search(SearchRequest(queries[:], database[:], 9, MEMORY, 1))
+    expected = collect(exact.search_parts, SearchRequest(queries[:], database[:], 9, MEMORY, 1))
     np.testing.assert_allclose(found.distances, expected.distances, atol=1e-6)
 
 
@@ -52,7 +52,7 @@ def test_floats_on_one_side_are_searched_as_floats() -> None:
     queries = np.random.default_rng(3).normal(size=(4, 24)).astype(np.float32)
     database = bits(60, 24, 2)
     found = search(queries, database, 9, MEMORY)
-    expected = exact.search(SearchRequest(queries, database[:], 9, MEMORY, 1))
+    expected = collect(exact.search_parts, SearchRequest(queries, database[:], 9, MEMORY, 1))
     np.testing.assert_array_equal(found.rows, expected.rows)
     np.testing.assert_array_equal(found.distances, expected.distances)
 

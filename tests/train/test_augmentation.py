@@ -5,9 +5,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from vprlib.train.augmentation import UNCHANGED, Augmentation, Change, changed
+from vprlib.train.augmentation import UNCHANGED, Change, change_of, changed
+from vprlib.train.settings import TrainSettings
 
 Noise = Callable[..., np.ndarray]
+
+
+def drawn(query: int, epoch: int, **values: object) -> Change:
+    return change_of(TrainSettings(**values), query, epoch)
 
 
 def test_unchanged_images_keep_their_bytes(noise: Noise) -> None:
@@ -38,19 +43,20 @@ def test_a_flat_image_stays_flat_in_every_size() -> None:
 
 @pytest.mark.parametrize(("flip", "share"), [(0.0, 0.0), (0.3, 0.3), (1.0, 1.0)])
 def test_so_many_tuples_are_mirrored(flip: float, share: float) -> None:
-    drawn = [Augmentation(flip, None, 1).of(query, 2).is_mirrored for query in range(2000)]
-    assert np.mean(drawn) == pytest.approx(share, abs=0.05 if 0 < share < 1 else 0)
+    mirrored = [drawn(query, 2, flip=flip).is_mirrored for query in range(2000)]
+    assert np.mean(mirrored) == pytest.approx(share, abs=0.05 if 0 < share < 1 else 0)
 
 
 def test_factors_are_uniform_in_their_range() -> None:
-    scales = [Augmentation(0.5, (0.8, 1.2), 1).of(query, 2).scale for query in range(2000)]
+    scales = [drawn(query, 2, flip=0.5, jitter=(0.8, 1.2)).scale for query in range(2000)]
     assert 0.8 <= min(scales) < 0.81 and 1.19 < max(scales) <= 1.2
     assert np.histogram(scales, 4, (0.8, 1.2))[0].min() > 420
-    assert {Augmentation(0.5, None, 1).of(query, 2).scale for query in range(9)} == {1.0}
+    assert {drawn(query, 2, flip=0.5).scale for query in range(9)} == {1.0}
 
 
 def test_a_change_belongs_to_seed_epoch_and_query() -> None:
-    one = Augmentation(0.5, (0.5, 2.0), 1)
-    assert one.of(5, 2) == Augmentation(0.5, (0.5, 2.0), 1).of(5, 2)
-    others = [one.of(6, 2), one.of(5, 3), Augmentation(0.5, (0.5, 2.0), 2).of(5, 2)]
-    assert len({one.of(5, 2).scale, *(other.scale for other in others)}) == 4
+    values = {"flip": 0.5, "jitter": (0.5, 2.0)}
+    one = drawn(5, 2, **values)
+    assert one == drawn(5, 2, **values)
+    others = [drawn(6, 2, **values), drawn(5, 3, **values), drawn(5, 2, seed=2, **values)]
+    assert len({one.scale, *(other.scale for other in others)}) == 4

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vprlib.train.losses import Distance, distances, margin_for, triplet_loss
+from vprlib.train.losses import distances, margin_for, triplet_loss
+from vprlib.train.settings import Distance
 
 KINDS = pytest.mark.parametrize("kind", ["l2", "squared"])
 

@@ -15,7 +15,6 @@ from vprlib.train import mining
 from vprlib.train.mining import (
     Candidates,
     Mined,
-    MiningRules,
     Pool,
     Tuple,
     block_sample,
@@ -26,16 +25,15 @@ from vprlib.train.mining import (
     random_negatives,
     random_tuple,
 )
+from vprlib.train.settings import TrainSettings
 
 MakeIndex = Callable[..., ImageIndex]
 NONE = np.full(3, -1)
 CPU, MEMORY = torch.device("cpu"), 2**30
 
 
-def rules(
-    negatives: int = 3, pool: int = 1000, margin: float = 0.1, **others: object
-) -> MiningRules:
-    return MiningRules(negatives, pool, margin, **{"distance": "squared", "seed": 1} | others)
+def rules(negatives: int = 3, distance: str = "squared", **others: object) -> TrainSettings:
+    return TrainSettings(negatives=negatives, distance=distance, **others)
 
 
 def mined(
@@ -43,7 +41,7 @@ def mined(
     database: np.ndarray,
     found: Candidates,
     remembered: np.ndarray,
-    rules: MiningRules,
+    rules: TrainSettings,
 ) -> Mined:
     """What the first query finds in its own pool."""
     pool = pool_of(0, found, remembered, rules, epoch=1)
@@ -128,7 +126,7 @@ def test_tokyo_time_machine_has_the_training_positives_that_are_known(
 
 
 def test_random_negatives_are_all_where_there_are_fewer() -> None:
-    found = random_negatives(allowed([0], [0, 3, 4, 9], 10), 0, rules(pool=1000), 1)
+    found = random_negatives(allowed([0], [0, 3, 4, 9], 10), 0, rules(negative_pool=1000), 1)
     assert found.tolist() == [1, 2, 5, 6, 7, 8]
 
 
@@ -137,7 +135,7 @@ def test_random_negatives_are_distinct_uniform_and_never_near(near: list[int]) -
     outside = sorted(set(range(10)) - set(near))
     counts = np.zeros(10)
     for seed in range(700):
-        found = random_negatives(allowed([0], near, 10), 0, rules(pool=3, seed=seed), 1)
+        found = random_negatives(allowed([0], near, 10), 0, rules(negative_pool=3, seed=seed), 1)
         assert len(set(found.tolist())) == 3
         assert found.tolist() == sorted(found)
         counts[found] += 1
@@ -148,11 +146,11 @@ def test_random_negatives_are_distinct_uniform_and_never_near(near: list[int]) -
 
 def test_random_negatives_change_with_epoch_and_query_and_come_again() -> None:
     two = Candidates(pairs([0], [0]), pairs([0], [0]), 1000)
-    one, again = (random_negatives(two, 0, rules(pool=20), 1).tolist() for _ in "ab")
+    one, again = (random_negatives(two, 0, rules(negative_pool=20), 1).tolist() for _ in "ab")
     assert one == again
-    assert one != random_negatives(two, 0, rules(pool=20), 2).tolist()
-    assert one != random_negatives(two, 1, rules(pool=20), 1).tolist()
-    assert one != random_negatives(two, 0, rules(pool=20, seed=2), 1).tolist()
+    assert one != random_negatives(two, 0, rules(negative_pool=20), 2).tolist()
+    assert one != random_negatives(two, 1, rules(negative_pool=20), 1).tolist()
+    assert one != random_negatives(two, 0, rules(negative_pool=20, seed=2), 1).tolist()
 
 
 def test_a_tuple_by_hand() -> None:
@@ -191,7 +189,7 @@ def test_hardest_negatives_of_last_time_are_looked_at_again() -> None:
     generator = np.random.default_rng(1)
     database = generator.uniform(1, 2, (500, 2)).astype(np.float32)
     database[0], database[437] = (0.5, 0), (0.01, 0)
-    few = rules(pool=5)
+    few = rules(negative_pool=5)
     without = mined(ORIGIN, database, allowed([0], [0], 500), NONE, few)
     assert 437 not in without.hardest
     found = mined(ORIGIN, database, allowed([0], [0], 500), np.array([437, -1, -1]), few)
@@ -251,7 +249,7 @@ def a_block(count: int = 12, size: int = 70, dim: int = 9) -> tuple[list[Pool], 
     return pools, queries, database
 
 
-def slowly(pool: Pool, queries: np.ndarray, database: np.ndarray, rules: MiningRules) -> Mined:
+def slowly(pool: Pool, queries: np.ndarray, database: np.ndarray, rules: TrainSettings) -> Mined:
     """One distance after the other."""
     power, margin = (2, rules.margin) if rules.distance == "squared" else (1, rules.margin**0.5)
 
@@ -259,9 +257,9 @@ def slowly(pool: Pool, queries: np.ndarray, database: np.ndarray, rules: MiningR
         return float(np.linalg.norm(database[row].astype(np.float64) - queries[pool.query]))
 
     positive = min(pool.positives.tolist(), key=apart)
-    hardest = sorted(pool.negatives.tolist(), key=apart)[: rules.skip + rules.negatives]
+    hardest = sorted(pool.negatives.tolist(), key=apart)[: rules.skip_hardest + rules.negatives]
     limit = apart(positive) ** power + margin
-    negatives = [row for row in hardest[rules.skip :] if apart(row) ** power < limit]
+    negatives = [row for row in hardest[rules.skip_hardest :] if apart(row) ** power < limit]
     found = Tuple(pool.query, positive, np.array(negatives)) if negatives else None
     return Mined(found, np.array(hardest))
 
@@ -272,7 +270,7 @@ def slowly(pool: Pool, queries: np.ndarray, database: np.ndarray, rules: MiningR
 def test_a_block_equals_one_distance_after_the_other(distance: str, skip: int, memory: int) -> None:
     """In a memory too small for two rows, too."""
     pools, *sides = a_block()
-    setting = rules(negatives=4, margin=0.5, distance=distance, skip=skip)
+    setting = rules(negatives=4, margin=0.5, distance=distance, skip_hardest=skip)
     found = [plain(one) for one in mine_block(pools, *sides, setting, CPU, memory)]
     assert found == [plain(slowly(pool, *sides, setting)) for pool in pools]
     assert len({len(one[0][2]) if one[0] else 0 for one in found}) > 1
@@ -338,7 +336,7 @@ def test_pooled_rows_come_once_and_rise() -> None:
 
 def test_the_very_hardest_are_left_out_and_still_remembered() -> None:
     database = on_a_line(0.5, 0.1, 0.2, 0.3, 0.4, 0.9)
-    two = rules(negatives=2, skip=1)
+    two = rules(negatives=2, skip_hardest=1)
     found = mined(ORIGIN, database, allowed([0], [0], 6), np.full(3, -1), two)
     assert found.tuple.negatives.tolist() == [2, 3]
     assert found.hardest.tolist() == [1, 2, 3]
@@ -349,7 +347,7 @@ def test_the_very_hardest_are_left_out_and_still_remembered() -> None:
 @pytest.mark.parametrize("skip", [3, 4, 100])
 def test_where_all_negatives_are_left_out_there_is_no_tuple(skip: int) -> None:
     found = mined(
-        ORIGIN, on_a_line(0.5, 0.1, 0.2, 0.3), allowed([0], [0], 4), NONE, rules(skip=skip)
+        ORIGIN, on_a_line(0.5, 0.1, 0.2, 0.3), allowed([0], [0], 4), NONE, rules(skip_hardest=skip)
     )
     assert found.tuple is None
     assert found.hardest.tolist() == [1, 2, 3]
@@ -372,7 +370,7 @@ def test_a_random_positive_is_any_of_the_potential_ones_and_decides_what_violate
 
 
 def test_random_tuples_keep_all_of_a_few_random_negatives() -> None:
-    blind = rules(negatives=3, pool=1000, kind="random", positive="random")
+    blind = rules(negatives=3, negative_pool=1000, mining="random", positive="random")
     found = [random_tuple(pool_of(0, allowed([2, 4], [2, 4, 7], 50), NONE, blind, e)) for e in
              range(200)]  # fmt: skip
     assert {t.positive for t in found} == {2, 4}
@@ -382,7 +380,7 @@ def test_random_tuples_keep_all_of_a_few_random_negatives() -> None:
 
 
 def test_a_random_tuple_has_fewer_negatives_where_there_are_fewer() -> None:
-    blind = rules(negatives=9, kind="random", positive="random")
+    blind = rules(negatives=9, mining="random", positive="random")
     found = random_tuple(pool_of(0, allowed([0], [0, 1], 4), NONE, blind, 1))
     assert found.negatives.tolist() == [2, 3]
 
@@ -397,16 +395,16 @@ def test_a_sample_of_the_block_is_taken_without_what_is_near_and_with_what_is_re
 
 
 def test_samples_of_blocks_are_distinct_rows_and_change_with_the_block() -> None:
-    one = block_sample(500, rules(pool=20), 1, 0)
+    one = block_sample(500, rules(negative_pool=20), 1, 0)
     assert len(set(one.tolist())) == 20 and one.tolist() == sorted(one)
-    assert one.tolist() == block_sample(500, rules(pool=20), 1, 0).tolist()
+    assert one.tolist() == block_sample(500, rules(negative_pool=20), 1, 0).tolist()
     for other in (
-        block_sample(500, rules(pool=20), 1, 1),
-        block_sample(500, rules(pool=20), 2, 0),
-        block_sample(500, rules(pool=20, seed=2), 1, 0),
+        block_sample(500, rules(negative_pool=20), 1, 1),
+        block_sample(500, rules(negative_pool=20), 2, 0),
+        block_sample(500, rules(negative_pool=20, seed=2), 1, 0),
     ):
         assert one.tolist() != other.tolist()
-    assert block_sample(5, rules(pool=20), 1, 0).tolist() == [0, 1, 2, 3, 4]
+    assert block_sample(5, rules(negative_pool=20), 1, 0).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_references_against_themselves_are_never_their_own_positive_or_negative(

@@ -8,21 +8,24 @@ import torch
 from vectors import pairs, unit
 
 from vprlib.places.truth import Listed, Truth
-from vprlib.train.losses import RankLoss, mean_loss, nearest_positives, rank_losses
+from vprlib.train.losses import mean_loss, nearest_positives, rank_losses
 from vprlib.train.pairwise import nearest
+from vprlib.train.settings import TrainSettings
 
 MEMORY = 2**30
 
 
-def settings(negatives: int = 1000, distance: str = "l2", seed: int = 1) -> RankLoss:
-    return RankLoss(negatives, 0.1, distance, seed)
+def settings(
+    negatives: int = 1000, distance: str = "l2", seed: int = 1, margin: float = 0.1
+) -> TrainSettings:
+    return TrainSettings(rank_loss_negatives=negatives, distance=distance, seed=seed, margin=margin)
 
 
 def ask(
     queries: np.ndarray,
     database: np.ndarray,
     truth: Truth,
-    wanted: RankLoss,
+    wanted: TrainSettings,
     memory: int = MEMORY,
     neighbors: int = 3,
 ) -> float | None:
@@ -84,7 +87,7 @@ def test_so_many_distinct_negatives_are_sampled_and_never_one_that_is_near(count
     truth = Listed(pairs([0, 3]), pairs([5]), pairs([0, 3]), 8)
     taken = []
     for seed in range(60):
-        found = ask([[0.0]], database, truth, RankLoss(count, 1000.0, "squared", seed))
+        found = ask([[0.0]], database, truth, settings(count, "squared", seed, 1000.0))
         bits = round((1001 - found) * count)
         taken.append([row for row in range(8) if bits >> row & 1])
     assert all(len(rows) == count for rows in taken)

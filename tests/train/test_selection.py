@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from vprlib.places.geo import pairs_within
-from vprlib.train import selection
-from vprlib.train.mining import Candidates, Mined, MiningRules
-from vprlib.train.selection import Block, select
+from vprlib.train import mining
+from vprlib.train.mining import Block, Candidates, Mined, select
+from vprlib.train.settings import TrainSettings
 
 QUERIES, DATABASE = 12, 60
 POSITIONS = {
@@ -42,12 +42,13 @@ def allowed() -> Candidates:
 TRAINABLE = allowed().trainable()
 
 
-def rules(kind: str, pool: int = 8, negatives: int = 4, **others: object) -> MiningRules:
-    return MiningRules(negatives, pool, 0.5, "l2", 1, kind, **others)
+def rules(kind: str, pool: int = 8, negatives: int = 4, **others: object) -> TrainSettings:
+    sizes = {"negatives": negatives, "negative_pool": pool}
+    return TrainSettings(margin=0.5, mining=kind, **sizes, **others)
 
 
 def chosen(
-    wanted: MiningRules,
+    wanted: TrainSettings,
     hardest: np.ndarray = NOTHING,
     number: int = 0,
     share: slice = slice(None),
@@ -120,10 +121,10 @@ def test_random_mining_describes_and_remembers_nothing() -> None:
 KINDS = [rules("full"), rules("partial"), rules("random", positive="random")]
 
 
-@pytest.mark.parametrize("wanted", KINDS, ids=lambda wanted: wanted.kind)
+@pytest.mark.parametrize("wanted", KINDS, ids=lambda wanted: wanted.mining)
 @pytest.mark.parametrize("size", [2, 3, 100])
 def test_shares_describe_what_the_whole_block_does_and_find_it_together(
-    wanted: MiningRules, size: int
+    wanted: TrainSettings, size: int
 ) -> None:
     """Shares of nothing, too: they are more than the queries."""
     hardest = np.random.default_rng(5).integers(-1, DATABASE, NOTHING.shape)
@@ -141,13 +142,13 @@ def test_a_memory_too_small_for_two_queries_changes_nothing(kind: str) -> None:
     assert plain(chosen(rules(kind), memory=1)[0]) == plain(chosen(rules(kind))[0])
 
 
-@pytest.mark.parametrize("wanted", KINDS, ids=lambda wanted: wanted.kind)
+@pytest.mark.parametrize("wanted", KINDS, ids=lambda wanted: wanted.mining)
 def test_the_pool_of_each_query_is_drawn_once(
-    wanted: MiningRules, monkeypatch: pytest.MonkeyPatch
+    wanted: TrainSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn, whole = [], selection.pool_of
+    drawn, whole = [], mining.pool_of
     monkeypatch.setattr(
-        selection, "pool_of", lambda query, *o: (drawn.append(query), whole(query, *o))[1]
+        mining, "pool_of", lambda query, *o: (drawn.append(query), whole(query, *o))[1]
     )
     chosen(wanted)
     assert drawn == TRAINABLE.tolist()

@@ -74,4 +74,4 @@ def test_auto_precision_is_resolved_on_the_device(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("mining", ["full", "partial"])
 def test_a_random_positive_goes_with_mining_too(mining: str) -> None:
-    assert TrainSettings(mining=mining, positive="random").rules().positive == "random"
+    assert TrainSettings(mining=mining, positive="random").positive == "random"

@@ -18,7 +18,7 @@ from vprlib.pipeline.params import UserError
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import Near
-from vprlib.train import gradients, log, selection
+from vprlib.train import gradients, log, mining
 from vprlib.train.augmentation import changed
 from vprlib.train.cache import NO_CACHE, FeatureCache
 from vprlib.train.data import Split, TrainingData, epoch_blocks, training_data
@@ -261,7 +261,7 @@ def test_what_was_hardest_is_handed_to_the_next_epoch(
     trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handed, kept = {}, {}
-    whole, whole_pool = selection.mine_block, selection.pool_of
+    whole, whole_pool = mining.mine_block, mining.pool_of
 
     def pool(query: int, allowed: Candidates, remembered: np.ndarray, *others: object) -> Pool:
         handed[running.state.epoch, query] = remembered.tolist()
@@ -273,8 +273,8 @@ def test_what_was_hardest_is_handed_to_the_next_epoch(
             kept[running.state.epoch, pool.query] = found.hardest.tolist()
             yield found
 
-    monkeypatch.setattr(selection, "pool_of", pool)
-    monkeypatch.setattr(selection, "mine_block", listening)
+    monkeypatch.setattr(mining, "pool_of", pool)
+    monkeypatch.setattr(mining, "mine_block", listening)
     running = trainer()
     running.run()
     for query in range(PLACES * ASKED):
@@ -287,7 +287,7 @@ def test_each_epoch_counts_its_own_triplets(
 ) -> None:
     counts = {1: [0, 0], 2: [0, 0]}  # violating, looked at
     losses: dict[int, list[float]] = {1: [], 2: []}
-    whole = selection.mine_block
+    whole = mining.mine_block
     running = trainer(margin=0.02)
 
     def listening(*given: object) -> Iterator[Mined]:
@@ -301,7 +301,7 @@ def test_each_epoch_counts_its_own_triplets(
         losses[running.state.epoch].append(value.item() * len(given[2]))
         return value
 
-    monkeypatch.setattr(selection, "mine_block", listening)
+    monkeypatch.setattr(mining, "mine_block", listening)
     monkeypatch.setattr(gradients, "triplet_loss", loss)
     for row in running.run().log[1:]:
         violating, looked_at = counts[row.epoch]
@@ -313,7 +313,7 @@ def test_an_epoch_in_which_nothing_violates_the_margin_goes_by(
     trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = Mined(None, np.array([1, 2]))
-    monkeypatch.setattr(selection, "mine_block", lambda pools, *_: (nothing for _ in pools))
+    monkeypatch.setattr(mining, "mine_block", lambda pools, *_: (nothing for _ in pools))
     running = trainer(epochs=1)
     outcome = running.run()
     assert (outcome.log[1].loss, outcome.log[1].violating) == (0.0, 0.0)

@@ -7,7 +7,7 @@ import pytest
 
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import Near
-from vprlib.train.losses import RankLoss
+from vprlib.train.settings import TrainSettings
 from vprlib.train.validation import Validation, validate
 
 QUERIES, DATABASE = 23, 60
@@ -33,7 +33,8 @@ def asked(
         assert rows is None
         return VECTORS[name]
 
-    return validate(TRUTH, RankLoss(negatives, 0.1, "l2", 1), describe, runtime, share, gather)
+    settings = TrainSettings(rank_loss_negatives=negatives)
+    return validate(TRUTH, settings, describe, runtime, share, gather)
 
 
 def shares_of(runtime: RuntimeSettings, negatives: int, size: int) -> list[list[np.ndarray]]:

@@ -34,7 +34,9 @@ class Atlas:
             slot = len(self._slots)
             if slot == SLOTS:
                 _, (slot, _) = self._slots.popitem(last=False)
-            self._slots[key] = (slot, self._store(slot * SLOT_TEXELS, _texture(key, size)))
+            # a car's key is its colour alone
+            texture = car_sides()[key[0]] if len(key) == 1 else facade(key, *map(float, size))
+            self._slots[key] = (slot, self._store(slot * SLOT_TEXELS, texture))
         return self._slots[key][1]
 
     def _store(self, start: int, texture: np.ndarray) -> np.ndarray:
@@ -54,11 +56,6 @@ class Atlas:
 def shared_atlas() -> Atlas:
     """The atlas of this process."""
     return Atlas()
-
-
-def _texture(key: Key, size: np.ndarray) -> np.ndarray:
-    """A car's key is its colour alone."""
-    return car_sides()[key[0]] if len(key) == 1 else facade(key, float(size[0]), float(size[1]))
 
 
 def _halved(texture: np.ndarray) -> np.ndarray:

@@ -79,17 +79,6 @@ def see(view: View, seen: Rays, boxes: np.ndarray) -> Sight:
 
 def rays(view: View) -> Rays:
     """Turns every pixel's ray by roll and tilt into slope and side of the level view."""
-    right, up, ahead = _turned(view)
-    slope, side = up / ahead, right / ahead
-    step = 1 / (view.focal * FINER)
-    low = float(side.min())
-    count = int((float(side.max()) - low) / step) + 2
-    column = ((side - np.float32(low)) * np.float32(1 / step) + np.float32(0.5)).astype(np.int32)
-    return Rays(slope, column, low + step * np.arange(count))
-
-
-def _turned(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Right, up and level-ahead parts of the ray through each fine pixel, [H, W] float32."""
     columns = (np.arange(view.width * FINER) + 0.5) / FINER
     rows = (np.arange(view.height * FINER) + 0.5) / FINER
     x = ((columns - view.width / 2) / view.focal).astype(np.float32)[None]
@@ -97,8 +86,14 @@ def _turned(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     roll, tilt = np.radians([view.roll_deg, view.tilt_deg])
     right = x * np.float32(np.cos(roll)) + y * np.float32(np.sin(roll))
     up = y * np.float32(np.cos(roll)) - x * np.float32(np.sin(roll))
-    level_up = up * np.float32(np.cos(tilt)) + np.float32(np.sin(tilt))
-    return right, level_up, np.float32(np.cos(tilt)) - up * np.float32(np.sin(tilt))
+    ahead = np.float32(np.cos(tilt)) - up * np.float32(np.sin(tilt))
+    slope = (up * np.float32(np.cos(tilt)) + np.float32(np.sin(tilt))) / ahead
+    side = right / ahead
+    step = 1 / (view.focal * FINER)
+    low = float(side.min())
+    count = int((float(side.max()) - low) / step) + 2
+    column = ((side - np.float32(low)) * np.float32(1 / step) + np.float32(0.5)).astype(np.int32)
+    return Rays(slope, column, low + step * np.arange(count))
 
 
 def in_sight(view: View, boxes: np.ndarray, side: np.ndarray, reach_m: float) -> np.ndarray:
@@ -126,7 +121,13 @@ def cast(view: View, boxes: np.ndarray, side: np.ndarray) -> Hits:
     depth = np.where((enter < leave) & (enter > 0), enter, np.float32(FAR))
     top = (boxes[:, 4:] - view.height_m).astype(np.float32) / depth
     box, depth, limit = _peel(view, depth, top)
-    return _described(box, depth, limit, near, low, high, direction)
+    columns = np.arange(box.shape[1])[None]
+    is_side = near[0, box, columns] > near[1, box, columns]
+    axis = is_side.astype(np.int64)  # a wall that faces east or west runs along axis 1
+    start, stop = low[axis, box, 0], high[axis, box, 0]
+    along = (depth * direction[axis, columns] - start) / (stop - start)
+    outward = -np.sign(direction)[:, None] * np.stack([is_side, ~is_side])
+    return Hits(box, depth, np.clip(along, 0, 0.9999), stop - start, outward, limit)
 
 
 def _peel(
@@ -143,25 +144,6 @@ def _peel(
         limits.append(np.where(depths[-1] < FAR, rise, limits[-1]))
         depth = np.where(top > limits[-1], depth, np.float32(FAR))
     return np.stack(chosen), np.stack(depths), np.stack(limits).astype(np.float32)
-
-
-def _described(
-    box: np.ndarray,
-    depth: np.ndarray,
-    limit: np.ndarray,
-    near: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    direction: np.ndarray,
-) -> Hits:
-    """Adds which wall of the box it is, and where along it."""
-    columns = np.arange(box.shape[1])[None]
-    is_side = near[0, box, columns] > near[1, box, columns]
-    axis = is_side.astype(np.int64)  # a wall that faces east or west runs along axis 1
-    start, stop = low[axis, box, 0], high[axis, box, 0]
-    along = (depth * direction[axis, columns] - start) / (stop - start)
-    outward = -np.sign(direction)[:, None] * np.stack([is_side, ~is_side])
-    return Hits(box, depth, np.clip(along, 0, 0.9999), stop - start, outward, limit)
 
 
 def project(view: View, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,5 +1,7 @@
 """Lays photographs of the city out on one sheet, to look at."""
 
+from functools import partial
+
 import numpy as np
 
 from vprlib.city.shots import Plan, Shot, draw
@@ -13,16 +15,12 @@ def contact_sheet(plan: Plan, rows: int) -> np.ndarray:
     lines = []
     for place in np.linspace(0, count - 1, rows).astype(int):
         tiles = [shot for shot in plan.database if shot.place == place]
-        lines += [tiles, _nearest(plan.queries, tiles[0], len(tiles))]
+        lines += [tiles, sorted(plan.queries, key=partial(_metres, tiles[0]))[: len(tiles)]]
     return _framed([[draw(plan, shot) for shot in line] for line in lines])
 
 
-def _nearest(queries: list[Shot], tile: Shot, count: int) -> list[Shot]:
-    """The queries nearest to a panorama."""
-    return sorted(
-        queries,
-        key=lambda shot: np.hypot(shot.easting - tile.easting, shot.northing - tile.northing),
-    )[:count]
+def _metres(one: Shot, other: Shot) -> float:
+    return float(np.hypot(other.easting - one.easting, other.northing - one.northing))
 
 
 def _framed(lines: list[list[np.ndarray]]) -> np.ndarray:

@@ -79,19 +79,14 @@ def _window(rng: np.random.Generator, bay: int, storey: int) -> np.ndarray:
     tile[low - 2 : high + 2, middle - half - 1 : middle + half + 2] = TRIM
     tile[low:high, middle - half : middle + half + 1] = GLASS
     if rng.random() < 0.3:
-        _round_top(tile, low, high, middle, half)
+        rows, columns = np.mgrid[low : high + 2, middle - half - 1 : middle + half + 2]
+        radius, centre = half + 1, high + 1 - half  # of a round top
+        is_outside = (rows - centre).clip(0) ** 2 + (columns - middle) ** 2 > radius**2
+        tile[rows, columns] = np.where(is_outside & (rows > centre), WALL, tile[rows, columns])
     _bars(rng, tile[low:high, middle - half : middle + half + 1])
     if rng.random() < 0.3:
         tile[2:9, 1 : bay - 1 : int(rng.integers(1, 4))] = rng.choice([TRIM, ACCENT, BAND])
     return tile
-
-
-def _round_top(tile: np.ndarray, low: int, high: int, middle: int, half: int) -> None:
-    rows, columns = np.mgrid[low : high + 2, middle - half - 1 : middle + half + 2]
-    radius = half + 1
-    is_outside = (rows - (high + 2 - radius)).clip(0) ** 2 + (columns - middle) ** 2 > radius**2
-    is_outside &= rows > high + 2 - radius
-    tile[low : high + 2, middle - half - 1 : middle + half + 2][is_outside] = WALL
 
 
 def _bars(rng: np.random.Generator, pane: np.ndarray) -> None:

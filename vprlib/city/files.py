@@ -8,7 +8,8 @@ from itertools import islice
 
 import numpy as np
 
-from vprlib.city.shots import Plan, Shot, draw, encode
+from vprlib.city.sensor import jpeg
+from vprlib.city.shots import Plan, Shot, draw
 from vprlib.formats.specification import Specification
 from vprlib.pipeline.progress import progress
 
@@ -66,4 +67,4 @@ def _draw_chunks(
 
 
 def _draw_chunk(plan: Plan, chunk: Sequence[Shot]) -> list[bytes]:
-    return [encode(draw(plan, shot), shot, plan.scene.quality) for shot in chunk]
+    return [jpeg(draw(plan, shot), plan.scene.quality) for shot in chunk]

@@ -79,16 +79,11 @@ def _paint_ground(flat: np.ndarray, view: View, now: Light, sight: Sight) -> Non
     fine = np.float32(scenery.GROUND_TEXELS) / (1 << level)
     column = ((x - block_x * PITCH) * fine).astype(np.int32)
     row = ((y - block_y * PITCH) * fine).astype(np.int32)
-    flat[where] = _ground_colour(kind, level, row, column) * now.on_ground
-
-
-def _ground_colour(
-    kind: np.ndarray, level: np.ndarray, row: np.ndarray, column: np.ndarray
-) -> np.ndarray:
     texels, starts, sizes = scenery.ground_table()
     size = sizes[level]
     index = starts[level] + (kind * size + np.minimum(row, size - 1)) * size
-    return texels.take(index + np.minimum(column, size - 1), axis=0)
+    index += np.minimum(column, size - 1)
+    flat[where] = texels.take(index, axis=0) * now.on_ground
 
 
 def _level(texels: np.ndarray, count: int) -> np.ndarray:

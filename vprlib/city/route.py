@@ -17,7 +17,11 @@ def place_position(town: Town, index: int, spacing_m: float, purpose: int) -> np
     wobble = town.generator(purpose, index).uniform(-1, 1, 2) * (min(0.6, 0.1 * spacing_m), 0.8)
     along = (slot + 0.5) * PITCH / slots + wobble[0]
     offset = np.array([along, wobble[1]])
-    return np.array(_block_of(segment // 2)) * PITCH + turned(offset, is_northward(index, slots))
+    # blocks in a square that grows by one row and one column at a time
+    size = isqrt(segment // 2)
+    rest = segment // 2 - size * size
+    block = (size, rest) if rest <= size else (2 * size - rest, size)
+    return np.array(block) * PITCH + turned(offset, is_northward(index, slots))
 
 
 def is_northward(index: int, slots: int) -> bool:
@@ -28,13 +32,6 @@ def is_northward(index: int, slots: int) -> bool:
 def turned(offset: np.ndarray, northward: bool) -> np.ndarray:
     """(along, across) a street as (east, north)."""
     return offset[..., ::-1] if northward else offset
-
-
-def _block_of(index: int) -> tuple[int, int]:
-    """Blocks in a square that grows by one row and one column at a time."""
-    size = isqrt(index)
-    rest = index - size * size
-    return (size, rest) if rest <= size else (2 * size - rest, size)
 
 
 def spot_beside(

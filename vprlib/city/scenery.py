@@ -22,20 +22,16 @@ _CLOTHES = [(150, 40, 45), (40, 50, 90), (70, 75, 70), (190, 170, 60), (25, 25, 
 
 
 @lru_cache(maxsize=1)
-def ground_levels() -> list[np.ndarray]:
-    """Textures of one block with half of its streets, finest first: [kind, rows, columns, 3]."""
+def ground_table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All ground texels [N, 3], where each level starts, and its rows.
+
+    A level, finest first, is [kind, rows, columns, 3] of a block with half of its streets.
+    """
     levels = [np.stack([_ground(kind) for kind in range(GROUND_KINDS)])]
     for _ in range(GROUND_LEVELS - 1):
         fine = levels[-1].astype(np.float32)
         halves = fine.reshape(GROUND_KINDS, len(fine[0]) // 2, 2, len(fine[0]) // 2, 2, 3)
         levels.append(halves.mean((2, 4)).astype(np.uint8))
-    return levels
-
-
-@lru_cache(maxsize=1)
-def ground_table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All ground texels [N, 3], where each level starts, and its rows."""
-    levels = ground_levels()
     starts = np.cumsum([0] + [level.size // 3 for level in levels[:-1]])
     sizes = np.array([level.shape[1] for level in levels])
     texels = np.concatenate([level.reshape(-1, 3) for level in levels]).astype(np.float32)
@@ -121,12 +117,8 @@ def _person(clothes: tuple[int, int, int]) -> np.ndarray:
 def _vehicle(colour: tuple[int, int, int], size: tuple[int, int], slope: float) -> np.ndarray:
     """A vehicle from the side; `slope` is the share of its length that bonnet and boot take."""
     width, height = size
-    roof = [
-        (slope * width, 0),
-        (width * (1 - slope), 0),
-        (width - 1, height // 2),
-        (0, height // 2),
-    ]
+    low = height // 2
+    roof = [(slope * width, 0), (width * (1 - slope), 0), (width - 1, low), (0, low)]
     image = Image.new("RGBA", size)
     pen = ImageDraw.Draw(image)
     pen.polygon(roof, fill=(*colour, 255))

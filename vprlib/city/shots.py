@@ -1,5 +1,6 @@
 """The built-in city: plans which photographs are taken where, and takes them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,14 +10,11 @@ from vprlib.city.camera import View
 from vprlib.city.light import LIGHTS, light
 from vprlib.city.picture import picture
 from vprlib.city.route import is_northward, place_position, spot_beside
-from vprlib.city.scene import CityParams, LightWeights, PartParams, QueryParams
+from vprlib.city.scene import CityParams, PartParams, QueryParams
 from vprlib.city.scenery import passers
 from vprlib.city.sprites import Sprite
 from vprlib.city.town import PITCH, Town
 from vprlib.pipeline.params import UserError
-
-__all__ = ["CityParams", "LightWeights", "PartParams", "Plan", "QueryParams", "Shot"]
-__all__ += ["draw", "encode", "plan"]
 
 ORIGINS = {  # UTM metres; 100 km apart, so that no part ever reaches another
     "train": (350_000.0, 4_470_000.0),
@@ -89,7 +87,7 @@ def _tile(scene: CityParams, part_name: str, place: int, position: np.ndarray, t
 
 def _location(
     scene: CityParams, part: PartParams, part_name: str, positions: list[np.ndarray], location: int
-) -> list[Shot]:
+) -> Iterator[Shot]:
     """The queries of one spot: one panorama after the other gets a spot beside it."""
     town, settings = town_of(scene, part_name), scene.query
     rng = town.generator(_SPOT, location)
@@ -99,35 +97,17 @@ def _location(
     first = rng.uniform(0, 360)
     turns = first + np.arange(settings.per_location) * 360 / settings.per_location
     numbers = location * settings.per_location + np.arange(settings.per_location)
-    return [
-        _query(scene, part, part_name, _utm(part_name, spot), int(number), float(turn))
-        for number, turn in zip(numbers, turns, strict=True)
-    ]
-
-
-def _query(
-    scene: CityParams,
-    part: PartParams,
-    part_name: str,
-    utm: tuple[float, float],
-    number: int,
-    turn: float,
-) -> Shot:
-    town, settings = town_of(scene, part_name), scene.query
-    rng = town.generator(_QUERY, number)
-    jitter = settings.heading_jitter_deg
-    heading = (turn + rng.uniform(-jitter, jitter)) % 360
-    fov, tilt = rng.uniform(*settings.fov_deg), rng.uniform(*settings.tilt_deg)
-    roll, height = rng.uniform(-1, 1) * settings.roll_deg, CAMERA_M + rng.uniform(-0.1, 0.1)
-    name = f"{part_name}/{number // FOLDER_FILES:03d}/{part_name}_q{number:06d}.jpg"
-    kind = _chosen(part.query_light, town.generator(_LIGHT, number).random())
-    return Shot(name, *utm, heading, kind, fov, tilt, roll, height, number, -1)
-
-
-def _chosen(weights: LightWeights, share: float) -> str:
-    """The light at that share of the summed weights."""
-    sums = np.cumsum([getattr(weights, kind) for kind in LIGHTS])
-    return LIGHTS[int(np.searchsorted(sums, share * sums[-1], side="right"))]
+    weights = np.cumsum([getattr(part.query_light, kind) for kind in LIGHTS])
+    utm, jitter = _utm(part_name, spot), settings.heading_jitter_deg
+    for number, turn in zip(numbers.tolist(), turns.tolist(), strict=True):
+        rng = town.generator(_QUERY, number)
+        heading = (turn + rng.uniform(-jitter, jitter)) % 360
+        fov, tilt = rng.uniform(*settings.fov_deg), rng.uniform(*settings.tilt_deg)
+        roll, height = rng.uniform(-1, 1) * settings.roll_deg, CAMERA_M + rng.uniform(-0.1, 0.1)
+        name = f"{part_name}/{number // FOLDER_FILES:03d}/{part_name}_q{number:06d}.jpg"
+        share = town.generator(_LIGHT, number).random() * weights[-1]
+        kind = LIGHTS[int(np.searchsorted(weights, share, side="right"))]
+        yield Shot(name, *utm, heading, kind, fov, tilt, roll, height, number, -1)
 
 
 def _utm(part_name: str, position: np.ndarray) -> tuple[float, float]:
@@ -139,9 +119,14 @@ def draw(the_plan: Plan, shot: Shot) -> np.ndarray:
     """The photograph, [H, W, 3] uint8."""
     scene, is_query = the_plan.scene, shot.tile < 0
     town = town_of(scene, the_plan.part_name)
-    view = _view(scene, the_plan.part_name, shot)
+    east, north = ORIGINS[the_plan.part_name]
+    position = (shot.easting - east, shot.northing - north, shot.height_m, shot.heading_deg)
+    lens = (shot.fov_deg, shot.tilt_deg, shot.roll_deg)
+    view = View(*position, *lens, scene.width, scene.height)
     weather = town.generator(_WEATHER, is_query, shot.place)
-    parked = town.generator(_PARKED, is_query, *_parked_by(view, is_query, shot))
+    # panoramas of a neighbourhood are taken on one drive, past the same parked cars
+    drive = (shot.place,) if is_query else (round(view.x / PITCH), round(view.y / PITCH))
+    parked = town.generator(_PARKED, is_query, *drive)
     now = light(shot.light, weather if is_query else town.generator(_LIGHT))
     in_the_way = _passers(scene, town, view, shot) if is_query else []
     raw = picture(town, view, now, (parked, weather), in_the_way)
@@ -149,24 +134,6 @@ def draw(the_plan: Plan, shot: Shot) -> np.ndarray:
     if not is_query:
         return sensor.expose(sensor.develop(raw, np.ones(3), 1.0), 0.0, 1.5, rng)
     return _by_hand(scene.query, shot.light, raw, rng)
-
-
-def encode(image: np.ndarray, shot: Shot, quality: int) -> bytes:
-    """The bytes of the file that `shot` names."""
-    assert shot.name.endswith(".jpg")
-    return sensor.jpeg(image, quality)
-
-
-def _view(scene: CityParams, part_name: str, shot: Shot) -> View:
-    east, north = ORIGINS[part_name]
-    position = (shot.easting - east, shot.northing - north, shot.height_m, shot.heading_deg)
-    lens = (shot.fov_deg, shot.tilt_deg, shot.roll_deg)
-    return View(*position, *lens, scene.width, scene.height)
-
-
-def _parked_by(view: View, is_query: bool, shot: Shot) -> tuple[int, ...]:
-    """Panoramas of a neighbourhood are taken on one drive, past the same parked cars."""
-    return (shot.place,) if is_query else (round(view.x / PITCH), round(view.y / PITCH))
 
 
 def _passers(scene: CityParams, town: Town, view: View, shot: Shot) -> list[Sprite]:

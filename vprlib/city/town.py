@@ -40,22 +40,16 @@ class Block:
     parking: np.ndarray  # [P, 5] boxes, whether a car stands there or not
 
 
-def join(blocks: list[Block]) -> Block:
-    """All things of several blocks."""
-    return Block(
-        np.concatenate([b.boxes for b in blocks]),
-        tuple(key for b in blocks for key in b.keys),
-        np.concatenate([b.trees for b in blocks]),
-        np.concatenate([b.lamps for b in blocks]),
-        np.concatenate([b.parking for b in blocks]),
-    )
-
-
 @lru_cache(maxsize=64)
 def around(town: Town, column: int, row: int) -> Block:
     """The 4 x 4 blocks around a crossing: as far as one sees down a street."""
     near = [(i, j) for i in range(column - 2, column + 2) for j in range(row - 2, row + 2)]
-    return join([block(town, i, j) for i, j in near])
+    blocks = [block(town, i, j) for i, j in near]
+    boxes, trees, lamps, parking = (
+        np.concatenate([getattr(b, name) for b in blocks])
+        for name in ("boxes", "trees", "lamps", "parking")
+    )
+    return Block(boxes, tuple(key for b in blocks for key in b.keys), trees, lamps, parking)
 
 
 @lru_cache(maxsize=512)

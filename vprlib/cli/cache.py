@@ -12,7 +12,7 @@ from vprlib.cli.output import echo_json
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.paths import CACHE
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.train.cache import cache_at, entries, gib, removed, size_of
+from vprlib.train.cache import cache_at, entries, gib, removed
 
 
 class Params(StageParams):
@@ -34,8 +34,8 @@ def read_entries() -> list[Entry]:
     found = entries(folder)
     if not found:
         typer.echo(f"{folder} holds nothing", err=True)
-    about = [json.loads((entry / "about.json").read_text()) for entry in found]
-    return [Entry(a["what"], size_of(e), str(e)) for e, a in zip(found, about, strict=True)]
+    about = {entry: json.loads((entry / "about.json").read_text()) for entry in found}
+    return [Entry(told["what"], told["bytes"], str(entry)) for entry, told in about.items()]
 
 
 def list_entries(as_json: options.AsJson = False) -> None:

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -38,8 +37,7 @@ class SetParams(StageParams):
         return paths.RAW / self.folder
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """A set, a variant and a code; a file that a command cannot do without is checked to exist."""
 
     dataset: str
@@ -49,10 +47,6 @@ class Choice:
     @property
     def index_path(self) -> Path:
         return existing(paths.index(self.dataset, "db"))
-
-    @property
-    def queries_index_path(self) -> Path:
-        return existing(paths.index(self.dataset, "queries"))
 
     @property
     def model_path(self) -> Path:
@@ -78,17 +72,13 @@ class Choice:
         return paths.onnx(self.variant, self.code)
 
     @property
-    def calibration_path(self) -> Path:
-        return paths.calibration(self.variant, self.code)
-
-    @property
-    def search_index_path(self) -> Path:
-        return paths.search_index(self.dataset, self.variant, self.code)
+    def title(self) -> str:
+        return ", ".join(self)
 
     @property
     def descriptors_path(self) -> Path:
         """The database descriptors, as the code stores them."""
-        return existing(paths.descriptors(self.dataset, self.variant, self.code, "db"))
+        return existing(paths.descriptors(*self, "db"))
 
     @contextmanager
     def descriptors(self, side: Side, count: int) -> Iterator[Rows]:

@@ -93,18 +93,21 @@ def measure(
 ) -> Cost:
     """Measures in this process, which should be new: its peak memory counts from its start."""
     images = len(pixels)
-    load = _exported if network.suffix == ".onnx" else _network
     network_ms = {}
     for count in threads:
-        describe = partial(load(network, count), pixels)
+        describe = partial(_describer(network, count), pixels)
         network_ms[count] = 1000 * timed(describe, SECONDS) / images
     peak, vectors = peak_bytes(), describe()
     coding = {str(path): _coding(path, vectors, threads) for path in coders}
     return Cost(images, network_ms, coding, peak)
 
 
-def _network(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    """A function that describes images on the CPU as the pipeline does."""
+def _describer(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """An export, or a network that describes as the pipeline does on the CPU."""
+    if path.suffix == ".onnx":
+        from vprlib.interop.onnx_run import Exported
+
+        return Exported(path, threads)
     import torch
 
     from vprlib.model.describe import network_output
@@ -124,12 +127,6 @@ def _network(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     return describe
 
 
-def _exported(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    from vprlib.interop.onnx_run import Exported
-
-    return Exported(path, threads)
-
-
 def _coding(path: Path, vectors: np.ndarray, threads: Sequence[int]) -> dict[int, float]:
     from threadpoolctl import threadpool_limits
 
@@ -137,13 +134,10 @@ def _coding(path: Path, vectors: np.ndarray, threads: Sequence[int]) -> dict[int
 
     code, found = read_code(path), {}
     quantiser = code.quantiser("db", vectors.shape[1])
-
-    def encode() -> np.ndarray:
-        return quantiser.encode(code.apply(vectors))
-
     for count in threads:
         with threadpool_limits(count):
-            found[count] = 1000 * timed(encode, CODING_SECONDS) / len(vectors)
+            seconds = timed(lambda: quantiser.encode(code.apply(vectors)), CODING_SECONDS)
+        found[count] = 1000 * seconds / len(vectors)
     return found
 
 

@@ -16,11 +16,12 @@ from vprlib.cli.output import aligned, echo_json
 from vprlib.descriptors.quantisers import Coded
 from vprlib.descriptors.rows import Rows
 from vprlib.descriptors.settings import SearchSettings
-from vprlib.evaluate.confidence import Calibration, read_calibration, similarity
+from vprlib.evaluate.confidence import read_calibration, similarity
 from vprlib.evaluate.gallery import Panel, sheet
 from vprlib.images.batches import ImageSource
 from vprlib.images.decode import ImageSettings
 from vprlib.images.index import ImageIndex, build_index, check_order, read_index
+from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_bytes, write_csv
 from vprlib.pipeline.params import At, StageParams, UserError
 from vprlib.pipeline.runtime import RuntimeSettings
@@ -65,7 +66,7 @@ def find(
     runtime: RuntimeSettings,
 ) -> Neighbors:
     """The `count` nearest of the database's `images` for each photograph."""
-    search = searcher(choice.search_index_path, CodeParams.load(code=choice.code).search)
+    search = searcher(paths.search_index(*choice), CodeParams.load(code=choice.code).search)
     code = choice.read_code(whitens=False)
     with choice.descriptors("db", images) as database:
         vectors = describe(photos, runtime)
@@ -81,16 +82,6 @@ def find(
         budget = runtime.memory_bytes, runtime.cores
         request = SearchRequest(queries, database, count, *budget, choice.failed_rows())
         return collect(search, request)
-
-
-def confidences(
-    found: Neighbors, database: ImageIndex, calibration: Calibration | None
-) -> list[tuple[str, str]]:
-    """The confidence of each photograph's first result, and its precision level in per cent."""
-    if calibration is None:
-        return [("", "")] * len(found.rows)
-    scores = calibration.scores(found.rows, found.distances, database.positions)
-    return [(f"{s:.6f}", calibration.level(s) or "no") for s in scores.tolist()]
 
 
 def as_rows(
@@ -138,27 +129,12 @@ def as_table(database: ImageIndex, found: Neighbors) -> str:
     return aligned(rows, left=(5,))
 
 
-def verdict(
-    found: Neighbors, database: ImageIndex, calibration: Calibration | None, choice: Choice
-) -> str:
-    """How far to trust the first result of one photograph."""
-    if calibration is None:
-        return (
-            f"not calibrated: {choice.calibration_path} is missing, so nothing is known of how"
-            " sure this is; `dvc repro` makes it"
-        )
-    scores = calibration.scores(found.rows, found.distances, database.positions)
-    return calibration.verdict(float(scores[0]))
-
-
 def gallery(photos: ImageSource, database: ImageSource, found: Neighbors) -> bytes:
     """A PNG of the photograph beside the images found for it."""
     panels, similar = [], similarity(found.distances)[0]
     for rank, (row, distance) in enumerate(found.of(0), 1):
-        position = database.index.positions[row]
-        where = (
-            "position unknown" if np.isnan(position).any() else "{:.2f}, {:.2f}".format(*position)
-        )
+        at = database.index.positions[row]
+        where = "position unknown" if np.isnan(at).any() else f"{at[0]:.2f}, {at[1]:.2f}"
         title = f"{rank}   distance {distance:.3f}"
         notes = (f"score {similar[rank - 1]:.3f}", where, database.index.names[row])
         panels.append(Panel(database.pixels(row), title, notes))
@@ -196,12 +172,19 @@ def main(
     photos = ImageSource(index, folder, p.images)
     check_order(choice.descriptors_path, database)
     describe = describer(onnx, choice, p, use_export=not is_folder)
-    path = choice.calibration_path
+    path = paths.calibration(choice.variant, choice.code)
     calibration = read_calibration(path) if path.exists() else None
     depth = max(count, calibration.depth) if calibration else count
     deep = find(photos, describe, choice, len(database), depth, p.runtime)
     found = Neighbors(deep.rows[:, :count], deep.distances[:, :count])
-    rows = as_rows(index, database, found, confidences(deep, database, calibration))
+    confidence = [("", "")] * len(index)  # and the precision that it reaches, in per cent
+    verdict = f"not calibrated: {path} is missing, so nothing is known of how sure this is;"
+    verdict += " `dvc repro` makes it"
+    if calibration is not None:
+        scores = calibration.scores(deep.rows, deep.distances, database.positions).tolist()
+        confidence = [(f"{score:.6f}", calibration.level(score) or "no") for score in scores]
+        verdict = calibration.verdict(scores[0])
+    rows = as_rows(index, database, found, confidence)
     if picture is not None:
         as_stored = ImageSettings(resize=None, exif_rotate=p.images.exif_rotate)
         shown = ImageSource(index, folder, as_stored)
@@ -214,6 +197,6 @@ def main(
     elif not is_folder:
         of = f"{len(database)} images of {choice.dataset} ({choice.variant}, {choice.code})"
         typer.echo(f"{photo}: the nearest of {of}\n{as_table(database, found)}")
-        typer.echo(verdict(deep, database, calibration, choice))
+        typer.echo(verdict)
     elif out is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows([HEADER, *rows])

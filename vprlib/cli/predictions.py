@@ -71,15 +71,6 @@ def as_candidates(predictions: Predictions, folder: Path | None) -> Iterator[str
         yield ", ".join(paths)
 
 
-def write(form: Form, out: Path, predictions: Predictions, folder: Path | None) -> None:
-    if form is Form.csv:
-        write_csv(out, HEADER, as_rows(predictions))
-    elif form is Form.submission:
-        write_json(out, as_submission(predictions))
-    else:
-        write_text(out, "".join(f"{line}\n" for line in as_candidates(predictions, folder)))
-
-
 def main(
     out: options.Out,
     dataset: options.Dataset = None,
@@ -102,9 +93,13 @@ def main(
     choice = choose(dataset, variant, code)
     dataset, name = choice.dataset, f"{choice.variant}-{choice.code}"
     found = read_predictions(predictions / dataset / f"{name}.h5", index / dataset)
-    folder = None
-    if absolute is not None:
-        folder = absolute.absolute() / SetParams.load(dataset=dataset).folder
-    which = (dataset, choice.variant, choice.code)
-    write(form, out, found, folder)
-    typer.echo(f"{out}: {len(found.rows)} queries of {', '.join(which)}, as {form}")
+    if form is Form.csv:
+        write_csv(out, HEADER, as_rows(found))
+    elif form is Form.submission:
+        write_json(out, as_submission(found))
+    else:
+        folder = None
+        if absolute is not None:
+            folder = absolute.absolute() / SetParams.load(dataset=dataset).folder
+        write_text(out, "".join(f"{line}\n" for line in as_candidates(found, folder)))
+    typer.echo(f"{out}: {len(found.rows)} queries of {choice.title}, as {form}")

@@ -17,8 +17,10 @@ from vprlib.descriptors.quantisers import bytes_a_row
 from vprlib.descriptors.rows import Rows
 from vprlib.descriptors.settings import IndexSettings, SearchSettings
 from vprlib.images.index import read_index
+from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_bytes, write_json
 from vprlib.pipeline.params import At, StageParams, UserError
+from vprlib.pipeline.paths import existing
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import RadiusOrOwn, Truth, is_right, read_truth, recall_at
 from vprlib.search.approximate import Approximate
@@ -183,7 +185,7 @@ def main(
 
     choice = choose(dataset, variant, code)
     p = Params.load(dataset=choice.dataset)
-    queries_index = choice.queries_index_path
+    queries_index = existing(paths.index(choice.dataset, "queries"))
     database, queries = read_index(choice.index_path), read_index(queries_index)
     truth = read_truth(queries_index, queries, database, p.radius_m)
     with (
@@ -205,12 +207,9 @@ def main(
         out.mkdir(parents=True, exist_ok=True)
         given = (p.runtime, out, choice.failed_rows())
         found = list(trials(searched, stored, truth, indexes, *given))
-    title = f"{choice.dataset}, {choice.variant}, {choice.code}"
-    name = f"{choice.dataset}-{choice.variant}-{choice.code}"
+    title, name = choice.title, "-".join(choice)
     answer = {
-        "set": choice.dataset,
-        "variant": choice.variant,
-        "code": choice.code,
+        **dict(zip(("set", "variant", "code"), choice, strict=True)),
         "database": len(database),
         "queries": len(queries),
         "cores": p.runtime.cores,

@@ -35,7 +35,7 @@ def in_use(rows: Sequence[Row], params: JsonObject) -> list[Row]:
 
 def leaks(dataset: str, train_on: Sequence[str]) -> list[str]:
     """What `audit` found of a set in the training sets in use."""
-    path = paths.audit_metrics(dataset)
+    path = paths.metrics("audit", dataset)
     found: JsonObject = json.loads(path.read_text()) if path.exists() else {}
     return found["said"] if found.get("train") in train_on else []
 
@@ -63,7 +63,7 @@ def _lines(rows: Sequence[Row], names: Sequence[str]) -> list[tuple[list[str], l
     """Set, variant, code and protocol of each line, and its figures; the gains come last."""
     lines = []
     for *key, metrics in rows:
-        figures = [_figure(metrics, n) for n in names]
+        figures = [output.figure(metrics, n) for n in names]
         lines.append(([*key, _protocol(metrics)], figures))
     for dataset, code, start, trained in _pairs(rows):
         gains = [
@@ -72,16 +72,6 @@ def _lines(rows: Sequence[Row], names: Sequence[str]) -> list[tuple[list[str], l
         ]
         lines.append(([dataset, "gained by training", code, _protocol(trained)], gains))
     return lines
-
-
-def _figure(metrics: Metrics, name: str) -> str:
-    """In per cent, with its confidence interval if there is one."""
-    if name not in metrics:
-        return "-"
-    if f"{name}_low" not in metrics:
-        return f"{100 * metrics[name]:.1f}"
-    low, high = metrics[f"{name}_low"], metrics[f"{name}_high"]
-    return f"{100 * metrics[name]:.1f} ({100 * low:.1f}–{100 * high:.1f})"
 
 
 def _measures(rows: Sequence[Row]) -> list[str]:

@@ -11,13 +11,13 @@ import typer
 from vprlib.cli import options, output
 from vprlib.cli.choice import Choice, choose
 from vprlib.cli.comparison.runs import Run, RunSpec, read_run
-from vprlib.cli.costs import Cost, measured_in_rounds
+from vprlib.cli.costs import BATCHES, Cost, measured_in_rounds
 from vprlib.descriptors.quantisers import bytes_a_row
 from vprlib.evaluate.intervals import (
     CompareSettings,
     IntervalSettings,
     difference_interval,
-    share_interval,
+    with_ends,
 )
 from vprlib.evaluate.recall import RecallSettings
 from vprlib.images.batches import ImageSource
@@ -113,9 +113,7 @@ def recalls(run: Run, full: Run, p: Params) -> Row:
     place = run.locations(p.interval.location_m)[run.counted]
     for n in p.recall.ns:
         found, before = run.found(n)[run.counted], full.found(n)[full.counted]
-        low, high = share_interval(found, place, p.interval)
-        row |= {f"recall@{n}": float(found.mean())}
-        row |= {f"recall@{n}_low": low, f"recall@{n}_high": high}
+        row |= with_ends(f"recall@{n}", found, place, p.interval)
         change = difference_interval(before, found, place, p.interval, p.compare)
         row[f"difference@{n}"] = asdict(change)
     return row
@@ -157,13 +155,6 @@ def speeds(costs: Sequence[Cost], coder: Path | None) -> Row:
     return {"ms_per_image": row[fastest], "peak_bytes": first.peak_bytes, **row}
 
 
-def exported(path: Path, costs: Sequence[Cost] | None) -> Row | None:
-    """Size and speed of the export, if there is one."""
-    if costs is None:
-        return None
-    return {"file_bytes": path.stat().st_size, **speeds(costs, None)}
-
-
 def commonest_size(index: ImageIndex, settings: ImageSettings) -> tuple[int, int]:
     """The most common width and height of the network's inputs."""
     sizes = ImageSource(index, paths.RAW, settings).sizes()
@@ -184,8 +175,9 @@ def measured_rows(full: Choice, index: ImageIndex, threads: Sequence[int], p: Pa
         of[0].model_path: [c.coder_path for c in of if c.coder_path is not None]
         for of in choices.values()
     }
-    networks |= {choice.onnx_path: [] for choice in every if choice.onnx_path.exists()}
-    costs = measured_in_rounds(networks, size, threads)
+    exports = [choice.onnx_path for choice in every if choice.onnx_path.exists()]
+    costs = measured_in_rounds(networks | {path: [] for path in exports}, size, threads)
+    exported = {e: {"file_bytes": e.stat().st_size, **speeds(costs[e], None)} for e in exports}
     return [
         {
             "variant": choice.variant,
@@ -196,7 +188,7 @@ def measured_rows(full: Choice, index: ImageIndex, threads: Sequence[int], p: Pa
             **recalls(run, found[full], p),
             **sizes(choice, len(index)),
             **speeds(costs[choice.model_path], choice.coder_path),
-            "onnx": exported(choice.onnx_path, costs.get(choice.onnx_path)),
+            "onnx": exported.get(choice.onnx_path),
             "image_size": list(size),
             "machine": processor_name(),
         }
@@ -206,34 +198,28 @@ def measured_rows(full: Choice, index: ImageIndex, threads: Sequence[int], p: Pa
 
 def table(rows: Sequence[Row], ns: Sequence[int], threads: int) -> str:
     """The rows as a Markdown table."""
-    batches = [(1, 1), (1, threads), (16, 1), (16, threads)]
-    if threads == 1:
-        batches = [(1, 1), (16, 1)]
+    batches = [(batch, count) for batch in BATCHES for count in sorted({1, threads})]
     head = ["Network", "Code", *(f"R@{n}" for n in ns), f"R@{ns[0]} against full", "Parameters"]
     head += ["File, MB", "Bytes an image"]
     head += [f"ms, batch {batch}, {count} thread{'s' * (count > 1)}" for batch, count in batches]
     head += ["Peak, MB"]
     lines = [head]
     for row in rows:
-        cells = [str(row["variant"]), str(row["code"]), *(_recall(row, n) for n in ns)]
+        cells = [
+            str(row["variant"]),
+            str(row["code"]),
+            *(output.figure(row, f"recall@{n}") for n in ns),
+        ]
         is_full = row["against"] == f"{row['variant']}/{row['code']}"
-        cells.append("–" if is_full else _difference(row[f"difference@{ns[0]}"]))
+        change = row[f"difference@{ns[0]}"]
+        value, low, high = (100 * change[name] for name in ("value", "low", "high"))
+        cells.append("–" if is_full else f"{value:+.1f} ({low:+.1f} to {high:+.1f})")
         cells += [f"{row['parameters']:,}", f"{row['file_bytes'] / 1e6:.2f}"]
         cells.append(f"{row['descriptor_bytes']:,}")
         cells += [f"{row[f'ms_per_image_batch_{b}_threads_{t}']:.2f}" for b, t in batches]
         cells.append(f"{row['peak_bytes'] / 1e6:.0f}")
         lines.append(cells)
     return output.markdown(lines, left=2) + "\n"
-
-
-def _recall(row: Row, n: int) -> str:
-    value, low, high = (100 * row[f"recall@{n}{end}"] for end in ("", "_low", "_high"))
-    return f"{value:.1f} ({low:.1f}–{high:.1f})"
-
-
-def _difference(change: Mapping[str, float]) -> str:
-    value, low, high = (100 * change[name] for name in ("value", "low", "high"))
-    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def points(rows: Sequence[Row], n: int, cost: str, scale: float) -> list[Point]:

@@ -85,7 +85,11 @@ def _changed(block: str, key: str, value: object) -> str:
             new = _commented(f"  {name}: {_flow(inner)}", old[0])
             body = body.replace(old[0], new, 1)
         return above + line + body
-    first, _, rest = _written(key, value).partition("\n")
+    written = f"{key}: {_flow(value)}\n"
+    if isinstance(value, dict):  # lists and short mappings in it on one line
+        form = {"default_flow_style": None, "sort_keys": False, "width": 10_000}
+        written = yaml.safe_dump({key: value}, **form)
+    first, _, rest = written.partition("\n")
     return above + _commented(first, line) + rest
 
 
@@ -95,13 +99,6 @@ def _commented(text: str, old: str) -> str:
     if comment is None:
         return f"{text}\n"
     return f"{text.ljust(comment.start())}{comment[0]}\n"
-
-
-def _written(key: str, value: object) -> str:
-    """Lists and short mappings on one line."""
-    if not isinstance(value, dict):
-        return f"{key}: {_flow(value)}\n"
-    return yaml.safe_dump({key: value}, default_flow_style=None, sort_keys=False, width=10_000)
 
 
 def _flow(value: object) -> str:
@@ -169,10 +166,6 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
-def _title(name: str) -> str:
-    return (PRESETS / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
-
-
 def _check_committed(text: str) -> None:
     """Refuses to overwrite edits that git does not have; what a preset wrote is none."""
     shown = subprocess.run(
@@ -215,7 +208,8 @@ def main(
     if is_list:
         width = max(map(len, preset_names()))
         for preset in preset_names():
-            typer.echo(f"{preset:{width}}  {_title(preset)}")
+            title, _, _ = (PRESETS / f"{preset}.yaml").read_text(encoding="utf-8").partition("\n")
+            typer.echo(f"{preset:{width}}  {title.lstrip('# ')}")
         return
     asked = {"codes": codes, "variants": variants}
     lists = {key: text.split(",") for key, text in asked.items() if text is not None}

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vprlib.model.backbones import channels as map_channels
 from vprlib.model.backbones import widths_of
 from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.settings import has_words
@@ -80,12 +81,8 @@ def without_channels(model: PlaceModel, fraction: float, scores: Scores) -> Plac
     a = model.architecture
     architecture = replace(a, widths=widths_of(backbone), channels=len(kept))
     narrower = PlaceModel(architecture)
-    narrower.load_state_dict(
-        {
-            **{f"backbone.{name}": tensor for name, tensor in backbone.state_dict().items()},
-            **_pool_state(model, kept),
-        }
-    )
+    state = {f"backbone.{name}": tensor for name, tensor in backbone.state_dict().items()}
+    narrower.load_state_dict(state | _pool_state(model, kept))
     return narrower
 
 
@@ -125,12 +122,15 @@ def kept_count(channels: int, fraction: float) -> int:
 
 
 def sparsify(model: PlaceModel, fraction: float) -> PlaceModel:
-    """Sets the smallest weights of each convolution to zero."""
+    """Sets the smallest weights of each convolution to zero; of equal ones the first."""
     sparse = PlaceModel(model.architecture)
     sparse.load_state_dict(model.state_dict())
     with torch.no_grad():
         for weight in prunable_weights(sparse).values():
-            weight.mul_(~_smallest(weight, fraction))
+            order = weight.abs().flatten().argsort(stable=True)
+            is_kept = torch.ones(weight.numel(), dtype=torch.bool, device=weight.device)
+            is_kept[order[: int(fraction * weight.numel())]] = False
+            weight.mul_(is_kept.reshape(weight.shape))
     return sparse
 
 
@@ -147,20 +147,13 @@ def prunable_weights(model: PlaceModel) -> dict[str, nn.Parameter]:
     return {f"backbone.{name}": weight for name, weight in named if weight.dim() > 1}
 
 
-def _smallest(weight: Tensor, fraction: float) -> Tensor:
-    """Marks a fraction of the weights, the smallest by magnitude; ties go to the first."""
-    order = weight.detach().abs().flatten().argsort(stable=True)
-    marks = torch.zeros(weight.numel(), dtype=torch.bool, device=weight.device)
-    marks[order[: int(fraction * weight.numel())]] = True
-    return marks.reshape(weight.shape)
-
-
 def _narrowed(model: PlaceModel, fraction: float, scores: Scores) -> tuple[Tensor, nn.Module]:
     """The remaining channels of the map, in order, and the pruned backbone."""
     tp = _library()
     a = model.architecture
-    backbone = _copy_of_backbone(model)
-    channels = a.channels or _map_channels(backbone)
+    backbone = PlaceModel(replace(a, whitening=None)).backbone
+    backbone.load_state_dict(model.backbone.state_dict())
+    channels = a.channels or map_channels(a.backbone, a.cut)
     # behind the backbone, a layer whose weights tell which channels are left
     probe = nn.Conv2d(channels, 1, 1, bias=False)
     probe.weight.data = torch.arange(channels, dtype=torch.float32)[None, :, None, None]
@@ -168,11 +161,8 @@ def _narrowed(model: PlaceModel, fraction: float, scores: Scores) -> tuple[Tenso
     followed = nn.Sequential(backbone, probe)
     for parameter in followed.parameters():
         parameter.requires_grad_(True)  # or the graph is not seen
-    graph = tp.DependencyGraph().build_dependency(
-        followed,
-        (torch.zeros(1, 3, SIDE, SIDE),),
-        verbose=False,  # alone it would be taken apart
-    )
+    image = (torch.zeros(1, 3, SIDE, SIDE),)  # alone it would be taken apart
+    graph = tp.DependencyGraph().build_dependency(followed, image, verbose=False)
     for group in graph.get_all_groups(ignored_layers=[probe], root_module_types=[nn.Conv2d]):
         total = _group_scores(group, scores, names)
         gone = total.argsort(stable=True)[: len(total) - kept_count(len(total), fraction)]
@@ -208,17 +198,6 @@ def _pool_state(model: PlaceModel, kept: Tensor) -> dict[str, Tensor]:
         groups = model.whitening.weight.reshape(model.dim, max(1, a.clusters), -1)  # d K D
         tensors["whitening.weight"] = groups[:, :, kept].flatten(1)
     return tensors
-
-
-def _copy_of_backbone(model: PlaceModel) -> nn.Module:
-    twin = PlaceModel(replace(model.architecture, whitening=None)).backbone
-    twin.load_state_dict(model.backbone.state_dict())
-    return twin
-
-
-def _map_channels(backbone: nn.Module) -> int:
-    with torch.no_grad():
-        return backbone(torch.zeros(1, 3, SIDE, SIDE)).shape[1]
 
 
 def _library() -> ModuleType:

@@ -7,15 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from vprlib.compress.pruning import (
-    Scores,
-    by_change,
-    by_magnitude,
-    check_prunable,
-    hold_zeros,
-    sparsify,
-    without_channels,
-)
+from vprlib.compress import pruning
 from vprlib.compress.quantising import learner, quantised, rehearse
 from vprlib.compress.settings import (
     Finetune,
@@ -67,23 +59,18 @@ class FineTuner:
 
         A training that was interrupted resumes, and a finished one returns at once.
         """
-        settings = self.settings.model_copy(update=self._changes(model, wanted))
+        lowest, _ = next(model.backbone.named_children())
+        changes = wanted.model_dump() | {"first_layer": lowest}
+        if isinstance(wanted, Finetune):
+            changes["first_layer"] = wanted.first_layer or lowest
+        else:  # under int8's rounding, the values before rounding must be exact
+            changes["precision"] = "float32"
+        settings = self.settings.model_copy(update=changes)
         scratch = Scratch(self.scratch.folder / f"finetune-{number}")
         trainer = Trainer(
             model, self.data, settings, self.device, self.runtime, scratch, self.cache, self.group
         )
         return trainer.run(say=self.say)
-
-    def _changes(self, model: PlaceModel, wanted: FinetuneSettings) -> dict[str, object]:
-        lowest, _ = next(model.backbone.named_children())
-        first = wanted.first_layer if isinstance(wanted, Finetune) else None
-        changes = {
-            "epochs": wanted.epochs,
-            "learning_rate": wanted.learning_rate,
-            "first_layer": first or lowest,
-        }
-        # under int8's rounding, the values before rounding must be exact
-        return changes if isinstance(wanted, Finetune) else changes | {"precision": "float32"}
 
 
 StepLog = dict[str, object]
@@ -99,18 +86,12 @@ class Variant:
     steps: list[StepLog] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
 class VariantBuilder:
     """Carries out the steps of a variant."""
 
-    def __init__(
-        self,
-        database: ImageSource,
-        tuner: FineTuner,
-        device: torch.device,
-        runtime: RuntimeSettings,
-    ) -> None:
-        self.database, self.tuner = database, tuner
-        self.device, self.runtime = device, runtime
+    database: ImageSource
+    tuner: FineTuner
 
     def build(self, base: PlaceModel, before: Sequence[StepLog], steps: Sequence[Step]) -> Variant:
         """`before` are the steps that made the base. All steps are checked before any runs."""
@@ -124,24 +105,29 @@ class VariantBuilder:
         return made
 
     def _prune(self, made: Variant, wanted: Prune, number: int) -> Made:
-        scores = self._scores(made.model, wanted)
-        return without_channels(made.model.cpu(), wanted.fraction, scores), made.form, {}
+        if wanted.images is None or wanted.seed is None:  # by magnitude
+            scores = pruning.by_magnitude(made.model)
+        else:
+            images, device = self._images(wanted.images, wanted.seed), self.tuner.device
+            batches = (batch.to(device) for batch in images)
+            scores = pruning.by_change(placed(made.model, device), batches, wanted.seed)
+        return pruning.without_channels(made.model.cpu(), wanted.fraction, scores), made.form, {}
 
     def _sparsify(self, made: Variant, wanted: Sparsify, number: int) -> Made:
         form = replace(made.form, leaves_out_zeros=True)
-        return sparsify(made.model, wanted.fraction), form, {}
+        return pruning.sparsify(made.model, wanted.fraction), form, {}
 
     def _finetune(self, made: Variant, wanted: Finetune, number: int) -> Made:
-        outcome = self._trained(made.model, made.form, wanted, number)
-        return outcome.model.cpu(), made.form, _training_log(outcome)
+        model, told = self._trained(made.model, made.form, wanted, number)
+        return model.cpu(), made.form, told
 
     def _quantise(self, made: Variant, wanted: Quantise, number: int) -> Made:
-        model, told = placed(made.model, self.device), {}
+        told: StepLog = {}
+        model = placed(made.model, self.tuner.device)
         fake_quant = rehearse(model, lambda: self._images(wanted.images, wanted.seed))
         if wanted.finetune is not None:
-            model = learner(model, fake_quant)
-            outcome = self._trained(model, made.form, wanted.finetune, number)
-            told = _training_log(outcome)
+            learning = learner(model, fake_quant)
+            model, told = self._trained(learning, made.form, wanted.finetune, number)
         matrices = () if model.whitening is None else ("whitening.weight",)
         form = replace(made.form, in_int8=matrices)
         return quantised(model, fake_quant).cpu(), form, told
@@ -154,23 +140,19 @@ class VariantBuilder:
 
     def _trained(
         self, model: PlaceModel, form: Form, wanted: FinetuneSettings, number: int
-    ) -> Outcome:
+    ) -> tuple[PlaceModel, StepLog]:
         if form.leaves_out_zeros:
-            hold_zeros(model)
-        return self.tuner.run(model, wanted, number)
-
-    def _scores(self, model: PlaceModel, wanted: Prune) -> Scores:
-        if wanted.images is None or wanted.seed is None:  # by magnitude
-            return by_magnitude(model)
-        images = self._images(wanted.images, wanted.seed)
-        model = placed(model, self.device)
-        return by_change(model, (batch.to(self.device) for batch in images), wanted.seed)
+            pruning.hold_zeros(model)
+        outcome = self.tuner.run(model, wanted, number)
+        log = [{"epoch": row.epoch, **row.recalls} for row in outcome.log]
+        return outcome.model, {"best_epoch": outcome.best.epoch, "log": log}
 
     def _images(self, count: int, seed: int) -> Iterator[Tensor]:
         """Batches of random images of the training database, uint8 [B, H, W, 3]."""
         rows = choose_rows(len(self.database.index), count, seed)
         batches = plan_batches(self.database.sizes(), rows)
-        return (torch.from_numpy(b.pixels) for b in stream(self.database, batches, self.runtime))
+        loaded = stream(self.database, batches, self.tuner.runtime)
+        return (torch.from_numpy(batch.pixels) for batch in loaded)
 
 
 def check_steps(base: PlaceModel, steps: Sequence[Step]) -> None:
@@ -180,7 +162,7 @@ def check_steps(base: PlaceModel, steps: Sequence[Step]) -> None:
         raise UserError(f"this {a.backbone} is in int8 and cannot be changed: use another base.")
     for step in steps:
         if step.name == "prune":
-            check_prunable(base)
+            pruning.check_prunable(base)
         elif step.name == "quantise":
             trace(base.backbone, a.backbone)
         elif step.finetune is not None and step.finetune.first_layer is not None:
@@ -192,8 +174,3 @@ def size_of(model: PlaceModel) -> dict[str, int]:
     tensors = model.state_dict().values()
     weights = sum(t.numel() for t in tensors)
     return {"weights": weights, "zeros": weights - sum(int(t.count_nonzero()) for t in tensors)}
-
-
-def _training_log(outcome: Outcome) -> StepLog:
-    log = [{"epoch": row.epoch, **row.recalls} for row in outcome.log]
-    return {"best_epoch": outcome.best.epoch, "log": log}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 import h5py
 import numpy as np
@@ -35,25 +35,22 @@ from vprlib.pipeline.paths import Side
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.pipeline.stored import Stored, reading
 
-# the first so many whitened dimensions; null: the descriptor as it is
-WhitenedOrAll = Annotated[int, Field(ge=1)] | None
 # arrays of a code's whitening: kinds and sizes
 _FORMS = {
     **{"mean": ("f", "D"), "projection": ("fi", "P W"), "projection_scales": ("f", "P")},
     **{"channels": ("fi", "R C"), "channels_scales": ("f", "R")},
 }
-BytesOrNone = Annotated[int, Field(ge=1)] | None  # an image, of pq
-# coded: a query is rounded like a database image; binary then counts bits that differ
-QueryForm = Literal["float32", "coded"]
 
 
 class Kept(Section):
     """The `keep` of a code: what is stored of a descriptor. The default keeps it as it is."""
 
-    whiten: WhitenedOrAll = None
+    # the first so many whitened dimensions; null: the descriptor as it is
+    whiten: int | None = Field(None, ge=1)
     precision: Precision = "float32"  # of database images
-    bytes: BytesOrNone = None  # of a database image, for pq
-    query: QueryForm = "float32"
+    bytes: int | None = Field(None, ge=1)  # of a database image, for pq
+    # coded: a query is rounded like a database image; binary then counts bits that differ
+    query: Literal["float32", "coded"] = "float32"
     matrix: MatrixSettings | None = None  # how the whitening matrix is stored; null: as float32
 
     @model_validator(mode="after")
@@ -72,10 +69,6 @@ class Kept(Section):
         if self.matrix is not None and self.whiten is None:
             raise ValueError("matrix says how whitening is stored, but whiten is null")
         return self
-
-    @property
-    def is_fitted(self) -> bool:
-        return self.whiten is not None or self.precision == "int8"
 
     def sentence(self) -> str:
         dims = "all dimensions" if self.whiten is None else f"{self.whiten} whitened dimensions"
@@ -159,7 +152,7 @@ def fit_code(
 ) -> None:
     """Writes all that encoding a descriptor needs, learnt from the training sample alone."""
     arrays = {}
-    if settings.is_fitted:
+    if settings.whiten is not None or settings.precision == "int8":
         with threadpool_limits(runtime.cores), opened_sample(sample_path) as (sample, _):
             memory = runtime.memory_bytes
             if settings.whiten is not None:
@@ -249,8 +242,14 @@ def encode(
         threadpool_limits(runtime.cores),
     ):
         descriptors = source["descriptors"]
-        _check_fit(code, descriptors, source_path)
-        quantiser = code.quantiser(side, descriptors.shape[1])
+        dim = descriptors.shape[1]
+        fitted = dim if code.matrix is None else code.matrix.width
+        if dim != fitted:
+            raise UserError(
+                f"{source_path} has descriptors of {dim} dimensions, but whitening was fitted on"
+                f" {fitted}: run `dvc repro` so that one network made both."
+            )
+        quantiser = code.quantiser(side, dim)
         target = create_code(file, source, quantiser)
         for rows in _rows(descriptors, runtime.memory_bytes):
             coded = quantiser.encode(code.apply(descriptors[rows]))
@@ -262,12 +261,3 @@ def encode(
 
 def _rows(descriptors: Rows, memory_bytes: int) -> Iterator[slice]:
     return blocks(descriptors.shape[0], 16 * descriptors.shape[1], memory_bytes)
-
-
-def _check_fit(code: Code, descriptors: Rows, source: Path) -> None:
-    fitted = descriptors.shape[1] if code.matrix is None else code.matrix.width
-    if descriptors.shape[1] != fitted:
-        raise UserError(
-            f"{source} has descriptors of {descriptors.shape[1]} dimensions, but whitening was"
-            f" fitted on {fitted}: run `dvc repro` so that both are of one network."
-        )

@@ -96,14 +96,12 @@ def to_arrays(matrix: Matrix, numbers: str) -> Arrays:
     parts = {"projection": matrix.projection}
     if matrix.channels is not None:
         parts["channels"] = matrix.channels
-    if numbers == "int8":
-        return {k: v for name, part in parts.items() for k, v in _as_int8(name, part).items()}
-    return {name: part.astype(numbers) for name, part in parts.items()}
-
-
-def _as_int8(name: str, part: np.ndarray) -> Arrays:
-    integers, scales = rows_as_int8(part)
-    return {name: integers, f"{name}_scales": scales}
+    if numbers != "int8":
+        return {name: part.astype(numbers) for name, part in parts.items()}
+    stored: Arrays = {}
+    for name, part in parts.items():
+        stored[name], stored[f"{name}_scales"] = rows_as_int8(part)
+    return stored
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray]) -> Matrix:

@@ -8,10 +8,10 @@ import faiss
 import numpy as np
 
 from vprlib.descriptors.rows import Rows, mapped
+from vprlib.pipeline.arrays import LARGEST
 from vprlib.pipeline.params import UserError
 
 Precision = Literal["float32", "float16", "int8", "pq", "binary"]
-LARGEST = 127  # of int8, positive or negative
 WORDS = 256  # per part in product quantisation, so that a code is one byte
 LEAST_STEP = np.finfo(np.float32).tiny  # of int8, if the whole sample is zero
 
@@ -94,14 +94,11 @@ def learn(
     if precision == "int8":
         largest = max(np.abs(block).max() for block in sample)
         return {"scale": np.array(max(largest / LARGEST, LEAST_STEP), np.float32)}
-    if precision == "pq":
-        faiss.omp_set_num_threads(threads)
-        return {"words": _words(np.concatenate([*sample]), int(parts or 0), seed)}
-    return {}
-
-
-def _words(sample: np.ndarray, parts: int, seed: int) -> np.ndarray:
-    count, dim = sample.shape
+    if precision != "pq":
+        return {}
+    faiss.omp_set_num_threads(threads)
+    vectors, parts = np.concatenate([*sample]), int(parts or 0)
+    count, dim = vectors.shape
     if count < WORDS:
         raise UserError(
             f"product quantisation needs at least {WORDS} descriptors to train on, but there are"
@@ -110,5 +107,6 @@ def _words(sample: np.ndarray, parts: int, seed: int) -> np.ndarray:
     quantiser = faiss.ProductQuantizer(dim, parts, 8)
     quantiser.cp.seed = seed
     quantiser.cp.min_points_per_centroid = 1  # else Faiss prints a warning
-    quantiser.train(np.ascontiguousarray(sample, np.float32))
-    return faiss.vector_to_array(quantiser.centroids).reshape(parts, WORDS, dim // parts)
+    quantiser.train(np.ascontiguousarray(vectors, np.float32))
+    words = faiss.vector_to_array(quantiser.centroids)
+    return {"words": words.reshape(parts, WORDS, dim // parts)}

@@ -60,10 +60,14 @@ def fit(sample: Rows, dimensions: int, memory_bytes: int, threads: int) -> White
         scales = 1 / np.sqrt(values + EPSILON)
         if is_dual:
             scales /= np.sqrt((count - 1) * values)
-            projection = _lifted(sample, mean, vectors * scales, memory_bytes)
+            # directions of descriptors from those of the sample's rows
+            projection, vectors = np.empty((len(values), dim), np.float32), vectors * scales
+            for part, block in _centred(sample, mean, True, memory_bytes):
+                projection[:, part] = vectors.T @ block
         else:
             projection = np.ascontiguousarray((vectors * scales).T, np.float32)
-    _fix_signs(projection)
+    # the largest component of each row is positive, since the sign is arbitrary
+    projection[projection.max(axis=1) < -projection.min(axis=1)] *= -1
     return Whitening(mean, projection, values, values / total)
 
 
@@ -127,17 +131,3 @@ def _principal(
     values, vectors = eigh(covariance, driver="evr", overwrite_a=True, check_finite=False)
     kept = min(dimensions, int((values > floor).sum()))
     return values[::-1][:kept].copy(), vectors[:, ::-1][:, :kept].copy(), total
-
-
-def _lifted(sample: Rows, mean: np.ndarray, vectors: np.ndarray, memory_bytes: int) -> np.ndarray:
-    """Directions [d, D] of descriptors, from directions [n, d] among the sample's rows."""
-    lifted = np.empty((vectors.shape[1], sample.shape[1]), np.float32)
-    for part, block in _centred(sample, mean, True, memory_bytes):
-        lifted[:, part] = vectors.T @ block
-    return lifted
-
-
-def _fix_signs(projection: np.ndarray) -> None:
-    """Makes the largest component of each row positive, since the sign is arbitrary."""
-    is_negative = projection.max(axis=1) < -projection.min(axis=1)
-    projection[is_negative] *= -1

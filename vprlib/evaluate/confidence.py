@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from vprlib.evaluate.intervals import IntervalSettings, share_interval
+from vprlib.evaluate.intervals import IntervalSettings, with_ends
 from vprlib.evaluate.predictions import Judgement
 from vprlib.pipeline.params import JsonObject, Section
 from vprlib.pipeline.stored import read_json
@@ -216,15 +216,12 @@ def answers(
     """
     is_given = scored.scores >= threshold
     is_found = (scored.is_right & is_given)[scored.is_answerable]
-    low, high = share_interval(is_found, place[scored.is_answerable], interval)
-    recall = {"recall": float(is_found.mean()), "recall_low": low, "recall_high": high}
-    precision: dict[str, float | None] = dict.fromkeys(
-        ("precision", "precision_low", "precision_high")
-    )
+    recall = with_ends("recall", is_found, place[scored.is_answerable], interval)
+    names = ("precision", "precision_low", "precision_high")
+    precision: Mapping[str, float | None] = dict.fromkeys(names)
     if is_given.any():
         right = scored.is_right[is_given]
-        low, high = share_interval(right, place[is_given], interval)
-        precision = {"precision": float(right.mean()), "precision_low": low, "precision_high": high}
+        precision = with_ends("precision", right, place[is_given], interval)
     return {"answered": int(is_given.sum()), **precision, **recall}
 
 

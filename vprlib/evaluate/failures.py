@@ -1,17 +1,18 @@
 """Classifies the outcome of each query, and lists and maps the failures."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
-from vprlib.evaluate.geojson import Zone, geojson, to_degrees
 from vprlib.evaluate.intervals import IntervalSettings, query_locations
 from vprlib.evaluate.predictions import Predictions
 from vprlib.evaluate.recall import Protocol
 from vprlib.evaluate.slices import QueryFacts, SliceSettings, query_facts, slices
 from vprlib.pipeline.params import JsonObject
+from vprlib.places.projection import ZONE_M
 from vprlib.places.truth import Truth
 
 # the first that holds is the category of a query
@@ -20,6 +21,10 @@ HEADER = (
     *("query", "category", "right_at", "first", "distance", "metres", "easting", "northing"),
     *("first_easting", "first_northing", "nearest_database_m", "heading_difference_deg", "light"),
 )
+# '17N', '56S': plain UTM metres, as in Pittsburgh; null: unknown, or part of the eastings
+Zone = Annotated[str, Field(pattern=r"^([1-9]|[1-5]\d|60)[NS]$")] | None
+_LAST_ZONE = 60
+_DIGITS = 7  # a centimetre
 
 
 class FailureSettings(SliceSettings):
@@ -55,14 +60,6 @@ def outcomes(found: Predictions, truth: Truth, near_miss: float) -> Outcomes:
     holds = (truth.counts() == 0, first < 0, right_at == 1, metres <= limit, right_at > 1)
     category = np.select(holds, range(len(holds)), len(holds))
     return Outcomes(category, right_at, metres)
-
-
-def shares(found: Outcomes, has_positions: bool) -> dict[str, float | None]:
-    """Category → share of the queries; near misses need positions."""
-    return {
-        name: float((found.category == n).mean()) if has_positions or name != "near_miss" else None
-        for n, name in enumerate(CATEGORIES)
-    }
 
 
 def as_rows(
@@ -141,9 +138,14 @@ def analyse(
     outcome = outcomes(found, truth, settings.near_miss)
     facts = query_facts(found, truth, protocol)
     place = query_locations(found.queries.positions, truth, interval.location_m)
+    shares: dict[str, float | None] = {
+        name: float((outcome.category == n).mean()) for n, name in enumerate(CATEGORIES)
+    }
+    if truth.radius_m is None:  # near misses need positions
+        shares["near_miss"] = None
     metrics = {
         "queries": len(found.queries),
-        "shares": shares(outcome, truth.radius_m is not None),
+        "shares": shares,
         "slices": slices(outcome.is_correct, facts, place, settings, interval),
     }
     return Analysis(outcome, facts, metrics, worst(found, outcome, place, settings.worst))
@@ -182,3 +184,59 @@ def sentence(of: Mapping[str, float | None]) -> str:
     }
     shown = {name: "not known" if s is None else f"{100 * s:.1f} %" for name, s in of.items()}
     return ", ".join(f"{text} {shown[name]}" for name, text in words.items())
+
+
+def to_degrees(positions: np.ndarray, zone: Zone) -> np.ndarray | None:
+    """Longitudes and latitudes [N, 2] of UTM positions; None if the zone is unknown.
+
+    Without `zone`, all eastings must begin with one (zone · 1,000,000 m, as in `projection`).
+    """
+    known = np.isfinite(positions).all(axis=1)
+    degrees = np.full(positions.shape, np.nan)
+    if zone is not None:
+        degrees[known] = _degrees(positions[known], int(zone[:-1]), zone.endswith("S"))
+        return degrees
+    zones = np.floor(positions[:, 0] / ZONE_M)
+    if not known.any() or ((zones[known] < 1) | (zones[known] > _LAST_ZONE)).any():
+        return None
+    for number in np.unique(zones[known]):
+        rows = known & (zones == number)
+        offset = np.array([number * ZONE_M, 0.0])
+        degrees[rows] = _degrees(positions[rows] - offset, int(number), is_south=False)
+    return degrees
+
+
+def _degrees(positions: np.ndarray, zone: int, is_south: bool) -> np.ndarray:
+    from pyproj import Proj  # takes a moment, and few sets need it
+
+    plane = Proj(proj="utm", zone=zone, south=is_south, ellps="WGS84")
+    return np.stack(plane(positions[:, 0], positions[:, 1], inverse=True), axis=1)
+
+
+def geojson(
+    names: Sequence[str],
+    properties: Sequence[dict[str, object]],
+    at: np.ndarray | None,
+    answers: np.ndarray | None,
+    is_wrong: np.ndarray,
+) -> dict[str, object]:
+    """A point for each query, and a line from each wrong one to its answer.
+
+    GeoJSON must be in degrees (RFC 7946). If these are unknown, `at` and `answers` are None and a
+    query is a feature without geometry, which is valid, unlike metres.
+    """
+    features = []
+    for query, (name, others) in enumerate(zip(names, properties, strict=True)):
+        labels = {"query": name, **others}
+        point = None if at is None else _place(at[query])
+        geometry = None if point is None else {"type": "Point", "coordinates": point}
+        features.append({"type": "Feature", "geometry": geometry, "properties": labels})
+        end = None if answers is None else _place(answers[query])
+        if is_wrong[query] and point and end:
+            line: dict[str, object] = {"type": "LineString", "coordinates": [point, end]}
+            features.append({"type": "Feature", "geometry": line, "properties": labels})
+    return {"type": "FeatureCollection", "features": features}
+
+
+def _place(degrees: np.ndarray) -> list[float] | None:
+    return None if np.isnan(degrees).any() else [round(float(v), _DIGITS) for v in degrees]

@@ -105,10 +105,13 @@ def misses(
     for query in chosen:
         wrong = int(found.rows[query, 0])
         right, rank = right_answer(found, outcome, truth, query)
+        called = f"right, not among the first {int((found.rows[query] >= 0).sum())}"
+        if rank:
+            called = f"right, at rank {rank}   distance {found.distances[query, rank - 1]:.3f}"
         row = [Panel(_shown(queries, query), "query", (queries.index.names[query],))]
         for answer, heading, colour in (
             (wrong, f"answer   distance {found.distances[query, 0]:.3f}", ACCENT),
-            (right, _rank(found, query, rank), GOOD),
+            (right, called, GOOD),
         ):
             notes = (_metres(found, query, answer), database.index.names[answer])
             row.append(Panel(_shown(database, answer), heading, notes, colour))
@@ -120,12 +123,6 @@ def _shown(source: ImageSource, row: int) -> np.ndarray:
     """An image, or grey if it cannot be read: a picture must not stop a run."""
     found = source.pixels_or_problem(row)
     return np.full((3, 4, 3), 160, np.uint8) if isinstance(found, str) else found
-
-
-def _rank(found: Predictions, query: int, rank: int) -> str:
-    if rank:
-        return f"right, at rank {rank}   distance {found.distances[query, rank - 1]:.3f}"
-    return f"right, not among the first {int((found.rows[query] >= 0).sum())}"
 
 
 def _metres(found: Predictions, query: int, row: int) -> str:

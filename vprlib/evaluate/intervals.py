@@ -56,6 +56,14 @@ def share_interval(
     return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
 
 
+def with_ends(
+    name: str, right: np.ndarray, place: np.ndarray, settings: IntervalSettings
+) -> dict[str, float]:
+    """The share of `right`, and the ends of its interval under names of their own."""
+    low, high = share_interval(right, place, settings)
+    return {name: float(right.mean()), f"{name}_low": low, f"{name}_high": high}
+
+
 def query_locations(positions: np.ndarray, truth: Truth, distance_m: float) -> np.ndarray:
     """The location of each query [Q]: by position, or by its list in a set without positions.
 
@@ -76,7 +84,7 @@ def with_intervals(
     """Adds the low and high end of its interval to each recall; `place` is [Q]."""
     found = np.maximum.accumulate(result.right, axis=1)
 
-    def with_ends(recalls: Mapping[str, float], counted: np.ndarray) -> JsonObject:
+    def ends_of(recalls: Mapping[str, float], counted: np.ndarray) -> JsonObject:
         ends: JsonObject = {}
         for name, value in recalls.items():
             n = int(name.partition("@")[2])
@@ -86,8 +94,8 @@ def with_intervals(
         return ends
 
     recalls = named(dict(result.curve))
-    parts = {name: with_ends(result.metrics[name], part) for name, part in result.parts.items()}
-    metrics = with_ends(recalls, result.counted) | {
+    parts = {name: ends_of(result.metrics[name], part) for name, part in result.parts.items()}
+    metrics = ends_of(recalls, result.counted) | {
         name: parts.get(name, value)
         for name, value in result.metrics.items()
         if name not in recalls

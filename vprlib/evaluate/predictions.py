@@ -9,7 +9,6 @@ import numpy as np
 from vprlib.evaluate.protocols import judged
 from vprlib.evaluate.recall import Protocol
 from vprlib.images.index import ImageIndex, read_index
-from vprlib.pipeline import paths
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import existing
 from vprlib.places.truth import Truth, read_truth
@@ -56,12 +55,10 @@ class Judgement:
     protocol: Protocol
 
 
-def read_judgement(dataset: str, variant: str, code: str) -> Judgement:
+def read_judgement(path: Path, index_dir: Path) -> Judgement:
     """By the radius and the protocol that the predictions were made with."""
-    path, queries_index = paths.predictions(dataset, variant, code), paths.index(dataset, "queries")
-    found = read_predictions(path, queries_index.parent)
+    found = read_predictions(path, index_dir)
     with h5py.File(path) as file:
-        protocol = file.attrs["protocol"]
-        radius_m = float(file.attrs["radius_m"]) if "radius_m" in file.attrs else None
-    truth = read_truth(queries_index, found.queries, found.database, radius_m)
+        protocol, radius_m = file.attrs.get("protocol", "plain"), file.attrs.get("radius_m")
+    truth = read_truth(index_dir / "queries.h5", found.queries, found.database, radius_m)
     return Judgement(found, judged(protocol, truth, found.database, found.queries), protocol)

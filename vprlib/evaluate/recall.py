@@ -93,9 +93,7 @@ class Result:
             for name, part in m.items()
             if isinstance(part, dict)
         )
-        left_out = "".join(
-            f"; {m[name]} {words}" for name, words in LEFT_OUT.items() if m.get(name)
-        )
+        left_out = "".join(f"; {m[of]} {words}" for of, words in LEFT_OUT.items() if m.get(of))
         places = f" at {m['locations']} locations" if "locations" in m else ""
         return (
             f"{m['queries']} queries{places} ({m['queries_without_positive']} without a positive)"

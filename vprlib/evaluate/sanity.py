@@ -4,6 +4,7 @@ import numpy as np
 
 from vprlib.descriptors.rows import Rows
 from vprlib.evaluate.recall import Result
+from vprlib.pipeline.draws import some_rows
 from vprlib.places.geo import Pairs
 from vprlib.places.truth import Near, Truth
 
@@ -25,7 +26,7 @@ def doubted(result: Result, stored: Rows, wanted: Rows, truth: Truth, variant: s
 def causes(stored: Rows, wanted: Rows, truth: Truth, variant: str, chance: float) -> list[str]:
     """The likely causes of a score near chance, most certain first; at least one."""
     rng = np.random.default_rng(SEED)
-    database, queries = (_sample(rows.shape[0], rng) for rows in (stored, wanted))
+    database, queries = (some_rows(rng, side.shape[0], SAMPLED) for side in (stored, wanted))
     sides = {"database": _read(stored, database), "query": _read(wanted, queries)}
     broken = [
         f"{int((~np.isfinite(vectors).all(axis=1)).sum())} of {len(vectors)} {side} descriptors"
@@ -38,8 +39,9 @@ def causes(stored: Rows, wanted: Rows, truth: Truth, variant: str, chance: float
     equal = [
         f"{side} descriptors are all but equal (mean distance {spread:.4f}): weights not fitted,"
         " or the same image over and over"
-        for side, spread in ((s, _spread(v)) for s, v in sides.items())
-        if spread < EQUAL
+        for side, vectors in sides.items()
+        if len(vectors) > 1  # nothing can be said of a single one
+        and (spread := np.linalg.norm(vectors - vectors.mean(axis=0), axis=1).mean()) < EQUAL
     ]
     if equal:
         return equal
@@ -68,20 +70,9 @@ def causes(stored: Rows, wanted: Rows, truth: Truth, variant: str, chance: float
     return found
 
 
-def _sample(available: int, rng: np.random.Generator) -> np.ndarray:
-    return np.sort(rng.choice(available, min(SAMPLED, available), replace=False))
-
-
 def _read(rows: Rows, wanted: np.ndarray) -> np.ndarray:
     """Rows in any order, each read once, as HDF5 wants them rising."""
     return np.stack([rows[int(row)] for row in wanted]).astype(np.float64)
-
-
-def _spread(vectors: np.ndarray) -> float:
-    """Mean distance from the mean; infinity for a single vector."""
-    if len(vectors) < 2:
-        return np.inf
-    return float(np.linalg.norm(vectors - vectors.mean(axis=0), axis=1).mean())
 
 
 def _neighbours(truth: Truth, rows: np.ndarray) -> Pairs:

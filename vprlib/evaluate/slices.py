@@ -45,12 +45,10 @@ class QueryFacts:
 
 
 def query_facts(found: Predictions, truth: Truth, protocol: Protocol) -> QueryFacts:
-    return QueryFacts(
-        lights(found, protocol),
-        times_of_day(found),
-        heading_differences(found, truth),
-        database_distances(found),
-    )
+    metres = nearest_m(found.queries.positions, found.database.positions)
+    near = metres if np.isfinite(metres).all() else None
+    headings = heading_differences(found, truth)
+    return QueryFacts(lights(found, protocol), times_of_day(found), headings, near)
 
 
 def heading_differences(found: Predictions, truth: Truth) -> np.ndarray | None:
@@ -63,12 +61,6 @@ def heading_differences(found: Predictions, truth: Truth) -> np.ndarray | None:
     smallest = np.full(len(found.queries), np.inf)
     np.minimum.at(smallest, pairs.queries(), apart)
     return np.where(np.isinf(smallest), np.nan, smallest)
-
-
-def database_distances(found: Predictions) -> np.ndarray | None:
-    """Metres [Q] to the nearest database image."""
-    metres = nearest_m(found.queries.positions, found.database.positions)
-    return metres if np.isfinite(metres).all() else None
 
 
 def lights(found: Predictions, protocol: Protocol) -> list[str] | None:

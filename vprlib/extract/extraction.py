@@ -3,33 +3,54 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Literal
 from uuid import uuid4
 
 import numpy as np
 import PIL
 import torch
+import typer
 
-from vprlib.extract.settings import ExtractionSettings
-from vprlib.extract.unfinished import Unfinished, prepare
-from vprlib.images.batches import ImageSource, plan_batches, stream
-from vprlib.images.index import SIGNATURE, signature
+from vprlib.extract.unfinished import FILE, MARKS, Unfinished
+from vprlib.images.batches import ImageSource, open_source, plan_batches, stream
+from vprlib.images.decode import ImageSettings
+from vprlib.images.index import SIGNATURE, Unreadable, signature
 from vprlib.model.describe import describe_batches
-from vprlib.model.device import prepare as prepare_device
-from vprlib.model.device import processor_name
-from vprlib.model.model import PlaceModel
+from vprlib.model.device import prepare, processor_name
+from vprlib.model.model import PlaceModel, read_model
 from vprlib.model.precision import placed, resolve_precision
-from vprlib.model.settings import ComputePrecision
-from vprlib.pipeline.artifacts import Attribute, publish, write_text
+from vprlib.model.settings import Precision
+from vprlib.pipeline import paths
+from vprlib.pipeline.artifacts import (
+    Attribute,
+    prepare_hdf5,
+    publish,
+    reserve,
+    write_report,
+    write_text,
+)
 from vprlib.pipeline.group import ALONE, Group, joined
-from vprlib.pipeline.params import UserError
+from vprlib.pipeline.params import At, StageParams, UserError
+from vprlib.pipeline.paths import Side
 from vprlib.pipeline.progress import counting, progress
 from vprlib.pipeline.resume import Scratch, scratch_for
 from vprlib.pipeline.runtime import RuntimeSettings
 
 SHOWN = 3  # images that an error names
+CALLED = {"db": "database", "queries": "queries"}
+Stored = Literal["float32", "float16"]
+
+
+class ExtractionSettings(StageParams):
+    """How the images of a set are described, and the precision of the file."""
+
+    # of convolutions; auto: bfloat16 if the device has it
+    precision: Annotated[Precision, At("extraction.precision")] = "auto"
+    stored: Annotated[Stored, At("extraction.stored")] = "float32"
+    unreadable: Annotated[Unreadable, At("extraction.unreadable")] = "stop"
 
 
 @dataclass(frozen=True)
@@ -63,11 +84,10 @@ class Outcome:
         rest = self.count - self.before
         earlier = f", {self.before} of them by an earlier run" if self.before else ""
         rate = f", {rest / self.seconds:.1f} images a second" if rest else ""
-        left_out = (
-            f"; {self.failed} images could not be read and have none, see {self.report_path}"
-            if self.failed
-            else ""
-        )
+        left_out = ""
+        if self.failed:
+            left_out = f"; {self.failed} images could not be read and have none, see"
+            left_out += f" {self.report_path}"
         what = f"{self.count} descriptors of {self.dim} dimensions in {self.precision}"
         return f"{what}{earlier}{rate}{left_out}"
 
@@ -78,13 +98,6 @@ def machine(device: torch.device) -> dict[str, str]:
     capability = torch.backends.cpu.get_cpu_capability()
     versions = {"torch": torch.__version__, "numpy": np.__version__, "pillow": PIL.__version__}
     return {"device": f"{device.type} {kind}", "cpu": capability, **versions}
-
-
-def precision_of(model: PlaceModel, wanted: ComputePrecision) -> str:
-    """The precision of the backbone; int8 and rounded networks have their own."""
-    if model.architecture.int8 is not None:
-        return "int8"
-    return wanted if model.precision == "float32" else model.precision
 
 
 def run(
@@ -98,13 +111,13 @@ def run(
     say: Callable[[str], None],
 ) -> Outcome:
     """Extracts with all processes; resumes a run with the same `values`, `inputs` and machine."""
-    device = prepare_device(runtime)
+    device = prepare(runtime)
     with joined(device) as group:
         precision = resolve_precision(work.settings.precision, device, say)
-        work = replace(work, settings=replace(work.settings, precision=precision))
+        settings = work.settings.model_copy(update={"precision": precision})
         values = dict(values) | {"precision": precision} | machine(device)
         kept = scratch_for(scratch, stage, values, inputs)
-        return extract(path, work, kept, device, runtime, group)
+        return extract(path, replace(work, settings=settings), kept, device, runtime, group)
 
 
 def extract(
@@ -123,15 +136,19 @@ def extract(
     batches = plan_batches(work.source.sizes(), work.rows)
     blocks = [np.searchsorted(work.rows, batch) for batch in batches]
     index = work.source.index
-    precision = precision_of(work.model, resolve_precision(work.settings.precision, device))
+    precision: str = resolve_precision(work.settings.precision, device)
+    if work.model.precision != "float32":  # int8 and rounded networks have their own
+        precision = work.model.precision
+    precision = precision if work.model.architecture.int8 is None else "int8"
     origin = {"set": index.set_name, SIGNATURE: signature(index), "precision": precision}
-    if group.is_first:
-        stored = np.dtype(work.settings.stored).type
-        prepare(
-            kept.folder, len(blocks), work.shape, stored, work.arrays, {**origin, **work.attributes}
-        )
+    unfinished, marks = kept.folder / FILE, kept.folder / MARKS
+    if group.is_first and not (unfinished.exists() and marks.exists()):
+        stored = np.dtype(work.settings.stored)
+        empty = {"descriptors": (work.shape, stored), "failed": (work.shape[:1], np.dtype(bool))}
+        reserve(marks, 4 * len(blocks))
+        prepare_hdf5(unfinished, empty, work.arrays, {**origin, **work.attributes})
     _see_the_same(kept.folder, group)
-    with Unfinished(kept.folder, blocks) as file:
+    with Unfinished.opened(kept.folder, blocks) as file:
         mine = range(len(blocks))[group.share]
         done = np.array([file.is_whole(block) for block in mine], bool)
         done = group.interleave(done)
@@ -213,12 +230,8 @@ def _refuse(work: Work, known: Mapping[int, str], runtime: RuntimeSettings, grou
 
 
 def _report(path: Path, source: ImageSource, problems: Mapping[int, str]) -> None:
-    if problems:
-        names = source.index.names
-        write_text(path, "".join(f"{names[row]} {problems[row]}\n" for row in sorted(problems)))
-    else:
-        with suppress(OSError):
-            path.unlink()  # of an earlier run
+    names = source.index.names
+    write_report(path, [f"{names[row]} {problems[row]}" for row in sorted(problems)])
 
 
 def _see_the_same(folder: Path, group: Group) -> None:
@@ -241,3 +254,22 @@ def _see_the_same(folder: Path, group: Group) -> None:
             f"not all machines see the same {folder}: put the project's folder artifacts on storage"
             " that they share."
         )
+
+
+class SideParams(ExtractionSettings):
+    images: Annotated[ImageSettings, At("datasets.{dataset}.images")]
+    folder: Annotated[str, At("datasets.{dataset}.folder")]
+    runtime: Annotated[RuntimeSettings, At("runtime")]
+
+
+def describe_side(side: Side, dataset: str, variant: str, p: SideParams) -> None:
+    """Writes the descriptors of all images of one side; goes on where it was interrupted."""
+    inputs = (paths.index(dataset, side), paths.model(variant))
+    source = open_source(inputs[0], paths.RAW / p.folder, p.images)
+    report = paths.REPORTS / f"{dataset}_{CALLED[side]}_unreadable.txt"
+    work = Work(read_model(inputs[1]), source, np.arange(len(source.index)), p, report)
+    values = p.model_dump(include={"images", "precision", "stored"})
+    out = paths.descriptors(dataset, variant, "full", side)
+    stage = f"extract_{side}"
+    outcome = run(out, work, paths.SCRATCH, stage, values, inputs, p.runtime, typer.echo)
+    typer.echo(f"{dataset} {CALLED[side]}: {outcome.sentence()}")

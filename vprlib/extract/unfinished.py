@@ -2,28 +2,21 @@
 
 import os
 import time
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from vprlib.pipeline.arrays import raw_bytes
-from vprlib.pipeline.artifacts import (
-    Attribute,
-    explaining,
-    places_in,
-    prepare_hdf5,
-    reserve,
-    write_at,
-)
+from vprlib.pipeline.arrays import checksum, raw_bytes
+from vprlib.pipeline.artifacts import explaining, places_in, write_at
 from vprlib.pipeline.params import UserError
 
 SECONDS_BETWEEN = 5.0  # between calls of fsync
+FILE, MARKS = "descriptors.h5", "marks"
 WAITING = 2  # at most so many blocks are computed and not yet written
 
 
@@ -36,34 +29,30 @@ class Unfinished:
     """
 
     def __init__(self, folder: Path, blocks: Sequence[np.ndarray]) -> None:
-        self.path, self.blocks = file_in(folder), blocks
+        self.path, self.blocks = folder / FILE, blocks
         self._places = places_in(self.path, ("descriptors", "failed"))
         self._file = os.open(self.path, os.O_RDWR)
-        self._marks = os.open(marks_in(folder), os.O_RDWR)
+        self._marks = os.open(folder / MARKS, os.O_RDWR)
         self._writer = ThreadPoolExecutor(1)
         self._waiting: list[Future[None]] = []
         self._settled = time.monotonic()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    @classmethod
+    @contextmanager
+    def opened(cls, folder: Path, blocks: Sequence[np.ndarray]) -> Iterator[Self]:
         """Writes what was given to `put`, also after an error elsewhere."""
+        file = cls(folder, blocks)
         try:
-            while self._waiting and kind is None:
-                self._waiting.pop(0).result()
+            yield file
+            while file._waiting:
+                file._waiting.pop(0).result()
         finally:
-            self._writer.shutdown()
+            file._writer.shutdown()
             try:
-                self._settle()
+                file._settle()
             finally:
-                os.close(self._marks)
-                os.close(self._file)
+                os.close(file._marks)
+                os.close(file._file)
 
     def is_whole(self, block: int) -> bool:
         """Whether an earlier run completed the block."""
@@ -79,7 +68,7 @@ class Unfinished:
                 part = raw_bytes(array[run])
                 if os.preadv(self._file, [part], place.of(row)) < len(part):
                     return False
-        return mark == _mark(values, failed)
+        return mark == checksum(values, failed).to_bytes(4, "little")
 
     def put(self, block: int, values: np.ndarray, failed: np.ndarray) -> None:
         """Writes the float32 descriptors [B, D] of a block in a thread; errors are raised later."""
@@ -95,8 +84,8 @@ class Unfinished:
                 for run, row in _runs(self.blocks[block]):
                     write_at(self._file, array[run], place.of(row))
             if not failed.any():
-                mark = np.frombuffer(_mark(values, failed), np.uint8)
-                write_at(self._marks, mark, len(mark) * block)
+                mark = np.array([checksum(values, failed)], "<u4")
+                write_at(self._marks, mark, mark.nbytes * block)
         if time.monotonic() > self._settled + SECONDS_BETWEEN:
             self._settle()
 
@@ -118,38 +107,8 @@ class Unfinished:
         self._settled = time.monotonic()
 
 
-def prepare(
-    folder: Path,
-    count: int,
-    shape: tuple[int, int],
-    dtype: type,
-    arrays: Mapping[str, np.ndarray],
-    attributes: Mapping[str, Attribute],
-) -> None:
-    """Creates the file and the marks of its `count` blocks, unless an earlier run left them."""
-    if file_in(folder).exists() and marks_in(folder).exists():
-        return
-    empty = {"descriptors": (shape, dtype), "failed": (shape[:1], bool)}
-    reserve(marks_in(folder), 4 * count)
-    prepare_hdf5(file_in(folder), empty, arrays, attributes)
-
-
-def file_in(folder: Path) -> Path:
-    return folder / "descriptors.h5"
-
-
-def marks_in(folder: Path) -> Path:
-    return folder / "marks"
-
-
 def _runs(rows: np.ndarray) -> Iterator[tuple[slice, int]]:
     """Parts of a block that are contiguous in the file, and the first row of each."""
     ends = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
     for start, end in pairwise(ends):
         yield slice(start, end), int(rows[start])
-
-
-def _mark(values: np.ndarray, failed: np.ndarray) -> bytes:
-    """A checksum; never zero, which marks an absent block."""
-    checksum = zlib.crc32(raw_bytes(failed), zlib.crc32(raw_bytes(values)))
-    return (checksum or 1).to_bytes(4, "little")

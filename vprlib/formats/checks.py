@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,15 +63,11 @@ def _is_image(name: str) -> bool:
 def _on_disk(name: str, folder: Path) -> str | None:
     stem, dot, suffix = name.rpartition(".")
     others = [f"{stem}{other}" for other in _SUFFIXES if dot + suffix in _SUFFIXES]
-    there = next((other for other in (name, *others) if _is_file(folder / other)), None)
-    return there and str(inside(folder, there, folder).relative_to(folder))
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name too long for the file system
-        return False
+    for other in (name, *others):
+        with suppress(OSError):  # a name too long for the file system
+            if (folder / other).is_file():
+                return str(inside(folder, other, folder).relative_to(folder))
+    return None
 
 
 @dataclass(frozen=True)

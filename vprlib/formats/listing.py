@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -148,20 +149,16 @@ def _positions(rows: Sequence[Row], columns: Sequence[str], path: Path) -> np.nd
 
 
 def _numbers(rows: Sequence[Row], column: str, path: Path) -> np.ndarray:
-    return np.array([_number(row, column, path) for row in rows], dtype=np.float64)
-
-
-def _number(row: Row, column: str, path: Path) -> float:
-    try:
-        number = float(row.values[column])
-    except ValueError:
-        number = np.nan
-    if not np.isfinite(number):
-        raise UserError(
-            f"{path}: row {row.line} has {column} '{row.values[column]}', which is not a finite"
-            " number."
-        )
-    return number
+    numbers = np.full(len(rows), np.nan)
+    for place, row in enumerate(rows):
+        with suppress(ValueError):
+            numbers[place] = float(row.values[column])
+        if not np.isfinite(numbers[place]):
+            raise UserError(
+                f"{path}: row {row.line} has {column} '{row.values[column]}', which is not a finite"
+                " number."
+            )
+    return numbers
 
 
 def _extra(rows: Sequence[Row], columns: Sequence[str], path: Path) -> dict[str, np.ndarray]:

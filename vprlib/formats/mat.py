@@ -1,7 +1,7 @@
 """Reads and writes `dbStruct` as a struct with named fields, by MATLAB or by Python."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,7 +107,8 @@ def read_struct(fields: Fields, path: Path) -> Specification:
     """
     called = field_names(fields)
     needed = [called.database, "utmDb", called.queries, "utmQ", "posDistThr"]
-    require(fields, needed + ["nonTrivPosDistSqThr"] * (called is OFFICIAL), path)
+    squared = "nonTrivPosDistSqThr"
+    require(fields, needed + [squared] * (called is OFFICIAL), path)
     database, queries = (names(fields[n], n, path) for n in (called.database, called.queries))
     radius_m = positive_number(fields["posDistThr"], "posDistThr", path)
     specification = Specification(
@@ -117,11 +118,22 @@ def read_struct(fields: Fields, path: Path) -> Specification:
         query_names=queries,
         query_positions=_positions(fields, "utmQ", len(queries), path),
         positive_radius_m=radius_m,
-        training_radius_m=_training_radius(fields, radius_m, path),
+        training_radius_m=radius_m
+        if squared not in fields
+        else float(np.sqrt(positive_number(fields[squared], squared, path))),
         database_times=_times(fields, "dbTimeStamp", path),
         query_times=_times(fields, "qTimeStamp", path),
     )
-    check_counts(fields, called, _counts(specification, called), path)
+    counts: dict[str, Sized | None] = {
+        called.database: database,
+        "utmDb": specification.database_positions,
+        called.queries: queries,
+        "utmQ": specification.query_positions,
+        "dbTimeStamp": specification.database_times,
+        "qTimeStamp": specification.query_times,
+    }
+    there = {field: len(values) for field, values in counts.items() if values is not None}
+    check_counts(fields, called, there, path)
     return specification
 
 
@@ -187,13 +199,6 @@ def _positions(fields: Fields, field: str, count: int, path: Path) -> np.ndarray
     return finite(values.T, field, path)
 
 
-def _training_radius(fields: Fields, radius_m: float, path: Path) -> float:
-    if "nonTrivPosDistSqThr" not in fields:
-        return radius_m
-    squared = positive_number(fields["nonTrivPosDistSqThr"], "nonTrivPosDistSqThr", path)
-    return float(np.sqrt(squared))
-
-
 def _times(fields: Fields, field: str, path: Path) -> np.ndarray | None:
     if field not in fields:
         return None
@@ -201,18 +206,6 @@ def _times(fields: Fields, field: str, path: Path) -> np.ndarray | None:
     if values.dtype.kind not in "biuf":
         raise UserError(f"{path}: {field} should hold numbers, but holds {values.dtype}.")
     return values.astype(np.float64)
-
-
-def _counts(specification: Specification, called: FieldNames) -> dict[str, int]:
-    s = specification
-    counts = {
-        called.database: len(s.database_names),
-        "utmDb": len(s.database_positions),
-        called.queries: len(s.query_names),
-        "utmQ": len(s.query_positions),
-    }
-    times = {"dbTimeStamp": s.database_times, "qTimeStamp": s.query_times}
-    return counts | {field: len(values) for field, values in times.items() if values is not None}
 
 
 def _small(value: float) -> np.ndarray:

@@ -4,17 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vprlib.formats.mat import (
-    FieldNames,
-    Fields,
-    check_counts,
-    field_names,
-    finite,
-    names,
-    positive_number,
-    require,
-    text,
-)
+from vprlib.formats import mat
+from vprlib.formats.mat import FieldNames, Fields
 from vprlib.formats.specification import Layout, Lists, Specification, listed_specification
 from vprlib.pipeline.params import UserError
 
@@ -36,14 +27,14 @@ def read_cells(cells: np.ndarray, path: Path) -> Specification:
             f" {', '.join(CELLS)}, but is an array of {cells.dtype} with shape {cells.shape}."
         )
     by_name = dict(zip(CELLS, values, strict=True))
-    database, queries = (names(by_name[n], n, path) for n in ("dbImage", "qImage"))
+    database, queries = (mat.names(by_name[n], n, path) for n in ("dbImage", "qImage"))
     for field, found in (("numDb", database), ("numQ", queries)):
         declared = by_name[field].reshape(-1).tolist()
         if declared != [len(found)]:
             raise UserError(
                 f"{path}: counts disagree: {len(found)} names, but {field} says {declared}."
             )
-    radius_m = positive_number(by_name["posDistThr"], "posDistThr", path)
+    radius_m = mat.positive_number(by_name["posDistThr"], "posDistThr", path)
     return Specification(
         which_set="",
         database_names=database,
@@ -67,7 +58,7 @@ def _positions(by_name: dict[str, np.ndarray], field: str, count: int, path: Pat
             f" one row per image, but is {by_name[field].dtype} with shape {by_name[field].shape}."
         )
     column = np.zeros((count, 2 - values.shape[1]))
-    return finite(np.concatenate([values, column], axis=1), field, path)
+    return mat.finite(np.concatenate([values, column], axis=1), field, path)
 
 
 def is_matrices(fields: Fields) -> bool:
@@ -82,15 +73,15 @@ def read_matrices(fields: Fields, path: Path, layout: Layout) -> Specification:
     Images marked in the other matrix alone are doubtful. Training positives are those of gtHard,
     where there is one.
     """
-    called = field_names(fields)
-    require(fields, [called.database, called.queries], path)
-    database, queries = (names(fields[n], n, path) for n in (called.database, called.queries))
+    called = mat.field_names(fields)
+    mat.require(fields, [called.database, called.queries], path)
+    database, queries = (mat.names(fields[n], n, path) for n in (called.database, called.queries))
     counts = {called.database: len(database), called.queries: len(queries)}
-    check_counts(fields, called, counts, path)
+    mat.check_counts(fields, called, counts, path)
     if "posDistThr" in fields:
-        radius_m = positive_number(fields["posDistThr"], "posDistThr", path)
+        radius_m = mat.positive_number(fields["posDistThr"], "posDistThr", path)
         layout = layout.model_copy(update={"positive_radius_m": radius_m})
-    name = text(fields.get("whichSet", np.array("")))
+    name = mat.text(fields.get("whichSet", np.array("")))
     lists = _lists(fields, called, layout, counts, path)
     return listed_specification(name, database, queries, lists, layout)
 

@@ -1,6 +1,5 @@
 """A specification and the folder of its images: two indices and what can be counted at once."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from vprlib.formats.checks import Findings, Presence, find_images, look_over, re
 from vprlib.formats.listing import read_metadata
 from vprlib.formats.specification import Layout, Specification
 from vprlib.images.index import ImageIndex, Unreadable, build_index
-from vprlib.pipeline.artifacts import write_text
+from vprlib.pipeline.artifacts import write_report
 from vprlib.pipeline.params import UserError
 from vprlib.places.geo import chance_recall, locations, pairs_of
 from vprlib.places.truth import Listed, Near, Truth
@@ -112,9 +111,8 @@ def build_indices(
             (asked, s.query_positions, s.query_times, s.query_extra, slice(cut, None)),
         )
     )
-    unread = [f"{index.names[row]}\n" for index in (database, queries) for row in index.unread]
-    if unread:
-        write_text(report_path, "".join(unread))
+    unread = [index.names[row] for index in (database, queries) for row in index.unread]
+    write_report(report_path, unread)
     _check_boxes(queries)
     renamed = found.renamed + asked.renamed
     return ParsedSet(database, queries, look_over(database, queries, s.positive_radius_m, renamed))
@@ -181,19 +179,18 @@ def _check_present(
     missing = [*database.missing, *queries.missing]
     is_some_there = all(len(side.missing) < len(side.names) for side in (database, queries))
     if not missing or (unreadable == "leave_out" and is_some_there):
-        with suppress(OSError):
-            report_path.unlink()  # of an earlier run
+        write_report(report_path, [])
         return
-    write_text(report_path, "".join(f"{name}\n" for name in missing))
+    write_report(report_path, missing)
     first = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+    counts = " and ".join(
+        f"{len(side.missing)} of {len(side.names)} {called} images"
+        for side, called in ((database, "database"), (queries, "query"))
+    )
     raise UserError(
-        f"{_share(database, 'database')} and {_share(queries, 'query')} are missing below {folder}:"
+        f"{counts} are missing below {folder}:"
         f" {first}; {report_path} lists them all; link the folder that holds them as {folder}."
     )
-
-
-def _share(side: Presence, called: str) -> str:
-    return f"{len(side.missing)} of {len(side.names)} {called} images"
 
 
 def _check_boxes(queries: ImageIndex) -> None:

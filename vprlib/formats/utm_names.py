@@ -65,9 +65,7 @@ def _is_number(text: str) -> bool:
 
 
 def _positions(fields: Sequence[dict[str, str]], path: Path) -> np.ndarray:
-    eastings, northings = (
-        np.array([float(found[field]) for found in fields]) for field in FIELDS[:2]
-    )
+    eastings, northings = (np.array([float(f[name]) for f in fields]) for name in FIELDS[:2])
     zones = {found["zone"] for found in fields}
     if zones <= {""}:
         return np.stack([eastings, northings], axis=1)

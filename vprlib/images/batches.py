@@ -56,11 +56,10 @@ class ImageSource:
         if isinstance(found, np.ndarray):
             return found
         again = f"run `dvc repro -f -s parse_mat@{self.index.set_name}`."
+        mend = " since the set was parsed: restore it, or"
         if self.index.digests[row] < 0:
-            raise UserError(f"{self._path(row)} {found}: replace it, and {again}")
-        raise UserError(
-            f"{self._path(row)} {found} since the set was parsed: restore it, or {again}"
-        )
+            mend = ": replace it, and"
+        raise UserError(f"{self._path(row)} {found}{mend} {again}")
 
     def pixels_or_problem(self, row: int) -> np.ndarray | str:
         """The pixels, or what is wrong with the image."""

@@ -32,16 +32,12 @@ def image_hashes(grey: np.ndarray) -> ImageHashes:
 
     Brightness changes the mean alone, contrast changes no sign, and fine detail is ignored.
     """
-    waves = _cosines()
+    # the first rows of the discrete cosine transform [WAVES, THUMBNAIL]
+    places = np.arange(THUMBNAIL) + 0.5
+    waves = np.cos(np.pi * places * np.arange(WAVES)[:, None] / THUMBNAIL)
     found = np.einsum("ui,nij,vj->nuv", waves, grey, waves).reshape(len(grey), -1) > 0
     found[:, 0] = False
     return ImageHashes(np.packbits(found, axis=1), grey.std(axis=(1, 2)) < PLAIN)
-
-
-def _cosines() -> np.ndarray:
-    """The first rows of the discrete cosine transform [WAVES, THUMBNAIL]."""
-    places = np.arange(THUMBNAIL) + 0.5
-    return np.cos(np.pi * places * np.arange(WAVES)[:, None] / THUMBNAIL)
 
 
 def are_alike(these: ImageHashes, others: ImageHashes, bits: int) -> np.ndarray:

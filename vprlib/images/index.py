@@ -58,10 +58,8 @@ class ImageIndex:
     def info(self, row: int) -> ImageInfo:
         """What parsing found in one image file."""
         box = tuple(self.extra["box"][row].tolist()) if "box" in self.extra else None
-        size, width, height, is_rotated, digest = (
-            getattr(self, name)[row].item() for name in _ARRAYS[1:]
-        )
-        return ImageInfo(size, width, height, is_rotated, digest, box)
+        facts = (getattr(self, name)[row].item() for name in _ARRAYS[1:])
+        return replace(ImageInfo(*facts), box=box)
 
 
 def build_index(
@@ -84,8 +82,10 @@ def build_index(
             f" {'; '.join(damaged[:3])}{'; …' if len(damaged) > 3 else ''};"
             " replace them and run again."
         )
-    infos = [
-        _placeholder(name, whole[0]) if isinstance(seen, str) else seen[0]
+    infos = [  # of an unreadable image: the size of another, and a digest that no content has
+        replace(whole[0], byte_size=0, digest=-1 - digest_of(name.encode()))
+        if isinstance(seen, str)
+        else seen[0]
         for name, seen in zip(names, found, strict=True)
     ]
     unreadable_hash = image_hashes(np.zeros((1, THUMBNAIL, THUMBNAIL)))  # like no other
@@ -118,11 +118,6 @@ def _inspect_all(
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
         return list(progress(pool.map(look, names, boxes), len(names), "checking images"))
-
-
-def _placeholder(name: str, other: ImageInfo) -> ImageInfo:
-    """For an unreadable image: the size of another, and a digest that no content has."""
-    return ImageInfo(0, other.width, other.height, other.is_rotated, -1 - digest_of(name.encode()))
 
 
 def write_index(

@@ -35,32 +35,20 @@ class Layer:
         return len(shapes) == 2 and shapes[0] == shapes[1] and len(shapes[0]) == 2
 
 
-@dataclass(frozen=True)
-class Network:
-    """The layers by their role."""
-
-    convolutions: list[Layer]
-    vlad: Layer
-    whitening: Layer | None
-    pool: PoolSettings
-
-
 def read_struct(path: Path) -> PlaceModel:
     variables = read_mat(path)
     if "net" not in variables:
         found = ", ".join(variables) or "nothing"
         raise UserError(f"{path} should hold a network as a struct 'net', but holds {found}.")
     net = next(_structs(variables["net"]), {})
-    network = _sort(_layers(net), path)
-    clusters = _matrix(network.vlad.weights[0]).shape[1]
-    dims = None if network.whitening is None else _four_axes(network.whitening.weights[0]).shape[3]
+    convolutions, vlad, whitening, pool = _sort(_layers(net), path)
+    clusters = _matrix(vlad.weights[0]).shape[1]
+    dims = None if whitening is None else _four_axes(whitening.weights[0]).shape[3]
     mean = tuple(value / 255 for value in _average_image(net, path))
-    model = PlaceModel(
-        Architecture("vgg16", "conv5_3", network.pool, clusters, dims, mean, GREY_LEVELS)
-    )
-    tensors = (
-        _backbone_tensors(network) | _vlad_tensors(network) | _whitening_tensors(network, path)
-    )
+    model = PlaceModel(Architecture("vgg16", "conv5_3", pool, clusters, dims, mean, GREY_LEVELS))
+    tensors = _tensors(convolutions, vlad)
+    if whitening is not None:
+        tensors |= _whitening_tensors(whitening, vlad, path)
     ours = [name for name in model.state_dict() if name.startswith("backbone.")]
     ours += ["pool.conv.weight", "pool.centroids", "whitening.weight", "whitening.bias"]
     fill(model, tensors, dict(zip(ours, tensors, strict=False)), path)
@@ -101,8 +89,8 @@ def _numbers(value: object) -> Iterator[np.ndarray]:
         yield value
 
 
-def _sort(layers: list[Layer], path: Path) -> Network:
-    """Sorts the layers by their weights: convolutions, NetVLAD, whitening."""
+def _sort(layers: list[Layer], path: Path) -> tuple[list[Layer], Layer, Layer | None, PoolSettings]:
+    """The layers by their weights: convolutions, NetVLAD, whitening; and how the pool is set."""
     place = next((i for i, layer in enumerate(layers) if layer.is_vlad), None)
     if place is None:
         raise UserError(
@@ -119,7 +107,7 @@ def _sort(layers: list[Layer], path: Path) -> Network:
         intra_normalise=not plain or behind != 1,  # a single one is the last normalisation
     )
     whitening = layers[after[0]] if after else None
-    return Network([layers[i] for i in before], layers[place], whitening, pool)
+    return [layers[i] for i in before], layers[place], whitening, pool
 
 
 def _check_shape_of_network(
@@ -176,33 +164,24 @@ def _tensor(values: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(values, np.float32, order="C"))
 
 
-def _backbone_tensors(network: Network) -> dict[str, Tensor]:
-    """[h, w, in, out] to [out, in, h, w]."""
+def _tensors(convolutions: list[Layer], vlad: Layer) -> dict[str, Tensor]:
+    """[h, w, in, out] to [out, in, h, w], and [D, K] to [K, D]; the centres are stored negated."""
     tensors = {}
-    for layer in network.convolutions:
+    for layer in convolutions:
         weight, bias = (*layer.weights, np.zeros(0))[:2]
         tensors[f"{layer.label}'s weights"] = _tensor(_four_axes(weight).transpose(3, 2, 0, 1))
         tensors[f"{layer.label}'s bias"] = _tensor(bias.reshape(-1))
+    assignment, centres = (_matrix(values).T for values in vlad.weights)
+    tensors[f"{vlad.label}'s assignment"] = _tensor(assignment[:, :, None, None])
+    tensors[f"{vlad.label}'s centres"] = _tensor(-centres)
     return tensors
 
 
-def _vlad_tensors(network: Network) -> dict[str, Tensor]:
-    """[D, K] to [K, D]; the centres are stored negated."""
-    assignment, centres = (_matrix(values).T for values in network.vlad.weights)
-    label = network.vlad.label
-    return {
-        f"{label}'s assignment": _tensor(assignment[:, :, None, None]),
-        f"{label}'s centres": _tensor(-centres),
-    }
-
-
-def _whitening_tensors(network: Network, path: Path) -> dict[str, Tensor]:
+def _whitening_tensors(whitening: Layer, vlad: Layer, path: Path) -> dict[str, Tensor]:
     """[1, 1, D·K, out], where the cluster is the fastest axis, to our [out, K·D]."""
-    if network.whitening is None:
-        return {}
-    label = network.whitening.label
-    weight, *bias = network.whitening.weights
-    dim, clusters = _matrix(network.vlad.weights[0]).shape
+    label = whitening.label
+    weight, *bias = whitening.weights
+    dim, clusters = _matrix(vlad.weights[0]).shape
     weight = _four_axes(weight)
     if weight.shape[:3] != (1, 1, dim * clusters):
         raise UserError(

@@ -44,8 +44,10 @@ def _vgg16_layers(model: PlaceModel) -> Iterator[dict[str, object]]:
     """Convolutions with their ReLUs and poolings, up to conv5_3 itself."""
     tensors = [tensor.detach().cpu().numpy() for tensor in model.backbone.state_dict().values()]
     pairs = list(zip(tensors[::2], tensors[1::2], strict=True))
-    pairs[0] = _for_grey_levels(pairs[0][0], model.architecture.std), pairs[0][1]
-    waiting = iter(pairs)
+    if tuple(model.architecture.std) != GREY_LEVELS:  # zero padding stays zero
+        divisor = (255 * np.array(model.architecture.std)).reshape(1, 3, 1, 1)
+        pairs[0] = (pairs[0][0] / divisor).astype(np.float32), pairs[0][1]
+    waiting, two = iter(pairs), [2.0, 2.0]
     for block, count in enumerate(_BLOCKS, 1):
         for number in range(1, count + 1):
             weight, bias = next(waiting)
@@ -54,14 +56,8 @@ def _vgg16_layers(model: PlaceModel) -> Iterator[dict[str, object]]:
             if (block, number) != (len(_BLOCKS), _BLOCKS[-1]):
                 yield {"type": "relu", "name": f"relu{block}_{number}"}
         if block < len(_BLOCKS):
-            yield _pooling(f"pool{block}")
-
-
-def _for_grey_levels(weight: np.ndarray, std: tuple[float, ...]) -> np.ndarray:
-    """The first convolution, changed for an input that is not divided by std."""
-    if tuple(std) == GREY_LEVELS:
-        return weight
-    return (weight / (255 * np.array(std)).reshape(1, 3, 1, 1)).astype(np.float32)
+            form = {"method": "max", "pool": two, "stride": two, "pad": [0.0] * 4}
+            yield {"type": "pool", "name": f"pool{block}", **form}
 
 
 def _convolution(
@@ -70,11 +66,6 @@ def _convolution(
     weights = cell([filters, bias[None]])
     pad, stride = [padding] * 4, [1.0, 1.0]
     return {"type": "conv", "name": name, "weights": weights, "pad": pad, "stride": stride}
-
-
-def _pooling(name: str) -> dict[str, object]:
-    two, none = [2.0, 2.0], [0.0] * 4
-    return {"type": "pool", "name": name, "method": "max", "pool": two, "stride": two, "pad": none}
 
 
 def _normalisation(name: str, size: int) -> dict[str, object]:

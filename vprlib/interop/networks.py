@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from vprlib.formats.matfile import variable_names
-from vprlib.interop.kinds import kind_of
 from vprlib.interop.matlab_read import read_struct
 from vprlib.interop.port import read_checkpoint
-from vprlib.interop.words import Words, read_words
+from vprlib.interop.words import Words, kind_of, read_words
 from vprlib.model.model import PlaceModel, read_history, read_model
 from vprlib.pipeline.params import UserError
 

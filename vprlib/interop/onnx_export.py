@@ -146,9 +146,11 @@ def difference(
 ) -> float:
     """The largest difference, for single images in several sizes and for one batch."""
     scales = SCALES if any_size else SCALES[:1]
-    batches = [
-        _scaled(image, scales[number % len(scales)])[None] for number, image in enumerate(images)
-    ]
+    batches = []
+    for number, image in enumerate(images):
+        scale = scales[number % len(scales)]
+        height, width = (round(side * scale) for side in image.shape[:2])
+        batches.append(np.array(Image.fromarray(image).resize((width, height)))[None])
     batches.append(np.stack([image for image in images if image.shape == images[0].shape]))
     return max(float(np.abs(exported(batch) - expected(batch)).max()) for batch in batches)
 
@@ -160,8 +162,3 @@ def check(found: float, images: int, path: Path) -> None:
             f"the export differs from PyTorch by {found:.1e} on {images} images, but at most"
             f" {AGREEMENT:.0e} is allowed, so {path} was not written: use the network itself."
         )
-
-
-def _scaled(image: np.ndarray, scale: float) -> np.ndarray:
-    height, width = (round(side * scale) for side in image.shape[:2])
-    return np.array(Image.fromarray(image).resize((width, height)))

@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import Annotated, Self
 
 import numpy as np
 from pydantic import Field, TypeAdapter
@@ -15,13 +15,9 @@ from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import progress
 from vprlib.pipeline.runtime import RuntimeSettings
 
-if TYPE_CHECKING:
-    import onnxruntime
-
 FORMAT = "vprlib onnx 1"
 HEADER = "vprlib"  # key of the metadata
 INPUT, OUTPUT = "pixels", "descriptor"
-CHUNK = 2**20  # bytes that are digested at once
 
 
 @dataclass(frozen=True)
@@ -70,18 +66,20 @@ def identity(
 
 def digest(path: Path) -> str:
     """16 hexadecimal digits of a file's content."""
-    found = hashlib.blake2b(digest_size=8)
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            found.update(chunk)
-    return found.hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
 class Exported:
     """A network in ONNX Runtime."""
 
     def __init__(self, content: bytes | Path, threads: int) -> None:
-        runtime = runtime_module()
+        try:
+            import onnxruntime as runtime
+        except ImportError:
+            raise UserError(
+                "an exported network needs ONNX Runtime: run `pip install -e '.[onnx]'`."
+            ) from None
         options = runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3  # errors alone
@@ -134,14 +132,3 @@ class Exported:
         for batch in found:
             vectors[batch.rows] = self(batch.pixels)
         return vectors
-
-
-def runtime_module() -> "onnxruntime":
-    """ONNX Runtime, or an error that says how to install it."""
-    try:
-        import onnxruntime
-    except ImportError:
-        raise UserError(
-            "an exported network needs ONNX Runtime: run `pip install -e '.[onnx]'`."
-        ) from None
-    return onnxruntime

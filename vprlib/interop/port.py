@@ -34,9 +34,9 @@ def read_checkpoint(path: Path) -> tuple[PlaceModel, History]:
     content = read_file(path)
     content = content if isinstance(content, dict) else {}
     state = content.get("state_dict", content)
-    found = _single_device(state if isinstance(state, dict) else {})
-    check_tensors(path, found)
-    tensors = _unpruned(found)
+    found = state if isinstance(state, dict) else {}
+    check_tensors(path, {n: t for n, t in found.items() if isinstance(t, Tensor)})
+    tensors = _plain(found)
     backbone = _backbone(tensors, path)
     pool = _pool(tensors, path)
     clusters = _clusters(tensors, pool, channels(backbone, CUTS[backbone]))
@@ -65,23 +65,16 @@ def write_checkpoint(path: Path, model: PlaceModel, history: Mapping[str, Any]) 
     write_bytes(path, buffer.getvalue())
 
 
-def _single_device(state: Mapping[str, object]) -> dict[str, Tensor]:
-    """The tensors, named as without `DataParallel`."""
+def _plain(state: Mapping[str, object]) -> dict[str, Tensor]:
+    """The tensors, named as without `DataParallel`, and multiplied by the masks of pruning."""
     bare = re.compile(r"^(?:module\.)?(encoder\.|pool\.)(?:module\.)?")
-    return {bare.sub(r"\1", str(n)): t for n, t in state.items() if isinstance(t, Tensor)}
-
-
-def _unpruned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Plain weights in place of the originals and masks of PyTorch's pruning."""
-    pruned = [name.removesuffix("_mask") for name in tensors if name.endswith("_mask")]
-    pruned = [n for n in pruned if _same_shape(tensors.get(f"{n}_orig"), tensors[f"{n}_mask"])]
+    tensors = {bare.sub(r"\1", str(n)): t for n, t in state.items() if isinstance(t, Tensor)}
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    masked = [name.removesuffix("_mask") for name in tensors if name.endswith("_mask")]
+    pruned = [name for name in masked if shapes.get(f"{name}_orig") == shapes[f"{name}_mask"]]
     parts = {f"{name}_{part}" for name in pruned for part in ("orig", "mask")}
     plain = {name: tensors[f"{name}_orig"] * tensors[f"{name}_mask"] for name in pruned}
     return {name: tensor for name, tensor in tensors.items() if name not in parts} | plain
-
-
-def _same_shape(one: Tensor | None, other: Tensor) -> bool:
-    return one is not None and one.shape == other.shape
 
 
 def _backbone(tensors: Mapping[str, Tensor], path: Path) -> str:

@@ -2,14 +2,37 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from vprlib.formats.matfile import mat_bytes, read_mat
-from vprlib.interop.kinds import kind_of
 from vprlib.pipeline.artifacts import write_bytes, write_hdf5
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.stored import reading
+
+Kind = Literal["mat", "hdf5", "torch", "safetensors", "unknown"]
+
+
+def kind_of(path: Path) -> Kind:
+    """The format of a file of visual words or of a network, by its first bytes."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(128)
+            size = file.seek(0, 2)
+    except OSError as error:
+        reason = (error.strerror or "it cannot be opened").lower()
+        raise UserError(f"{path} cannot be read ({reason}): put or link a file there.") from None
+    if head[126:128] in (b"IM", b"MI"):  # MATLAB's byte order mark, from version 5 on
+        return "mat"
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "hdf5"
+    # first, since the length of a safetensors header may begin like a pickle
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
+        return "safetensors"
+    if head.startswith((b"PK\x03\x04", b"\x80")):  # a zip, or in older files a pickle
+        return "torch"
+    return "unknown"
 
 
 @dataclass(frozen=True)

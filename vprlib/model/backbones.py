@@ -25,14 +25,8 @@ def widths_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def narrow(network: nn.Module, widths: Widths) -> None:
-    """Gives the named layers fewer channels, on the meta device; weights are loaded later."""
-    layers = dict(network.named_modules())
-    for name, width in widths.items():
-        network.set_submodule(name, _narrowed(layers[name], width))
-
-
 def _narrowed(layer: nn.Module, width: tuple[int, ...]) -> nn.Module:
+    """The layer with fewer channels, on the meta device; weights are loaded later."""
     if isinstance(layer, nn.BatchNorm2d):
         (channels,) = width
         return nn.BatchNorm2d(channels, layer.eps, layer.momentum, layer.affine, device="meta")
@@ -89,7 +83,8 @@ def empty_backbone(name: str, cut: str, widths: Widths | None = None) -> nn.Sequ
 def bare_backbone(name: str, cut: str, widths: Widths | None = None) -> nn.Sequential:
     """The same without weights, on the meta device."""
     network: nn.Sequential = _home(name).cut_network(name, cut)
-    narrow(network, widths or {})
+    for layer, width in (widths or {}).items():
+        network.set_submodule(layer, _narrowed(network.get_submodule(layer), width))
     return network
 
 

@@ -10,15 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vprlib.model.backbones import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Normaliser,
-    Widths,
-    bare_backbone,
-    channels,
-    empty_backbone,
-)
+from vprlib.model import backbones
 from vprlib.model.int8 import Int8Backbone
 from vprlib.model.netvlad import NetVLAD
 from vprlib.model.operations import Operations
@@ -41,10 +33,10 @@ class Architecture:
     pool: PoolSettings
     clusters: int = 0  # of NetVLAD
     whitening: int | None = None  # dimensions of the network's own whitening, if it has one
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
+    mean: tuple[float, ...] = backbones.IMAGENET_MEAN
+    std: tuple[float, ...] = backbones.IMAGENET_STD
     # of a network that was changed; files of all others leave these out
-    widths: Widths = field(default_factory=dict)  # by pruned layer of the backbone
+    widths: backbones.Widths = field(default_factory=dict)  # by pruned layer of the backbone
     channels: int | None = None  # of its map, if it was pruned
     int8: Operations | None = None  # of an int8 backbone
     precision: ComputePrecision = "float32"  # of convolutions
@@ -63,10 +55,10 @@ class PlaceModel(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = a = architecture
-        width = a.channels or channels(a.backbone, a.cut)
+        width = a.channels or backbones.channels(a.backbone, a.cut)
         self.backbone: nn.Module
         if a.int8 is None:
-            self.backbone = empty_backbone(a.backbone, a.cut, a.widths)
+            self.backbone = backbones.empty_backbone(a.backbone, a.cut, a.widths)
         else:
             self.backbone = Int8Backbone(a.int8)
         self.pool = build_pool(a.pool, a.clusters, width)
@@ -76,7 +68,7 @@ class PlaceModel(nn.Module):
             self.whitening = nn.Linear(pooled, a.whitening).requires_grad_(False)
         self.dim = a.whitening or pooled
         # int8 backbones normalise pixels themselves
-        self.normalise = Normaliser(a.mean, a.std) if a.int8 is None else nn.Identity()
+        self.normalise = backbones.Normaliser(a.mean, a.std) if a.int8 is None else nn.Identity()
         self.eval()
 
     @property
@@ -115,7 +107,12 @@ def write_model(
 ) -> None:
     """`history` tells where the weights come from; it is read by people and by conversion."""
     packed, shapes = pack(model.state_dict(), form)
-    header = {"format": FORMAT, **_as_header(model.architecture), "history": dict(history)}
+    a = model.architecture
+    header = {"format": FORMAT, "history": dict(history)}
+    header |= {name: getattr(a, name) for name in _FIRST} | {"pool": a.pool.model_dump()}
+    # later fields that have their default are left out, as in older files
+    header |= {name: getattr(a, name) for name in _LATER if getattr(a, name) != _LATER[name]}
+    header |= {} if a.int8 is None else {"int8": a.int8.model_dump()}
     write_tensors(path, packed, header | ({"shapes": shapes} if shapes else {}))
 
 
@@ -157,27 +154,19 @@ def _read(path: Path) -> tuple[JsonObject, dict[str, Tensor]]:
 
 def _check_sizes(a: Architecture, tensors: Mapping[str, Tensor]) -> None:
     """Holds the sizes in a header against the tensors before so much memory is taken."""
-    width = a.channels or channels(a.backbone, a.cut)
+    width = a.channels or backbones.channels(a.backbone, a.cut)
     with torch.device("meta"):
         parts: dict[str, nn.Module] = {"pool": build_pool(a.pool, a.clusters, width)}
         if a.whitening is not None:
             parts["whitening"] = nn.Linear(dim_out(a.pool, a.clusters, width), a.whitening)
         if a.int8 is None:
-            parts["backbone"] = bare_backbone(a.backbone, a.cut, a.widths)
+            parts["backbone"] = backbones.bare_backbone(a.backbone, a.cut, a.widths)
     for part, module in parts.items():
         for name, tensor in module.state_dict(prefix=f"{part}.").items():
             found = tensors.get(name)
             if found is None or found.shape != tensor.shape:
                 here = "nothing" if found is None else list(found.shape)
                 raise ValueError(f"{name} should be {list(tensor.shape)}, but is {here}")
-
-
-def _as_header(architecture: Architecture) -> dict[str, object]:
-    """Leaves out later fields that have their default, as older files do."""
-    a = architecture
-    header = {name: getattr(a, name) for name in _FIRST} | {"pool": a.pool.model_dump()}
-    header |= {name: getattr(a, name) for name in _LATER if getattr(a, name) != _LATER[name]}
-    return header if a.int8 is None else header | {"int8": a.int8.model_dump()}
 
 
 def _from_header(header: JsonObject) -> Architecture:

@@ -57,17 +57,13 @@ def unpack(packed: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> dic
         if name.endswith((KEPT, ROW_SCALE)):
             continue
         if name in shapes:
-            content = _filled(content, packed[name + KEPT], shapes[name])
+            size, bits = math.prod(shapes[name]), packed[name + KEPT].numpy()
+            if size > 8 * len(bits):
+                raise ValueError(f"the shape {shapes[name]} has more numbers than the file")
+            whole = torch.zeros(size, dtype=content.dtype)
+            whole[torch.from_numpy(np.unpackbits(bits, count=size).astype(bool))] = content
+            content = whole.reshape(shapes[name])
         if name + ROW_SCALE in packed:
             content = content.float() * packed[name + ROW_SCALE][:, None]
         tensors[name] = content.float() if content.is_floating_point() else content
     return tensors
-
-
-def _filled(values: Tensor, kept: Tensor, shape: list[int]) -> Tensor:
-    if math.prod(shape) > 8 * kept.numel():
-        raise ValueError(f"the shape {shape} has more numbers than the file")
-    marks = torch.from_numpy(np.unpackbits(kept.numpy(), count=math.prod(shape)).astype(bool))
-    whole = torch.zeros(math.prod(shape), dtype=values.dtype)
-    whole[marks] = values
-    return whole.reshape(shape)

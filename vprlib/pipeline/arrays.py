@@ -1,18 +1,34 @@
 """Small helpers for arrays: memory-mapped scratch arrays, and rows as int8 with a scale each."""
 
 import mmap
+import zlib
+from collections.abc import Hashable, Iterable
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
 
 from vprlib.pipeline.artifacts import reserve
 
-LARGEST = 127
+LARGEST = 127  # of int8, positive or negative
 
 
 def raw_bytes(values: np.ndarray) -> memoryview:
     """The bytes of a contiguous array, not copied."""
     return values.reshape(-1).view(np.uint8).data
+
+
+def checksum(*arrays: np.ndarray) -> int:
+    """Of the bytes of contiguous arrays; never zero, which marks what is absent."""
+    return reduce(lambda found, values: zlib.crc32(raw_bytes(values), found), arrays, 0) or 1
+
+
+def places_by(keys: Iterable[Hashable]) -> list[list[int]]:
+    """The places of equal keys, in order of their first appearance."""
+    groups: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(keys):
+        groups.setdefault(key, []).append(place)
+    return list(groups.values())
 
 
 def rows_as_int8(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -108,6 +108,14 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
+def write_report(path: Path, lines: Sequence[str]) -> None:
+    """The lines, if there are any; else the report of an earlier run is removed."""
+    if lines:
+        write_text(path, "".join(f"{line}\n" for line in lines))
+    else:
+        _discard(path)
+
+
 def write_json(path: Path, content: Mapping[str, object] | Sequence[object]) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
@@ -148,7 +156,7 @@ def write_hdf5(
 
 def prepare_hdf5(
     path: Path,
-    empty: Mapping[str, tuple[tuple[int, ...], type]],
+    empty: Mapping[str, tuple[tuple[int, ...], np.dtype]],
     arrays: Mapping[str, np.ndarray],
     attributes: Mapping[str, Attribute],
 ) -> None:

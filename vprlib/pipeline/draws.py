@@ -22,5 +22,9 @@ def generator(what: Draw, seed: int, epoch: int = 0, place: int = 0) -> np.rando
 
 def choose_rows(available: int, wanted: int, seed: int) -> np.ndarray:
     """Random rows in ascending order, without replacement; all rows if there are fewer."""
-    generator = np.random.default_rng([seed, available])
-    return np.sort(generator.choice(available, min(wanted, available), replace=False))
+    return some_rows(np.random.default_rng([seed, available]), available, wanted)
+
+
+def some_rows(draw: np.random.Generator, available: int, wanted: int) -> np.ndarray:
+    """As above, by a generator."""
+    return np.sort(draw.choice(available, min(wanted, available), replace=False))

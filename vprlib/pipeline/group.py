@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from vprlib.pipeline.arrays import places_by
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.runtime import Member, member
 
@@ -100,10 +101,7 @@ ALONE = Group()
 
 def _alike(tensors: Sequence[Tensor]) -> list[list[int]]:
     """Places of the tensors, grouped by type and device."""
-    kinds: dict[tuple[torch.dtype, torch.device], list[int]] = {}
-    for place, tensor in enumerate(tensors):
-        kinds.setdefault((tensor.dtype, tensor.device), []).append(place)
-    return list(kinds.values())
+    return places_by((tensor.dtype, tensor.device) for tensor in tensors)
 
 
 @contextmanager

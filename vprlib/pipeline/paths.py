@@ -22,6 +22,17 @@ TENSORBOARD = Path("artifacts/tensorboard")
 REPORTS = Path("artifacts/reports")  # lists of images that could not be read
 
 
+def metrics(kind: Literal["sets", "audit", "variants"], name: str) -> Path:
+    """Of a data set, or of a variant."""
+    return Path(f"metrics/{kind}/{name}.json")
+
+
+def result_metrics(
+    kind: Literal["recall", "failures", "confidence"], dataset: str, variant: str, code: str
+) -> Path:
+    return Path(f"metrics/{kind}/{dataset}/{variant}-{code}.json")
+
+
 def index(dataset: str, side: Side) -> Path:
     """What parse_mat read of one side of a set."""
     return Path(f"data/index/{dataset}/{side}.h5")
@@ -31,20 +42,8 @@ def fingerprints(dataset: str) -> Path:
     return Path(f"data/index/{dataset}/fingerprints.h5")
 
 
-def set_metrics(dataset: str) -> Path:
-    return Path(f"metrics/sets/{dataset}.json")
-
-
-def audit_metrics(dataset: str) -> Path:
-    return Path(f"metrics/audit/{dataset}.json")
-
-
 def model(variant: str) -> Path:
     return Path(f"artifacts/models/{variant}.safetensors")
-
-
-def variant_metrics(variant: str) -> Path:
-    return Path(f"metrics/variants/{variant}.json")
 
 
 def fit_sample(variant: str) -> Path:
@@ -84,24 +83,12 @@ def predictions(dataset: str, variant: str, code: str) -> Path:
     return Path(f"artifacts/predictions/{dataset}/{variant}-{code}.h5")
 
 
-def recall_metrics(dataset: str, variant: str, code: str) -> Path:
-    return Path(f"metrics/recall/{dataset}/{variant}-{code}.json")
-
-
 def failures(dataset: str, variant: str, code: str, kind: Literal["csv", "geojson"]) -> Path:
     return Path(f"artifacts/failures/{dataset}/{variant}-{code}.{kind}")
 
 
-def failure_metrics(dataset: str, variant: str, code: str) -> Path:
-    return Path(f"metrics/failures/{dataset}/{variant}-{code}.json")
-
-
 def confidence_curve(dataset: str, variant: str, code: str) -> Path:
     return Path(f"artifacts/confidence/{dataset}/{variant}-{code}.csv")
-
-
-def confidence_metrics(dataset: str, variant: str, code: str) -> Path:
-    return Path(f"metrics/confidence/{dataset}/{variant}-{code}.json")
 
 
 def calibration(variant: str, code: str) -> Path:

@@ -66,14 +66,11 @@ class Approximate:
         set_parameters(index, self.settings)
         return index
 
-    @cached_property
-    def _bytes(self) -> int:
-        return existing(self.path / INDEX).stat().st_size
-
     def _check_memory(self, memory_bytes: int) -> None:
-        if self._bytes > vector_bytes(memory_bytes) // 2:
+        size = existing(self.path / INDEX).stat().st_size
+        if size > vector_bytes(memory_bytes) // 2:
             raise UserError(
-                f"{self.path / INDEX} takes {self._bytes / 2**30:.1f} GiB of memory to search, more"
+                f"{self.path / INDEX} takes {size / 2**30:.1f} GiB of memory to search, more"
                 f" than half of runtime.memory_gib ({memory_bytes / 2**30:.1f}): raise it, or take"
                 " an IVF… with Flat, PQ or SQ, whose lists stay on disk."
             )

@@ -13,7 +13,6 @@ from vprlib.search.request import (
     BYTES_PER_NEIGHBOR,
     Neighbors,
     SearchRequest,
-    collect,
     vector_bytes,
 )
 
@@ -23,11 +22,6 @@ QUERIES_AGAIN = 256  # queries that get more candidates together
 # Faiss's squared distance is off by less than this × (8 + √D) × (|q|² + |d|²): twenty times the
 # largest error seen, over random, positive, sparse and constant vectors of up to 32,768 dimensions
 ROUNDING = 2.0**-22
-
-
-def search(request: SearchRequest) -> Neighbors:
-    """The neighbors of all queries at once."""
-    return collect(search_parts, request)
 
 
 def search_parts(request: SearchRequest) -> Iterator[tuple[slice, Neighbors]]:
@@ -93,14 +87,20 @@ class Nearest:
     ) -> np.ndarray:
         """Merges the nearest of a block; returns the queries that need more candidates."""
         queries, rows, squared = self.queries[which], self.rows[which], self.squared[which]
-        near, places = _candidates(queries, vectors, candidates)
+        if candidates < len(vectors):
+            near, places = faiss.knn(queries, vectors, candidates)  # rounded distances, rising
+        else:
+            places = np.broadcast_to(np.arange(len(vectors)), (len(queries), len(vectors)))
+            near = np.full(places.shape, -np.inf, np.float32)
         last = squared[:, -1]
         if near.shape[1] >= self.count:
             last = np.minimum(last, near[:, self.count - 1] + slack)
         is_possible = near <= (last + slack)[:, None]  # the first ones, since `near` rises
         columns = int(is_possible.sum(axis=1).max(initial=0))
         is_possible, places = is_possible[:, :columns], places[:, :columns]
-        near_squared = _measured(queries, vectors, places, is_possible)
+        near_squared = np.full(places.shape, np.inf, np.float32)
+        which_query, chosen = np.nonzero(is_possible)[0], places[is_possible]
+        near_squared[is_possible] = squared_between(queries, which_query, vectors, chosen)
         near_rows = np.where(is_possible, reader.numbers(start, places), -1)
         changed = np.flatnonzero(is_possible.any(axis=1))
         rows, squared = rows.copy(), squared.copy()
@@ -116,27 +116,6 @@ class Nearest:
         self.rows[numbers[is_sure]] = rows[is_sure]
         self.squared[numbers[is_sure]] = squared[is_sure]
         return numbers[~is_sure]
-
-
-def _candidates(
-    queries: np.ndarray, vectors: np.ndarray, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rounded squared distances [q, count], rising, and places in the block."""
-    if count < len(vectors):
-        return faiss.knn(queries, vectors, count)
-    places = np.broadcast_to(np.arange(len(vectors)), (len(queries), len(vectors)))
-    return np.full(places.shape, -np.inf, np.float32), places
-
-
-def _measured(
-    queries: np.ndarray, vectors: np.ndarray, places: np.ndarray, is_possible: np.ndarray
-) -> np.ndarray:
-    """True squared distances of the possible pairs [q, k], infinite elsewhere."""
-    squared = np.full(places.shape, np.inf, np.float32)
-    squared[is_possible] = squared_between(
-        queries, np.nonzero(is_possible)[0], vectors, places[is_possible]
-    )
-    return squared
 
 
 def nearest_first(

@@ -51,7 +51,14 @@ def check_index(
 
 def check_training(place: str, index: faiss.Index, settings: IndexSettings, count: int) -> None:
     """An index needs at least as many descriptors to train on as it has lists or words."""
-    least, why = _least_descriptors(index)
+    inner = inner_index(index)
+    needs = [(1, "nothing to learn")]
+    if isinstance(inner, faiss.IndexIVF):
+        needs.append((inner.nlist, f"{inner.nlist} lists"))
+    if hasattr(storage(inner), "pq"):
+        words = storage(inner).pq.ksub
+        needs.append((words, f"{words} words per part"))
+    least, why = max(needs)
     if count < least:
         raise UserError(
             f"{place}.index: {settings.factory} has {why} and needs as many descriptors to train"
@@ -79,18 +86,6 @@ def new_index(place: str, settings: IndexSettings, dim: int) -> faiss.Index:
             " replaces RFlat)."
         )
     return index
-
-
-def _least_descriptors(index: faiss.Index) -> tuple[int, str]:
-    """How many descriptors the index needs to train on, and why."""
-    inner = inner_index(index)
-    found = [(1, "nothing to learn")]
-    if isinstance(inner, faiss.IndexIVF):
-        found.append((inner.nlist, f"{inner.nlist} lists"))
-    if hasattr(storage(inner), "pq"):
-        words = storage(inner).pq.ksub
-        found.append((words, f"{words} words per part"))
-    return max(found)
 
 
 def inner_index(index: faiss.Index) -> faiss.Index:

@@ -73,9 +73,7 @@ def _codes(index: faiss.Index, vectors: np.ndarray, lists: np.ndarray) -> np.nda
     """What is stored of each vector [n, code_size]."""
     ivf, inside = inner_index(index), np.ascontiguousarray(_transformed(index, vectors))
     codes = np.empty((len(inside), ivf.code_size), np.uint8)
-    ivf.encode_vectors(
-        len(inside), faiss.swig_ptr(inside), faiss.swig_ptr(lists), faiss.swig_ptr(codes)
-    )
+    ivf.encode_vectors(len(inside), *map(faiss.swig_ptr, (inside, lists, codes)))
     return codes
 
 
@@ -135,7 +133,10 @@ def merge_lists(folder: Path, parts: Sequence[Path]) -> int:
     """One index of parts built from the same trained one; returns the number of vectors."""
     opened = [open_lists(part) for part in parts]
     layouts = [_layout(index, part) for index, part in zip(opened, parts, strict=True)]
-    trained = [_without_vectors(index) for index in opened]
+    for index in opened:  # what is left is what it was trained to
+        ivf = inner_index(index)
+        _set_lists(index, faiss.ArrayInvertedLists(ivf.nlist, ivf.code_size), 0)
+    trained = [faiss.serialize_index(index).tobytes() for index in opened]
     for part, content in zip(parts, trained, strict=True):
         if content != trained[0]:
             raise UserError(
@@ -157,13 +158,6 @@ def merge_lists(folder: Path, parts: Sequence[Path]) -> int:
                         place, left = place + len(piece), left - len(piece)
     _write_index(folder, opened[0], whole)
     return int(whole.sizes.sum())
-
-
-def _without_vectors(index: faiss.Index) -> bytes:
-    """Removes the vectors of the index and returns the bytes of its trained part."""
-    ivf = inner_index(index)
-    _set_lists(index, faiss.ArrayInvertedLists(ivf.nlist, ivf.code_size), 0)
-    return faiss.serialize_index(index).tobytes()
 
 
 def _layout(index: faiss.Index, part: Path) -> Layout:

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from vprlib.pipeline.draws import Draw, generator
+from vprlib.train.settings import TrainSettings
 
 
 @dataclass(frozen=True, order=True)
@@ -19,17 +20,11 @@ class Change:
 UNCHANGED = Change()
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    flip: float  # probability that a tuple is mirrored
-    jitter: tuple[float, float] | None  # range of the factor that a tuple is resized by
-    seed: int
-
-    def of(self, query: int, epoch: int) -> Change:
-        """The random change of a query's tuple in an epoch."""
-        draw = generator(Draw.CHANGE, self.seed, epoch, query)
-        is_mirrored = bool(draw.random() < self.flip)
-        return Change(is_mirrored, float(draw.uniform(*self.jitter)) if self.jitter else 1.0)
+def change_of(settings: TrainSettings, query: int, epoch: int) -> Change:
+    """How the tuple of a query is changed in an epoch."""
+    draw = generator(Draw.CHANGE, settings.seed, epoch, query)
+    is_mirrored = bool(draw.random() < settings.flip)
+    return Change(is_mirrored, float(draw.uniform(*settings.jitter)) if settings.jitter else 1.0)
 
 
 def changed(pixels: np.ndarray, change: Change) -> np.ndarray:

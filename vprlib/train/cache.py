@@ -5,14 +5,13 @@ import hashlib
 import json
 import os
 import shutil
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from vprlib.pipeline.arrays import raw_bytes
+from vprlib.pipeline.arrays import checksum, raw_bytes
 from vprlib.pipeline.artifacts import reserve, write_json
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import CACHE
@@ -59,13 +58,13 @@ class CacheFile:
             return None
         values = np.empty(self.spec.shapes[row], self.spec.dtype)
         read = os.preadv(self._file, [raw_bytes(values)], int(self._starts[row]))
-        return values if read == values.nbytes and _checksum(values) == mark else None
+        return values if read == values.nbytes and checksum(values) == mark else None
 
     def put(self, row: int, values: np.ndarray) -> None:
         values = np.ascontiguousarray(values, self.spec.dtype)
         assert values.shape == tuple(self.spec.shapes[row])
         os.pwrite(self._file, raw_bytes(values), int(self._starts[row]))
-        self._marks[row] = _checksum(values)
+        self._marks[row] = checksum(values)
 
     def close(self) -> None:
         os.close(self._file)
@@ -131,11 +130,8 @@ def cache_at(folder: Path, runtime: RuntimeSettings, say: Say) -> FeatureCache:
 
 def home(folder: Path, here: Path) -> Path:
     """The folder in the project itself, also if DVC's queue runs an experiment in a copy of it."""
-    parts = here.parts
-    for place in range(len(parts) - 2):
-        if parts[place : place + 3] == (".dvc", "tmp", "exps"):
-            return Path(*parts[:place]) / folder
-    return folder
+    project, copies, _ = f"{here.as_posix()}/".partition("/.dvc/tmp/exps/")
+    return Path(f"{project}/") / folder if copies else folder
 
 
 def digest(*parts: object) -> str:
@@ -169,25 +165,19 @@ def _open_entry(folder: Path, spec: CacheSpec) -> int:
         if lock is not None:
             os.close(lock)
         lock = _locked(folder, fcntl.LOCK_EX)
-        if lock is not None:
-            try:
-                _create(folder, spec)
-            finally:
-                os.close(lock)
-
-
-def _create(folder: Path, spec: CacheSpec) -> None:
-    """Creates the files of an entry; `about.json` is written last and marks it as complete."""
-    if (folder / "about.json").exists():
-        return
-    try:
-        reserve(folder / "values", spec.bytes)
-        reserve(folder / "marks", 4 * len(spec.shapes))
-        about = {"what": spec.what, "images": len(spec.shapes), "bytes": spec.bytes}
-        write_json(folder / "about.json", about)
-    except UserError:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        if lock is None:
+            continue
+        try:
+            if not (folder / "about.json").exists():
+                reserve(folder / "values", spec.bytes)
+                reserve(folder / "marks", 4 * len(spec.shapes))
+                about = {"what": spec.what, "images": len(spec.shapes), "bytes": spec.bytes}
+                write_json(folder / "about.json", about)  # last: it marks the entry as complete
+        except UserError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        finally:
+            os.close(lock)
 
 
 def _locked(folder: Path, kind: int) -> int | None:
@@ -218,11 +208,6 @@ def removed(entry: Path) -> bool:
     finally:
         os.close(lock)
     return True
-
-
-def _checksum(values: np.ndarray) -> int:
-    """Never 0, which marks an absent array."""
-    return zlib.crc32(raw_bytes(values)) or 1
 
 
 def gib(size: int) -> str:

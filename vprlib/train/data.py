@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
 import numpy as np
 
@@ -33,28 +33,19 @@ class Split:
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """The files of a split."""
+    """The files of a set; its images lie in `folder` below data/raw."""
 
-    db: Path
-    queries: Path
-    folder: Path  # of the images
+    dataset: str
+    folder: str
     images: ImageSettings
-
-    @classmethod
-    def of(cls, dataset: str, folder: str, images: ImageSettings) -> Self:
-        """The files of a set of the pipeline; its images are in `folder` below data/raw."""
-        sides = (paths.index(dataset, "db"), paths.index(dataset, "queries"))
-        return cls(*sides, paths.RAW / folder, images)
 
     @property
     def indices(self) -> tuple[Path, Path]:
-        return self.db, self.queries
-
-    def open_database(self) -> ImageSource:
-        return open_source(self.db, self.folder, self.images)
+        return paths.index(self.dataset, "db"), paths.index(self.dataset, "queries")
 
     def open(self) -> Split:
-        return Split(self.open_database(), open_source(self.queries, self.folder, self.images))
+        folder = paths.RAW / self.folder
+        return Split(*(open_source(index, folder, self.images) for index in self.indices))
 
 
 class TrainingParams(StageParams):
@@ -69,8 +60,8 @@ class TrainingParams(StageParams):
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
     def files(self, training: str, validation: str) -> tuple[SplitFiles, SplitFiles]:
-        train = SplitFiles.of(training, self.folder, self.images)
-        return train, SplitFiles.of(validation, self.val_folder, self.val_images)
+        train = SplitFiles(training, self.folder, self.images)
+        return train, SplitFiles(validation, self.val_folder, self.val_images)
 
 
 @dataclass(frozen=True)
@@ -80,14 +71,19 @@ class TrainingData:
     val: Split  # with the queries used for validation
     val_truth: Truth  # of those queries
 
+    def sources(self) -> dict[str, ImageSource]:
+        train = {"database": self.train.database, "queries": self.train.queries}
+        return train | {"val-database": self.val.database, "val-queries": self.val.queries}
+
 
 def read_training_data(
     train: SplitFiles, val: SplitFiles, val_radius_m: RadiusOrOwn, settings: TrainSettings
 ) -> TrainingData:
     learnt, asked = train.open(), val.open()
-    truth = read_truth(val.queries, asked.queries.index, asked.database.index, val_radius_m)
-    listed = read_listed(train.queries, len(learnt.database.index))
-    return training_data(learnt, read_radii(train.queries), asked, truth, settings, listed)
+    _, queries = train.indices
+    truth = read_truth(val.indices[1], asked.queries.index, asked.database.index, val_radius_m)
+    listed = read_listed(queries, len(learnt.database.index))
+    return training_data(learnt, read_radii(queries), asked, truth, settings, listed)
 
 
 def training_data(

@@ -18,6 +18,7 @@ from vprlib.model.describe import network_output
 from vprlib.model.model import PlaceModel
 from vprlib.model.precision import compute_in, resolve_precision
 from vprlib.model.settings import Precision, StoredPrecision
+from vprlib.pipeline.arrays import places_by
 from vprlib.pipeline.params import UserError
 from vprlib.train.augmentation import UNCHANGED, Change, changed
 from vprlib.train.cache import CacheFile, CacheSpec, FeatureCache, digest
@@ -56,7 +57,7 @@ class SplitNetwork:
         """Descriptors [B, dim] of images that may differ in size, in their order."""
         with self._computing:
             inputs = self._inputs(images)
-            groups = _by_shape(inputs)
+            groups = places_by(values.shape for values in inputs)
             found = [
                 network_output(self.learning, torch.stack([inputs[place] for place in group]))
                 for group in groups
@@ -85,17 +86,20 @@ class SplitNetwork:
         if self.frozen is None:
             return [v.to(self.device) for v in values]
         made = [place for place, image in enumerate(images) if not image.is_map]
-        for group in _by_shape(values, made):
-            height, width, _ = values[group[0]].shape
+        for group in places_by(values[place].shape for place in made):
+            height, width, _ = values[made[group[0]]].shape
             size = images_a_batch(width, height)
-            for part in (group[start : start + size] for start in range(0, len(group), size)):
+            for start in range(0, len(group), size):
+                part = [made[number] for number in group[start : start + size]]
                 maps = self._frozen_maps(torch.stack([values[place] for place in part]))
                 for place, found in zip(part, maps, strict=True):
                     values[place] = found
                     keep = images[place].keep
                     if keep is not None:
                         keep(found.cpu().numpy())
-        return [self._restored(v) for v in values]
+        placed = (v.to(self.device) for v in values)
+        is_bits = self.stored == "bfloat16"
+        return [(v.view(torch.bfloat16) if is_bits else v).float() for v in placed]
 
     @torch.no_grad()
     def _frozen_maps(self, pixels: Tensor) -> Tensor:
@@ -111,10 +115,6 @@ class SplitNetwork:
                 " train.stored to bfloat16 or float32."
             )
         return maps.contiguous()
-
-    def _restored(self, values: Tensor) -> Tensor:
-        values = values.to(self.device)
-        return (values.view(torch.bfloat16) if self.stored == "bfloat16" else values).float()
 
 
 class _Learning(nn.Module):
@@ -168,9 +168,8 @@ def _cache_spec(source: ImageSource, network: SplitNetwork, sizes: np.ndarray) -
     if network.frozen is None:
         shapes = np.array([(height, width, 3) for width, height in sizes], int).reshape(-1, 3)
         key = digest("pixels", *images, folder / "images/decode.py")
-        return CacheSpec(
-            f"{len(sizes)} decoded images of {index.set_name}", key, shapes, np.dtype("u1")
-        )
+        what = f"{len(sizes)} decoded images of {index.set_name}"
+        return CacheSpec(what, key, shapes, np.dtype("u1"))
     shapes = np.array([network.map_shape(*size) for size in sizes.tolist()], int).reshape(-1, 3)
     frozen = network.frozen[1]
     a = network.model.architecture
@@ -193,11 +192,3 @@ def _code(folder: Path) -> list[Path]:
     """Code that the bytes of a cached map depend on."""
     found = [path for room in ("images", "model") for path in sorted((folder / room).rglob("*.py"))]
     return [*found, Path(__file__)]
-
-
-def _by_shape(values: Sequence[Tensor], places: Sequence[int] | None = None) -> list[list[int]]:
-    """Places grouped by shape, in order of first appearance."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for place in range(len(values)) if places is None else places:
-        groups.setdefault(tuple(values[place].shape), []).append(place)
-    return list(groups.values())

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -50,6 +51,7 @@ def count_negatives(step: Step) -> int:
     return sum(len(t.negatives) for part in step for t in part)
 
 
+@dataclass(frozen=True)
 class StepGradients:
     """Adds up the gradient of a step's loss: that of all parts, over their number of negatives.
 
@@ -58,16 +60,14 @@ class StepGradients:
     Otherwise each process takes a share of the tuples of each part.
     """
 
-    def __init__(
-        self,
-        network: SplitNetwork,
-        parameters: Sequence[Tensor],
-        settings: TrainSettings,
-        group: Group,
-    ) -> None:
-        self.network, self.parameters = network, list(parameters)
-        self.settings, self.group = settings, group
-        self.takes_whole_parts = 1 < group.size <= settings.accumulate
+    network: SplitNetwork
+    parameters: Sequence[Tensor]
+    settings: TrainSettings
+    group: Group
+
+    @property
+    def takes_whole_parts(self) -> bool:
+        return 1 < self.group.size <= self.settings.accumulate
 
     def own_parts(self, step: Step) -> list[Part]:
         """The parts of a step that this process computes."""

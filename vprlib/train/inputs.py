@@ -1,8 +1,9 @@
 """Loads the images of training and validation ahead of the network, and describes them."""
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,36 +15,20 @@ from vprlib.pipeline.arrays import forget, scratch_array
 from vprlib.pipeline.group import Group
 from vprlib.pipeline.progress import progress
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.train.cache import FeatureCache
-from vprlib.train.data import TrainingData
 from vprlib.train.frozen import CachedSource, LoadedImage, SplitNetwork
 from vprlib.train.gradients import Part, database_images
 from vprlib.train.settings import TrainSettings
 
 
+@dataclass(frozen=True)
 class Inputs:
     """The images of the four sources, as the network takes them."""
 
-    def __init__(
-        self,
-        data: TrainingData,
-        network: SplitNetwork,
-        cache: FeatureCache,
-        folder: Path,
-        runtime: RuntimeSettings,
-        group: Group,
-    ) -> None:
-        sources = {
-            "database": data.train.database,
-            "queries": data.train.queries,
-            "val-database": data.val.database,
-            "val-queries": data.val.queries,
-        }
-        self.sources = {
-            name: CachedSource(source, network, cache) for name, source in sources.items()
-        }
-        self.network, self.folder = network, folder
-        self.runtime, self.group = runtime, group
+    sources: Mapping[str, CachedSource]  # by the names of TrainingData.sources
+    network: SplitNetwork
+    folder: Path
+    runtime: RuntimeSettings
+    group: Group
 
     def load(
         self, parts: Sequence[Part], settings: TrainSettings

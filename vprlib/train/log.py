@@ -91,13 +91,12 @@ def plot(log: Sequence[EpochLog]) -> bytes:
 
 def sentence(summary: JsonObject) -> str:
     start, best = summary["val_start"], summary["val_best"]
-    left_out = summary["queries_left_out"]
     return (
         f"training in {summary['precision']}: best epoch {summary['best_epoch']}"
         f" of {summary['epochs']},"
         f" val recall@1 {start['recall@1']:.3f} → {best['recall@1']:.3f},"
         f" recall@5 {start['recall@5']:.3f} → {best['recall@5']:.3f};"
-        f" {left_out} queries without a possible triplet left out"
+        f" {summary['queries_left_out']} queries without a possible triplet left out"
     )
 
 

@@ -1,8 +1,6 @@
 """The triplet ranking loss, and the rank loss by which validation judges a network."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -10,11 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vprlib.pipeline.draws import Draw, generator
-from vprlib.places.geo import Pairs
 from vprlib.places.truth import Truth
 from vprlib.train.pairwise import squared_distances
-
-Distance = Literal["l2", "squared"]
+from vprlib.train.settings import Distance, TrainSettings
 
 
 def distances(a: Tensor, b: Tensor, kind: Distance) -> Tensor:
@@ -38,21 +34,13 @@ def triplet_loss(
     return F.relu(gap).sum() / max(1, len(negatives))
 
 
-@dataclass(frozen=True)
-class RankLoss:
-    negatives: int  # random ones per query; all if there are fewer
-    margin: float
-    distance: Distance
-    seed: int
-
-
 def rank_losses(
     queries: np.ndarray,
     database: np.ndarray,
     rows: np.ndarray,
     distances: np.ndarray,
     truth: Truth,
-    settings: RankLoss,
+    settings: TrainSettings,
     memory_bytes: int,
 ) -> np.ndarray:
     """Mean over negatives of max(min d(positive) + m − d(negative), 0) for each query [q].
@@ -63,22 +51,25 @@ def rank_losses(
     to_positive = nearest_positives(queries, database, rows, distances, truth)
     excluded = truth.no_negatives()
     order = generator(Draw.RANKING, settings.seed).permutation(truth.database_size)
-    order = order[: settings.negatives + int(excluded.counts().max(initial=0))]
+    order = order[: settings.rank_loss_negatives + int(excluded.counts().max(initial=0))]
+    power = 2 if settings.distance == "squared" else 1
+    limits = to_positive**power + margin_for(settings.margin, settings.distance)
+    losses = np.empty(len(limits))
     # a quarter of the budget for a block's descriptors, or for its distances and masks
     size = max(1, memory_bytes // 4 // max(4 * database.shape[1], 64 * len(order)))
-    losses = [
-        _losses(
-            queries[start : start + size],
-            to_positive[start : start + size],
-            database,
-            order,
-            excluded.take(np.arange(start, min(start + size, len(to_positive)))),
-            settings,
-            memory_bytes,
-        )
-        for start in range(0, len(to_positive), size)
-    ]
-    return np.concatenate([np.zeros(0), *losses])
+    for start in range(0, len(limits), size):
+        part = slice(start, start + size)
+        some = queries[part]
+        near = excluded.take(part)
+        is_negative = ~near.contain(np.broadcast_to(order, (len(some), len(order))))
+        is_negative &= is_negative.cumsum(axis=1) <= settings.rank_loss_negatives
+        cpu = torch.device("cpu")
+        squared = squared_distances(some, database, order, cpu, memory_bytes // 8)  # q R
+        gaps = limits[part, None] - (squared if power == 2 else np.sqrt(squared))
+        sums = np.where(is_negative, np.maximum(gaps, 0), 0).sum(axis=1)
+        counts = is_negative.sum(axis=1)
+        losses[part] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return losses
 
 
 def mean_loss(losses: np.ndarray) -> float | None:
@@ -102,26 +93,3 @@ def nearest_positives(
         offsets = database[near] - queries[query]
         distances[query] = np.linalg.norm(offsets, axis=1).min() if len(near) else np.nan
     return distances
-
-
-def _losses(
-    queries: np.ndarray,
-    to_positive: np.ndarray,
-    database: np.ndarray,
-    order: np.ndarray,
-    excluded: Pairs,
-    settings: RankLoss,
-    memory_bytes: int,
-) -> np.ndarray:
-    """The loss of each query of a block [q]; NaN without a positive or without a negative."""
-    is_negative = ~excluded.contain(np.broadcast_to(order, (len(queries), len(order))))
-    is_negative &= is_negative.cumsum(axis=1) <= settings.negatives
-    squared = squared_distances(
-        queries, database, order, torch.device("cpu"), memory_bytes // 8
-    )  # q R
-    power = 2 if settings.distance == "squared" else 1
-    limit = to_positive**power + margin_for(settings.margin, settings.distance)
-    gaps = limit[:, None] - (squared if power == 2 else np.sqrt(squared))
-    sums = np.where(is_negative, np.maximum(gaps, 0), 0).sum(axis=1)
-    counts = is_negative.sum(axis=1)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

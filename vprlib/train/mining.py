@@ -1,26 +1,27 @@
 """Mining of training tuples: for each query a positive and the hardest or random negatives."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
 
 import numpy as np
 import torch
 
 from vprlib.images.index import ImageIndex
 from vprlib.pipeline.arrays import forget
-from vprlib.pipeline.draws import Draw, generator
+from vprlib.pipeline.draws import Draw, generator, some_rows
+from vprlib.pipeline.progress import progress
 from vprlib.places.geo import Pairs, pair_distances, pairs_within
 from vprlib.places.truth import Listed
 from vprlib.train.augmentation import UNCHANGED, Change
-from vprlib.train.losses import Distance, margin_for
+from vprlib.train.losses import margin_for
 from vprlib.train.pairwise import squared_distances
+from vprlib.train.settings import TrainSettings
 
 SAME_SPOT_M = 1.0
-# full: searches the whole database; partial: searches a sample; random: uses no descriptors
-Mining = Literal["full", "partial", "random"]
-Positive = Literal["nearest", "random"]  # nearest by descriptor
+# descriptors by row of the source of that name: of these rows, or of all if there is None
+Describe = Callable[[str, np.ndarray | None], np.ndarray]
+_NO_ROWS = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -67,18 +68,6 @@ class Mined:
     hardest: np.ndarray  # database rows to remember
 
 
-@dataclass(frozen=True)
-class MiningRules:
-    negatives: int  # at most, per tuple
-    pool: int  # random negatives that are compared
-    margin: float
-    distance: Distance
-    seed: int
-    kind: Mining = "full"
-    positive: Positive = "nearest"
-    skip: int = 0  # this many of the hardest negatives are not used
-
-
 def candidates(
     queries: ImageIndex,
     database: ImageIndex,
@@ -108,16 +97,16 @@ def pool_of(
     query: int,
     allowed: Candidates,
     remembered: np.ndarray,
-    rules: MiningRules,
+    settings: TrainSettings,
     epoch: int,
     sample: np.ndarray | None = None,
 ) -> Pool:
     """The images a query is compared with; `sample` replaces the query's own random negatives."""
     positives = allowed.positives.of(query)
-    if rules.positive == "random":
-        positives = generator(Draw.POSITIVE, rules.seed, epoch, query).choice(positives, 1)
+    if settings.positive == "random":
+        positives = generator(Draw.POSITIVE, settings.seed, epoch, query).choice(positives, 1)
     if sample is None:
-        negatives = random_negatives(allowed, query, rules, epoch)
+        negatives = random_negatives(allowed, query, settings, epoch)
     else:
         negatives = np.setdiff1d(sample, allowed.near.of(query), assume_unique=True)
     return Pool(query, positives, np.union1d(negatives, remembered[remembered >= 0]))
@@ -127,7 +116,7 @@ def mine_block(
     pools: Iterable[Pool],
     queries: np.ndarray,
     database: np.ndarray,
-    rules: MiningRules,
+    settings: TrainSettings,
     device: torch.device,
     memory_bytes: int,
 ) -> Iterator[Mined]:
@@ -137,19 +126,21 @@ def mine_block(
     memory. Only rows that are in a pool need to hold a descriptor.
     """
     count, dim = database.shape
-    size = max(1, memory_bytes // 4 // max(4 * dim, 4 * count + 8 * min(rules.pool, count)))
+    pooled = min(settings.negative_pool, count)
+    size = max(1, memory_bytes // 4 // max(4 * dim, 4 * count + 8 * pooled))
     waiting = iter(pools)
     while part := list(islice(waiting, size)):
-        rows = _rows_read(part, count)
+        rows = pooled_rows(part, count)
+        if 2 * len(rows) > count:  # reading a whole file is fastest
+            rows = np.arange(count)
         own = queries[[pool.query for pool in part]]
         forget(queries)
         squared = squared_distances(own, database, rows, device, memory_bytes // 8)
         columns = np.full(count, -1)
         columns[rows] = np.arange(len(rows))
         for pool, to_rows in zip(part, squared, strict=True):
-            yield _mined(
-                pool, to_rows[columns[pool.positives]], to_rows[columns[pool.negatives]], rules
-            )
+            positives, negatives = columns[pool.positives], columns[pool.negatives]
+            yield _mined(pool, to_rows[positives], to_rows[negatives], settings)
 
 
 def pooled_rows(pools: Iterable[Pool], database_size: int) -> np.ndarray:
@@ -166,46 +157,83 @@ def random_tuple(pool: Pool) -> Tuple:
     return Tuple(pool.query, int(pool.positives[0]), pool.negatives)
 
 
-def random_negatives(allowed: Candidates, query: int, rules: MiningRules, epoch: int) -> np.ndarray:
+def random_negatives(
+    allowed: Candidates, query: int, settings: TrainSettings, epoch: int
+) -> np.ndarray:
     """Distinct random rows that are not near the query, ascending; all if there are fewer."""
-    count = rules.negatives if rules.kind == "random" else rules.pool
+    count = settings.negatives if settings.mining == "random" else settings.negative_pool
     near = allowed.near.of(query)
     available = allowed.database_size - len(near)
-    draw = np.random.default_rng([rules.seed, epoch, query])
+    draw = np.random.default_rng([settings.seed, epoch, query])
     picks = draw.choice(available, min(count, available), replace=False)
     # the i-th row that is not near: shift past the near rows before it
     return np.sort(picks + np.searchsorted(near - np.arange(len(near)), picks, side="right"))
 
 
-def block_sample(database_size: int, rules: MiningRules, epoch: int, block: int) -> np.ndarray:
+def block_sample(database_size: int, settings: TrainSettings, epoch: int, block: int) -> np.ndarray:
     """Distinct random rows, ascending, from which all queries of a block take negatives."""
-    draw = generator(Draw.SAMPLE, rules.seed, epoch, block)
-    return np.sort(draw.choice(database_size, min(rules.pool, database_size), replace=False))
-
-
-def _rows_read(pools: list[Pool], database_size: int) -> np.ndarray:
-    """The rows in any pool; or all if those are most, since reading a whole file is fastest."""
-    rows = pooled_rows(pools, database_size)
-    return np.arange(database_size) if 2 * len(rows) > database_size else rows
+    draw = generator(Draw.SAMPLE, settings.seed, epoch, block)
+    return some_rows(draw, database_size, settings.negative_pool)
 
 
 def _mined(
-    pool: Pool, to_positives: np.ndarray, to_negatives: np.ndarray, rules: MiningRules
+    pool: Pool, to_positives: np.ndarray, to_negatives: np.ndarray, settings: TrainSettings
 ) -> Mined:
     """The tuple from squared distances to both sides of a pool; ties go to the lowest row."""
     nearest = int(np.argmin(to_positives))
-    hardest = np.argsort(to_negatives, kind="stable")[: rules.skip + rules.negatives]
-    looked_at = hardest[rules.skip :]
-    is_violating = _violates(to_negatives[looked_at], to_positives[nearest], rules)
+    hardest = np.argsort(to_negatives, kind="stable")[: settings.skip_hardest + settings.negatives]
+    looked_at = hardest[settings.skip_hardest :]
+    apart, limit = to_negatives[looked_at], to_positives[nearest]
+    if settings.distance == "l2":
+        apart, limit = np.sqrt(apart), np.sqrt(limit)
+    is_violating = apart < limit + margin_for(settings.margin, settings.distance)
     negatives = pool.negatives[looked_at[is_violating]]
     positive = int(pool.positives[nearest])
     found = Tuple(pool.query, positive, negatives) if len(negatives) else None
     return Mined(found, pool.negatives[hardest])
 
 
-def _violates(to_negatives: np.ndarray, to_positive: np.float32, rules: MiningRules) -> np.ndarray:
-    """Whether negatives violate the margin, from squared distances."""
-    margin = margin_for(rules.margin, rules.distance)
-    if rules.distance == "squared":
-        return to_negatives < to_positive + margin
-    return np.sqrt(to_negatives) < np.sqrt(to_positive) + margin
+@dataclass(frozen=True)
+class Block:
+    """Queries that are mined with the same weights of the network."""
+
+    queries: np.ndarray
+    epoch: int
+    number: int  # within the epoch
+
+
+def select(
+    block: Block,
+    allowed: Candidates,
+    hardest: np.ndarray,
+    settings: TrainSettings,
+    describe: Describe,
+    device: torch.device,
+    memory_bytes: int,
+    share: slice = slice(None),
+) -> list[Mined]:
+    """The mined tuple of each query of this share of the block, in order.
+
+    `hardest` [Q, n] are the remembered negatives of each query, -1 for none. `full` describes the
+    whole database, `partial` the pools of the whole block, and `random` nothing. This is the same
+    for every share, even an empty one, so that several processes describe together.
+    """
+    sample = None
+    if settings.mining == "partial":
+        sample = block_sample(allowed.database_size, settings, block.epoch, block.number)
+
+    def pool(query: int) -> Pool:
+        return pool_of(query, allowed, hardest[query], settings, block.epoch, sample)
+
+    own = block.queries[share].tolist()
+    if settings.mining == "random":
+        return [Mined(random_tuple(pool(query)), _NO_ROWS) for query in own]
+    pools: Iterable[Pool] = map(pool, own)  # lazily
+    rows = None
+    if settings.mining == "partial":
+        everyone = [pool(query) for query in block.queries.tolist()]
+        pools, rows = everyone[share], pooled_rows(everyone, allowed.database_size)
+    database = describe("database", rows)
+    descriptors = describe("queries", block.queries)
+    mined = mine_block(pools, descriptors, database, settings, device, memory_bytes)
+    return list(progress(mined, len(own), f"epoch {block.epoch}: mining", "query"))

@@ -56,9 +56,8 @@ def nearest(
     """
     everything, count = np.arange(len(database)), min(count, len(database))
     size = max(1, memory_bytes // 4 // (4 * max(1, len(database))))
-    parts: list[list[np.ndarray]] = [
-        [np.zeros((0, count), np.int64), np.zeros((0, count), np.float32)]
-    ]
+    none: list[np.ndarray] = [np.zeros((0, count), np.int64), np.zeros((0, count), np.float32)]
+    parts = [none]
     for start in range(0, len(queries), size):
         some = queries[start : start + size]
         squared = squared_distances(some, database, everything, device, memory_bytes // 4)

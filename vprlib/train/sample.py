@@ -1,6 +1,5 @@
 """Samples local descriptors of random images at random positions, for the visual words."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from vprlib.model.backbones import Normaliser, calibrate, channels, fingerprint,
 from vprlib.model.describe import describe
 from vprlib.model.weights import BackboneSettings, is_uncalibrated
 from vprlib.pipeline.artifacts import write_hdf5
+from vprlib.pipeline.draws import some_rows
 from vprlib.pipeline.params import Section, Seed, UserError
 from vprlib.pipeline.runtime import RuntimeSettings
 
@@ -64,7 +64,12 @@ def take_sample(
         batches = stream(source, plan_batches(source.sizes(), rows), runtime)
         calibrate(network, (torch.from_numpy(b.pixels).to(device) for b in batches))
     described = rows if wanted.descriptors else rows[:0]
-    drawn = dict(_draw(network, source, described, settings, wanted.normalised, device, runtime))
+    drawn: dict[int, np.ndarray] = {}
+    for found in describe(network, source, described, device, runtime, "sampling"):
+        for row, features in zip(found.rows.tolist(), found.values, strict=True):
+            features = F.normalize(features, dim=0) if wanted.normalised else features
+            drawn[row] = _some_positions(features, row, settings)
+            _check_memory(len(described) * drawn[row].nbytes, settings, runtime)
     parts = [drawn[row] for row in described.tolist()]
     none = np.zeros((0, channels(kind.name, kind.cut)), np.float32)
     fitted = statistics(backbone) if fits else {}
@@ -81,8 +86,7 @@ def take_sample(
 
 def choose_images(available: int, settings: SampleSettings) -> np.ndarray:
     """Ascending rows; all if there are fewer than wanted."""
-    generator = np.random.default_rng(settings.seed)
-    return np.sort(generator.choice(available, min(settings.images, available), replace=False))
+    return some_rows(np.random.default_rng(settings.seed), available, settings.images)
 
 
 def write_sample(path: Path, sample: Sample) -> None:
@@ -109,24 +113,6 @@ def read_sample(path: Path) -> Sample:
             str(file.attrs["backbone"]),
             {name: values[()] for name, values in file.get("statistics", {}).items()},
         )
-
-
-def _draw(
-    network: nn.Module,
-    source: ImageSource,
-    rows: np.ndarray,
-    settings: SampleSettings,
-    is_normalised: bool,
-    device: torch.device,
-    runtime: RuntimeSettings,
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Row and local descriptors [positions, D] of each image, as they come."""
-    for found in describe(network, source, rows, device, runtime, "sampling"):
-        for row, features in zip(found.rows.tolist(), found.values, strict=True):
-            features = F.normalize(features, dim=0) if is_normalised else features
-            part = _some_positions(features, row, settings)
-            _check_memory(len(rows) * part.nbytes, settings, runtime)
-            yield row, part
 
 
 def _some_positions(features: Tensor, row: int, settings: SampleSettings) -> np.ndarray:

@@ -9,10 +9,11 @@ from pydantic import Field, field_validator, model_validator
 from vprlib.model.precision import resolve_precision
 from vprlib.model.settings import Precision, StoredPrecision
 from vprlib.pipeline.params import Section, Seed
-from vprlib.train.augmentation import Augmentation
-from vprlib.train.losses import Distance, RankLoss
-from vprlib.train.mining import Mining, MiningRules, Positive
 
+Distance = Literal["l2", "squared"]
+# full: searches the whole database; partial: searches a sample; random: uses no descriptors
+Mining = Literal["full", "partial", "random"]
+Positive = Literal["nearest", "random"]  # nearest by descriptor
 _Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Jitter = tuple[_Factor, _Factor]
 
@@ -80,24 +81,6 @@ class TrainSettings(Section):
         """With the precision that `auto` means on this device."""
         precision = resolve_precision(self.precision, device, say)
         return self.model_copy(update={"precision": precision})
-
-    def rules(self) -> MiningRules:
-        return MiningRules(
-            negatives=self.negatives,
-            pool=self.negative_pool,
-            margin=self.margin,
-            distance=self.distance,
-            seed=self.seed,
-            kind=self.mining,
-            positive=self.positive,
-            skip=self.skip_hardest,
-        )
-
-    def augmentation(self) -> Augmentation:
-        return Augmentation(self.flip, self.jitter, self.seed)
-
-    def rank_loss(self) -> RankLoss:
-        return RankLoss(self.rank_loss_negatives, self.margin, self.distance, self.seed)
 
     def rate_at(self, epoch: int) -> float:
         return self.learning_rate * self.learning_rate_factor ** self.rate_steps(epoch)

@@ -18,13 +18,14 @@ from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import progress
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.train.augmentation import change_of
 from vprlib.train.cache import NO_CACHE, FeatureCache
 from vprlib.train.data import TrainingData, epoch_blocks
-from vprlib.train.frozen import LoadedImage, SplitNetwork
+from vprlib.train.frozen import CachedSource, LoadedImage, SplitNetwork
 from vprlib.train.gradients import Step, StepGradients, as_steps, count_negatives
 from vprlib.train.inputs import Inputs
 from vprlib.train.log import EpochLines, EpochLog, Outcome
-from vprlib.train.selection import Block, select
+from vprlib.train.mining import Block, select
 from vprlib.train.settings import TrainSettings
 from vprlib.train.validation import Validation, validate
 
@@ -68,15 +69,15 @@ class Trainer:
         self.data, self.settings = data, settings
         self.device, self.runtime = device, runtime
         self.scratch, self.group = scratch, group
-        network = SplitNetwork(
-            self.model, settings.first_layer, settings.precision, settings.stored
-        )
+        how = (settings.first_layer, settings.precision, settings.stored)
+        network = SplitNetwork(self.model, *how)
         self.queries = data.candidates.trainable()
         self.optimizer = make_optimizer(model, settings)
         learnt = [p for p in model.parameters() if p.requires_grad]
         self.gradients = StepGradients(network, learnt, settings, group)
-        self.inputs = Inputs(data, network, cache, scratch.folder, runtime, group)
-        self.state = self._restored() or self._fresh()
+        sources = {n: CachedSource(s, network, cache) for n, s in data.sources().items()}
+        self.inputs = Inputs(sources, network, scratch.folder, runtime, group)
+        self.state = self._kept_or_fresh()
 
     def run(
         self,
@@ -93,15 +94,13 @@ class Trainer:
             on_epoch(row)
         if not self.state.log:
             self._finish_epoch(EpochLog(0, None, None, None, *self._validate()))
-        while not self._is_done():
+        while self.state.epoch <= self.settings.epochs:
+            if len(self.state.log) - 1 - self.state.best_epoch >= self.settings.patience:
+                break
             self._run_epoch()
         log = self.state.rows()
         self.model.load_state_dict(self.state.best_weights)
         return Outcome(self.model, log, log[self.state.best_epoch])
-
-    def _is_done(self) -> bool:
-        waited = len(self.state.log) - 1 - self.state.best_epoch
-        return self.state.epoch > self.settings.epochs or waited >= self.settings.patience
 
     def _run_epoch(self) -> None:
         state = self.state
@@ -154,15 +153,14 @@ class Trainer:
     def _mine(self, queries: np.ndarray) -> list[Step]:
         state, settings = self.state, self.settings
         block = Block(queries, state.epoch, state.block)
-        rules, augmentation = settings.rules(), settings.augmentation()
         memory, hardest = self.runtime.memory_bytes, state.hardest.numpy()
         allowed, share = self.data.candidates, self.group.share
-        own = select(block, allowed, hardest, rules, self._describe, self.device, memory, share)
+        own = select(block, allowed, hardest, settings, self._describe, self.device, memory, share)
         mined = self.group.interleave(own)
         found = []
         for query, seen in zip(queries.tolist(), mined, strict=True):
             self._remember(query, seen.hardest)
-            change = augmentation.of(query, state.epoch)
+            change = change_of(settings, query, state.epoch)
             found.append(replace(seen.tuple, change=change) if seen.tuple else None)
         return as_steps(found, settings.queries_a_step, settings.accumulate)
 
@@ -189,9 +187,8 @@ class Trainer:
         )
 
     def _validate(self) -> Validation:
-        rank_loss, group = self.settings.rank_loss(), self.group
-        truth, share = self.data.val_truth, group.share
-        return validate(truth, rank_loss, self._describe, self.runtime, share, group.interleave)
+        given = (self.data.val_truth, self.settings, self._describe, self.runtime)
+        return validate(*given, self.group.share, self.group.interleave)
 
     def _describe(self, name: str, rows: np.ndarray | None) -> np.ndarray:
         return self.inputs.describe(name, rows, f"epoch {self.state.epoch}: describing {name}")
@@ -199,16 +196,13 @@ class Trainer:
     def _weights(self) -> dict[str, Tensor]:
         return {name: t.detach().cpu().clone() for name, t in self.model.state_dict().items()}
 
-    def _fresh(self) -> State:
-        kept = self.settings.skip_hardest + self.settings.negatives
-        shape = (len(self.data.train.queries.index), kept)
-        weights = self._weights()
-        return State(weights, weights, torch.full(shape, -1, dtype=torch.int64))
-
-    def _restored(self) -> State | None:
+    def _kept_or_fresh(self) -> State:
         kept = self.scratch.load()
         if kept is None:
-            return None
+            columns = self.settings.skip_hardest + self.settings.negatives
+            shape = (len(self.data.train.queries.index), columns)
+            weights = self._weights()
+            return State(weights, weights, torch.full(shape, -1, dtype=torch.int64))
         state = State(**kept)
         self.model.load_state_dict(state.weights)
         self.optimizer.load_state_dict(copy.deepcopy(state.optimizer))
@@ -224,16 +218,15 @@ class Trainer:
 
 def make_optimizer(model: PlaceModel, settings: TrainSettings) -> torch.optim.Optimizer:
     """Over the layers that learn; all others are frozen."""
-    learning = trainable_children(
-        model.architecture.backbone, model.architecture.cut, settings.first_layer
-    )
+    a = model.architecture
+    learning = trainable_children(a.backbone, a.cut, settings.first_layer)
     for name, child in model.backbone.named_children():
         child.requires_grad_(name in learning)
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise UserError(
             f"params.yaml: train.first_layer is '{settings.first_layer}', but then nothing would"
-            f" learn: {model.architecture.pool.kind} pooling has no weights: name a layer of"
+            f" learn: {a.pool.kind} pooling has no weights: name a layer of"
             " the backbone."
         )
     rate, decay = settings.learning_rate, settings.weight_decay

@@ -8,9 +8,10 @@ import torch
 
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import Truth, recall_at
-from vprlib.train.losses import RankLoss, mean_loss, rank_losses
+from vprlib.train.losses import mean_loss, rank_losses
+from vprlib.train.mining import Describe
 from vprlib.train.pairwise import nearest
-from vprlib.train.selection import Describe
+from vprlib.train.settings import TrainSettings
 
 VALIDATION_NS = (1, 5, 10, 20)
 CPU = torch.device("cpu")
@@ -23,7 +24,7 @@ class Validation(NamedTuple):
 
 def validate(
     truth: Truth,
-    settings: RankLoss,
+    settings: TrainSettings,
     describe: Describe,
     runtime: RuntimeSettings,
     share: slice = slice(None),
@@ -39,7 +40,7 @@ def validate(
     rows, squared = nearest(queries, database, max(VALIDATION_NS), CPU, memory)
     right = gather(truth.is_right(rows))
     recalls = {f"recall@{n}": value for n, value in recall_at(right, VALIDATION_NS).items()}
-    if not settings.negatives:
+    if not settings.rank_loss_negatives:
         return Validation(recalls, None)
     losses = gather(rank_losses(queries, database, rows, np.sqrt(squared), truth, settings, memory))
     return Validation(recalls, mean_loss(losses))

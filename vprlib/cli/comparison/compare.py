@@ -64,12 +64,12 @@ def recalls(
     run: Run, ns: Sequence[int], place: np.ndarray, settings: IntervalSettings
 ) -> JsonObject:
     """The recall of a run at each N with its confidence interval."""
-    found = {f"recall@{n}": run.found(n)[run.counted] for n in ns}
-    ends = {name: share_interval(r, place[run.counted], settings) for name, r in found.items()}
-    return {
-        name: {"value": float(right.mean()), "low": ends[name][0], "high": ends[name][1]}
-        for name, right in found.items()
-    }
+    answer: JsonObject = {}
+    for n in ns:
+        right = run.found(n)[run.counted]
+        low, high = share_interval(right, place[run.counted], settings)
+        answer[f"recall@{n}"] = {"value": float(right.mean()), "low": low, "high": high}
+    return answer
 
 
 def pair(a: Run, b: Run, ns: Sequence[int], at: int, place: np.ndarray, p: Params) -> JsonObject:
@@ -78,7 +78,7 @@ def pair(a: Run, b: Run, ns: Sequence[int], at: int, place: np.ndarray, p: Param
         n: change(a.found(n), b.found(n), a.counted, place, p.interval, p.compare)
         for n in sorted({*ns, at})
     }
-    shown = changes[at]
+    shown = changes[at].queries
     return {
         "from": a.name,
         "to": b.name,
@@ -86,19 +86,14 @@ def pair(a: Run, b: Run, ns: Sequence[int], at: int, place: np.ndarray, p: Param
         "database": database_difference(a, b),
         "same_predictions": np.array_equal(a.rows, b.rows),
         "differences": {
-            f"recall@{n}": {
-                **asdict(found.difference),
-                **{kind: len(getattr(found, kind)) for kind in KINDS},
-            }
+            f"recall@{n}": asdict(found.difference)
+            | {kind: len(rows) for kind, rows in found.queries.items()}
             for n, found in changes.items()
         },
         "ranks": asdict(moves(a.right, b.right, a.counted)),
         "at": at,
-        **{kind: named(a, getattr(shown, kind)) for kind in KINDS if kind != "both_right"},
+        **{kind: named(a, rows) for kind, rows in shown.items() if kind != "both_right"},
     }
-
-
-KINDS = ("gained", "lost", "both_right", "both_wrong")
 
 
 def named(run: Run, rows: np.ndarray) -> list[JsonObject]:

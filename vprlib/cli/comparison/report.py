@@ -10,13 +10,12 @@ def pairs_report(answer: JsonObject, with_names: bool) -> str:
     """The recall of each run, then each other run compared with the first."""
     runs = answer["runs"]
     letters = [chr(ord("A") + at) if at < 26 else str(at) for at in range(len(runs))]
-    rows = [
-        ["", *(name for name in runs[0] if name != "name")],
-        *(
-            [f"{letter}  {run['name']}", *(_share(v) for k, v in run.items() if k != "name")]
-            for letter, run in zip(letters, runs, strict=True)
-        ),
-    ]
+    names = [name for name in runs[0] if name != "name"]
+    rows = [["", *names]]
+    for letter, run in zip(letters, runs, strict=True):
+        found = [run[name] for name in names]
+        shares = (f"{_percent(f['value'])} {_ends(f['low'], f['high'])}" for f in found)
+        rows.append([f"{letter}  {run['name']}", *shares])
     lines = [_title(answer), "", aligned(rows)]
     for letter, pair in zip(letters[1:], answer["pairs"], strict=True):
         lines += ["", *_pair(letter, pair)]
@@ -87,10 +86,6 @@ def _ranks(ranks: JsonObject) -> str:
         f" ({ranks['found']} had none), worse for {ranks['down']} ({ranks['lost']} have none"
         f" now), the same for {ranks['same']}{median}"
     )
-
-
-def _share(found: JsonObject) -> str:
-    return f"{_percent(found['value'])} {_ends(found['low'], found['high'])}"
 
 
 def _percent(value: float) -> str:

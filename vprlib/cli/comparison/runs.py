@@ -1,65 +1,58 @@
 """One evaluated run, of the workspace or of another revision, and whether two are comparable."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, cast
 
-import h5py
 import numpy as np
 
 from vprlib.cli.choice import Choice, best_variant
 from vprlib.evaluate.intervals import query_locations
-from vprlib.evaluate.predictions import read_predictions
-from vprlib.evaluate.protocols import judged
+from vprlib.evaluate.predictions import read_judgement
 from vprlib.images.index import ImageIndex
 from vprlib.pipeline import paths
 from vprlib.pipeline.params import PARAMS_PATH, UserError, look_up, read_params_file
 from vprlib.pipeline.paths import existing
-from vprlib.places.truth import Listed, Truth, read_truth
+from vprlib.places.truth import Listed, Truth
 
 if TYPE_CHECKING:
     from dvc.api import DVCFileSystem
 
 WORKSPACE = "workspace"
+Files = Callable[[Path], Path]  # a path in the project → where that file of a revision is
 NO_RESULT = ("runtime", "interval", "compare")  # sections that change no prediction
-
-
-class Files:
-    """Finds the files of one revision; files of other revisions are copied out of DVC's cache."""
-
-    def __init__(self, revision: str | None, source: "DVCFileSystem | None", folder: Path) -> None:
-        self._revision, self._source, self._folder = revision, source, folder
-
-    def path(self, name: Path) -> Path:
-        """The file that has this path in the project."""
-        if self._source is None:
-            return existing(name)
-        target = self._folder / name
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._source.get_file(f"/{name}", str(target))
-            except FileNotFoundError:
-                raise UserError(
-                    f"{self._revision} has no {name}: it was not made there, or it is not in DVC's"
-                    f" cache and remote; run `dvc exp apply {self._revision}` or `git checkout`,"
-                    " and then `dvc repro`."
-                ) from None
-        return target
 
 
 @contextmanager
 def files_of(revision: str | None) -> Iterator[Files]:
-    """The files of a commit, a branch or an experiment; None stands for the workspace."""
-    with TemporaryDirectory() as folder:
-        source = None if revision is None else _opened(revision)
-        yield Files(revision, source, Path(folder))
-        if source is not None:
-            source.close()
+    """Of a commit, a branch or an experiment; None stands for the workspace.
+
+    Files of other revisions are copied out of DVC's cache.
+    """
+    if revision is None:
+        yield existing
+        return
+    with TemporaryDirectory() as folder, closing(_opened(revision)) as source:
+
+        def copied(name: Path) -> Path:
+            target = Path(folder) / name
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    source.get_file(f"/{name}", str(target))
+                except FileNotFoundError:
+                    raise UserError(
+                        f"{revision} has no {name}: it was not made there, or DVC's cache and"
+                        f" remote lack it; `dvc exp apply {revision}` or `git checkout` and then"
+                        " `dvc repro` make it."
+                    ) from None
+            return target
+
+        yield copied
 
 
 def _opened(revision: str) -> "DVCFileSystem":
@@ -127,7 +120,7 @@ def parse_run(text: str, variants: Sequence[str]) -> RunSpec:
 def read_run(spec: RunSpec, dataset: str) -> Run:
     """A run's predictions for a set, with the queries and the ground truth of its revision."""
     with files_of(spec.revision) as files:
-        params = read_params_file(files.path(PARAMS_PATH))
+        params = read_params_file(files(PARAMS_PATH))
         variant = spec.variant or best_variant(cast(list[str], look_up(params, "variants")))
         code = spec.code or cast(list[str], look_up(params, "codes"))[0]
         name = f"{variant}/{code}"
@@ -137,28 +130,21 @@ def read_run(spec: RunSpec, dataset: str) -> Run:
 
 
 def _read(files: Files, name: str, choice: Choice, params: Mapping[str, object]) -> Run:
-    which = (choice.dataset, choice.variant, choice.code)
-    sides = [files.path(paths.index(choice.dataset, side)) for side in ("queries", "db")]
-    path = files.path(paths.predictions(*which))
-    metrics = json.loads(files.path(paths.recall_metrics(*which)).read_text())
-    predictions = read_predictions(path, sides[0].parent)
-    queries, database = predictions.queries, predictions.database
-    with h5py.File(path) as file:
-        protocol, radius_m = file.attrs.get("protocol", "plain"), file.attrs.get("radius_m")
-    truth = judged(protocol, read_truth(sides[0], queries, database, radius_m), database, queries)
-    denominator = str(metrics.get("denominator", "all"))
-    counted = truth.counts() > 0 if denominator == "answerable" else np.ones(len(queries), bool)
-    found = (predictions.rows, predictions.right, counted, queries, database, truth)
-    return Run(name, *found, protocol, truth.radius_m, denominator, params)
+    sides = [files(paths.index(choice.dataset, side)) for side in ("db", "queries")]
+    made = read_judgement(files(paths.predictions(*choice)), sides[0].parent)
+    metrics = json.loads(files(paths.result_metrics("recall", *choice)).read_text())
+    f, truth, denominator = made.found, made.truth, str(metrics.get("denominator", "all"))
+    counts = truth.counts()
+    counted = counts > 0 if denominator == "answerable" else np.ones(len(counts), bool)
+    found = (f.rows, f.right, counted, f.queries, f.database, truth)
+    return Run(name, *found, made.protocol, truth.radius_m, denominator, params)
 
 
 def check_comparable(a: Run, b: Run) -> None:
     """Refuses runs that differ in their queries or rules, and says what differs."""
-    for differing in (_different_rules(a, b), _different_queries(a, b)):
-        if differing:
-            raise UserError(
-                f"{a.name} and {b.name} cannot be compared query by query: {differing}."
-            )
+    for reason in (_different_rules(a, b), _different_queries(a, b)):
+        if reason:
+            raise UserError(f"{a.name} and {b.name} cannot be compared query by query: {reason}.")
 
 
 def _different_rules(a: Run, b: Run) -> str | None:
@@ -196,10 +182,9 @@ def _different_queries(a: Run, b: Run) -> str | None:
 
 
 def _same_lists(a: Run, b: Run) -> bool:
-    names = [
-        [run.database.names[row] for row in run.truth.positives().rows.tolist()] for run in (a, b)
-    ]
-    return names[0] == names[1] and np.array_equal(a.truth.counts(), b.truth.counts())
+    rows = ((run.database.names, run.truth.positives().rows.tolist()) for run in (a, b))
+    ours, theirs = ([names[row] for row in found] for names, found in rows)
+    return ours == theirs and np.array_equal(a.truth.counts(), b.truth.counts())
 
 
 def database_difference(a: Run, b: Run) -> str | None:

@@ -1,6 +1,6 @@
 """The statistics of `vpr compare`: changes between two runs, and averages over seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,10 +21,7 @@ class Change:
     """How the counted queries changed, within the first N results."""
 
     difference: Difference
-    gained: np.ndarray  # rows of queries that only the second run answers correctly
-    lost: np.ndarray
-    both_right: np.ndarray
-    both_wrong: np.ndarray
+    queries: Mapping[str, np.ndarray]  # their rows by kind: gained, lost, both_right, both_wrong
 
 
 @dataclass(frozen=True)
@@ -50,13 +47,14 @@ def change(
 ) -> Change:
     """Arrays are [Q]: what each run found, which queries count, and their locations."""
     sides = (right_a[counted], right_b[counted])
-    return Change(
-        difference_interval(*sides, place[counted], interval, settings),
-        gained=np.flatnonzero(counted & ~right_a & right_b),
-        lost=np.flatnonzero(counted & right_a & ~right_b),
-        both_right=np.flatnonzero(counted & right_a & right_b),
-        both_wrong=np.flatnonzero(counted & ~right_a & ~right_b),
-    )
+    kinds = {
+        "gained": ~right_a & right_b,
+        "lost": right_a & ~right_b,
+        "both_right": right_a & right_b,
+        "both_wrong": ~right_a & ~right_b,
+    }
+    queries = {kind: np.flatnonzero(counted & is_of_it) for kind, is_of_it in kinds.items()}
+    return Change(difference_interval(*sides, place[counted], interval, settings), queries)
 
 
 def moves(right_a: np.ndarray, right_b: np.ndarray, counted: np.ndarray) -> Moves:

@@ -3,15 +3,11 @@
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from vprlib.cli import options
-
-if TYPE_CHECKING:
-    from vprlib.interop.networks import Network
-    from vprlib.interop.words import Words
 
 
 class Form(StrEnum):
@@ -22,28 +18,6 @@ class Form(StrEnum):
     MATLAB = "matlab"
     CENTROIDS_MAT = "centroids-mat"
     CENTROIDS_PORT = "centroids-port"
-
-
-def write_network(path: Path, network: "Network", form: Form) -> None:
-    from vprlib.interop.matlab_write import write_struct
-    from vprlib.interop.port import write_checkpoint
-    from vprlib.model.model import write_model
-
-    if form is Form.PORT:
-        write_checkpoint(path, network.model, network.history)
-    elif form is Form.MATLAB:
-        write_struct(path, network.model)
-    else:
-        write_model(path, network.model, network.history)
-
-
-def write_words(path: Path, words: "Words", form: Form) -> None:
-    from vprlib.interop.words import write_mat_words, write_port_words
-
-    if form is Form.CENTROIDS_MAT:
-        write_mat_words(path, words.centroids)
-    else:
-        write_port_words(path, words)
 
 
 def main(
@@ -58,20 +32,30 @@ def main(
 
     The systems are vprlib, the PyTorch port (pytorch-NetVlad) and the original MATLAB code.
     """
+    from vprlib.interop.matlab_write import write_struct
     from vprlib.interop.networks import describe, read_network, words_of
-    from vprlib.interop.port import FLAGS
-    from vprlib.interop.words import read_descriptors
+    from vprlib.interop.port import FLAGS, write_checkpoint
+    from vprlib.interop.words import read_descriptors, write_mat_words, write_port_words
+    from vprlib.model.model import write_model
 
     if to in (Form.CENTROIDS_MAT, Form.CENTROIDS_PORT):
         words = words_of(source)
         if descriptors is not None:
             words = replace(words, descriptors=read_descriptors(descriptors))
-        write_words(out, words, to)
+        if to is Form.CENTROIDS_MAT:
+            write_mat_words(out, words.centroids)
+        else:
+            write_port_words(out, words)
         count, dim = words.centroids.shape
         typer.echo(f"read {source}: {count} visual words of {dim} dimensions")
     else:
         network = read_network(source)
-        write_network(out, network, to)
+        if to is Form.PORT:
+            write_checkpoint(out, network.model, network.history)
+        elif to is Form.MATLAB:
+            write_struct(out, network.model)
+        else:
+            write_model(out, network.model, network.history)
         typer.echo(f"read {source}, a {describe(network)}")
     beside = f" and {out.with_name(FLAGS)}" if to is Form.PORT else ""
     typer.echo(f"wrote {out}{beside}")

@@ -7,18 +7,11 @@ import typer
 
 from vprlib.cli import options
 from vprlib.cli.choice import SetParams, choose
-from vprlib.images.batches import ImageSource, open_source
+from vprlib.images.batches import open_source
 from vprlib.pipeline.artifacts import write_bytes
 
 if TYPE_CHECKING:
     from vprlib.model.model import PlaceModel
-
-
-def evenly_spaced(source: ImageSource, count: int) -> list[np.ndarray]:
-    """The pixels of `count` images, evenly spaced over the rows of the set."""
-    last = len(source.index) - 1
-    rows = np.unique(np.linspace(0, last, min(count, last + 1)).round().astype(int))
-    return [source.pixels(int(row)) for row in rows]
 
 
 def summary(model: "PlaceModel") -> str:
@@ -56,7 +49,10 @@ def main(
     whitening = choice.read_code()
     files = (choice.variant, choice.model_path, choice.code, choice.coder_path)
     about = identity(*files, p.images, summary(model), whitening.dim(model.dim))
-    pictures = evenly_spaced(open_source(choice.index_path, p.image_dir, p.images), images)
+    source = open_source(choice.index_path, p.image_dir, p.images)
+    last = len(source.index) - 1
+    evenly = np.unique(np.linspace(0, last, min(images, last + 1)).round().astype(int))
+    pictures = [source.pixels(int(row)) for row in evenly]
     network = Plain(model, choice.whitening())
 
     @torch.no_grad()
