@@ -63,8 +63,13 @@ DOORS = {
     "indices": Door(
         mutate.hdf5_file,
         f"data/index/{SET}/*.h5",
-        (f"audit {SET} toy_train {SET}", f"recall {SET} {VARIANT} full", *FIND)
-        + (f"extract_queries {SET} {VARIANT}", f"search {SET} {VARIANT} full"),
+        (
+            f"audit {SET} toy_train {SET}",
+            f"recall {SET} {VARIANT} full",
+            *FIND,
+            f"extract_queries {SET} {VARIANT}",
+            f"search {SET} {VARIANT} full",
+        ),
     ),
     "samples and words": Door(
         mutate.hdf5_file, "artifacts/features/*.h5", ("kmeans_centroids toy", "init_model toy")
@@ -95,8 +100,12 @@ DOORS = {
     "predictions": Door(
         mutate.hdf5_file,
         f"artifacts/predictions/{SET}/{VARIANT}-full.h5",
-        (f"calibrate {VARIANT} full", f"diagnose {SET} {VARIANT} full")
-        + ("vpr predictions --out p.csv", "vpr compare trained trained/w4"),
+        (
+            f"calibrate {SET} {VARIANT} full",
+            f"diagnose {SET} {VARIANT} full",
+            "vpr predictions --out p.csv",
+            "vpr compare trained trained/w4",
+        ),
     ),
     "metrics": Door(
         mutate.json_file,
@@ -109,8 +118,11 @@ DOORS = {
     "models": Door(
         mutate.safetensors_file,
         f"artifacts/models/{VARIANT}.safetensors",
-        (f"extract_queries {SET} {VARIANT}", f"vpr find {PHOTO}")
-        + (f"vpr model convert artifacts/models/{VARIANT}.safetensors --to port --out a.pth",),
+        (
+            f"extract_queries {SET} {VARIANT}",
+            f"vpr find {PHOTO}",
+            f"vpr model convert artifacts/models/{VARIANT}.safetensors --to port --out a.pth",
+        ),
     ),
     "checkpoints": Door(mutate.torch_file, "data/raw/weights/port.pth", ("load_model port",)),
     "words of MATLAB": Door(
@@ -131,9 +143,18 @@ DOORS = {
     "parameters": Door(
         mutate.yaml_file,
         "params.yaml",
-        ("check_switches", f"parse_mat {SET}", f"recall {SET} {VARIANT} full", "vpr table")
-        + (f"search {SET} {VARIANT} full", f"extract_queries {SET} {VARIANT}", f"vpr find {PHOTO}")
-        + ("kmeans_centroids toy", "sample_features toy_train", "train toy_train toy_val trained"),
+        (
+            "check_switches",
+            f"parse_mat {SET}",
+            f"recall {SET} {VARIANT} full",
+            "vpr table",
+            f"search {SET} {VARIANT} full",
+            f"extract_queries {SET} {VARIANT}",
+            f"vpr find {PHOTO}",
+            "kmeans_centroids toy",
+            "sample_features toy_train",
+            "train toy_train toy_val trained",
+        ),
     ),
 }
 
@@ -177,7 +198,7 @@ def prepare(here: Path) -> None:
     lists = {"query": f"{stems[0]} 1 2 30 40", "good": stems[1], "ok": stems[2], "junk": ""}
     for kind, text in lists.items():
         (here / f"data/raw/oxford/truth/a_1_{kind}.txt").write_text(text)
-    evaluated.stage("calibrate", VARIANT, "full")
+    evaluated.stage("calibrate", SET, VARIANT, "full")
     (here / WEIGHTS).mkdir()
     model = Path(f"artifacts/models/{VARIANT}.safetensors")
     convert(model, Form.PORT, WEIGHTS / "port.pth")

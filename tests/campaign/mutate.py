@@ -107,7 +107,7 @@ def hdf5_file(path: Path, rng: random.Random) -> None:
                 file.attrs[key] = odd
             return
         shape, dtype = file[name].shape, file[name].dtype
-        plain = np.float32 if dtype == object else dtype
+        plain = np.float32 if dtype.kind == "O" else dtype
         values = file[name][()]
         del file[name]
         ways: list[Callable[[], object]] = [

@@ -66,8 +66,8 @@ def contents(folder):
     for at, names, files in os.walk(folder):
         names[:] = set(names) - KEPT
         for name in files:
-            about = os.lstat(os.path.join(at, name))
-            found[os.path.join(at, name)] = (about.st_size, about.st_mtime_ns)
+            about = (Path(at) / name).lstat()
+            found[f"{at}/{name}"] = (about.st_size, about.st_mtime_ns)
     return found
 
 
@@ -124,7 +124,7 @@ def test_damaged_input_gives_a_sentence_or_a_result(name, whole, here, capsys, m
             words = doors.odd_options(rng)
         else:
             path, words = doors.DOORS[name].open(here, rng)
-        faulthandler.dump_traceback_later(60, exit=True)
+        faulthandler.dump_traceback_later(60, exit=True, file=sys.__stderr__)
         is_well, problem = judge(name, words, here, capsys, monkeypatch)
         faulthandler.cancel_dump_traceback_later()
         if problem:

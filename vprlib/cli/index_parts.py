@@ -10,12 +10,12 @@ from vprlib.cli import options
 from vprlib.cli.choice import choose
 from vprlib.descriptors.settings import IndexSettings
 from vprlib.images.index import read_index
-from vprlib.pipeline.params import PARAMS_PATH, At, JsonObject, StageParams, UserError
+from vprlib.pipeline.params import PARAMS_PATH, At, StageParams, UserError
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.search.faiss_index import add
 from vprlib.search.faiss_index import merge as merge_folders
 from vprlib.search.faiss_training import IndexRequest, train
-from vprlib.search.lists import open_trained
+from vprlib.search.lists import Facts, open_trained
 
 
 class Params(StageParams):
@@ -60,5 +60,5 @@ def merge(
     echo(out, merge_folders(out, parts))
 
 
-def echo(out: Path, facts: JsonObject) -> None:
-    typer.echo(f"{out}: {facts['descriptors']} descriptors, {facts['bytes']} bytes")
+def echo(out: Path, facts: Facts) -> None:
+    typer.echo(f"{out}: {facts.descriptors} descriptors, {facts.bytes} bytes")

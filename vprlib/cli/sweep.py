@@ -102,7 +102,7 @@ def trials(
         with tempfile.TemporaryDirectory(dir=folder) as name:
             path, start = Path(name) / "index", time.perf_counter()
             facts = build(path, IndexRequest("sweep", database, settings, *budget, excluded))
-            bytes_each = facts["bytes"] / max(1, database.shape[0])
+            bytes_each = facts.bytes / max(1, database.shape[0])
             built = time.perf_counter() - start, bytes_each
             for how in searches:
                 found, ms = search_timed(Approximate(path, how), request)

@@ -1,6 +1,5 @@
 """Runs an exported network without PyTorch: images to descriptors."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from vprlib.images.decode import ImageSettings
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import progress
 from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.pipeline.stored import digest
 
 FORMAT = "vprlib onnx 1"
 HEADER = "vprlib"  # key of the metadata
@@ -62,12 +62,6 @@ def identity(
     settings = dict(sorted(json.loads(images.model_dump_json()).items()))
     digests = (digest(model_path), "" if coder_path is None else digest(coder_path))
     return Identity(variant, digests[0], code, digests[1], settings, architecture, dim)
-
-
-def digest(path: Path) -> str:
-    """16 hexadecimal digits of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
 class Exported:

@@ -1,5 +1,6 @@
 """The one reader of HDF5 and JSON files: what they hold is checked before it is used."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -151,6 +152,12 @@ def read_json(path: Path, kind: type[Kind]) -> Kind:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise damaged(path, f"{place}: {first['msg']}" if place else first["msg"]) from None
+
+
+def digest(path: Path) -> str:
+    """16 hexadecimal digits of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
 def damaged(path: Path, problem: str, remedy: str = AGAIN) -> UserError:

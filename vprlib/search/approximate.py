@@ -13,6 +13,7 @@ from vprlib.descriptors.settings import SearchSettings
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import existing
 from vprlib.pipeline.progress import progress
+from vprlib.pipeline.stored import damaged
 from vprlib.search.exact import nearest_first
 from vprlib.search.faiss_factory import set_parameters
 from vprlib.search.hamming import search_parts
@@ -52,6 +53,8 @@ class Approximate:
         for start in progress(reader.blocks(), len(reader.blocks()), "searching", "block"):
             vectors = reader.block(start)
             squared, places = self._index.search(vectors, candidates)
+            if places.max(initial=-1) >= stored.count:
+                raise damaged(self.path, "it has rows that the database lacks")
             rows, squared = stored.numbers(0, places), np.maximum(squared, 0)
             missing = places < 0
             rows[missing], squared[missing] = -1, np.inf
