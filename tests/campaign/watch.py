@@ -9,7 +9,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
 _KNOWN = (sys.prefix, sys.base_prefix, _ROOT, "/proc", "/sys", "/dev", "/usr", "/lib", "/etc/ld")
-_CACHES = ("matplotlib", "fontconfig")
+_CACHES = ("matplotlib", "fontconfig", "/dvc/config", "/git/config", ".gitconfig")
 _PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.startfile")
 _seen: list[str] | None = None
 

@@ -1,18 +1,29 @@
 """Recall of every variant, and what training gained: the command `vpr table`."""
 
-import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 
 from vprlib.cli import options, output
 from vprlib.pipeline import paths
 from vprlib.pipeline.params import PARAMS_PATH, JsonObject, UserError, look_up, read_params_file
+from vprlib.pipeline.stored import damaged, read_json
 
-Metrics = JsonObject  # of one JSON file
+Metrics = dict[str, Any]  # of one JSON file
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What is read of the metrics of `audit`."""
+
+    train: str = ""
+    said: tuple[str, ...] = ()
+
+
 Row = tuple[str, str, str, Metrics]  # set, variant, code and the metrics
 
 
@@ -22,8 +33,16 @@ def read_rows(metrics_dir: Path) -> list[Row]:
     if not paths:
         raise UserError(f"{metrics_dir} holds no metrics of recall: run `dvc repro` first.")
     keys = [(path.parent.name, *path.stem.rsplit("-", 1)) for path in paths]
-    contents = [json.loads(path.read_text()) for path in paths]
+    contents = [_read(path) for path in paths]
     return [(*key, content) for key, content in zip(keys, contents, strict=True)]
+
+
+def _read(path: Path) -> Metrics:
+    found = read_json(path, Metrics)
+    for name, value in found.items():
+        if (name == "map" or "@" in name) and not isinstance(value, (int, float)):
+            raise damaged(path, f"{name} is {value!r}")
+    return found
 
 
 def in_use(rows: Sequence[Row], params: JsonObject) -> list[Row]:
@@ -33,11 +52,11 @@ def in_use(rows: Sequence[Row], params: JsonObject) -> list[Row]:
     return [row for row in rows if all(k in known for k, known in zip(row[:3], names, strict=True))]
 
 
-def leaks(dataset: str, train_on: Sequence[str]) -> list[str]:
+def leaks(dataset: str, train_on: Sequence[str]) -> Sequence[str]:
     """What `audit` found of a set in the training sets in use."""
     path = paths.metrics("audit", dataset)
-    found: JsonObject = json.loads(path.read_text()) if path.exists() else {}
-    return found["said"] if found.get("train") in train_on else []
+    found = read_json(path, Leaks) if path.exists() else Leaks()
+    return found.said if found.train in train_on else ()
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
-import h5py
 import numpy as np
 from pydantic import Field, model_validator
 from threadpoolctl import threadpool_limits
@@ -238,10 +237,10 @@ def encode(
     failed = failed_rows(source_path)
     with (
         writing_hdf5(path) as file,
-        h5py.File(source_path) as source,
+        reading(source_path) as source,
         threadpool_limits(runtime.cores),
     ):
-        descriptors = source["descriptors"]
+        descriptors = source.rows("descriptors", "f", "N D")
         dim = descriptors.shape[1]
         fitted = dim if code.matrix is None else code.matrix.width
         if dim != fitted:

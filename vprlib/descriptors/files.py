@@ -35,18 +35,18 @@ def failed_rows(path: Path) -> np.ndarray:
         return np.flatnonzero(is_failed)
 
 
-def create_code(file: h5py.File, source: h5py.File, quantiser: Quantiser) -> h5py.Dataset:
+def create_code(file: h5py.File, source: Stored, quantiser: Quantiser) -> h5py.Dataset:
     """An empty dataset for the codes of all descriptors in `source`, and how to read them."""
     empty = quantiser.encode(np.zeros((1, quantiser.dim), np.float32))
-    shape = (len(source["descriptors"]), empty.shape[1])
+    shape = (len(source.rows("descriptors", "f", "N D")), empty.shape[1])
     codes = file.create_dataset("descriptors", shape, empty.dtype)
     codes.attrs["dim"] = quantiser.dim
     codes.attrs["precision"] = quantiser.precision
     for name, values in quantiser.learnt.items():
         file.create_dataset(f"learnt/{name}", data=values)
     if "failed" in source:
-        file.create_dataset("failed", data=source["failed"][:])
-    file.attrs.update(dict(source.attrs))
+        file.create_dataset("failed", data=source.array("failed", "b", "N"))
+    file.attrs.update(source.attributes())
     return codes
 
 

@@ -31,10 +31,10 @@ class Stored:
         with self._reading():
             return name in self._file
 
-    def names(self) -> list[str]:
-        """The arrays and groups at the top."""
+    def names(self, group: str = "/") -> list[str]:
+        """The arrays and groups in a group; none where it is not there."""
         with self._reading():
-            return list(self._file)
+            return list(self._file[group]) if group in self._file else []
 
     def rows(self, name: str, kinds: str, sizes: str) -> h5py.Dataset:
         """A dataset that is not read yet; `kinds` are those of NumPy.
@@ -86,6 +86,10 @@ class Stored:
         if not isinstance(value, (bool, np.bool_)):
             self.refuse(f"its attribute '{name}' should be true or false, but is {value!r}")
         return bool(value)
+
+    def attributes(self) -> dict[str, object]:
+        with self._reading():
+            return dict(self._file.attrs)
 
     def has_attribute(self, name: str) -> bool:
         with self._reading():

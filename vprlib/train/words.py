@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import faiss
-import h5py
 import numpy as np
 from pydantic import Field
 
 from vprlib.pipeline.inside import Name
 from vprlib.pipeline.params import Section, Seed, UserError
+from vprlib.pipeline.stored import reading
 
 
 class KmeansSettings(Section):
@@ -65,5 +65,5 @@ def sentence(found: Clustering, count: int) -> str:
 
 def read_descriptors(sample_path: Path) -> tuple[np.ndarray, str]:
     """The sampled descriptors and the name of the set that they come from."""
-    with h5py.File(sample_path) as file:
-        return file["descriptors"][:], str(file.attrs["set"])
+    with reading(sample_path) as file:
+        return file.array("descriptors", "f", "N D"), file.text("set")
