@@ -98,8 +98,8 @@ def hdf5_file(path: Path, rng: random.Random) -> None:
     with h5py.File(path, "r+") as file:
         arrays: list[str] = []
         file.visititems(lambda n, o: arrays.append(n) if isinstance(o, h5py.Dataset) else None)
-        name = rng.choice(arrays)
-        if file.attrs and rng.random() < 0.3:
+        name = rng.choice(arrays) if arrays else "none"
+        if not arrays or (file.attrs and rng.random() < 0.3):
             key = rng.choice(list(file.attrs))
             del file.attrs[key]
             odd = rng.choice([None, "x", 3, -1.5, np.nan, [1, 2], True, "../../x"])

@@ -34,7 +34,7 @@ def read_rows(metrics_dir: Path) -> list[Row]:
         raise UserError(f"{metrics_dir} holds no metrics of recall: run `dvc repro` first.")
     keys = [(path.parent.name, *path.stem.rsplit("-", 1)) for path in paths]
     contents = [_read(path) for path in paths]
-    return [(*key, content) for key, content in zip(keys, contents, strict=True)]
+    return [(key[0], key[1], key[-1], c) for key, c in zip(keys, contents, strict=True)]
 
 
 def _read(path: Path) -> Metrics:
