@@ -13,6 +13,7 @@ from vprlib.descriptors.matrix import Arrays
 from vprlib.descriptors.rows import Rows
 from vprlib.images.decode import ImageSettings
 from vprlib.pipeline import paths
+from vprlib.pipeline.inside import Name
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.paths import Side, existing
 from vprlib.pipeline.runtime import RuntimeSettings
@@ -29,7 +30,7 @@ class SetParams(StageParams):
     """How the images of one set are read."""
 
     images: Annotated[ImageSettings, At("datasets.{dataset}.images")]
-    folder: Annotated[str, At("datasets.{dataset}.folder")]
+    folder: Annotated[Name, At("datasets.{dataset}.folder")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
     @property
