@@ -16,6 +16,7 @@ Kind = TypeVar("Kind")
 # what h5py raises for a file whose bytes are not what they should be
 _DAMAGED = (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError)
 AGAIN = "run `dvc repro`, which makes it again"
+LARGEST = 1e15
 _SHRINKS = 1032  # deflate makes no array smaller than by this factor
 _CALLED = {"f": "float", "i": "integer", "u": "integer", "b": "boolean", "O": "text"}
 
@@ -67,6 +68,13 @@ class Stored:
         found = self.rows(name, kinds, sizes)
         with self._reading():
             return found.asstr()[...] if found.dtype.kind == "O" else found[...]
+
+    def finite(self, name: str, sizes: str) -> np.ndarray:
+        """Floats that can be squared, which Faiss does without a check."""
+        found = self.array(name, "f", sizes)
+        if not np.abs(found).max(initial=0) < LARGEST:
+            self.refuse(f"'{name}' has values that are not finite")
+        return found
 
     def number(self, name: str, array: str = "") -> float:
         """An attribute of the file, or of an array in it, that is a finite number."""

@@ -106,13 +106,13 @@ def read_sample(path: Path) -> Sample:
     with reading(path) as file:
         statistics = file.names("statistics")
         return Sample(
-            file.array("descriptors", "f", "N D"),
+            file.finite("descriptors", "N D"),
             file.array("image_rows", "i", "N"),
             file.array("image_names", "O", "I").tolist(),
             file.text("set"),
             int(file.number("seed")),
             file.text("backbone"),
-            {name: file.array(f"statistics/{name}", "f", "*") for name in statistics},
+            {name: file.finite(f"statistics/{name}", "*") for name in statistics},
         )
 
 

@@ -66,4 +66,4 @@ def sentence(found: Clustering, count: int) -> str:
 def read_descriptors(sample_path: Path) -> tuple[np.ndarray, str]:
     """The sampled descriptors and the name of the set that they come from."""
     with reading(sample_path) as file:
-        return file.array("descriptors", "f", "N D"), file.text("set")
+        return file.finite("descriptors", "N D"), file.text("set")
