@@ -138,8 +138,8 @@ class Calibration:
 
     set: str
     score: ScoreKind
-    distinct_m: float
-    depth: int  # results per query that a score uses
+    distinct_m: Annotated[float, Field(gt=0)]
+    depth: Annotated[int, Field(ge=1, le=2**20)]  # results per query that a score uses
     thresholds: Mapping[str, float | None]  # by precision in per cent; None: not reached
     curve: Sequence[Sequence[float]]  # recall and precision
 

@@ -39,6 +39,8 @@ def read_predictions(path: Path, index_dir: Path) -> Predictions:
     with reading(path) as file:
         kinds = {"indices": "i", "distances": "f", "hits": "b"}
         rows, distances, right = (file.array(name, kind, "Q N") for name, kind in kinds.items())
+        if np.isnan(distances).any():
+            file.refuse("'distances' has values that are not finite")
     if len(rows) != len(queries) or rows.max(initial=-1) >= len(database):
         raise UserError(
             f"{path} has {len(rows)} queries and database rows up to {rows.max(initial=-1)}, but"
