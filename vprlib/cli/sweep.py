@@ -17,7 +17,7 @@ from vprlib.descriptors.quantisers import bytes_a_row
 from vprlib.descriptors.rows import Rows
 from vprlib.descriptors.settings import IndexSettings, SearchSettings
 from vprlib.images.index import read_index
-from vprlib.pipeline.artifacts import write_bytes, write_json
+from vprlib.pipeline.artifacts import explaining, write_bytes, write_json
 from vprlib.pipeline.params import At, StageParams, UserError
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import RadiusOrOwn, Truth, is_right, read_truth, recall_at
@@ -202,7 +202,8 @@ def main(
         ]
         for settings, searches in indexes:
             check_index("sweep", settings, searches[0], stored.shape[1])
-        out.mkdir(parents=True, exist_ok=True)
+        with explaining(out):
+            out.mkdir(parents=True, exist_ok=True)
         given = (p.runtime, out, choice.failed_rows())
         found = list(trials(searched, stored, truth, indexes, *given))
     title = f"{choice.dataset}, {choice.variant}, {choice.code}"

@@ -64,8 +64,7 @@ def explaining(path: Path) -> Iterator[None]:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a path beside `path` for a file or a folder; renamed at the end, removed on failure."""
-    with explaining(path):
-        _check_place(path)
+    check_place(path)
     partial, waiting = path.with_name(f".{path.name}.partial"), _waiting.get()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,6 +96,18 @@ def together() -> Iterator[None]:
         _waiting.reset(token)
         for partial, _ in waiting:
             _discard(partial)
+
+
+def check_place(path: Path) -> None:
+    """Refuses what is no name of a file, and what a file must not replace: /dev/null is needed."""
+    with explaining(path):
+        if path.name in ("", ".."):
+            raise OSError(errno.EISDIR, "", str(path))
+        if "\0" in str(path):
+            raise OSError(errno.EINVAL, "", str(path))
+        is_linked_stream = path.is_symlink() and path.parent == Path("/dev")
+        if is_linked_stream or (path.exists() and not path.is_file() and not path.is_dir()):
+            raise OSError(errno.ENODEV, "", str(path))
 
 
 def write_folder(path: Path, files: Iterable[tuple[str, bytes]]) -> str:
@@ -276,17 +287,6 @@ def _discard(path: Path) -> None:
 def _flush(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _check_place(path: Path) -> None:
-    """Refuses what is no name of a file, and what a file must not replace: /dev/null is needed."""
-    if path.name in ("", ".."):
-        raise OSError(errno.EISDIR, "", str(path))
-    if "\0" in str(path):
-        raise OSError(errno.EINVAL, "", str(path))
-    is_linked_stream = path.is_symlink() and path.parent == Path("/dev")
-    if is_linked_stream or (path.exists() and not path.is_file() and not path.is_dir()):
-        raise OSError(errno.ENODEV, "", str(path))
 
 
 def _explained(error: Exception, path: Path) -> Exception:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vprlib.cli import options
+from vprlib.pipeline.artifacts import check_place, together
+from vprlib.pipeline.params import UserError
 
 if TYPE_CHECKING:
     from vprlib.interop.networks import Network
@@ -30,7 +32,8 @@ def write_network(path: Path, network: "Network", form: Form) -> None:
     from vprlib.model.model import write_model
 
     if form is Form.PORT:
-        write_checkpoint(path, network.model, network.history)
+        with together():  # the checkpoint and its options
+            write_checkpoint(path, network.model, network.history)
     elif form is Form.MATLAB:
         write_struct(path, network.model)
     else:
@@ -62,6 +65,9 @@ def main(
     from vprlib.interop.port import FLAGS
     from vprlib.interop.words import read_descriptors
 
+    check_place(out)
+    if to is Form.PORT and out.name == FLAGS:
+        raise UserError(f"{out} is where the port's options go: give the checkpoint another name.")
     if to in (Form.CENTROIDS_MAT, Form.CENTROIDS_PORT):
         words = words_of(source)
         if descriptors is not None:
