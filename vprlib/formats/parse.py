@@ -11,6 +11,7 @@ from vprlib.formats.listing import read_metadata
 from vprlib.formats.specification import Layout, Specification
 from vprlib.images.index import ImageIndex, Unreadable, build_index
 from vprlib.pipeline.artifacts import write_text
+from vprlib.pipeline.command import printable
 from vprlib.pipeline.params import UserError
 from vprlib.places.geo import chance_recall, locations, pairs_of
 from vprlib.places.truth import Listed, Near, Truth
@@ -184,7 +185,7 @@ def _check_present(
         with suppress(OSError):
             report_path.unlink()  # of an earlier run
         return
-    write_text(report_path, "".join(f"{name}\n" for name in missing))
+    write_text(report_path, "".join(f"{printable(name)}\n" for name in missing))
     first = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
     raise UserError(
         f"{_share(database, 'database')} and {_share(queries, 'query')} are missing below {folder}:"
