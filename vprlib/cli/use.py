@@ -2,9 +2,9 @@
 
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 import yaml
@@ -17,6 +17,8 @@ from vprlib.pipeline.switches import FULL, OWN, check_files
 PRESETS = Path("presets")
 BASE = "city"  # the preset that holds all sections which presets may change
 # of these a preset holds only what differs
+Kind = Literal["set", "variant", "code"]
+SWITCHES: dict[Kind, str] = {"set": "eval_on", "variant": "variants", "code": "codes"}
 MERGED = ("model", "sample", "kmeans", "train", "extraction")
 Tree = JsonObject
 
@@ -147,6 +149,19 @@ def _part(kind: str, name: str) -> Tree:
     if name not in known:
         raise UserError(f"{kind} has no '{name}'{nearest(name, list(known))}.")
     return known[name]
+
+
+def preset_with(kind: Kind, name: str, in_use: Sequence[str]) -> str | None:
+    """The command that brings a set, variant or code into params.yaml; None if none does."""
+    if kind == "set":
+        trees: dict[str, Tree] = {
+            p: read_params_file(PRESETS / f"{p}.yaml") for p in preset_names()
+        }
+        found = [preset for preset, tree in trees.items() if name in tree.get("datasets", {})]
+        return f"vpr use {max(found, key=name.startswith)}" if found else None
+    part = PRESETS / f"parts/{SWITCHES[kind]}.yaml"
+    is_there = part.exists() and name in read_params_file(part)
+    return f"vpr use --{SWITCHES[kind]} {','.join([*in_use, name])}" if is_there else None
 
 
 def differences(before: Tree, after: Tree, place: str = "") -> Iterator[str]:

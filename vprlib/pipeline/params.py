@@ -30,6 +30,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 # for a parameter that a stage reads alone; strict: pydantic would read true as 1
 Count = Annotated[int, Field(ge=1, strict=True)]
 SampleSeed = Annotated[Seed, Field(strict=True)]
+Names = Annotated[list[str], Field(min_length=1)]
 
 
 class UserError(Exception):
