@@ -148,13 +148,14 @@ def test_a_stage_outside_the_project_says_where_to_run_it(tmp_path):
     )
     assert said.returncode == 1
     assert said.stderr.strip() == (
-        "error: params.yaml is missing: go to the folder of the project and run again."
+        "error: params.yaml is missing: go to the folder of the project, the one that holds"
+        " params.yaml and dvc.yaml, and run again."
     )
 
 
-def test_an_unknown_device_is_said():
-    with pytest.raises(UserError, match=r"runtime\.device is 'tpu9', which does not work here"):
-        prepare(RuntimeSettings(device="tpu9"))
+def test_a_device_that_is_not_there_is_said():
+    with pytest.raises(UserError, match=r"runtime\.device is 'cuda:99', which does not work here"):
+        prepare(RuntimeSettings(device="cuda:99"))
 
 
 def test_threads_and_deterministic_kernels_are_set():

@@ -36,13 +36,13 @@ from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.pipeline.stored import Stored, reading
 
 # the first so many whitened dimensions; null: the descriptor as it is
-WhitenedOrAll = Annotated[int, Field(ge=1)] | None
+WhitenedOrAll = Annotated[int, Field(ge=1, le=2**20)] | None
 # arrays of a code's whitening: kinds and sizes
 _FORMS = {
     **{"mean": ("f", "D"), "projection": ("fi", "P W"), "projection_scales": ("f", "P")},
     **{"channels": ("fi", "R C"), "channels_scales": ("f", "R")},
 }
-BytesOrNone = Annotated[int, Field(ge=1)] | None  # an image, of pq
+BytesOrNone = Annotated[int, Field(ge=1, le=2**20)] | None  # an image, of pq
 # coded: a query is rounded like a database image; binary then counts bits that differ
 QueryForm = Literal["float32", "coded"]
 

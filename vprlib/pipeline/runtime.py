@@ -1,9 +1,10 @@
 """Where and how a stage runs; no stage depends on it, since it does not change results."""
 
 import os
+import re
 from dataclasses import dataclass
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from vprlib.pipeline.params import Section
 
@@ -36,13 +37,21 @@ class RuntimeSettings(Section):
     """The `runtime` section of params.yaml."""
 
     device: str = "auto"  # auto: the first GPU where there is one; else cpu, cuda, cuda:1 …
-    workers: int = Field(2, ge=1)  # threads that decode images ahead of the network
-    threads: int | None = Field(None, ge=1)  # for arithmetic; null: all cores
-    memory_gib: float = Field(2.0, gt=0)  # for blocks of search and mining, and images ahead
-    cache_gib: float = Field(40.0, ge=0)  # disk space of training's feature cache; 0: no cache
+    workers: int = Field(2, ge=1, le=1024)  # threads that decode images ahead of the network
+    threads: int | None = Field(None, ge=1, le=1024)  # for arithmetic; null: all cores
+    memory_gib: float = Field(2.0, ge=1e-6, le=2**20)  # for search, mining and images ahead
+    cache_gib: float = Field(40.0, ge=0, le=2**20)  # disk for the feature cache; 0: no cache
     cache_dir: str | None = None  # where; null: artifacts/.cache
     tensorboard: bool = False  # also write training's scalars below artifacts/tensorboard
-    processes: int = Field(1, ge=1)  # that train or describe on this machine; on GPUs one each
+    processes: int = Field(1, ge=1, le=256)  # that train or describe; on GPUs one each
+
+    @field_validator("device")
+    @classmethod
+    def _is_usable(cls, device: str) -> str:
+        """PyTorch knows others, such as meta, which cannot do what is needed."""
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
+            raise ValueError(f"'{device}' is no device: use auto, cpu, cuda, or cuda:1 and so on")
+        return device
 
     @property
     def memory_bytes(self) -> int:

@@ -5,11 +5,23 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from vprlib.pipeline.params import PARAMS_PATH, UserError, nearest
+from pydantic import ConfigDict
+
+from vprlib.pipeline.inside import Name
+from vprlib.pipeline.params import PARAMS_PATH, Section, UserError, nearest
 
 CITY = "city"  # the folder that make_city fills
 OWN = ("off_the_shelf", "trained")  # the variants that init_model and train make
 FULL = "full"  # the code that keeps descriptors as they are
+
+
+class SetFiles(Section):
+    """The files of an entry of `datasets`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    folder: Name
+    list: Name
 
 
 @dataclass(frozen=True)
