@@ -26,6 +26,7 @@ from vprlib.train.gradients import StepGradients, database_images
 from vprlib.train.log import EpochLog, Outcome
 from vprlib.train.losses import triplet_loss
 from vprlib.train.mining import Candidates, Mined, Pool, Tuple
+from vprlib.train.settings import TrainSettings
 from vprlib.train.trainer import Trainer, make_optimizer
 
 Run = Callable[..., Outcome]
