@@ -10,24 +10,13 @@ from vprlib.interop.settings import NetworkSettings
 from vprlib.model.settings import PoolSettings
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_text
-from vprlib.pipeline.params import At, Clusters, Count, StageParams
+from vprlib.pipeline.params import At, Clusters, Count
 from vprlib.pipeline.switches import SetFiles, Switches, check, check_files, check_whitened
 from vprlib.search.faiss_factory import check_indexes
 
 
-class Params(StageParams):
-    init_on: Annotated[list[str], At("init_on")]
-    train_on: Annotated[list[str], At("train_on")]
-    validate_on: Annotated[str, At("validate_on")]
-    start: Annotated[str, At("start")]
-    eval_on: Annotated[list[str], At("eval_on")]
-    calibrate_on: Annotated[str, At("calibrate_on")]
-    variants: Annotated[list[str], At("variants")]
+class Params(Switches):
     networks: Annotated[dict[str, NetworkSettings], At("networks")]
-    derived: Annotated[dict[str, str], At("derived")]
-    codes: Annotated[list[str], At("codes")]
-    fitted: Annotated[list[str], At("fitted")]
-    fit_on: Annotated[list[str], At("fit_on")]
     variant_defs: Annotated[dict[str, list[Step]], At("variant_defs")]
     code_defs: Annotated[dict[str, CodeSettings], At("code_defs")]
     descriptors: Annotated[Count, At("whitening.descriptors")]
@@ -56,9 +45,8 @@ class Params(StageParams):
 
 def main() -> None:
     p = Params.load()
-    switches = Switches(**{name: getattr(p, name) for name in Switches.__dataclass_fields__})
-    check(switches, p.datasets, p.code_defs)
-    check_variants(p.variants, p.derived, p.variant_defs, switches.given)
+    check(p, p.datasets, p.code_defs)
+    check_variants(p.variants, p.derived, p.variant_defs, p.given)
     check_codes(p.codes, p.code_defs, p.dimensions, p.descriptors)
     whitened = {n: kept for n in p.codes if (kept := p.code_defs[n].keep.whiten)}
     if whitened and p.init_on:

@@ -1,6 +1,5 @@
 """The switches on top of params.yaml agree with each other, or one sentence says where not."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ GOOD = Switches(
     eval_on=["city_test"],
     calibrate_on="city_test",
     variants=["off_the_shelf", "trained"],
-    networks=[],
+    networks={},
     derived={},
     codes=["full"],
     fitted=[],
@@ -33,13 +32,13 @@ FITTED = {"codes": CODES, "fitted": ["w4"], "fit_on": ["city_train"]}
         {},
         FITTED,
         {"train_on": [], "variants": ["off_the_shelf"], "validate_on": "unused"},
-        {"init_on": [], "networks": ["theirs"], "start": "theirs", "variants": ["trained"]},
-        {"init_on": [], "train_on": [], "networks": ["theirs"], "variants": ["theirs"]},
+        {"init_on": [], "networks": {"theirs": None}, "start": "theirs", "variants": ["trained"]},
+        {"init_on": [], "train_on": [], "networks": {"theirs": None}, "variants": ["theirs"]},
         {"derived": {"int8": "trained"}, "variants": ["trained", "int8"]},
     ],
 )
 def test_switches_that_agree_pass(changes: dict[str, object]) -> None:
-    assert check(replace(GOOD, **changes), SETS, CODES) is None
+    assert check(GOOD.model_copy(update=changes), SETS, CODES) is None
 
 
 @pytest.mark.parametrize(
@@ -68,6 +67,11 @@ def test_switches_that_agree_pass(changes: dict[str, object]) -> None:
         ({"codes": CODES}, r"fitted is \[\], but should be \[w4\]: all codes except full"),
         (FITTED | {"fitted": CODES}, r"fitted is \[full, w4\], but should be \[w4\]: all"),
         (FITTED | {"fit_on": []}, r"fit_on is \[\], but fitted is \[w4\]: name the set that"),
+        (FITTED | {"fit_on": ["city"]}, r"fit_on names 'city'; .*; add it to `datasets`"),
+        (
+            {"networks": ["theirs"], "variants": ["their"]},
+            r"variants names 'their'; did .*'theirs'",
+        ),
         ({"fit_on": ["city_train"]}, r"fit_on is \[city_train\], but fitted is \[\]: set it to"),
         ({"eval_on": []}, r"eval_on should have at least one entry"),
         ({"eval_on": ["city_test"] * 2}, r"eval_on should have at least one entry"),
@@ -78,7 +82,7 @@ def test_switches_that_agree_pass(changes: dict[str, object]) -> None:
 )
 def test_switches_that_disagree_are_one_sentence(changes: dict[str, object], sentence: str) -> None:
     with pytest.raises(UserError, match=rf"^params\.yaml: {sentence}.*\.$"):
-        check(replace(GOOD, **changes), SETS, CODES)
+        check(GOOD.model_copy(update=changes), SETS, CODES)
 
 
 def test_names_that_no_file_should_have_are_refused() -> None:

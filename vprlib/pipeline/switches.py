@@ -1,14 +1,14 @@
 """Checks that the names in params.yaml agree with each other before anything is computed."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
 from pydantic import ConfigDict
 
 from vprlib.pipeline.inside import Name
-from vprlib.pipeline.params import PARAMS_PATH, Section, UserError, nearest
+from vprlib.pipeline.params import PARAMS_PATH, At, Section, StageParams, UserError, nearest
 
 CITY = "city"  # the folder that make_city fills
 OWN = ("off_the_shelf", "trained")  # the variants that init_model and train make
@@ -24,22 +24,21 @@ class SetFiles(Section):
     list: Name
 
 
-@dataclass(frozen=True)
-class Switches:
+class Switches(StageParams):
     """The names at the top of params.yaml."""
 
-    init_on: Sequence[str]
-    train_on: Sequence[str]
-    validate_on: str
-    start: str
-    eval_on: Sequence[str]
-    calibrate_on: str
-    variants: Sequence[str]
-    networks: Collection[str]
-    derived: Mapping[str, str]
-    codes: Sequence[str]
-    fitted: Sequence[str]
-    fit_on: Sequence[str]
+    init_on: Annotated[list[str], At("init_on")]
+    train_on: Annotated[list[str], At("train_on")]
+    validate_on: Annotated[str, At("validate_on")]
+    start: Annotated[str, At("start")]
+    eval_on: Annotated[list[str], At("eval_on")]
+    calibrate_on: Annotated[str, At("calibrate_on")]
+    variants: Annotated[list[str], At("variants")]
+    networks: Annotated[Mapping[str, object], At("networks")]
+    derived: Annotated[dict[str, str], At("derived")]
+    codes: Annotated[list[str], At("codes")]
+    fitted: Annotated[list[str], At("fitted")]
+    fit_on: Annotated[list[str], At("fit_on")]
 
     @property
     def given(self) -> list[str]:
