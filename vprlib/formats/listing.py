@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from vprlib.formats.specification import METADATA_COLUMNS, Layout, Specification
+from vprlib.formats.specification import FARTHEST_M, METADATA_COLUMNS, Layout, Specification
 from vprlib.pipeline.params import UserError
 from vprlib.places.projection import MAX_LATITUDE, project
 
@@ -156,10 +156,10 @@ def _number(row: Row, column: str, path: Path) -> float:
         number = float(row.values[column])
     except ValueError:
         number = np.nan
-    if not np.isfinite(number):
+    if not abs(number) <= FARTHEST_M:
         raise UserError(
             f"{path}: row {row.line} has {column} '{row.values[column]}', which is not a finite"
-            " number."
+            f" number within ±{FARTHEST_M:g}."
         )
     return number
 

@@ -189,8 +189,17 @@ def _check_present(
     first = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
     raise UserError(
         f"{_share(database, 'database')} and {_share(queries, 'query')} are missing below {folder}:"
-        f" {first}; {report_path} lists them all; link the folder that holds them as {folder}."
+        f" {first}; {report_path} lists them all; {_remedy(folder, missing[0])}."
     )
+
+
+def _remedy(folder: Path, name: str) -> str:
+    """What to do about a missing image, to end a sentence."""
+    if not folder.is_dir():
+        return f"link the folder that holds them as {folder}"
+    lost = [parent for parent in Path(name).parents if not (folder / parent).is_dir()]
+    what = f"the folder {lost[-1]} in it" if lost else "what it holds"
+    return f"{folder} is there: complete {what}, or correct `layout` of the set in params.yaml"
 
 
 def _share(side: Presence, called: str) -> str:

@@ -73,8 +73,21 @@ def listed_specification(
     )
 
 
+FARTHEST_M = 1e8  # twice the way round the earth
+
+
 def check_names(specification: Specification, path: Path) -> None:
-    """Names must not leave the data set's folder."""
+    """Names must not leave the data set's folder, and positions the earth."""
+    s = specification
+    for names, positions in (
+        (s.database_names, s.database_positions),
+        (s.query_names, s.query_positions),
+    ):
+        for row in np.flatnonzero((np.abs(positions) > FARTHEST_M).any(axis=1))[:1]:
+            raise UserError(
+                f"{path}: '{names[row]}' (row {row + 1} of its side) is at"
+                f" {positions[row].tolist()}, but positions should be within ±{FARTHEST_M:g} m."
+            )
     for name in (*specification.database_names, *specification.query_names):
         if problem := problem_of(name):
             raise UserError(f"{path}: the image name '{name}' {problem}.")

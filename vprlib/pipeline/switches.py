@@ -137,6 +137,11 @@ def check_files(
                 _refuse(f"datasets.{name}.{key} is '{value}', but should be a path below {raw}")
         path = raw / folder / listing
         if folder != CITY and not path.exists():
+            if (raw / folder).is_dir():
+                raise UserError(
+                    f"{path} is missing, though {raw / folder} is there: put it there, or correct"
+                    f" datasets.{name}.list in {PARAMS_PATH}."
+                )
             raise UserError(
                 f"{path} is missing: link the folder that holds the images of {name} as"
                 f" {raw / folder}, or take {name} out of `datasets` in {PARAMS_PATH}."
