@@ -266,6 +266,11 @@ def test_a_name_that_only_starts_like_an_option_or_with_dots_is_allowed(written:
         ({"utmDb": np.ones((2, 3, 2))}, r"utmDb should be a 2×N matrix.*\(2, 3, 2\)"),
         ({"utmDb": np.array([[1, np.nan], [3, 4]])}, "utmDb is not a finite number at place 1"),
         ({"utmQ": np.array([[np.inf], [3]])}, "utmQ is not a finite number at place 0"),
+        (
+            {"utmDb": np.array([[1, 1e308], [3, 4]])},
+            r"\(row 2 of its side\) is at \[1e\+308",
+        ),
+        ({"utmQ": np.array([[-2e8], [3]])}, r"\(row 1 of its side\) is at .* within ±1e\+08 m"),
         ({"dbImageFns": cell("a.jpg", "")}, "dbImageFns has an empty name at place 1"),
         ({"dbImageFns": np.ones(2)}, "dbImageFns should be names in a cell array"),
         ({"posDistThr": 0}, "posDistThr should be one positive number"),

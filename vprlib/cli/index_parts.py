@@ -15,7 +15,7 @@ from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.search.faiss_index import add
 from vprlib.search.faiss_index import merge as merge_folders
 from vprlib.search.faiss_training import IndexRequest, train
-from vprlib.search.lists import Facts, open_trained
+from vprlib.search.lists import FACTS, Facts, open_trained
 
 
 class Params(StageParams):
@@ -41,6 +41,7 @@ def part(
     ] = None,
 ) -> None:
     """Build one part of a large search index; `vpr index merge` joins the parts."""
+    check_out(out)
     choice, which = choose(dataset, variant, code), parse_part(part)
     p = Params.load(code=choice.code)
     if p.index is None:
@@ -57,7 +58,14 @@ def merge(
     out: options.Out,
 ) -> None:
     """Merge the parts of a search index into one index, with little memory."""
+    check_out(out)
     echo(out, merge_folders(out, parts))
+
+
+def check_out(out: Path) -> None:
+    """Refuses to replace a folder that holds something else than an index."""
+    if out.is_dir() and not (out / FACTS).exists() and any(out.iterdir()):
+        raise UserError(f"{out} holds other files, which would be lost: name a new folder.")
 
 
 def echo(out: Path, facts: Facts) -> None:

@@ -18,7 +18,7 @@ from vprlib.descriptors.rows import Rows
 from vprlib.descriptors.settings import IndexSettings, SearchSettings
 from vprlib.images.index import read_index
 from vprlib.pipeline import paths
-from vprlib.pipeline.artifacts import write_bytes, write_json
+from vprlib.pipeline.artifacts import explaining, write_bytes, write_json
 from vprlib.pipeline.params import At, StageParams, UserError
 from vprlib.pipeline.paths import existing
 from vprlib.pipeline.runtime import RuntimeSettings
@@ -204,7 +204,8 @@ def main(
         ]
         for settings, searches in indexes:
             check_index("sweep", settings, searches[0], stored.shape[1])
-        out.mkdir(parents=True, exist_ok=True)
+        with explaining(out):
+            out.mkdir(parents=True, exist_ok=True)
         given = (p.runtime, out, choice.failed_rows())
         found = list(trials(searched, stored, truth, indexes, *given))
     title, name = choice.title, "-".join(choice)

@@ -4,13 +4,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
 from vprlib.cli import options, output
+from vprlib.cli.choice import InUse
 from vprlib.pipeline import paths
-from vprlib.pipeline.params import PARAMS_PATH, JsonObject, UserError, look_up, read_params_file
+from vprlib.pipeline.params import PARAMS_PATH, At, UserError
 from vprlib.pipeline.stored import damaged, read_json
 
 Metrics = dict[str, Any]  # of one JSON file
@@ -25,6 +26,10 @@ class Leaks:
 
 
 Row = tuple[str, str, str, Metrics]  # set, variant, code and the metrics
+
+
+class Params(InUse):
+    train_on: Annotated[list[str], At("train_on")]
 
 
 def read_rows(metrics_dir: Path) -> list[Row]:
@@ -45,10 +50,9 @@ def _read(path: Path) -> Metrics:
     return found
 
 
-def in_use(rows: Sequence[Row], params: JsonObject) -> list[Row]:
+def in_use(rows: Sequence[Row], p: Params) -> list[Row]:
     """The rows whose set, variant and code params.yaml names; other files may be outdated."""
-    keys = ("eval_on", "variants", "codes")
-    names = [cast(list[str], look_up(params, key)) for key in keys]
+    names = (p.eval_on, p.variants, p.codes)
     return [row for row in rows if all(k in known for k, known in zip(row[:3], names, strict=True))]
 
 
@@ -133,12 +137,11 @@ def main(
 
     Lines below the table report leaks: images of the training set in an evaluated set, or near it.
     """
-    params = read_params_file(PARAMS_PATH)
-    rows = in_use(read_rows(metrics), params)
+    p = Params.load()
+    rows = in_use(read_rows(metrics), p)
     if not rows:
         raise UserError(f"{metrics} has no results for {PARAMS_PATH}: run `dvc repro` first.")
-    train_on = cast(list[str], look_up(params, "train_on"))
-    found = {dataset: leaks(dataset, train_on) for dataset, *_ in rows}
+    found = {dataset: leaks(dataset, p.train_on) for dataset, *_ in rows}
     if as_json:
         names = ("set", "variant", "code", "leaks")
         answers = [dict(zip(names, (*key, found[key[0]]), strict=True)) | m for *key, m in rows]

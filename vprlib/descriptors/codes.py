@@ -45,9 +45,9 @@ class Kept(Section):
     """The `keep` of a code: what is stored of a descriptor. The default keeps it as it is."""
 
     # the first so many whitened dimensions; null: the descriptor as it is
-    whiten: int | None = Field(None, ge=1)
+    whiten: int | None = Field(None, ge=1, le=2**20)
     precision: Precision = "float32"  # of database images
-    bytes: int | None = Field(None, ge=1)  # of a database image, for pq
+    bytes: int | None = Field(None, ge=1, le=2**20)  # of a database image, for pq
     # coded: a query is rounded like a database image; binary then counts bits that differ
     query: Literal["float32", "coded"] = "float32"
     matrix: MatrixSettings | None = None  # how the whitening matrix is stored; null: as float32

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from vprlib.evaluate.intervals import IntervalSettings, with_ends
 from vprlib.evaluate.predictions import Judgement
-from vprlib.pipeline.params import JsonObject, Section
+from vprlib.pipeline.params import JsonObject, Metres, Section
 from vprlib.pipeline.stored import read_json
 
 DEPTH = 20  # results per query that a score uses: predictions always have as many
@@ -26,7 +26,7 @@ class ConfidenceSettings(Section):
     # similarity: 1 − distance² / 2 of the first result
     # ratio: 1 − its distance / distance of the first result of another place
     score: ScoreKind = "ratio"
-    distinct_m: float = Field(25.0, gt=0)  # results farther apart are different places
+    distinct_m: Metres = 25.0  # results farther apart are different places
     # shares of right answers; below the score of the last one, `vpr find` says it does not know
     precisions: tuple[Precision, ...] = Field((1.0, 0.99, 0.95), min_length=1)
 

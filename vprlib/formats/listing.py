@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from vprlib.formats.specification import METADATA_COLUMNS, Layout, Specification
+from vprlib.formats.specification import FARTHEST_M, METADATA_COLUMNS, Layout, Specification
 from vprlib.pipeline.params import UserError
 from vprlib.places.projection import MAX_LATITUDE, project
 
@@ -153,10 +153,10 @@ def _numbers(rows: Sequence[Row], column: str, path: Path) -> np.ndarray:
     for place, row in enumerate(rows):
         with suppress(ValueError):
             numbers[place] = float(row.values[column])
-        if not np.isfinite(numbers[place]):
+        if not abs(numbers[place]) <= FARTHEST_M:
             raise UserError(
                 f"{path}: row {row.line} has {column} '{row.values[column]}', which is not a finite"
-                " number."
+                f" number within ±{FARTHEST_M:g}."
             )
     return numbers
 

@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_RESERVING = {errno.EINVAL, errno.EOPNOTSUPP}  # of file systems that cannot
 _NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
+_REASONS = {
+    errno.EISDIR: "it is a folder; name a file in it",
+    errno.ENODEV: "it is a device or a pipe; name an ordinary file",
+    errno.EINVAL: "its name has a character without a meaning; name another",
+    **dict.fromkeys(
+        (errno.ENOTDIR, errno.EEXIST),
+        "there is a file where a folder is needed; name another",
+    ),
+}
+# files that `together` will rename
+_waiting: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("waiting", default=None)
 Attribute = str | int | float | bool
 
 
@@ -42,7 +54,7 @@ class Place:
 
 @contextmanager
 def explaining(path: Path) -> Iterator[None]:
-    """Turns the error of a full disk or read-only folder into a sentence about `path`."""
+    """Turns the error of a place that cannot be written into a sentence about `path`."""
     try:
         yield
     except OSError as error:
@@ -52,19 +64,50 @@ def explaining(path: Path) -> Iterator[None]:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a path beside `path` for a file or a folder; renamed at the end, removed on failure."""
-    partial = path.with_name(f".{path.name}.partial")
+    check_place(path)
+    partial, waiting = path.with_name(f".{path.name}.partial"), _waiting.get()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _discard(partial)
         yield partial
+        if partial.is_dir() != path.is_dir() and path.exists():
+            raise OSError(errno.EISDIR if path.is_dir() else errno.EEXIST, "", str(path))
         _discard(path) if partial.is_dir() else _flush(partial)
-        partial.replace(path)
+        partial.replace(path) if waiting is None else waiting.append((partial, path))
     except (OSError, RuntimeError) as error:  # h5py raises RuntimeError when closing fails
         _discard(partial)
         raise _explained(error, path) from error
     except BaseException:
         _discard(partial)
         raise
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """The files that the body writes appear together when it has ended well, or none of them."""
+    waiting: list[tuple[Path, Path]] = []
+    token = _waiting.set(waiting)
+    try:
+        yield
+        for partial, path in waiting:
+            with explaining(path):
+                partial.replace(path)
+    finally:
+        _waiting.reset(token)
+        for partial, _ in waiting:
+            _discard(partial)
+
+
+def check_place(path: Path) -> None:
+    """Refuses what is no name of a file, and what a file must not replace: /dev/null is needed."""
+    with explaining(path):
+        if path.name in ("", ".."):
+            raise OSError(errno.EISDIR, "", str(path))
+        if "\0" in str(path):
+            raise OSError(errno.EINVAL, "", str(path))
+        is_linked_stream = path.is_symlink() and path.parent == Path("/dev")
+        if is_linked_stream or (path.exists() and not path.is_file() and not path.is_dir()):
+            raise OSError(errno.ENODEV, "", str(path))
 
 
 def write_folder(path: Path, files: Iterable[tuple[str, bytes]]) -> str:
@@ -255,16 +298,28 @@ def _flush(path: Path) -> None:
 
 
 def _explained(error: Exception, path: Path) -> Exception:
-    """The sentence for a full disk or a read-only place; any other error as it is."""
+    """The sentence for a place that cannot be written; an error of something else as it is."""
     told = re.search(r"errno = (\d+)", str(error))  # by HDF5
     number = getattr(error, "errno", None) or (int(told[1]) if told else 0)
     if number in _NO_SPACE or os.strerror(errno.ENOSPC) in str(error):  # by Faiss
-        return UserError(
-            f"{path} could not be written: no space left on the disk; free some and run again."
-        )
-    if number in _NO_RIGHT:
-        return UserError(
-            f"{path} could not be written: {os.strerror(number).lower()};"
-            " make its folder writable and run again."
-        )
-    return error
+        reason = "no space left on the disk; free some and run again"
+    elif number in _NO_RIGHT:
+        reason = f"{os.strerror(number).lower()}; make its folder writable and run again"
+    elif isinstance(error, OSError) and error.errno is not None and _is_at(error, path):
+        reason = _REASONS.get(number, f"{os.strerror(number).lower()}; name another file")
+    else:
+        return error
+    return UserError(f"{path} could not be written: {reason}.")
+
+
+def _is_at(error: OSError, path: Path) -> bool:
+    """Whether it is about `path`, what is beside it, or a folder above it, and not about an input.
+
+    HDF5 does not give the name of a file that is missing.
+    """
+    if error.filename is None:
+        return error.errno != errno.ENOENT
+    named = Path(os.fsdecode(error.filename))
+    return path.is_relative_to(named) or named.is_relative_to(
+        path.with_name(f".{path.name}.partial")
+    )

@@ -5,11 +5,23 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
-from vprlib.pipeline.params import PARAMS_PATH, At, StageParams, UserError, nearest
+from pydantic import ConfigDict
+
+from vprlib.pipeline.inside import Name
+from vprlib.pipeline.params import PARAMS_PATH, At, Section, StageParams, UserError, nearest
 
 CITY = "city"  # the folder that make_city fills
 OWN = ("off_the_shelf", "trained")  # the variants that init_model and train make
 FULL = "full"  # the code that keeps descriptors as they are
+
+
+class SetFiles(Section):
+    """The files of an entry of `datasets`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    folder: Name
+    list: Name
 
 
 class Switches(StageParams):
@@ -125,6 +137,11 @@ def check_files(
                 _refuse(f"datasets.{name}.{key} is '{value}', but should be a path below {raw}")
         path = raw / folder / listing
         if folder != CITY and not path.exists():
+            if (raw / folder).is_dir():
+                raise UserError(
+                    f"{path} is missing, though {raw / folder} is there: put it there, or correct"
+                    f" datasets.{name}.list in {PARAMS_PATH}."
+                )
             raise UserError(
                 f"{path} is missing: link the folder that holds the images of {name} as"
                 f" {raw / folder}, or take {name} out of `datasets` in {PARAMS_PATH}."

@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
 import numpy as np
-from pydantic import Field
 
 from vprlib.images.index import ImageIndex
+from vprlib.pipeline.params import Metres
 from vprlib.pipeline.stored import Stored, reading
 from vprlib.places.geo import Pairs, count_within, pairs_within
 
 _LISTS = ("right", "doubtful", "training")
 _PARTS = ("starts", "rows")
-RadiusOrOwn = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None  # null: the set's own
+RadiusOrOwn = Metres | None  # null: the set's own
 
 
 @dataclass(frozen=True)

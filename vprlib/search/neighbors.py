@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import h5py
 import numpy as np
-from pydantic import PositiveInt
+from pydantic import Field
 
 from vprlib.pipeline.artifacts import writing_hdf5
 from vprlib.pipeline.params import Section
@@ -21,7 +21,7 @@ PART = 2**22  # neighbors that are read at once
 class NeighborSettings(Section):
     """The `search` section of params.yaml."""
 
-    neighbors: PositiveInt | Literal["all"] = 100  # found for each query
+    neighbors: Annotated[int, Field(ge=1, le=10**9)] | Literal["all"] = 100  # found for each query
 
     def of(self, database: int) -> int:
         return database if self.neighbors == "all" else min(self.neighbors, database)

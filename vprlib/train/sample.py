@@ -23,8 +23,8 @@ from vprlib.pipeline.stored import reading
 class SampleSettings(Section):
     """How many local descriptors are sampled for the visual words."""
 
-    images: int = Field(500, ge=1)  # of the training database, without replacement
-    positions: int = Field(100, ge=1)  # an image, without replacement
+    images: int = Field(500, ge=1, le=10**7)  # of the training database, without replacement
+    positions: int = Field(100, ge=1, le=10**7)  # an image, without replacement
     seed: Seed = 1
 
 

@@ -8,15 +8,15 @@ import numpy as np
 from pydantic import Field
 
 from vprlib.pipeline.inside import Name
-from vprlib.pipeline.params import Section, Seed, UserError
+from vprlib.pipeline.params import Clusters, Section, Seed, UserError
 from vprlib.pipeline.stored import reading
 
 
 class KmeansSettings(Section):
     """The visual words."""
 
-    clusters: int = Field(64, ge=1)  # K
-    iterations: int = Field(100, ge=1)
+    clusters: Clusters = 64  # K
+    iterations: int = Field(100, ge=1, le=10**6)
     seed: Seed = 1
     file: Name | None = None  # words in data/raw/weights, instead of k-means
 

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from vprlib.cli import options
+from vprlib.pipeline.artifacts import check_place
+from vprlib.pipeline.params import UserError
 
 
 class Form(StrEnum):
@@ -38,6 +40,9 @@ def main(
     from vprlib.interop.words import read_descriptors, write_mat_words, write_port_words
     from vprlib.model.model import write_model
 
+    check_place(out)
+    if to is Form.PORT and out.name == FLAGS:
+        raise UserError(f"{out} is where the port's options go: give the checkpoint another name.")
     if to in (Form.CENTROIDS_MAT, Form.CENTROIDS_PORT):
         words = words_of(source)
         if descriptors is not None:
