@@ -356,7 +356,7 @@ def test_a_photograph_whose_name_cannot_be_printed_is_one_sentence(made_here, fi
 
 
 @pytest.mark.parametrize("option", ["--out", "--picture"])
-@pytest.mark.parametrize("place", ["data", "params.yaml/x", "", "/", "x" * 300, "/dev/null"])
+@pytest.mark.parametrize("place", ["data", "params.yaml/x", "", "/", "x" * 300, "/dev/vprlib-test"])
 def test_what_cannot_be_written_is_one_sentence(refused, option, place):
     said = refused(photo(0), option, place)
     assert " could not be written: " in said and len(said) <= 401

@@ -187,6 +187,11 @@ def test_a_preset_that_changes_what_is_not_there_is_refused(project, content, se
         ("networks: null\n", "networks is None"),
         ("variants: []\n", "variants should have at least one entry"),
         ("variants: null\n", "variants is None"),
+        ("eval_on: [berlin_x]\n", "eval_on names 'berlin_x'; there are: "),
+        (
+            "eval_on: [pitts250k_test]\n",
+            "'pitts250k_test', which is not in use: type `vpr us",
+        ),
         ("eval_on: [nowhere]\n", "eval_on names 'nowhere'; there are: "),
         ("train: 3\n", "train is 3"),
         ("train: {epochs: many}\n", "train.epochs is 'many'"),

@@ -273,7 +273,7 @@ def test_imagenet_weights_without_a_network_name_the_place_for_the_file(
 
 def test_a_set_in_use_without_its_specification_is_refused_before_anything_runs(here, refused):
     said = refused("check_switches")  # toy_val has none
-    assert "data/raw/toy/datasets/toy_val.mat is missing: link the folder" in said
+    assert "data/raw/toy/datasets/toy_val.mat is missing, though data/raw/toy is there: put" in said
 
 
 def test_switches_that_agree_are_said_to_agree(here, run):

@@ -106,7 +106,8 @@ def choose(dataset: str | None, variant: str | None, code: str | None) -> Choice
         dataset or p.eval_on[0], variant or best_variant(p.variants), code or p.codes[0]
     )
     variants = [*OWN, *p.networks, *p.derived]
-    _check("set", choice.dataset, p.eval_on, [*p.datasets], paths.index(choice.dataset, "db"))
+    described = paths.descriptors_dir(choice.dataset, choice.variant, FULL)
+    _check("set", choice.dataset, p.eval_on, [*p.datasets], described)
     _check("variant", choice.variant, p.variants, variants, paths.model(choice.variant))
     _check("code", choice.code, p.codes, [*p.code_defs], paths.coder(choice.variant, choice.code))
     return choice

@@ -3,7 +3,6 @@
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -12,9 +11,8 @@ import yaml
 from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_text
 from vprlib.pipeline.params import PARAMS_PATH, At, JsonObject, UserError, nearest, read_params_file
-from vprlib.pipeline.switches import FULL, OWN, Switches, check_files
+from vprlib.pipeline.switches import FULL, OWN, PRESETS, Switches, check_files, preset_with_set
 
-PRESETS = Path("presets")
 BASE = "city"  # the preset that holds all sections which presets may change
 # of these a preset holds only what differs
 Kind = Literal["set", "variant", "code"]
@@ -162,11 +160,8 @@ def _part(kind: str, name: str) -> Tree:
 def preset_with(kind: Kind, name: str, in_use: Sequence[str]) -> str | None:
     """The command that brings a set, variant or code into params.yaml; None if none does."""
     if kind == "set":
-        trees: dict[str, Tree] = {
-            p: read_params_file(PRESETS / f"{p}.yaml") for p in preset_names()
-        }
-        found = [preset for preset, tree in trees.items() if name in tree.get("datasets", {})]
-        return f"vpr use {max(found, key=name.startswith)}" if found else None
+        preset = preset_with_set(name)
+        return preset and f"vpr use {preset}"
     part = PRESETS / f"parts/{SWITCHES[kind]}.yaml"
     is_there = part.exists() and name in read_params_file(part)
     return f"vpr use --{SWITCHES[kind]} {','.join([*in_use, name])}" if is_there else None

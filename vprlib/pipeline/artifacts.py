@@ -105,8 +105,8 @@ def check_place(path: Path) -> None:
             raise OSError(errno.EISDIR, "", str(path))
         if "\0" in str(path):
             raise OSError(errno.EINVAL, "", str(path))
-        is_linked_stream = path.is_symlink() and path.parent == Path("/dev")
-        if is_linked_stream or (path.exists() and not path.is_file() and not path.is_dir()):
+        is_other = path.exists() and not path.is_file() and not path.is_dir()
+        if is_other or path.parent == Path("/dev"):  # there /dev/stdout may lead to a file
             raise OSError(errno.ENODEV, "", str(path))
 
 
