@@ -98,7 +98,9 @@ def judge(what, words, here, capsys, monkeypatch):
         if isinstance(error, KeyboardInterrupt):
             raise
         return True, f"{type(error).__name__}: {str(error)[:300]}"
-    problems = [f"did {event}" for event in forbidden[:2]]
+    # what a user names may lie anywhere
+    named = [e for e in forbidden if what != "options" or not e.startswith("open ")]
+    problems = [f"did {event}" for event in named[:2]]
     errors = [line for line in said.splitlines() if line.startswith(("error: ", "Error: "))]
     if code not in (0, 1, 2):
         problems.append(f"ended with {code}")

@@ -153,10 +153,9 @@ def test_a_stage_outside_the_project_says_where_to_run_it(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["tpu9", "cuda:99"])
-def test_a_device_that_is_not_there_is_said(name):
-    with pytest.raises(UserError, match=rf"runtime\.device is '{name}', which does not work here"):
-        prepare(RuntimeSettings(device=name))
+def test_a_device_that_is_not_there_is_said():
+    with pytest.raises(UserError, match=r"runtime\.device is 'cuda:99', which does not work here"):
+        prepare(RuntimeSettings(device="cuda:99"))
 
 
 def test_threads_and_deterministic_kernels_are_set():

@@ -7,6 +7,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
+from vprlib.cli.options import InUse
 from vprlib.cli.use import SWITCHES, Kind, preset_with
 from vprlib.descriptors.codes import Code, read_arrays, read_code
 from vprlib.descriptors.files import failed_rows, opened
@@ -15,22 +16,10 @@ from vprlib.descriptors.rows import Rows
 from vprlib.images.decode import ImageSettings
 from vprlib.pipeline import paths
 from vprlib.pipeline.inside import Name
-from vprlib.pipeline.params import PARAMS_PATH, At, Names, StageParams, UserError, nearest
+from vprlib.pipeline.params import PARAMS_PATH, At, StageParams, UserError, nearest
 from vprlib.pipeline.paths import Side, existing
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.pipeline.switches import FULL, OWN
-
-
-class InUse(StageParams):
-    """The names that params.yaml uses, and those that it knows."""
-
-    eval_on: Annotated[Names, At("eval_on")]
-    variants: Annotated[Names, At("variants")]
-    codes: Annotated[Names, At("codes")]
-    datasets: Annotated[dict[str, object], At("datasets")]
-    networks: Annotated[dict[str, object], At("networks")]
-    derived: Annotated[dict[str, object], At("derived")]
-    code_defs: Annotated[dict[str, object], At("code_defs")]
 
 
 class SetParams(StageParams):

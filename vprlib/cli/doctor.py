@@ -294,9 +294,9 @@ def main(
     deep: Annotated[bool, typer.Option("--deep", help="read all of DVC's cache")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Say in a line each what is well and what is wrong on this machine and in this project.
+    """Print a line for each thing that can go wrong on this machine and in this project.
 
-    Ends with exit code 1 if something stays wrong.
+    The exit code is 1 if something stays wrong.
     """
     lines, is_busy = [], _is_busy()
     for finding in look(deep):

@@ -22,8 +22,9 @@ from vprlib.images.batches import ImageSource
 from vprlib.images.decode import ImageSettings
 from vprlib.images.index import ImageIndex, build_index, check_order, read_index
 from vprlib.pipeline import paths
-from vprlib.pipeline.artifacts import check_place, write_bytes, write_csv
+from vprlib.pipeline.artifacts import write_bytes, write_csv
 from vprlib.pipeline.command import printable
+from vprlib.pipeline.explained import check_place
 from vprlib.pipeline.params import At, StageParams, UserError
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.search.approximate import searcher

@@ -18,7 +18,8 @@ from vprlib.descriptors.rows import Rows
 from vprlib.descriptors.settings import IndexSettings, SearchSettings
 from vprlib.images.index import read_index
 from vprlib.pipeline import paths
-from vprlib.pipeline.artifacts import explaining, write_bytes, write_json
+from vprlib.pipeline.artifacts import write_bytes, write_json
+from vprlib.pipeline.explained import explaining
 from vprlib.pipeline.params import At, StageParams, UserError
 from vprlib.pipeline.paths import existing
 from vprlib.pipeline.runtime import RuntimeSettings

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from vprlib.cli import options, output
-from vprlib.cli.choice import InUse
 from vprlib.pipeline import paths
+from vprlib.pipeline.json_files import damaged, read_json
 from vprlib.pipeline.params import PARAMS_PATH, At, UserError
-from vprlib.pipeline.stored import damaged, read_json
 
 Metrics = dict[str, Any]  # of one JSON file
 
@@ -28,7 +27,7 @@ class Leaks:
 Row = tuple[str, str, str, Metrics]  # set, variant, code and the metrics
 
 
-class Params(InUse):
+class Params(options.InUse):
     train_on: Annotated[list[str], At("train_on")]
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from vprlib.evaluate.recall import Protocol, RecallSettings, Result, evaluate, named
 from vprlib.images.index import ImageIndex
+from vprlib.pipeline.json_files import damaged
 from vprlib.pipeline.params import PARAMS_PATH, UserError
-from vprlib.pipeline.stored import damaged
 from vprlib.places.geo import Pairs
 from vprlib.places.truth import Near, Truth, is_right, recall_at
 from vprlib.search.neighbors import Found

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,23 +17,12 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from vprlib.pipeline.params import UserError
+from vprlib.pipeline.explained import check_place, explained, explaining
 
 if TYPE_CHECKING:
     import torch
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_RESERVING = {errno.EINVAL, errno.EOPNOTSUPP}  # of file systems that cannot
-_NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
-_REASONS = {
-    errno.EISDIR: "it is a folder; name a file in it",
-    errno.ENODEV: "it is a device or a pipe; name an ordinary file",
-    errno.EINVAL: "its name has a character without a meaning; name another",
-    **dict.fromkeys(
-        (errno.ENOTDIR, errno.EEXIST),
-        "there is a file where a folder is needed; name another",
-    ),
-}
 # files that `together` will rename
 _waiting: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("waiting", default=None)
 Attribute = str | int | float | bool
@@ -53,15 +41,6 @@ class Place:
 
 
 @contextmanager
-def explaining(path: Path) -> Iterator[None]:
-    """Turns the error of a place that cannot be written into a sentence about `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise _explained(error, path) from error
-
-
-@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a path beside `path` for a file or a folder; renamed at the end, removed on failure."""
     check_place(path)
@@ -76,7 +55,7 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path) if waiting is None else waiting.append((partial, path))
     except (OSError, RuntimeError) as error:  # h5py raises RuntimeError when closing fails
         _discard(partial)
-        raise _explained(error, path) from error
+        raise explained(error, path) from error
     except BaseException:
         _discard(partial)
         raise
@@ -96,18 +75,6 @@ def together() -> Iterator[None]:
         _waiting.reset(token)
         for partial, _ in waiting:
             _discard(partial)
-
-
-def check_place(path: Path) -> None:
-    """Refuses what is no name of a file, and what a file must not replace: /dev/null is needed."""
-    with explaining(path):
-        if path.name in ("", ".."):
-            raise OSError(errno.EISDIR, "", str(path))
-        if "\0" in str(path):
-            raise OSError(errno.EINVAL, "", str(path))
-        is_other = path.exists() and not path.is_file() and not path.is_dir()
-        if is_other or path.parent == Path("/dev"):  # there /dev/stdout may lead to a file
-            raise OSError(errno.ENODEV, "", str(path))
 
 
 def write_folder(path: Path, files: Iterable[tuple[str, bytes]]) -> str:
@@ -295,31 +262,3 @@ def _discard(path: Path) -> None:
 def _flush(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _explained(error: Exception, path: Path) -> Exception:
-    """The sentence for a place that cannot be written; an error of something else as it is."""
-    told = re.search(r"errno = (\d+)", str(error))  # by HDF5
-    number = getattr(error, "errno", None) or (int(told[1]) if told else 0)
-    if number in _NO_SPACE or os.strerror(errno.ENOSPC) in str(error):  # by Faiss
-        reason = "no space left on the disk; free some and run again"
-    elif number in _NO_RIGHT:
-        reason = f"{os.strerror(number).lower()}; make its folder writable and run again"
-    elif isinstance(error, OSError) and error.errno is not None and _is_at(error, path):
-        reason = _REASONS.get(number, f"{os.strerror(number).lower()}; name another file")
-    else:
-        return error
-    return UserError(f"{path} could not be written: {reason}.")
-
-
-def _is_at(error: OSError, path: Path) -> bool:
-    """Whether it is about `path`, what is beside it, or a folder above it, and not about an input.
-
-    HDF5 does not give the name of a file that is missing.
-    """
-    if error.filename is None:
-        return error.errno != errno.ENOENT
-    named = Path(os.fsdecode(error.filename))
-    return path.is_relative_to(named) or named.is_relative_to(
-        path.with_name(f".{path.name}.partial")
-    )

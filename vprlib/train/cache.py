@@ -13,10 +13,10 @@ import numpy as np
 
 from vprlib.pipeline.arrays import checksum, raw_bytes
 from vprlib.pipeline.artifacts import reserve, write_json
+from vprlib.pipeline.json_files import read_json
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import CACHE
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.pipeline.stored import read_json
 
 Say = Callable[[str], None]
 

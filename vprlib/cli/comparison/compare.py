@@ -8,7 +8,7 @@ import numpy as np
 import typer
 
 from vprlib.cli import options
-from vprlib.cli.choice import InUse, choose
+from vprlib.cli.choice import choose
 from vprlib.cli.comparison.report import pairs_report, seeds_report
 from vprlib.cli.comparison.runs import (
     Run,
@@ -19,6 +19,7 @@ from vprlib.cli.comparison.runs import (
     read_run,
 )
 from vprlib.cli.comparison.stats import change, check_seeds, moves, over_seeds
+from vprlib.cli.options import InUse
 from vprlib.cli.output import echo_json
 from vprlib.evaluate.intervals import CompareSettings, IntervalSettings, share_interval
 from vprlib.evaluate.recall import RecallSettings
