@@ -11,7 +11,7 @@ from vprlib.evaluate.recall import Protocol
 from vprlib.images.index import ImageIndex, read_index
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import existing
-from vprlib.pipeline.stored import reading
+from vprlib.pipeline.stored import LARGEST, reading
 from vprlib.places.truth import Truth, read_truth
 
 
@@ -39,8 +39,9 @@ def read_predictions(path: Path, index_dir: Path) -> Predictions:
     with reading(path) as file:
         kinds = {"indices": "i", "distances": "f", "hits": "b"}
         rows, distances, right = (file.array(name, kind, "Q N") for name, kind in kinds.items())
-        if np.isnan(distances).any():
-            file.refuse("'distances' has values that are not finite")
+        is_distance = (distances >= 0) & (distances < LARGEST)
+        if not (is_distance | (rows < 0)).all():
+            file.refuse("'distances' has values that are no distances")
     if len(rows) != len(queries) or rows.max(initial=-1) >= len(database):
         raise UserError(
             f"{path} has {len(rows)} queries and database rows up to {rows.max(initial=-1)}, but"
