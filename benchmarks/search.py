@@ -200,7 +200,7 @@ def approximate(
             "ms_a_query": 1000 * one / len(queries),
             "first_s": opening,
             "build_s": build_s,
-            "bytes_an_image": facts["bytes"] / len(database),
+            "bytes_an_image": facts.bytes / len(database),
         }
 
 

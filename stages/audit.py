@@ -8,14 +8,15 @@ from vprlib.evaluate.leaks import Audited, AuditSettings, audit, refuse
 from vprlib.images.fingerprints import read_fingerprints
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_json
+from vprlib.pipeline.inside import Name
 from vprlib.pipeline.params import At, StageParams
 
 
 class Params(StageParams):
     settings: Annotated[AuditSettings, At("audit")]
-    folder: Annotated[str, At("datasets.{dataset}.folder")]
-    train_folder: Annotated[str, At("datasets.{training}.folder")]
-    val_folder: Annotated[str, At("datasets.{validation}.folder")]
+    folder: Annotated[Name, At("datasets.{dataset}.folder")]
+    train_folder: Annotated[Name, At("datasets.{training}.folder")]
+    val_folder: Annotated[Name, At("datasets.{validation}.folder")]
 
 
 def main(dataset: str, training: str, validation: str) -> None:

@@ -10,8 +10,8 @@ from vprlib.interop.settings import NetworkSettings
 from vprlib.model.settings import PoolSettings
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_text
-from vprlib.pipeline.params import At, Count
-from vprlib.pipeline.switches import Switches, check, check_files, check_whitened
+from vprlib.pipeline.params import At, Clusters, Count
+from vprlib.pipeline.switches import SetFiles, Switches, check, check_files, check_whitened
 from vprlib.search.faiss_factory import check_indexes
 
 
@@ -25,8 +25,8 @@ class Params(Switches):
     backbone: Annotated[str, At("model.backbone.name")]
     cut: Annotated[str, At("model.backbone.cut")]
     pool: Annotated[PoolSettings, At("model.pool")]
-    clusters: Annotated[int, At("kmeans.clusters")]
-    datasets: Annotated[dict[str, dict], At("datasets")]
+    clusters: Annotated[Clusters, At("kmeans.clusters")]
+    datasets: Annotated[dict[str, SetFiles], At("datasets")]
 
     def lengths(self) -> dict[str, int]:
         """The descriptor length of each variant that comes from init_model."""
@@ -52,7 +52,7 @@ def main() -> None:
     if whitened and p.init_on:
         check_whitened(whitened, p.lengths())
     check_indexes({name: p.code_defs[name] for name in p.codes})
-    places = {name: (d["folder"], d["list"]) for name, d in p.datasets.items()}
+    places = {name: (d.folder, d.list) for name, d in p.datasets.items()}
     check_files(places, [n.file for n in p.networks.values()], paths.RAW, paths.WEIGHTS)
     write_text(paths.SWITCHES, "The switches agree.\n")  # the same words: nothing goes stale
     trained = f"train on {', '.join(p.train_on)}, " if p.train_on else ""

@@ -14,13 +14,14 @@ from vprlib.images.batches import ImageSource
 from vprlib.images.decode import ImageSettings
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_bytes, write_csv, write_json
+from vprlib.pipeline.inside import Name
 from vprlib.pipeline.params import At, StageParams
 
 
 class Params(StageParams):
     settings: Annotated[failures.FailureSettings, At("failures")]
     interval: Annotated[IntervalSettings, At("interval")]
-    folder: Annotated[str, At("datasets.{dataset}.folder")]
+    folder: Annotated[Name, At("datasets.{dataset}.folder")]
     images: Annotated[ImageSettings, At("datasets.{dataset}.images")]
     utm_zone: Annotated[failures.Zone, At("datasets.{dataset}.utm_zone")]
 

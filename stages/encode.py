@@ -34,8 +34,8 @@ def main(dataset: str, variant: str, code: str) -> None:
             with opened(stored) as rows:
                 budget, failed = (p.runtime.memory_bytes, p.runtime.cores), failed_rows(stored)
                 facts = build(folder / "index", IndexRequest(code, rows, p.index, *budget, failed))
-            size = facts["bytes"] / max(1, facts["descriptors"])
-            said.append(f"{facts['factory']} of {facts['descriptors']} × {size:.0f} bytes")
+            each = facts.bytes / max(1, facts.descriptors)
+            said.append(f"{facts.factory} of {facts.descriptors} × {each:.0f} bytes")
     typer.echo(f"{dataset}, {variant}, {code}: {', '.join(said)}")
 
 

@@ -11,13 +11,14 @@ from vprlib.model.model import read_model
 from vprlib.pipeline import launch, paths
 from vprlib.pipeline.artifacts import Attribute
 from vprlib.pipeline.draws import choose_rows
+from vprlib.pipeline.inside import Name
 from vprlib.pipeline.params import At, Count, SampleSeed
 from vprlib.pipeline.runtime import RuntimeSettings
 
 
 class Params(ExtractionSettings):
     images: Annotated[ImageSettings, At("datasets.{training}.images")]
-    folder: Annotated[str, At("datasets.{training}.folder")]
+    folder: Annotated[Name, At("datasets.{training}.folder")]
     descriptors: Annotated[Count, At("whitening.descriptors")]
     seed: Annotated[SampleSeed, At("whitening.seed")]
     runtime: Annotated[RuntimeSettings, At("runtime")]

@@ -8,6 +8,7 @@ from vprlib.interop.words import check_words, read_words
 from vprlib.model.settings import PoolKind, has_words
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_hdf5
+from vprlib.pipeline.inside import inside
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.train.words import KmeansSettings, cluster, no_words, read_descriptors, sentence
@@ -24,7 +25,7 @@ def main(training: str) -> None:
     descriptors, source = read_descriptors(paths.SAMPLE)
     is_needed, dim = has_words(p.pool), descriptors.shape[1]
     if is_needed and p.kmeans.file is not None:
-        path = paths.WEIGHTS / p.kmeans.file
+        path = inside(paths.WEIGHTS, p.kmeans.file, "kmeans.file")
         words = read_words(path)
         check_words(words, p.kmeans.clusters, dim, path)
         write_hdf5(paths.CENTROIDS, words.arrays(), {"file": p.kmeans.file})

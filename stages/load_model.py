@@ -8,6 +8,7 @@ from vprlib.interop.networks import describe, load_network
 from vprlib.interop.settings import NetworkSettings
 from vprlib.model.model import write_model
 from vprlib.pipeline import command, paths
+from vprlib.pipeline.inside import inside
 from vprlib.pipeline.params import At, StageParams
 
 
@@ -17,7 +18,7 @@ class Params(StageParams):
 
 def main(name: str) -> None:
     p = Params.load(name=name)
-    path = paths.WEIGHTS / p.network.file
+    path = inside(paths.WEIGHTS, p.network.file, f"networks.{name}.file")
     network = load_network(path, p.network.whitening)
     write_model(paths.model(name), network.model, {**network.history, "file": p.network.file})
     typer.echo(f"{name}: taken from {path}, a {describe(network)}")

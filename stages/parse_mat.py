@@ -11,14 +11,15 @@ from vprlib.images.fingerprints import fingerprints_of, write_fingerprints
 from vprlib.images.index import Unreadable, write_index
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_json
+from vprlib.pipeline.inside import Name
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import listed_arrays
 
 
 class Params(StageParams):
-    folder: Annotated[str, At("datasets.{dataset}.folder")]
-    list: Annotated[str, At("datasets.{dataset}.list")]
+    folder: Annotated[Name, At("datasets.{dataset}.folder")]
+    list: Annotated[Name, At("datasets.{dataset}.list")]
     layout: Annotated[Layout, At("datasets.{dataset}.layout")]
     unreadable: Annotated[Unreadable, At("extraction.unreadable")]
     runtime: Annotated[RuntimeSettings, At("runtime")]

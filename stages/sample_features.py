@@ -11,6 +11,7 @@ from vprlib.model.device import prepare
 from vprlib.model.settings import PoolKind, has_words
 from vprlib.model.weights import BackboneSettings, starting_backbone
 from vprlib.pipeline import command, paths
+from vprlib.pipeline.inside import Name
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.train.sample import SampleSettings, Wanted, take_sample, write_sample
@@ -22,7 +23,7 @@ class Params(StageParams):
     is_normalised: Annotated[StrictBool, At("model.pool.normalise_input")]
     sample: Annotated[SampleSettings, At("sample")]
     images: Annotated[ImageSettings, At("datasets.{training}.images")]
-    folder: Annotated[str, At("datasets.{training}.folder")]
+    folder: Annotated[Name, At("datasets.{training}.folder")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 

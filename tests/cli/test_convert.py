@@ -45,6 +45,14 @@ def test_a_model_goes_to_the_port_and_comes_back(tmp_path, run, model):
     assert read_history(Path("again.safetensors")) == {"epoch": 7, "best_score": 0.0}
 
 
+@pytest.mark.parametrize("out", ["folder", "flags.json", "m.safetensors/c.pth", ""])
+def test_a_checkpoint_that_cannot_be_written_leaves_no_options(tmp_path, run, model, out):
+    (tmp_path / "folder").mkdir()
+    said = toy.refusal(*run("m.safetensors", out, "--to", "port"))
+    assert "could not be written" in said or "give the checkpoint another name" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "m.safetensors"]
+
+
 def test_the_words_of_a_network_are_written_for_matlab(run, model):
     code, said = run("m.safetensors", "w.mat", "--to", "centroids-mat")
     assert code == 0 and said.startswith("read m.safetensors: 4 visual words of 8 dimensions\n")

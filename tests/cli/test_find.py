@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -250,12 +251,8 @@ def test_a_folder_has_no_picture(made_here, refused):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--set", "toy_test"], "no 'toy_test'"),
-        (["--set", "pitts30k_test"], "no 'pitts30k_test'"),
-        (
-            ["--variant", "better"],
-            "artifacts/descriptors/toy_val/better/full/db.h5 is missing: check that set",
-        ),
+        (["--set", "toy_test"], "no set 'toy_test'"),
+        (["--variant", "better"], "there is no variant 'better'; there are: off_the_shelf, trai"),
         (["--code", "w9"], "w9"),
     ],
 )
@@ -310,3 +307,66 @@ def test_an_image_that_could_not_be_read_is_never_found(made_here, find):
     code, _ = find(photo(1), "-k", 12, "--out", "found.csv")
     found = [line["database"] for line in read(Path("found.csv").read_text())]
     assert code == 0 and sorted(found) == sorted(set(names) - {names[3]})
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "sentence"),
+    [
+        ("--set", "toy_vall", "params.yaml: there is no set 'toy_vall'; did you mean 'toy_val'?"),
+        ("--set", "toy_train", "the set 'toy_train' is not in use: add it to eval_on in params.y"),
+        (
+            "--set",
+            "pitts30k_test",
+            "the set 'pitts30k_test' is not in use: type `vpr use pitts30k`",
+        ),
+        ("--set", "../toy", "params.yaml: there is no set '../toy'; there are: toy_"),
+        ("--variant", "trainde", "params.yaml: there is no variant 'trainde'; did you mean 'train"),
+        ("--variant", "off_the_shelf", "the variant 'off_the_shelf' is not in use: add it to var"),
+        (
+            "--variant",
+            "int8",
+            "the variant 'int8' is not in use: type `vpr use --variants trained,",
+        ),
+        ("--code", "w8_in8", "params.yaml: there is no code 'w8_in8'; did you mean 'w8_int8'?"),
+        ("--code", "w512", "the code 'w512' is not in use: type `vpr use --codes full,w512` and"),
+        ("--code", "a\nb", "params.yaml: there is no code 'a\\nb'; there are: "),
+    ],
+)
+@pytest.mark.parametrize("command", ["find", "predictions", "model export", "index sweep"])
+def test_a_name_that_does_not_exist_or_is_not_in_use_is_one_sentence(
+    made_here, vpr, option, name, sentence, command
+):
+    shutil.copytree(toy.ROOT / "presets", "presets")
+    tree = toy.params() | {"code_defs": CODES, "variants": ["trained"]}
+    toy.write_params(made_here, tree)
+    more = {"find": [photo(0)], "predictions": ["--out", "x.csv"]}.get(command, [])
+    said = toy.refusal(*vpr(*command.split(), *more, option, name))
+    assert said.startswith(f"error: {sentence}")
+
+
+@pytest.mark.parametrize("name", ["a\nb.jpg", "\x1b[31m.jpg", os.fsdecode(b"caf\xe9.jpg")])
+def test_a_photograph_whose_name_cannot_be_printed_is_one_sentence(made_here, find, name):
+    folder = made_here / "mine"
+    folder.mkdir()
+    shutil.copy(photo(0), folder / name)
+    for asked in (folder, folder / name):
+        said = toy.refusal(*find(asked))
+        assert "holds a character that cannot be printed: rename the file" in said
+        assert said[:-1].isprintable() and said.count("\\") == 1
+
+
+@pytest.mark.parametrize("option", ["--out", "--picture"])
+@pytest.mark.parametrize("place", ["data", "params.yaml/x", "", "/", "x" * 300, "/dev/vprlib-test"])
+def test_what_cannot_be_written_is_one_sentence(refused, option, place):
+    said = refused(photo(0), option, place)
+    assert " could not be written: " in said and len(said) <= 401
+
+
+@pytest.mark.parametrize("switch", ["eval_on", "variants", "codes"])
+@pytest.mark.parametrize("value", [[], None, "full", 3, [None], {"a": 1}])
+@pytest.mark.parametrize("command", ["find", "table", "compare", "tradeoffs"])
+def test_a_list_of_names_that_is_none_is_one_sentence(made_here, vpr, switch, value, command):
+    toy.write_params(made_here, toy.params() | {switch: value})
+    more = {"find": [photo(0)], "compare": ["trained", "trained"]}.get(command, [])
+    said = toy.refusal(*vpr(command, *more))
+    assert said.startswith(f"error: params.yaml: {switch}")

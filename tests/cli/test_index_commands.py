@@ -55,6 +55,13 @@ def test_parts_built_by_the_commands_and_merged_are_what_the_stage_builds(run) -
         assert path.read_bytes() == Path("merged", path.name).read_bytes(), path.name
 
 
+def test_a_folder_of_something_else_is_not_replaced(run) -> None:
+    for arguments in (("part", "--part", "1/1"), ("merge", "x")):
+        said = run(*arguments, "--out", "data")
+        assert said.startswith("error: data holds other files, which would be lost: name a new")
+    assert Path("data/raw/toy").is_dir()
+
+
 def test_parts_codes_and_folders_that_are_none_are_refused(run) -> None:
     for wrong in ("3/2", "1/0", "1", "a/b"):
         said = run("part", "--part", wrong, "--out", "x")

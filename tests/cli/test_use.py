@@ -177,3 +177,62 @@ def test_a_preset_that_changes_what_is_not_there_is_refused(project, content, se
     Path("presets/own.yaml").write_text(f"# My own\n{content}")
     with pytest.raises(UserError, match=rf"^params\.yaml: {sentence}"):
         compose(text(), "own", {})
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("datasets: 3\n", "datasets is 3"),
+        ("datasets: {a: {list: x}}\n", "datasets.a lacks 'folder'"),
+        ("networks: null\n", "networks is None"),
+        ("variants: []\n", "variants should have at least one entry"),
+        ("variants: null\n", "variants is None"),
+        ("eval_on: [berlin_x]\n", "eval_on names 'berlin_x'; there are: "),
+        (
+            "eval_on: [pitts250k_test]\n",
+            "'pitts250k_test', which is not in use: type `vpr us",
+        ),
+        ("eval_on: [nowhere]\n", "eval_on names 'nowhere'; there are: "),
+        ("train: 3\n", "train is 3"),
+        ("train: {epochs: many}\n", "train.epochs is 'many'"),
+        ("train: {epochs: 10000000}\n", "train.epochs is 10000000"),
+        ("kmeans: {clusters: 2000000}\n", "kmeans.clusters is 2000000"),
+        ("model: {backbone: {name: alexnet}}\n", "model.backbone lacks 'cut'"),
+        ("model: {backbone: {name: alexnte, cut: conv5}}\n", "there is no backbone 'alexnte'"),
+        ("extraction: {precision: float8}\n", "extraction.precision is 'float8'"),
+        ("1: {a: 2}\n", "there is no section '1'"),
+        ("codes: [full, 3]\n", "codes.1 is 3"),
+    ],
+)
+def test_a_preset_that_is_invalid_changes_nothing(refused, content, sentence):
+    Path("presets/own.yaml").write_text(f"# My own\n{content}")
+    assert sentence in refused("own")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("clusters: 16", "clusters: none"),
+        ("variants: [off_the_shelf, trained]", "variants: null"),
+        ("networks: {}", "networks: []"),
+        ("derived: {}", "deriven: {}"),
+        ("calibrate_on: city_val", "calibrate_on: city_tset"),
+    ],
+)
+def test_what_does_not_fit_the_present_params_changes_nothing(refused, old, new):
+    assert old in text()
+    Path("params.yaml").write_text(text().replace(old, new))
+    assert refused("--codes", "full,w512").startswith("error: params.yaml: ")
+
+
+def test_a_file_without_a_last_line_break_is_changed_like_any_other(use):
+    Path("params.yaml").write_text(text().removesuffix("\n"))
+    use("--codes", "full,w512")
+    assert params()["codes"] == ["full", "w512"]
+
+
+@pytest.mark.parametrize("arguments", [["--list"], ["city"], ["--codes", "full"], ["--force"]])
+def test_outside_a_project_it_says_where_to_go(tmp_path, monkeypatch, vpr, arguments):
+    monkeypatch.chdir(tmp_path)
+    said = toy.refusal(*vpr("use", *arguments))
+    assert "go to the folder of the project" in said or "name a preset" in said

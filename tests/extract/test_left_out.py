@@ -147,7 +147,7 @@ def test_a_set_with_unread_images_goes_through_all_stages(here, run, refused):
     for name in ("001/toy_train_002.jpg", "queries_real/003/toy_train_q003.jpg"):
         (here / "data/raw/toy" / name).write_bytes(b"")
     said = refused("extract_db", *EXTRACT)
-    assert "1 of 12 images" in said and "001/toy_train_002.jpg is not an image" in said
+    assert "1 of 12 images" in said and "001/toy_train_002.jpg is empty (zero bytes)" in said
     tree = toy.yaml.safe_load((here / "params.yaml").read_text())
     tree["extraction"].update(unreadable="leave_out", stored="float16")
     toy.write_params(here, tree)

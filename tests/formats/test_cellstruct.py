@@ -90,7 +90,7 @@ def test_frame_numbers_get_a_second_coordinate_of_zero(
         ({"numQ": 0}, r"counts disagree: 1 names, but numQ says \[0\]"),
         ({"posDistThr": 0}, "posDistThr should be one positive number"),
         ({"dbImage": np.ones(3)}, "dbImage should be names in a cell array or a character"),
-        ({"qImage": np.array(["../q.jpg"])}, "is outside the set's folder"),
+        ({"qImage": np.array(["../q.jpg"])}, "leaves its folder"),
         ({"more": 9}, r"cell array of dbImage, locDb, .* but is an array of object .*\(1, 9\)"),
     ],
 )

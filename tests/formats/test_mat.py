@@ -12,6 +12,7 @@ import scipy.io
 
 from vprlib.formats.dialects import read_specification
 from vprlib.formats.mat import specification_bytes
+from vprlib.formats.matfile import mat_bytes, read_mat
 from vprlib.formats.specification import Specification
 from vprlib.pipeline.params import UserError
 
@@ -249,7 +250,7 @@ def test_counts_that_disagree_are_named(
 @pytest.mark.parametrize("field", ["dbImageFns", "qImageFns"])
 def test_a_name_that_leaves_the_folder_is_refused(written: Written, field: str, name: str) -> None:
     names = cell("a.jpg", name) if field == "dbImageFns" else cell(name)
-    with pytest.raises(UserError, match=r"the image name '.*' is outside the set's folder"):
+    with pytest.raises(UserError, match=r"the image name '.*' leaves its folder"):
         read_specification(written(**{field: names}))
 
 
@@ -265,6 +266,11 @@ def test_a_name_that_only_starts_like_an_option_or_with_dots_is_allowed(written:
         ({"utmDb": np.ones((2, 3, 2))}, r"utmDb should be a 2×N matrix.*\(2, 3, 2\)"),
         ({"utmDb": np.array([[1, np.nan], [3, 4]])}, "utmDb is not a finite number at place 1"),
         ({"utmQ": np.array([[np.inf], [3]])}, "utmQ is not a finite number at place 0"),
+        (
+            {"utmDb": np.array([[1, 1e308], [3, 4]])},
+            r"\(row 2 of its side\) is at \[1e\+308",
+        ),
+        ({"utmQ": np.array([[-2e8], [3]])}, r"\(row 1 of its side\) is at .* within ±1e\+08 m"),
         ({"dbImageFns": cell("a.jpg", "")}, "dbImageFns has an empty name at place 1"),
         ({"dbImageFns": np.ones(2)}, "dbImageFns should be names in a cell array"),
         ({"posDistThr": 0}, "posDistThr should be one positive number"),
@@ -292,3 +298,11 @@ def test_real_names_keep_their_folders_and_leading_dashes(real_spec: Callable[[s
 def test_the_original_centroids_are_no_specification(real_spec: Callable[[str], Path]) -> None:
     with pytest.raises(UserError, match="holds no variable 'dbStruct', but clsts"):
         read_specification(real_spec("pitts30k_train_vd16_conv5_3_preL2_k064_clst.mat"))
+
+
+def test_a_file_that_unpacks_to_gigabytes_is_refused_at_once(tmp_path: Path) -> None:
+    content = mat_bytes({"a": np.zeros(10_000_000)}, "a bomb", compress=True)
+    assert len(content) < 2**17
+    (tmp_path / "a.mat").write_bytes(content)
+    with pytest.raises(UserError, match="it unpacks to far more than its length"):
+        read_mat(tmp_path / "a.mat")

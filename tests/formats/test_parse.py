@@ -1,5 +1,6 @@
 """A specification and its folder: two indices, and counts that are known for real sets."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -108,8 +109,8 @@ def test_what_is_missing_on_either_side_is_counted_and_all_of_it_listed(
         parsed()
     assert str(caught.value) == (
         f"2 of 3 database images and 2 of 3 query images are missing below {tmp_path}: 000/a.jpg,"
-        f" c.jpg, queries_real/q.jpg, …; {report} lists them all; link the folder that holds them"
-        f" as {tmp_path}."
+        f" c.jpg, queries_real/q.jpg, …; {report} lists them all; {tmp_path} is there: complete"
+        " what it holds, or correct `layout` of the set in params.yaml."
     )
     assert report.read_text() == "000/a.jpg\nc.jpg\nqueries_real/q.jpg\nqueries_real/s.jpg\n"
     with_images(tmp_path)
@@ -233,3 +234,15 @@ def test_float32_would_change_the_positives_of_384_queries(real_spec: Find) -> N
         q for q in range(len(s.query_names)) if not np.array_equal(exact.of(q), flipped.of(q))
     ]
     assert len(changed) == 384
+
+
+def test_a_subfolder_that_is_missing_is_not_taken_for_a_set_that_is_not_linked(
+    tmp_path: Path, parsed: Parsed
+) -> None:
+    with pytest.raises(UserError, match=r"; link the folder that holds them as [^ ]*/no\.$"):
+        report = tmp_path / "report.txt"
+        build_indices("city", SPECIFICATION, tmp_path / "no", None, LAYOUT, report, 1)
+    with_images(tmp_path)
+    shutil.rmtree(tmp_path / "queries_real")
+    with pytest.raises(UserError, match=r" is there: complete the folder queries_real in it, or"):
+        parsed()

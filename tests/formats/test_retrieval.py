@@ -164,3 +164,46 @@ def test_names_start_from_the_layouts_folder(tmp_path: Path) -> None:
     found = read_specification(tmp_path / "jpg", tmp_path, layout)
     assert found.database_names == ["100000.jpg", "100001.jpg"]
     assert read_specification(tmp_path / "jpg", tmp_path).query_names == ["jpg/100000.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("hall_1_query", "../../../secret 10 5 40 30"),
+        ("hall_1_query", "/etc/passwd 10 5 40 30"),
+        ("hall_1_good", "hall_000 ../../../secret"),
+        ("hall_1_junk", "a\0b"),
+    ],
+)
+def test_names_in_lists_stay_inside_the_set(written: Written, file: str, text: str) -> None:
+    root = written(**{file: text})
+    with pytest.raises(
+        UserError, match=r"gt: the image name '.*' (leaves its folder|holds a char)"
+    ):
+        read_specification(root / "gt", root, LAYOUT)
+
+
+@pytest.mark.parametrize("box", ["nan 0 9 9", "0 0 inf 9", "-1e308 0 1e308 9"])
+def test_a_box_that_no_image_has_is_refused(written: Written, box: str) -> None:
+    root = written(hall_1_query=f"hall_000 {box}")
+    with pytest.raises(UserError, match=r"should hold an image name and a box"):
+        read_specification(root / "gt", root, LAYOUT)
+
+
+def test_a_deep_folder_that_is_linked_from_elsewhere_is_refused(written: Written) -> None:
+    root = written()
+    (root.parent / "secret").mkdir(exist_ok=True)
+    (root / "images/deep/link").symlink_to(root.parent / "secret")
+    with pytest.raises(UserError, match="'deep/link' is a link that leads out of"):
+        read_specification(root / "gt", root, LAYOUT)
+
+
+def test_a_folder_that_holds_itself_is_walked_once(written: Written) -> None:
+    root = written()
+    (root / "images/again").symlink_to(root / "images")
+    assert len(read_specification(root / "gt", root, LAYOUT).database_names) == len(IMAGES)
+
+
+def test_a_layout_stays_inside_the_set() -> None:
+    with pytest.raises(ValueError, match="leaves its folder"):
+        Layout(database_dir="../../../elsewhere")

@@ -1,6 +1,11 @@
 """Image files of any kind become upright RGB of the size asked for, or a reason why not."""
 
 import hashlib
+import os
+import struct
+import subprocess
+import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,8 +169,56 @@ def test_zero_bytes_are_refused(tmp_path: Path) -> None:
 
 def test_a_text_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("404 not found")
-    with pytest.raises(ValueError, match=r"^is not an image$"):
+    with pytest.raises(ValueError, match=r"^is not an image that can be read$"):
         inspect(tmp_path / "a.jpg")
+
+
+def test_postscript_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
+    content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(ValueError, match=r"^is not an image that can be read$"):
+        inspect(tmp_path / "a.jpg")
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match=r"^is not a regular file$"):
+        inspect(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("side", [10_001, 60_000])
+def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path: Path, side: int) -> None:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        sums = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + sums
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b""))
+    with pytest.raises(ValueError, match="has more than 100 million pixels"):
+        inspect(tmp_path / "a.png")
+
+
+def test_several_pictures_in_one_jpeg_are_the_first(tmp_path: Path) -> None:
+    """As phones write them."""
+    first = Image.fromarray(PIXELS)
+    path = tmp_path / "a.jpg"
+    first.save(path, format="MPO", save_all=True, append_images=[first.rotate(90)])
+    found = decode(path, inspect(path).info, PLAIN)
+    assert Image.open(path).format == "MPO" and found.shape == PIXELS.shape
+
+
+def test_heic_is_read_with_its_library_and_named_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    path = tmp_path / "a.heic"
+    pillow_heif.from_pillow(Image.fromarray(PIXELS.repeat(4, 0).repeat(4, 1))).save(path)
+    seen = inspect(path).info
+    assert decode(path, seen, PLAIN).shape == (80, 120, 3)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ValueError, match=r"is a HEIC photograph: `pip install pillow-heif`"):
+        inspect(path)
 
 
 def test_a_damaged_exif_block_is_refused(tmp_path: Path) -> None:

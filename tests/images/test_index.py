@@ -98,7 +98,7 @@ def test_damaged_images_are_counted_and_named_with_their_reasons(tmp_path: Path)
         build_index("s", names, np.ones((4, 2)), tmp_path, {}, 2)
     sentence = str(caught.value)
     assert sentence.startswith(f"3 of 4 images below {tmp_path} cannot be used: cut.jpg is trunc")
-    assert "empty.jpg is empty (zero bytes); text.jpg is not an image; replace them" in sentence
+    assert "empty.jpg is empty (zero bytes); text.jpg is not an image that can be" in sentence
 
 
 def test_lists_stand_beside_the_queries_and_are_the_truth(

@@ -116,7 +116,7 @@ def test_other_files_are_told(tmp_path: Path) -> None:
         read_words(tmp_path / "none")
     write_port_words(tmp_path / "c", words())
     (tmp_path / "c").write_bytes((tmp_path / "c").read_bytes()[:300])
-    with pytest.raises(UserError, match=r"c cannot be read \(.*\): fetch it again"):
+    with pytest.raises(UserError, match=r"c is damaged, or of .*\(.*\): fetch it again"):
         read_words(tmp_path / "c")
     with h5py.File(tmp_path / "d", "w") as file:
         file["centroids"] = words().centroids

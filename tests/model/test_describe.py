@@ -16,6 +16,7 @@ from vprlib.images.batches import ImageSource
 from vprlib.model.describe import describe, describe_into, network_output
 from vprlib.model.model import PlaceModel
 from vprlib.model.precision import compute_in
+from vprlib.pipeline.params import UserError
 from vprlib.pipeline.runtime import RuntimeSettings
 
 
@@ -133,3 +134,9 @@ def test_describing_keeps_no_gradient(
     model: PlaceModel, mixed: ImageSource, cpu: torch.device, runtime: RuntimeSettings
 ) -> None:
     assert not next(describe(model, mixed, [0], cpu, runtime)).values.requires_grad
+
+
+def test_images_that_would_fill_the_memory_are_refused(model: PlaceModel) -> None:
+    pixels = torch.zeros(1, 1, 1, 3, dtype=torch.uint8).expand(2, 90_000, 90_000, 3)
+    with pytest.raises(UserError, match=r"images of 90000×90000 pixels take about \d+ GiB in"):
+        network_output(model, pixels)

@@ -1,6 +1,7 @@
 """The whole network, and the file that rebuilds it by itself."""
 
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from vprlib.model.model import Architecture, PlaceModel, read_model, write_model
 from vprlib.model.settings import PoolSettings
+from vprlib.pipeline.artifacts import write_tensors
 from vprlib.pipeline.params import UserError
 
 CUTS = {"alexnet": "conv5", "resnet18": "layer4"}
@@ -96,3 +98,36 @@ def test_tensors_of_another_program_are_a_sentence(tmp_path: Path) -> None:
     save_file({"w": torch.ones(2)}, tmp_path / "m")
     with pytest.raises(UserError, match="is not a 'vprlib model 2' file: make it again"):
         read_model(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"clusters": 2_000_000},
+        {"clusters": -1},
+        {"clusters": "many"},
+        {"whitening": 2_000_000},
+        {"channels": 2_000_000},
+        {"widths": {"0": [3, 2_000_000, 1]}},
+        {"widths": {"nowhere": [3, 8, 1]}},
+        {"widths": 3},
+        {"pool": None},
+        {"backbone": "nonet"},
+        {"backbone": ["alexnet"]},
+        {"mean": 3},
+        {"precision": "float8"},
+        {"shapes": {"pool.centroids": [2**40]}},
+    ],
+)
+def test_a_header_that_is_not_of_its_tensors_is_refused(
+    tmp_path: Path, slim: str, change: dict[str, object]
+) -> None:
+    write_model(tmp_path / "m.safetensors", a_model(slim), {})
+    with safe_open(tmp_path / "m.safetensors", "pt") as file:
+        header = json.loads(file.metadata()["header"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    write_tensors(tmp_path / "m.safetensors", tensors, header | change)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError):
+        read_model(tmp_path / "m.safetensors")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19  # KiB

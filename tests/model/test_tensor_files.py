@@ -1,8 +1,11 @@
 """Files of tensors are read, and nothing in them is run."""
 
 import argparse
+import json
 import os
 import pickle
+import struct
+import zipfile
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -86,3 +89,88 @@ def test_another_file_is_no_pytorch_file(tmp_path: Path) -> None:
     (tmp_path / "w.pth").write_text("<html>not found</html>")
     with pytest.raises(UserError, match=r"w\.pth cannot be read: it is no PyTorch file\.$"):
         read_file(tmp_path / "w.pth")
+
+
+def meta() -> torch.Tensor:
+    return torch.empty(3, 2, device="meta")
+
+
+@pytest.mark.filterwarnings("ignore:.*quantiz")
+@pytest.mark.parametrize(
+    ("tensor", "problem"),
+    [
+        (torch.eye(3).to_sparse(), "is sparse"),
+        (torch.eye(3).to_sparse_csr(), "is sparse"),
+        (torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), "is quantised"),
+        (meta(), "has no values"),
+        (torch.ones(3).to(torch.float8_e4m3fn), "has numbers of the kind float8_e4m3fn"),
+        (torch.ones(3, dtype=torch.complex64), "has numbers of the kind complex64"),
+        (torch.ones(1).expand(2**36, 3), r"has the shape \[68719476736, 3\], but fewer values"),
+    ],
+)
+def test_a_tensor_that_is_no_plain_array_is_refused(
+    tmp_path: Path, tensor: torch.Tensor, problem: str
+) -> None:
+    torch.save({"a": torch.ones(1), "b": tensor}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=rf"w.pth: b {problem}: save the network with plain"):
+        read_tensors(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    torch.save({"a": torch.tensor([1.0, value])}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"w.pth: a has values that are not finite"):
+        read_tensors(tmp_path / "w.pth")
+
+
+def test_a_file_that_unpacks_to_more_than_its_length_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(2**22)}, tmp_path / "w.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "w.pth") as whole,
+        zipfile.ZipFile(tmp_path / "small.pth", "w", zipfile.ZIP_DEFLATED) as small,
+    ):
+        for part in whole.infolist():
+            small.writestr(part.filename, whole.read(part))
+    with pytest.raises(UserError, match=r"cannot be read: it is compressed, which files of PyT"):
+        read_tensors(tmp_path / "small.pth")
+
+
+A = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ([1], "its header is no mapping"),
+        ({"a": 3}, "what its header says of 'a' cannot be"),
+        ({"a": {k: v for k, v in A.items() if k != "shape"}}, "what its header says of 'a'"),
+        ({"a": A | {"data_offsets": [0]}}, "what its header says of 'a'"),
+        ({"a": A | {"data_offsets": [8, 16]}}, "what its header says of 'a'"),
+        ({"a": A | {"data_offsets": [0, 2**70]}}, "what its header says of 'a'"),
+        ({"a": A | {"shape": [2**40]}}, "what its header says of 'a'"),
+        ({"a": A | {"shape": [-2]}}, "what its header says of 'a'"),
+        ({"a": A | {"shape": [True, 2]}}, "what its header says of 'a'"),
+        ({"a": A | {"shape": 2**64}}, "what its header says of 'a'"),
+        ({"a": A | {"dtype": "F8_E4M3"}}, "what its header says of 'a'"),
+        ({"a": A | {"dtype": ["F32"]}}, "what its header says of 'a'"),
+        ({"a": A, "__metadata__": [1]}, "its metadata are no text"),
+        ({"a": A, "__metadata__": {"header": 1}}, "its metadata are no text"),
+        ("[" * 99_999, "its header is no JSON"),
+        ("{", "its header is no JSON"),
+    ],
+)
+def test_a_safetensors_header_that_cannot_be_is_refused(
+    tmp_path: Path, header: object, reason: str
+) -> None:
+    text = header if isinstance(header, str) else json.dumps(header)
+    content = struct.pack("<Q", len(text)) + text.encode() + bytes(8)
+    (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match=f"cannot be read: {reason}"):
+        read_tensors(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"123", struct.pack("<Q", 2**63) + b"{}"])
+def test_a_safetensors_file_that_breaks_off_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match="cannot be read: it is truncated"):
+        read_tensors(tmp_path / "w.safetensors")

@@ -2,7 +2,9 @@
 
 import errno
 import os
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -14,6 +16,7 @@ from safetensors import safe_open
 
 from vprlib.pipeline.artifacts import (
     replacing,
+    together,
     write_bytes,
     write_csv,
     write_folder,
@@ -140,10 +143,117 @@ def test_another_error_number_of_hdf5_is_not_taken_for_a_lack_of_rights(
         raise error
 
 
-def test_another_os_error_stays_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "write_bytes", raising(errno.EIO))
-    with pytest.raises(OSError, match="Input/output error"):
+def test_an_error_of_a_file_that_is_read_meanwhile_stays_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "input").mkdir()
+    for read in (Path.read_bytes, h5py.File):
+        with pytest.raises(FileNotFoundError), replacing(tmp_path / "out.bin"):
+            read(tmp_path / "input.h5")
+    with pytest.raises(IsADirectoryError), replacing(tmp_path / "out.bin"):
+        (tmp_path / "input").read_bytes()
+
+
+def stranger(folder: Path, kind: str) -> Path:
+    """A place below `folder` that no file can be written to."""
+    (folder / "file").write_text("kept")
+    (folder / "lost").symlink_to("nowhere")
+    (folder / "round").symlink_to("round")
+    (folder / "full/of").mkdir(parents=True)
+    os.mkfifo(folder / "pipe")
+    return {
+        "empty": Path(),
+        "root": Path("/"),
+        "dots": folder / "..",
+        "folder": folder / "full",
+        "below a file": folder / "file/out.csv",
+        "far below a file": folder / "file/a/b/out.csv",
+        "below a link that leads nowhere": folder / "lost/out.csv",
+        "below a link to itself": folder / "round/out.csv",
+        "long": folder / ("x" * 300),
+        "below a long one": folder / ("x" * 300) / "out.csv",
+        "null": folder / "a\0b",
+        "pipe": folder / "pipe",
+        "device": Path("/dev/vprlib-test"),  # not one that others need, should this fail
+        "of the system": Path("/proc/out.csv"),
+    }[kind]
+
+
+@pytest.mark.parametrize("write", [write_text, lambda path, _: write_folder(path, [("a", b"1")])])
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("empty", "it is a folder; name a file in it"),
+        ("root", "it is a folder; name a file in it"),
+        ("dots", "it is a folder; name a file in it"),
+        ("folder", "it is a folder; name a file in it"),
+        ("below a file", "there is a file where a folder is needed; name another"),
+        ("far below a file", "there is a file where a folder is needed; name another"),
+        ("below a link that leads nowhere", "there is a file where a folder is needed; name"),
+        ("below a link to itself", "; name another"),
+        ("long", "file name too long; name another file"),
+        ("below a long one", "file name too long; name another file"),
+        ("null", "its name has a character without a meaning; name another"),
+        ("pipe", "it is a device or a pipe; name an ordinary file"),
+        ("device", "it is a device or a pipe; name an ordinary file"),
+        ("of the system", "; name another"),
+    ],
+)
+def test_a_place_for_no_file_is_one_sentence_and_stays_as_it_is(
+    tmp_path: Path, write: Callable[[Path, str], object], kind: str, reason: str
+) -> None:
+    path = stranger(tmp_path, kind)
+    if kind == "folder" and write is not write_text:
+        return  # a folder may replace a folder
+    before = everything_below(tmp_path)
+    with pytest.raises(UserError, match=rf"could not be written: .*{re.escape(reason)}"):
+        write(path, "new")
+    assert everything_below(tmp_path) == before
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_folder_does_not_replace_a_file(tmp_path: Path) -> None:
+    write_text(tmp_path / "notes", "kept")
+    with pytest.raises(
+        UserError, match=r"notes could not be written: there is a file where a folder is needed"
+    ):
+        write_folder(tmp_path / "notes", [("a", b"1")])
+    assert (tmp_path / "notes").read_text() == "kept"
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_is_left_alone(tmp_path: Path) -> None:
+    write_text(tmp_path / "cache", "kept")
+    for name, target in (("linked", "cache"), ("lost", "nowhere")):
+        (tmp_path / name).symlink_to(target)
+        write_text(tmp_path / name, "new")
+        assert (tmp_path / name).read_text() == "new"
+    assert (tmp_path / "cache").read_text() == "kept"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EFBIG, errno.EBUSY, errno.EMFILE])
+def test_any_other_error_while_writing_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(Path, "write_bytes", raising(number))
+    reason = os.strerror(number).lower()
+    with pytest.raises(UserError, match=rf"out\.bin could not be written: {reason}; name another"):
         write_bytes(tmp_path / "out.bin", b"new")
+
+
+def test_files_written_together_appear_together_or_not_at_all(tmp_path: Path) -> None:
+    first, second = tmp_path / "flags.json", tmp_path / "network.pth"
+    write_text(first, "old")
+    second.mkdir()
+    with pytest.raises(UserError, match=r"network\.pth could not be written"), together():
+        write_text(first, "new")
+        write_text(second, "new")
+    assert everything_below(tmp_path) == ["flags.json", "network.pth"]
+    assert first.read_text() == "old"
+    second.rmdir()
+    with together():
+        write_text(first, "new")
+        assert first.read_text() == "old"
+        write_text(second, "new")
+    assert everything_below(tmp_path) == ["flags.json", "network.pth"]
+    assert first.read_text() == second.read_text() == "new"
 
 
 def test_hdf5_reads_back_as_it_was_written(tmp_path: Path) -> None:

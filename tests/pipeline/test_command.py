@@ -48,13 +48,94 @@ def test_a_file_that_is_missing_is_one_line_without_traceback(monkeypatch, capsy
     )
 
 
-def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
-    def main() -> None:
-        raise ZeroDivisionError
+@pytest.fixture
+def said_of(monkeypatch, capsys):
+    """What is printed of an error that reaches the command line."""
 
+    def run(does):
+        monkeypatch.setattr(sys, "argv", ["main"])
+        with pytest.raises(SystemExit) as stop:
+            command.run(lambda: does())
+        assert stop.value.code == 1
+        return capsys.readouterr().err
+
+    return run
+
+
+def raising(error):
+    def fail():
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a\nb", "a\\nb"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("a\0b", "a\\x00b"),
+        (os.fsdecode(b"caf\xe9"), "caf\\udce9"),
+        ("\u2028\u202e\r\t", "\\u2028\\u202e\\r\\t"),
+        ("Größe 東京", "Größe 東京"),
+    ],
+)
+def test_a_sentence_is_one_line_of_printable_characters(said_of, name, shown):
+    said = said_of(raising(UserError(f"'{name}' is missing: put it back.")))
+    assert said == f"error: '{shown}' is missing: put it back.\n"
+
+
+@pytest.mark.parametrize("length", [1, 300, 400, 1000, 10**6])
+def test_a_sentence_is_never_above_four_hundred_characters(said_of, length):
+    said = said_of(raising(UserError(f"data/{'x' * length} has no 'epoch': name another file.")))
+    assert len(said) <= 400 and said.count("\n") == 1 and ("…" in said) == (length >= 400)
+    assert said.startswith("error: data/x") and said.endswith(
+        "has no 'epoch': name another file.\n"
+    )
+
+
+def test_several_sentences_are_a_line_each(said_of):
+    said = said_of(raising(UserError("no moon.", "no\nsun.")))
+    assert said == "error: no moon.\nerror: no\\nsun.\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("folder", "is a directory"),
+        ("file/below", "not a directory"),
+        ("x" * 300, "file name too long"),
+        ("round", "too many levels of symbolic links"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_sentence(said_of, tmp_path, name, reason):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "round").symlink_to("round")
+    for read in (Path.read_text, lambda path: os.open(path, os.O_WRONLY)):
+        said = said_of(lambda: read(tmp_path / name))  # noqa: B023
+        assert said.endswith(f" cannot be used: {reason}; name another file, or mend this one.\n")
+        assert said.startswith(f"error: {str(tmp_path)[:99]}") and len(said) <= 400
+
+
+def test_a_name_that_cannot_be_written_is_one_sentence(said_of):
+    said = said_of(lambda: os.fsdecode(b"caf\xe9.jpg").encode())
+    assert said == "error: 'caf\\udce9.jpg' is no name in UTF-8: rename the file.\n"
+
+
+def test_what_is_printed_may_hold_a_name_that_is_no_utf8(tmp_path):
+    program = "from vprlib.pipeline import command; command.run(lambda: print('\\udce9'))"
+    said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True)
+    assert (said.returncode, said.stdout, said.stderr) == (0, b"\\udce9\n", b"")
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError(), OSError("no file"), OSError(12, "no memory"), ValueError("x")]
+)
+def test_an_error_of_ours_keeps_its_traceback(monkeypatch, error):
     monkeypatch.setattr(sys, "argv", ["main"])
-    with pytest.raises(ZeroDivisionError):
-        command.run(main)
+    with pytest.raises(type(error)):
+        command.run(raising(error))
 
 
 def test_a_stage_outside_the_project_says_where_to_run_it(tmp_path):
@@ -67,14 +148,14 @@ def test_a_stage_outside_the_project_says_where_to_run_it(tmp_path):
     )
     assert said.returncode == 1
     assert said.stderr.strip() == (
-        "error: params.yaml is missing: go to the folder of the project and run again."
+        "error: params.yaml is missing: go to the folder of the project, the one that holds"
+        " params.yaml and dvc.yaml, and run again."
     )
 
 
-@pytest.mark.parametrize("name", ["tpu9", "cuda:99"])
-def test_a_device_that_is_not_there_is_said(name):
-    with pytest.raises(UserError, match=rf"runtime\.device is '{name}', which does not work here"):
-        prepare(RuntimeSettings(device=name))
+def test_a_device_that_is_not_there_is_said():
+    with pytest.raises(UserError, match=r"runtime\.device is 'cuda:99', which does not work here"):
+        prepare(RuntimeSettings(device="cuda:99"))
 
 
 def test_threads_and_deterministic_kernels_are_set():

@@ -214,15 +214,19 @@ def failure(exitcode, folder, message=None):
 
 def test_the_cause_is_told_from_the_processes_that_the_launcher_stopped(tmp_path):
     failures = {0: failure(-15, tmp_path), 2: failure(3, tmp_path), 3: failure(-15, tmp_path)}
-    assert launch._explain(failures, 4).startswith("process 3 of 4 of the group ended with exit co")
+    assert launch._explain(failures, 4)[0].startswith(
+        "process 3 of 4 of the group ended with exit co"
+    )
     del failures[2]
-    assert launch._explain(failures, 4).startswith("process 1 of 4 of the group was stopped by SIG")
+    assert launch._explain(failures, 4)[0].startswith(
+        "process 1 of 4 of the group was stopped by SIG"
+    )
 
 
 def test_sentences_that_differ_are_all_told_and_nothing_else(tmp_path):
     said = ["no moon.", "no sun.", None, "no moon."]
     failures = {rank: failure(1, tmp_path, what) for rank, what in enumerate(said)}
-    assert launch._explain(failures, 4) == "no moon.\nerror: no sun."
+    assert launch._explain(failures, 4) == ["no moon.", "no sun."]
 
 
 def torchrun(folder, port, does):

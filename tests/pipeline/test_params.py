@@ -1,14 +1,26 @@
 """Params are strict and frozen, and each mistake is one sentence with its place."""
 
-from collections.abc import Callable
+import copy
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable, Iterator
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Annotated
 
 import pytest
-from pydantic import Field, ValidationError
+import yaml
+from pydantic import BaseModel, Field, ValidationError
 
+import stages
+import vprlib
 from vprlib.images.decode import ImageSettings
+from vprlib.pipeline import command
 from vprlib.pipeline.params import At, Section, StageParams, UserError, look_up
+
+ROOT = Path(__file__).parents[2]
 
 
 class Finetune(Section):
@@ -127,10 +139,44 @@ def test_look_up_walks_a_dotted_place() -> None:
     assert look_up({"a": {"b": {"c": 5}}}, "a.b.c") == 5
 
 
-@pytest.mark.parametrize("text", ["a: [", "a: \x00", "\ta: b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("a: [", "a: \x00", "\ta: b", "a: *b", "? [a]\n: b", "<<: 3", "a: !!python/object:os x"),
+        *("a: 2001-99-99", "a: !!int abc", "a: !!bool x", "a: !!timestamp x", "a: 0x_"),
+        *("a: " + "9" * 10_000, "a: " + "[" * 100_000, "a: " + "[" * 20_000 + "]" * 20_000),
+    ],
+)
 def test_broken_yaml_is_a_sentence(load: Load, text: str) -> None:
     with pytest.raises(UserError, match=r"^params\.yaml is not valid YAML: .*\.$"):
         load(text)
+
+
+EXPLODING = "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 20))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: " + "[" * 30 + "]" * 30, "nests deeper than 20 levels"),
+        ("a: &a [*a]", "nests deeper than 20 levels"),
+        ("x0: &x0 [1]\n" + EXPLODING, "has over 100000 entries in one: it may repeat an alias"),
+        ("a: 0x" + "f" * 10_000, "a whole number of more than 18 digits: make it smaller"),
+        ("a: {b: -1" + "0" * 30 + "}", "a whole number of more than 18 digits: make it smaller"),
+    ],
+)
+def test_yaml_that_grows_without_end_is_a_sentence(load: Load, text: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=rf"^params\.yaml .*{re.escape(sentence)}"):
+        load(text)
+
+
+def test_params_yaml_that_is_a_folder_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"params\.yaml"):  # command.run has a sentence
+        Params.load(variant="small")
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "just words\n"])
@@ -160,3 +206,72 @@ def test_a_wrong_value_of_a_field_with_several_types_is_named_by_its_own_place(
     Path("params.yaml").write_text("datasets: {city: {images: {resize: tall}}}\n")
     with pytest.raises(UserError, match=r"datasets\.city\.images\.resize is 'tall'"):
         PictureParams.load()
+
+
+def settings() -> list[type[BaseModel]]:
+    """Every class that holds something of params.yaml."""
+    for package in (vprlib, stages):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+    found, waiting = [], [Section, StageParams]
+    while waiting:
+        found += (below := waiting.pop().__subclasses__())
+        waiting += below
+    return [cls for cls in found if cls.__module__.startswith(("vprlib", "stages"))]
+
+
+def unlimited(schema: object, place: str) -> Iterator[str]:
+    """The numbers in a JSON schema that may have any size."""
+    if isinstance(schema, dict):
+        ends = {"maximum", "exclusiveMaximum", "enum", "const"}
+        if schema.get("type") in ("integer", "number") and not ends & set(schema):
+            yield place
+        for name, inner in schema.items():
+            yield from unlimited(inner, f"{place}.{name}")
+    elif isinstance(schema, list):
+        for inner in schema:
+            yield from unlimited(inner, place)
+
+
+def test_every_number_of_params_yaml_has_a_largest_value() -> None:
+    ours = [cls for cls in settings() if "operations" not in cls.__module__]  # of files of networks
+    assert len(ours) > 50
+    free = [f for cls in ours for f in unlimited(cls.model_json_schema(), cls.__qualname__)]
+    assert free == []
+
+
+ODD = [None, [], {}, "", "x" * 1000, "a\nb", "a\0b", -1, 0, 1e300, 1e-300, float("nan"), 2**62]
+ODD += [2147483648, True, [None], {1: 2}, {None: 1}, b"x", "../x", [[1]], "٣"]
+
+
+def places(tree: object, above: tuple = ()) -> Iterator[tuple]:
+    children = tree.items() if isinstance(tree, dict) else ()
+    for name, inner in children:
+        yield (*above, name)
+        yield from places(inner, (*above, name))
+
+
+def test_an_odd_value_anywhere_is_one_sentence_or_fine() -> None:
+    names = {"dataset": "city_test", "training": "city_train", "validation": "city_val"}
+    names |= {"variant": "own", "name": "own", "code": "w128", "part": "train"}
+    whole = yaml.safe_load((ROOT / "params.yaml").read_text()) | {
+        "networks": {"own": {"file": "x"}}
+    }
+    readers = [cls for cls in settings() if issubclass(cls, StageParams)]
+    for place in places(whole):
+        mine = [cls for cls in readers if _around(place).intersection(cls.places(**names).values())]
+        for odd in ODD:
+            tree = copy.deepcopy(whole)
+            reduce(getitem, place[:-1], tree)[place[-1]] = odd
+            for cls in mine:
+                try:
+                    cls.of(tree, **names)
+                except UserError as error:
+                    (said,) = command.sentences(error)
+                    assert said.isprintable() and len(said) < 400, (place, odd)
+
+
+def _around(place: tuple) -> set[str]:
+    """The dotted places at, above and below which this one lies."""
+    return {".".join(place[: n + 1]) for n in range(len(place))}

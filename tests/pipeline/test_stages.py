@@ -273,7 +273,7 @@ def test_imagenet_weights_without_a_network_name_the_place_for_the_file(
 
 def test_a_set_in_use_without_its_specification_is_refused_before_anything_runs(here, refused):
     said = refused("check_switches")  # toy_val has none
-    assert "data/raw/toy/datasets/toy_val.mat is missing: link the folder" in said
+    assert "data/raw/toy/datasets/toy_val.mat is missing, though data/raw/toy is there: put" in said
 
 
 def test_switches_that_agree_are_said_to_agree(here, run):
@@ -555,3 +555,11 @@ def test_an_index_that_cannot_be_is_refused_before_anything_runs(here, refused):
     use_index(here, "IVX2", "")
     said = refused("check_switches")
     assert "code_defs.ivf.index.factory is 'IVX2', and Faiss cannot make" in said
+
+
+@pytest.mark.parametrize("stage", ["parse_mat", "extract_db", "sample_features", "audit"])
+def test_a_folder_outside_the_data_is_read_by_no_stage(here, run, refused, stage):
+    run("parse_mat", SET)
+    edit_params(here, f"datasets.{SET}", folder="../../outside")
+    names = {"extract_db": EXTRACT, "audit": (SET, SET, SET)}.get(stage, (SET,))
+    assert "folder: '../../outside' leaves its folder: name a file" in refused(stage, *names)

@@ -133,5 +133,9 @@ def test_missing_lists_and_networks_are_named_but_the_city_is_yet_to_be_drawn(
     check_place(tmp_path, "city")
     with pytest.raises(UserError, match=r"a/x\.mat is missing: link the folder .* of other as"):
         check_place(tmp_path, "a")
+    (tmp_path / "a").mkdir()
+    sentence = r"a/x\.mat is missing, though .*/a is there: put it there, or correct datasets"
+    with pytest.raises(UserError, match=sentence):
+        check_place(tmp_path, "a")
     with pytest.raises(UserError, match=r"weights/m\.pth is missing: put or link the network"):
         check_files({}, ["m.pth"], tmp_path, tmp_path / "weights")

@@ -42,7 +42,7 @@ def test_berlin_learns_as_in_the_class_challenge() -> None:
             "skip_hardest is 2, but random mining cannot know the hardest",
         ),
         ({"jitter": [1.2, 0.8]}, r"should be \[smallest, largest\] factor, but is \[1\.2, 0\.8\]"),
-        ({"jitter": [0, 1]}, "greater than 0"),
+        ({"jitter": [0, 1]}, "greater than or equal to 0.1"),
         ({"jitter": 0.8}, "valid tuple"),
         ({"flip": 1.5}, "less than or equal to 1"),
         ({"accumulate": 0}, "greater than or equal to 1"),

@@ -27,6 +27,7 @@ from vprlib.train.gradients import StepGradients, database_images
 from vprlib.train.log import EpochLog, Outcome
 from vprlib.train.losses import triplet_loss
 from vprlib.train.mining import Candidates, Mined, Pool, Tuple
+from vprlib.train.settings import TrainSettings
 from vprlib.train.trainer import Trainer, make_optimizer
 
 MakeTrainer = Callable[..., Trainer]
@@ -408,9 +409,12 @@ def test_weights_that_are_no_numbers_name_epoch_and_step(
     assert all(t.isfinite().all() for t in running.scratch.load()["weights"].values())
 
 
-def test_a_rate_far_too_high_ends_in_a_sentence(trainer: MakeTrainer) -> None:
+def test_a_rate_far_too_high_ends_in_a_sentence(
+    trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TrainSettings, "rate_at", lambda self, epoch: 1e30)
     with pytest.raises(UserError, match=r"in epoch \d+, step \d+: the state before it is kept in"):
-        trainer(learning_rate=1e30, epochs=5).run()
+        trainer(epochs=5).run()
 
 
 @pytest.mark.parametrize(

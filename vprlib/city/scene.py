@@ -1,26 +1,29 @@
 """Settings of the built-in city: sizes, lenses, light, and how queries differ."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from vprlib.city.town import PITCH
-from vprlib.pipeline.params import Section
+from vprlib.pipeline.params import Metres, Section, Seed
+
+Degrees = Annotated[float, Field(ge=-360, le=360)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class QueryParams(Section):
     """How a query differs from the panorama that it is near."""
 
-    per_location: int = Field(4, ge=1)  # photographs at one spot, headings all around
-    offset_m: tuple[float, float] = (1.5, 5.0)  # from the panorama: over 1 m, at most 10 m
-    heading_jitter_deg: float = Field(30.0, ge=0)  # around evenly spread headings
-    fov_deg: tuple[float, float] = (62.0, 76.0)  # other lenses than the panorama's
-    tilt_deg: tuple[float, float] = (0.0, 9.0)  # held by hand
+    per_location: int = Field(4, ge=1, le=100)  # photographs at one spot, headings all around
+    offset_m: tuple[Metres, Metres] = (1.5, 5.0)  # from the panorama: over 1 m, at most 10 m
+    heading_jitter_deg: float = Field(30.0, ge=0, le=360)  # around evenly spread headings
+    fov_deg: tuple[Degrees, Degrees] = (62.0, 76.0)  # other lenses than the panorama's
+    tilt_deg: tuple[Degrees, Degrees] = (0.0, 9.0)  # held by hand
     roll_deg: float = Field(2.5, ge=0, le=30)  # either way
-    passers: float = Field(0.6, ge=0)  # mean number of people and cars in the way
+    passers: float = Field(0.6, ge=0, le=100)  # mean number of people and cars in the way
     gain: float = Field(0.1, ge=0, lt=1)  # exposure and white balance, either way
-    blur_px: float = Field(0.6, ge=0)  # widest Gaussian blur
-    noise: float = Field(3.0, ge=0)  # grey levels by day; twice that by night
+    blur_px: float = Field(0.6, ge=0, le=100)  # widest Gaussian blur
+    noise: float = Field(3.0, ge=0, le=255)  # grey levels by day; twice that by night
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -43,9 +46,9 @@ class QueryParams(Section):
 class CityParams(Section):
     """What all parts of the city share."""
 
-    seed: int = Field(7, ge=0)  # another seed, another city
-    width: int = Field(160, ge=16)  # pixels of every image
-    height: int = Field(120, ge=16)
+    seed: Seed = 7  # another seed, another city
+    width: int = Field(160, ge=16, le=2**12)  # pixels of every image
+    height: int = Field(120, ge=16, le=2**12)
     quality: int = Field(90, ge=1, le=100)  # of the JPEG files
     headings: int = Field(8, ge=1, le=100)  # tiles of a panorama, all from one position
     spacing_m: float = Field(9.0, ge=2, le=PITCH)  # between panoramas along a street
@@ -57,9 +60,9 @@ class CityParams(Section):
 class LightWeights(Section):
     """How often a query is taken by each light; only the proportions count."""
 
-    day: float = Field(ge=0)
-    dusk: float = Field(ge=0)
-    night: float = Field(ge=0)
+    day: Weight
+    dusk: Weight
+    night: Weight
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -71,6 +74,6 @@ class LightWeights(Section):
 class PartParams(Section):
     """How large one part of the city is."""
 
-    places: int = Field(ge=1)  # positions of panoramas
-    queries: int = Field(ge=1)  # query images; a larger number keeps the first ones
+    places: int = Field(ge=1, le=10**6)  # positions of panoramas
+    queries: int = Field(ge=1, le=10**6)  # query images; a larger number keeps the first ones
     query_light: LightWeights  # database images are always taken by day

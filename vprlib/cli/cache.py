@@ -1,6 +1,5 @@
 """Lists and clears what training has cached on disk: the commands `vpr cache list` and `clear`."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +8,11 @@ import typer
 
 from vprlib.cli import options
 from vprlib.cli.output import echo_json
+from vprlib.pipeline.json_files import read_json
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.paths import CACHE
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.train.cache import cache_at, entries, gib, removed
+from vprlib.train.cache import About, cache_at, entries, gib, removed
 
 
 class Params(StageParams):
@@ -34,8 +34,8 @@ def read_entries() -> list[Entry]:
     found = entries(folder)
     if not found:
         typer.echo(f"{folder} holds nothing", err=True)
-    about = {entry: json.loads((entry / "about.json").read_text()) for entry in found}
-    return [Entry(told["what"], told["bytes"], str(entry)) for entry, told in about.items()]
+    about = {entry: read_json(entry / "about.json", About) for entry in found}
+    return [Entry(told.what, told.bytes, str(entry)) for entry, told in about.items()]
 
 
 def list_entries(as_json: options.AsJson = False) -> None:

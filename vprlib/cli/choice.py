@@ -7,29 +7,26 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
+from vprlib.cli.options import InUse
+from vprlib.cli.use import SWITCHES, Kind, preset_with
 from vprlib.descriptors.codes import Code, read_arrays, read_code
 from vprlib.descriptors.files import failed_rows, opened
 from vprlib.descriptors.matrix import Arrays
 from vprlib.descriptors.rows import Rows
 from vprlib.images.decode import ImageSettings
 from vprlib.pipeline import paths
-from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.inside import Name
+from vprlib.pipeline.params import PARAMS_PATH, At, StageParams, UserError, nearest
 from vprlib.pipeline.paths import Side, existing
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.pipeline.switches import FULL
-
-
-class InUse(StageParams):
-    eval_on: Annotated[list[str], At("eval_on")]
-    variants: Annotated[list[str], At("variants")]
-    codes: Annotated[list[str], At("codes")]
+from vprlib.pipeline.switches import FULL, OWN
 
 
 class SetParams(StageParams):
     """How the images of one set are read."""
 
     images: Annotated[ImageSettings, At("datasets.{dataset}.images")]
-    folder: Annotated[str, At("datasets.{dataset}.folder")]
+    folder: Annotated[Name, At("datasets.{dataset}.folder")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
     @property
@@ -93,12 +90,30 @@ class Choice(NamedTuple):
 
 def choose(dataset: str | None, variant: str | None, code: str | None) -> Choice:
     """Fills in what was not named: the first set and code in use, and the trained network."""
-    in_use = InUse.load()
-    return Choice(
-        dataset or in_use.eval_on[0],
-        variant or best_variant(in_use.variants),
-        code or in_use.codes[0],
+    p = InUse.load()
+    choice = Choice(
+        dataset or p.eval_on[0], variant or best_variant(p.variants), code or p.codes[0]
     )
+    variants = [*OWN, *p.networks, *p.derived]
+    described = paths.descriptors_dir(choice.dataset, choice.variant, FULL)
+    _check("set", choice.dataset, p.eval_on, [*p.datasets], described)
+    _check("variant", choice.variant, p.variants, variants, paths.model(choice.variant))
+    _check("code", choice.code, p.codes, [*p.code_defs], paths.coder(choice.variant, choice.code))
+    return choice
+
+
+def _check(kind: Kind, name: str, in_use: list[str], known: list[str], made: Path) -> None:
+    """Refuses a name that does not exist, or that is not in use and was not either before."""
+    if name in known:
+        if name not in in_use and name != FULL and not made.exists():
+            raise UserError(
+                f"the {kind} '{name}' is not in use: add it to {SWITCHES[kind]} in {PARAMS_PATH},"
+                " and run `dvc repro`."
+            )
+    elif remedy := preset_with(kind, name, in_use):
+        raise UserError(f"the {kind} '{name}' is not in use: type `{remedy}` and `dvc repro`.")
+    else:
+        raise UserError(f"{PARAMS_PATH}: there is no {kind} '{name}'{nearest(name, known)}.")
 
 
 def best_variant(variants: list[str]) -> str:

@@ -23,6 +23,8 @@ from vprlib.images.decode import ImageSettings
 from vprlib.images.index import ImageIndex, build_index, check_order, read_index
 from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_bytes, write_csv
+from vprlib.pipeline.command import printable
+from vprlib.pipeline.explained import check_place
 from vprlib.pipeline.params import At, StageParams, UserError
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.search.approximate import searcher
@@ -165,6 +167,8 @@ def main(
     is_folder = photo.is_dir()
     if picture is not None and is_folder:
         raise UserError(f"--picture needs one photograph, but {photo} is a folder: name a file.")
+    for path in filter(None, (picture, out)):
+        check_place(path)
     choice = choose(dataset, variant, code)
     p = DescribeParams.load(dataset=choice.dataset)
     database = read_index(choice.index_path)
@@ -196,7 +200,7 @@ def main(
         echo_json(as_objects(rows))
     elif not is_folder:
         of = f"{len(database)} images of {choice.dataset} ({choice.variant}, {choice.code})"
-        typer.echo(f"{photo}: the nearest of {of}\n{as_table(database, found)}")
+        typer.echo(f"{printable(str(photo))}: the nearest of {of}\n{as_table(database, found)}")
         typer.echo(verdict)
     elif out is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows([HEADER, *rows])

@@ -10,12 +10,12 @@ from vprlib.cli import options
 from vprlib.cli.choice import choose
 from vprlib.descriptors.settings import IndexSettings
 from vprlib.images.index import read_index
-from vprlib.pipeline.params import PARAMS_PATH, At, JsonObject, StageParams, UserError
+from vprlib.pipeline.params import PARAMS_PATH, At, StageParams, UserError
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.search.faiss_index import add
 from vprlib.search.faiss_index import merge as merge_folders
 from vprlib.search.faiss_training import IndexRequest, train
-from vprlib.search.lists import open_trained
+from vprlib.search.lists import FACTS, Facts, open_trained
 
 
 class Params(StageParams):
@@ -41,6 +41,7 @@ def part(
     ] = None,
 ) -> None:
     """Build one part of a large search index; `vpr index merge` joins the parts."""
+    check_out(out)
     choice, which = choose(dataset, variant, code), parse_part(part)
     p = Params.load(code=choice.code)
     if p.index is None:
@@ -57,8 +58,15 @@ def merge(
     out: options.Out,
 ) -> None:
     """Merge the parts of a search index into one index, with little memory."""
+    check_out(out)
     echo(out, merge_folders(out, parts))
 
 
-def echo(out: Path, facts: JsonObject) -> None:
-    typer.echo(f"{out}: {facts['descriptors']} descriptors, {facts['bytes']} bytes")
+def check_out(out: Path) -> None:
+    """Refuses to replace a folder that holds something else than an index."""
+    if out.is_dir() and not (out / FACTS).exists() and any(out.iterdir()):
+        raise UserError(f"{out} holds other files, which would be lost: name a new folder.")
+
+
+def echo(out: Path, facts: Facts) -> None:
+    typer.echo(f"{out}: {facts.descriptors} descriptors, {facts.bytes} bytes")

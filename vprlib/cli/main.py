@@ -23,6 +23,7 @@ COMMANDS = {
     ),
     "predictions": ("predictions:main", "Write the images found for each query to a file."),
     "tradeoffs": ("tradeoffs:main", "Measure size and speed of all variants, with their recall."),
+    "doctor": ("doctor:main", "Print what is wrong on this machine, and mend it."),
     "model convert": ("model.convert:main", "Convert a network or visual words."),
     "model export": ("model.export:main", "Export a network as one ONNX file."),
     "index sweep": ("sweep:main", "Compare recall, time and size of approximate search indexes."),

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from vprlib.pipeline.params import At, Names, StageParams
+
 _OUT = typer.Option("--out", help="the file or folder to write")
 
 Dataset = Annotated[
@@ -19,3 +21,15 @@ Code = Annotated[
 Out = Annotated[Path, _OUT]
 OptionalOut = Annotated[Path | None, _OUT]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+
+
+class InUse(StageParams):
+    """The names that params.yaml uses, and those that it knows."""
+
+    eval_on: Annotated[Names, At("eval_on")]
+    variants: Annotated[Names, At("variants")]
+    codes: Annotated[Names, At("codes")]
+    datasets: Annotated[dict[str, object], At("datasets")]
+    networks: Annotated[dict[str, object], At("networks")]
+    derived: Annotated[dict[str, object], At("derived")]
+    code_defs: Annotated[dict[str, object], At("code_defs")]

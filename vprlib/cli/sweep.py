@@ -19,6 +19,7 @@ from vprlib.descriptors.settings import IndexSettings, SearchSettings
 from vprlib.images.index import read_index
 from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_bytes, write_json
+from vprlib.pipeline.explained import explaining
 from vprlib.pipeline.params import At, StageParams, UserError
 from vprlib.pipeline.paths import existing
 from vprlib.pipeline.runtime import RuntimeSettings
@@ -102,7 +103,7 @@ def trials(
         with tempfile.TemporaryDirectory(dir=folder) as name:
             path, start = Path(name) / "index", time.perf_counter()
             facts = build(path, IndexRequest("sweep", database, settings, *budget, excluded))
-            bytes_each = facts["bytes"] / max(1, database.shape[0])
+            bytes_each = facts.bytes / max(1, database.shape[0])
             built = time.perf_counter() - start, bytes_each
             for how in searches:
                 found, ms = search_timed(Approximate(path, how), request)
@@ -204,7 +205,8 @@ def main(
         ]
         for settings, searches in indexes:
             check_index("sweep", settings, searches[0], stored.shape[1])
-        out.mkdir(parents=True, exist_ok=True)
+        with explaining(out):
+            out.mkdir(parents=True, exist_ok=True)
         given = (p.runtime, out, choice.failed_rows())
         found = list(trials(searched, stored, truth, indexes, *given))
     title, name = choice.title, "-".join(choice)

@@ -1,19 +1,34 @@
 """Recall of every variant, and what training gained: the command `vpr table`."""
 
-import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any
 
 import typer
 
 from vprlib.cli import options, output
 from vprlib.pipeline import paths
-from vprlib.pipeline.params import PARAMS_PATH, JsonObject, UserError, look_up, read_params_file
+from vprlib.pipeline.json_files import damaged, read_json
+from vprlib.pipeline.params import PARAMS_PATH, At, UserError
 
-Metrics = JsonObject  # of one JSON file
+Metrics = dict[str, Any]  # of one JSON file
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What is read of the metrics of `audit`."""
+
+    train: str = ""
+    said: tuple[str, ...] = ()
+
+
 Row = tuple[str, str, str, Metrics]  # set, variant, code and the metrics
+
+
+class Params(options.InUse):
+    train_on: Annotated[list[str], At("train_on")]
 
 
 def read_rows(metrics_dir: Path) -> list[Row]:
@@ -22,22 +37,29 @@ def read_rows(metrics_dir: Path) -> list[Row]:
     if not paths:
         raise UserError(f"{metrics_dir} holds no metrics of recall: run `dvc repro` first.")
     keys = [(path.parent.name, *path.stem.rsplit("-", 1)) for path in paths]
-    contents = [json.loads(path.read_text()) for path in paths]
-    return [(*key, content) for key, content in zip(keys, contents, strict=True)]
+    contents = [_read(path) for path in paths]
+    return [(key[0], key[1], key[-1], c) for key, c in zip(keys, contents, strict=True)]
 
 
-def in_use(rows: Sequence[Row], params: JsonObject) -> list[Row]:
+def _read(path: Path) -> Metrics:
+    found = read_json(path, Metrics)
+    for name, value in found.items():
+        if (name == "map" or "@" in name) and not isinstance(value, (int, float)):
+            raise damaged(path, f"{name} is {value!r}")
+    return found
+
+
+def in_use(rows: Sequence[Row], p: Params) -> list[Row]:
     """The rows whose set, variant and code params.yaml names; other files may be outdated."""
-    keys = ("eval_on", "variants", "codes")
-    names = [cast(list[str], look_up(params, key)) for key in keys]
+    names = (p.eval_on, p.variants, p.codes)
     return [row for row in rows if all(k in known for k, known in zip(row[:3], names, strict=True))]
 
 
-def leaks(dataset: str, train_on: Sequence[str]) -> list[str]:
+def leaks(dataset: str, train_on: Sequence[str]) -> Sequence[str]:
     """What `audit` found of a set in the training sets in use."""
     path = paths.metrics("audit", dataset)
-    found: JsonObject = json.loads(path.read_text()) if path.exists() else {}
-    return found["said"] if found.get("train") in train_on else []
+    found = read_json(path, Leaks) if path.exists() else Leaks()
+    return found.said if found.train in train_on else ()
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -114,12 +136,11 @@ def main(
 
     Lines below the table report leaks: images of the training set in an evaluated set, or near it.
     """
-    params = read_params_file(PARAMS_PATH)
-    rows = in_use(read_rows(metrics), params)
+    p = Params.load()
+    rows = in_use(read_rows(metrics), p)
     if not rows:
         raise UserError(f"{metrics} has no results for {PARAMS_PATH}: run `dvc repro` first.")
-    train_on = cast(list[str], look_up(params, "train_on"))
-    found = {dataset: leaks(dataset, train_on) for dataset, *_ in rows}
+    found = {dataset: leaks(dataset, p.train_on) for dataset, *_ in rows}
     if as_json:
         names = ("set", "variant", "code", "leaks")
         answers = [dict(zip(names, (*key, found[key[0]]), strict=True)) | m for *key, m in rows]

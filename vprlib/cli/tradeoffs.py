@@ -25,7 +25,7 @@ from vprlib.images.decode import ImageSettings
 from vprlib.images.index import ImageIndex, read_index
 from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_bytes, write_json, write_text
-from vprlib.pipeline.params import PARAMS_PATH, At, JsonObject, StageParams, UserError
+from vprlib.pipeline.params import PARAMS_PATH, At, JsonObject, Names, StageParams, UserError
 from vprlib.pipeline.png import figure_png
 from vprlib.pipeline.runtime import RuntimeSettings
 
@@ -98,8 +98,8 @@ Row = JsonObject
 
 
 class Params(StageParams):
-    variants: Annotated[list[str], At("variants")]
-    codes: Annotated[list[str], At("codes")]
+    variants: Annotated[Names, At("variants")]
+    codes: Annotated[Names, At("codes")]
     images: Annotated[ImageSettings, At("datasets.{dataset}.images")]
     recall: Annotated[RecallSettings, At("recall")]
     interval: Annotated[IntervalSettings, At("interval")]

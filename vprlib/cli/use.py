@@ -2,23 +2,30 @@
 
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Literal
 
 import typer
 import yaml
 
 from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_text
-from vprlib.pipeline.params import PARAMS_PATH, JsonObject, UserError, nearest, read_params_file
-from vprlib.pipeline.switches import FULL, OWN, check_files
+from vprlib.pipeline.params import PARAMS_PATH, At, JsonObject, UserError, nearest, read_params_file
+from vprlib.pipeline.switches import FULL, OWN, PRESETS, Switches, check_files, preset_with_set
 
-PRESETS = Path("presets")
 BASE = "city"  # the preset that holds all sections which presets may change
 # of these a preset holds only what differs
+Kind = Literal["set", "variant", "code"]
+SWITCHES: dict[Kind, str] = {"set": "eval_on", "variant": "variants", "code": "codes"}
 MERGED = ("model", "sample", "kmeans", "train", "extraction")
 Tree = JsonObject
+
+
+class Parts(Switches):
+    """What the codes and variants in use consist of."""
+
+    variant_defs: Annotated[Tree, At("variant_defs")]
+    code_defs: Annotated[Tree, At("code_defs")]
 
 
 def compose(text: str, name: str | None, lists: Mapping[str, list[str]]) -> str:
@@ -38,11 +45,13 @@ def compose(text: str, name: str | None, lists: Mapping[str, list[str]]) -> str:
         )
         changes = read_params_file(PRESETS / f"{name}.yaml") if name != BASE else {}
     changes = {**changes, **lists}
-    changes |= _completed(yaml.safe_load(text) | changes)
+    changes |= _completed(Parts.of(yaml.safe_load(text) | changes))
     blocks = _blocks(text)
     for key, value in changes.items():
         if key not in blocks:
-            raise UserError(f"{PARAMS_PATH}: there is no section '{key}'{nearest(key, [*blocks])}.")
+            raise UserError(
+                f"{PARAMS_PATH}: there is no section '{key}'{nearest(str(key), [*blocks])}."
+            )
         blocks[key] = _changed(blocks[key], key, value)
     return "".join(blocks.values())
 
@@ -55,7 +64,7 @@ def _blocks(text: str) -> dict[str, str]:
     """Top-level key → its lines, and the comments above it."""
     blocks: dict[str, str] = {}
     waiting, key = "", ""
-    for line in text.splitlines(keepends=True):
+    for line in (f"{line}\n" for line in text.removesuffix("\n").split("\n")):
         found = re.match(r"(\w+):", line)
         if found:
             key = found[1]
@@ -106,28 +115,30 @@ def _flow(value: object) -> str:
     return text.removesuffix("...\n").strip()  # PyYAML ends a bare word so
 
 
-def _completed(tree: Tree) -> Tree:
+def _completed(p: Parts) -> Tree:
     """What follows from `codes` and `variants`; definitions come from presets/parts."""
-    codes, variants = tree["codes"], tree["variants"]
-    fitted = [code for code in codes if code != FULL]
-    fit_on = tree["fit_on"] or tree["train_on"] or tree["init_on"]
+    fitted = [code for code in p.codes if code != FULL]
+    fit_on = p.fit_on or p.train_on or p.init_on
     if fitted and not fit_on:
         raise UserError(
             f"{', '.join(fitted)} are fitted on training images, but params.yaml names no training"
             " set: set fit_on to a set of `datasets`."
         )
-    given = {*OWN, *tree["networks"]}
-    derived, variant_defs = {}, {}
-    for name in variants:
+    given = {*OWN, *p.networks}
+    derived: dict[str, str] = {}
+    variant_defs: Tree = {}
+    for name in p.variants:
         while name not in given and name not in derived:
-            known = tree["variant_defs"].get(name) if name in tree["derived"] else None
+            known = p.variant_defs.get(name) if name in p.derived else None
             part = (
-                {"of": tree["derived"][name], "steps": known} if known else _part("variants", name)
+                _part("variants", name)
+                if known is None
+                else {"of": p.derived[name], "steps": known}
             )
             derived[name], variant_defs[name] = part["of"], part["steps"]
             name = part["of"]
-    code_defs = dict(tree["code_defs"])
-    code_defs |= {name: _part("codes", name) for name in codes if name not in code_defs}
+    code_defs = dict(p.code_defs)
+    code_defs |= {name: _part("codes", name) for name in p.codes if name not in code_defs}
     found = {
         "derived": derived,
         "variant_defs": variant_defs,
@@ -135,7 +146,7 @@ def _completed(tree: Tree) -> Tree:
         "fit_on": fit_on if fitted else [],
         "code_defs": code_defs,
     }
-    return {key: value for key, value in found.items() if value != tree[key]}
+    return {key: value for key, value in found.items() if value != getattr(p, key)}
 
 
 def _part(kind: str, name: str) -> Tree:
@@ -144,6 +155,16 @@ def _part(kind: str, name: str) -> Tree:
     if name not in known:
         raise UserError(f"{kind} has no '{name}'{nearest(name, list(known))}.")
     return known[name]
+
+
+def preset_with(kind: Kind, name: str, in_use: Sequence[str]) -> str | None:
+    """The command that brings a set, variant or code into params.yaml; None if none does."""
+    if kind == "set":
+        preset = preset_with_set(name)
+        return preset and f"vpr use {preset}"
+    part = PRESETS / f"parts/{SWITCHES[kind]}.yaml"
+    is_there = part.exists() and name in read_params_file(part)
+    return f"vpr use --{SWITCHES[kind]} {','.join([*in_use, name])}" if is_there else None
 
 
 def differences(before: Tree, after: Tree, place: str = "") -> Iterator[str]:
@@ -205,8 +226,9 @@ def main(
     force: Annotated[bool, typer.Option("--force", help="overwrite uncommitted edits")] = False,
 ) -> None:
     """Write a preset into params.yaml; print what changed and which files are missing."""
+    before, text = read_params_file(PARAMS_PATH), PARAMS_PATH.read_text(encoding="utf-8")
     if is_list:
-        width = max(map(len, preset_names()))
+        width = max(map(len, preset_names()), default=0)
         for preset in preset_names():
             title, _, _ = (PRESETS / f"{preset}.yaml").read_text(encoding="utf-8").partition("\n")
             typer.echo(f"{preset:{width}}  {title.lstrip('# ')}")
@@ -217,11 +239,14 @@ def main(
         raise UserError("name a preset, or --codes or --variants; `vpr use --list` shows presets.")
     if name is not None and name not in preset_names():
         raise UserError(f"there is no preset '{name}'{nearest(name, preset_names())}.")
-    before, text = read_params_file(PARAMS_PATH), PARAMS_PATH.read_text(encoding="utf-8")
+    # loads PyTorch, which takes seconds
+    from vprlib.cli.whole import check_whole
+
     if name is not None and not force:
         _check_committed(text)
     new = compose(text, name, lists)
     after = yaml.safe_load(new)
+    check_whole(after)
     write_text(PARAMS_PATH, new)
     changed = list(differences(before, after))
     typer.echo("\n".join(changed) or f"{PARAMS_PATH} stays as it is.")

@@ -15,7 +15,7 @@ class Prune(Section):
 
     fraction: float = Field(gt=0, lt=1)  # of the channels of each layer
     by: Literal["magnitude", "change"]  # of filters, or of the descriptor
-    images: int | None = Field(None, ge=1)  # of the training database, used by `change`
+    images: int | None = Field(None, ge=1, le=10**9)  # of the training database, used by `change`
     seed: Seed | None = None  # of what `change` draws
 
     @model_validator(mode="after")
@@ -37,8 +37,8 @@ class Sparsify(Section):
 class FinetuneSettings(Section):
     """Settings of fine-tuning; all other settings are those of `train`."""
 
-    epochs: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
+    epochs: int = Field(ge=1, le=10**6)
+    learning_rate: float = Field(gt=0, le=1e6)
 
 
 class Finetune(FinetuneSettings):
@@ -51,7 +51,7 @@ class Quantise(Section):
     """Convolutions compute in int8 from here on."""
 
     to: Literal["int8"]
-    images: int = Field(ge=1)  # of the training database, that show the ranges of the maps
+    images: int = Field(ge=1, le=10**9)  # of the training database, for the ranges of the maps
     seed: Seed
     finetune: FinetuneSettings | None  # under rounding, all layers; null: none
 

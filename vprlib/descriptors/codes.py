@@ -5,13 +5,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
-import h5py
 import numpy as np
 from pydantic import Field, model_validator
 from threadpoolctl import threadpool_limits
 
 from vprlib.descriptors import quantisers
-from vprlib.descriptors.files import create_code, failed_rows, opened_sample
+from vprlib.descriptors.files import (
+    create_code,
+    failed_rows,
+    opened_sample,
+    read_learnt,
+    read_precision,
+)
 from vprlib.descriptors.matrix import (
     Arrays,
     Matrix,
@@ -27,15 +32,22 @@ from vprlib.pipeline.artifacts import write_hdf5, writing_hdf5
 from vprlib.pipeline.params import PARAMS_PATH, Section, UserError
 from vprlib.pipeline.paths import Side
 from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.pipeline.stored import Stored, reading
+
+# arrays of a code's whitening: kinds and sizes
+_FORMS = {
+    **{"mean": ("f", "D"), "projection": ("fi", "P W"), "projection_scales": ("f", "P")},
+    **{"channels": ("fi", "R C"), "channels_scales": ("f", "R")},
+}
 
 
 class Kept(Section):
     """The `keep` of a code: what is stored of a descriptor. The default keeps it as it is."""
 
     # the first so many whitened dimensions; null: the descriptor as it is
-    whiten: int | None = Field(None, ge=1)
+    whiten: int | None = Field(None, ge=1, le=2**20)
     precision: Precision = "float32"  # of database images
-    bytes: int | None = Field(None, ge=1)  # of a database image, for pq
+    bytes: int | None = Field(None, ge=1, le=2**20)  # of a database image, for pq
     # coded: a query is rounded like a database image; binary then counts bits that differ
     query: Literal["float32", "coded"] = "float32"
     matrix: MatrixSettings | None = None  # how the whitening matrix is stored; null: as float32
@@ -157,10 +169,11 @@ def _whitening(
     name: str, wanted: int, form: MatrixSettings, path: Path, sample: Rows, memory_bytes: int
 ) -> Arrays:
     """The mean, and as much of the projection as the code keeps, in the form it is kept in."""
-    with h5py.File(path) as file:
-        if wanted > len(file["projection"]):
+    with reading(path) as file:
+        kept = file.rows("projection", "f", "P D")
+        if wanted > len(kept):
             raise UserError(_too_many(name, wanted, path, file))
-        mean, projection = file["mean"][:], file["projection"][:wanted]
+        mean, projection = file.array("mean", "f", "D"), kept[:wanted]
     matrix = Matrix(projection)
     if form.rank is not None and form.of is not None:
         if projection.shape[1] % form.of:
@@ -177,9 +190,9 @@ def _transform(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray | None, Mat
     return arrays.get("mean"), from_arrays(arrays) if "mean" in arrays else None
 
 
-def _too_many(name: str, wanted: int, path: Path, file: h5py.File) -> str:
-    kept, dim = file["projection"].shape
-    count, allowed = int(file.attrs["descriptors"]), int(file.attrs["dimensions"])
+def _too_many(name: str, wanted: int, path: Path, file: Stored) -> str:
+    kept, dim = file.rows("projection", "f", "P D").shape
+    count, allowed = int(file.number("descriptors")), int(file.number("dimensions"))
     fitted = f"was fitted on {count} descriptors of {dim} dimensions"
     if kept == allowed:
         reason, remedy = f"keeps {kept}", "raise whitening.dimensions"
@@ -199,17 +212,22 @@ def _too_many(name: str, wanted: int, path: Path, file: h5py.File) -> str:
 
 def read_code(path: Path, whitens: bool = True) -> Code:
     """The code that `fit_code` wrote; without its whitening where that has been done already."""
-    with h5py.File(path) as file:
-        learnt = {name: data[...] for name, data in file.get("quantiser", {}).items()}
-        precision, query = file.attrs["precision"], file.attrs["query"]
+    with reading(path) as file:
+        precision, learnt = read_precision(file), read_learnt(file, "quantiser")
+        is_coded = file.text("query") == "coded"
     mean, matrix = _transform(read_arrays(path) if whitens else {})
-    return Code(precision, mean, matrix, learnt, query == "coded")
+    return Code(precision, mean, matrix, learnt, is_coded)
 
 
 def read_arrays(path: Path) -> Arrays:
     """The whitening of a code as it is stored; nothing where it does not whiten."""
-    with h5py.File(path) as file:
-        return {name: data[:] for name, data in file.items() if name != "quantiser"}
+    with reading(path) as file:
+        found = {name: file.array(name, *form) for name, form in _FORMS.items() if name in file}
+        if found and not {"mean", "projection"} <= set(found):
+            file.refuse("lacks a part of its whitening")
+        if found and from_arrays(found).width != len(found["mean"]):
+            file.refuse("the parts of its whitening do not fit each other")
+    return found
 
 
 def encode(
@@ -219,10 +237,10 @@ def encode(
     failed = failed_rows(source_path)
     with (
         writing_hdf5(path) as file,
-        h5py.File(source_path) as source,
+        reading(source_path) as source,
         threadpool_limits(runtime.cores),
     ):
-        descriptors = source["descriptors"]
+        descriptors = source.rows("descriptors", "f", "N D")
         dim = descriptors.shape[1]
         fitted = dim if code.matrix is None else code.matrix.width
         if dim != fitted:

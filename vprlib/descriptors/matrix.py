@@ -21,8 +21,8 @@ class MatrixSettings(Section):
     # int8: with a scale per row
     numbers: Literal["float32", "float16", "int8"] = "float32"
     # combinations that are kept of each group of `of` columns, the same for all groups; null: all
-    rank: int | None = Field(None, ge=1)
-    of: int | None = Field(None, ge=2)  # channels of a visual word
+    rank: int | None = Field(None, ge=1, le=2**20)
+    of: int | None = Field(None, ge=2, le=2**20)  # channels of a visual word
 
     @model_validator(mode="after")
     def _rank_is_of_more(self) -> Self:

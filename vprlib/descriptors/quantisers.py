@@ -7,7 +7,7 @@ from typing import Literal
 import faiss
 import numpy as np
 
-from vprlib.descriptors.rows import Rows, mapped
+from vprlib.descriptors.rows import Rows, mapped, squared_lengths
 from vprlib.pipeline.arrays import LARGEST
 from vprlib.pipeline.params import UserError
 
@@ -107,6 +107,8 @@ def learn(
     quantiser = faiss.ProductQuantizer(dim, parts, 8)
     quantiser.cp.seed = seed
     quantiser.cp.min_points_per_centroid = 1  # else Faiss prints a warning
-    quantiser.train(np.ascontiguousarray(vectors, np.float32))
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    squared_lengths(vectors)  # refuses what is not finite, which would end the process in Faiss
+    quantiser.train(vectors)
     words = faiss.vector_to_array(quantiser.centroids)
     return {"words": words.reshape(parts, WORDS, dim // parts)}

@@ -13,7 +13,7 @@ class IndexSettings(Section):
     """`code_defs.<name>.index`: changing it builds the index again."""
 
     factory: str  # as Faiss writes it: 'IVF1024,Flat', 'OPQ64_256,IVF4096,PQ64', 'HNSW32' …
-    train: Annotated[Strict, Field(ge=1)]  # random database descriptors, or all if there are fewer
+    train: Annotated[Strict, Field(ge=1, le=10**9)]  # random descriptors, or all
     seed: Annotated[Seed, Field(strict=True)]
 
 
@@ -23,14 +23,14 @@ class SearchSettings(Section):
     parameters: str  # as Faiss writes them: 'nprobe=16', 'efSearch=64'; '' for its defaults
     # candidates per neighbor, which are measured again by the stored descriptors;
     # 0: the index's own order and approximate distances
-    refine: Annotated[Strict, Field(ge=0)]
+    refine: Annotated[Strict, Field(ge=0, le=10**5)]
 
     @field_validator("parameters")
     @classmethod
     def _are_numbers(cls, text: str) -> str:
         for part in text.split(",") if text else ():
             name, _, value = part.partition("=")
-            if not name.isidentifier() or not value.isdecimal() or int(value) < 1:
+            if not name.isidentifier() or not value.isdecimal() or not 0 < int(value) < 2**31:
                 raise ValueError(
                     f"'{text}' should be numbers by name, such as 'nprobe=16' or"
                     " 'nprobe=16,quantizer_efSearch=64', each at least 1"

@@ -1,6 +1,5 @@
 """When to say 'I don't know': the score of a match, and how often such matches are right."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +11,8 @@ from pydantic import Field, field_validator
 
 from vprlib.evaluate.intervals import IntervalSettings, with_ends
 from vprlib.evaluate.predictions import Judgement
-from vprlib.pipeline.params import JsonObject, Section
+from vprlib.pipeline.json_files import read_json
+from vprlib.pipeline.params import JsonObject, Metres, Section
 
 DEPTH = 20  # results per query that a score uses: predictions always have as many
 POINTS = 200  # of a curve
@@ -26,7 +26,7 @@ class ConfidenceSettings(Section):
     # similarity: 1 − distance² / 2 of the first result
     # ratio: 1 − its distance / distance of the first result of another place
     score: ScoreKind = "ratio"
-    distinct_m: float = Field(25.0, gt=0)  # results farther apart are different places
+    distinct_m: Metres = 25.0  # results farther apart are different places
     # shares of right answers; below the score of the last one, `vpr find` says it does not know
     precisions: tuple[Precision, ...] = Field((1.0, 0.99, 0.95), min_length=1)
 
@@ -138,8 +138,8 @@ class Calibration:
 
     set: str
     score: ScoreKind
-    distinct_m: float
-    depth: int  # results per query that a score uses
+    distinct_m: Annotated[float, Field(gt=0)]
+    depth: Annotated[int, Field(ge=1, le=2**20)]  # results per query that a score uses
     thresholds: Mapping[str, float | None]  # by precision in per cent; None: not reached
     curve: Sequence[Sequence[float]]  # recall and precision
 
@@ -183,7 +183,7 @@ def calibrate(scored: ScoredSet, settings: ConfidenceSettings) -> Calibration:
 
 
 def read_calibration(path: Path) -> Calibration:
-    return Calibration(**json.loads(path.read_text(encoding="utf-8")))
+    return read_json(path, Calibration)
 
 
 def report(

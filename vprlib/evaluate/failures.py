@@ -30,8 +30,8 @@ _DIGITS = 7  # a centimetre
 class FailureSettings(SliceSettings):
     """The `failures` section; changing it runs `failures` alone."""
 
-    near_miss: float = Field(2.0, gt=1)  # times the radius: a first result within it is a near miss
-    worst: int = Field(8, ge=0)  # misses in the picture, at most one per location
+    near_miss: float = Field(2.0, gt=1, le=1e6)  # radii: a first result within is near
+    worst: int = Field(8, ge=0, le=1000)  # misses in the picture, at most one per location
 
 
 @dataclass(frozen=True)

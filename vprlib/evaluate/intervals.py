@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from vprlib.evaluate.recall import Result, named
-from vprlib.pipeline.params import JsonObject, Section, Seed
+from vprlib.pipeline.params import JsonObject, Metres, Section, Seed
 from vprlib.places.geo import locations
 from vprlib.places.truth import Listed, Truth
 
@@ -21,7 +21,7 @@ class IntervalSettings(Section):
     """The `interval` section: changing it neither describes images nor searches again."""
 
     # queries within this distance of the first one of a location belong to it
-    location_m: Annotated[float, Field(gt=0)] = 1.0
+    location_m: Metres = 1.0
     # share of the intervals that contain the true value
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from vprlib.images.fingerprints import Fingerprints
 from vprlib.images.hashes import ImageHashes, are_alike, join_hashes
-from vprlib.pipeline.params import Section, UserError
+from vprlib.pipeline.params import Metres, Section, UserError
 from vprlib.places.geo import nearest_m
 
 PROJECTED_M = 100_000.0  # UTM and its like are this far from their origin, a plan of a site is not
@@ -18,7 +18,7 @@ PROJECTED_M = 100_000.0  # UTM and its like are this far from their origin, a pl
 class AuditSettings(Section):
     """The `audit` section."""
 
-    radius_m: float = Field(25.0, gt=0)  # an evaluated image this near one of training leaks
+    radius_m: Metres = 25.0  # an evaluated image this near one of training leaks
     # images that differ in at most so many of 256 bits are copies; strangers differ in about 127
     alike_bits: int = Field(40, ge=0, le=128)
     fatal: bool = False  # stop at a leak

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast, get_args
 
-import h5py
 import numpy as np
 
 from vprlib.evaluate.protocols import judged
@@ -11,6 +11,7 @@ from vprlib.evaluate.recall import Protocol
 from vprlib.images.index import ImageIndex, read_index
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import existing
+from vprlib.pipeline.stored import LARGEST, reading
 from vprlib.places.truth import Truth, read_truth
 
 
@@ -35,8 +36,12 @@ def read_predictions(path: Path, index_dir: Path) -> Predictions:
     for needed in (path, queries_index, db_index):
         existing(needed)
     queries, database = read_index(queries_index), read_index(db_index)
-    with h5py.File(path) as file:
-        rows, distances, right = (file[name][:] for name in ("indices", "distances", "hits"))
+    with reading(path) as file:
+        kinds = {"indices": "i", "distances": "f", "hits": "b"}
+        rows, distances, right = (file.array(name, kind, "Q N") for name, kind in kinds.items())
+        is_distance = (distances >= 0) & (distances < LARGEST)
+        if not (is_distance | (rows < 0)).all():
+            file.refuse("'distances' has values that are no distances")
     if len(rows) != len(queries) or rows.max(initial=-1) >= len(database):
         raise UserError(
             f"{path} has {len(rows)} queries and database rows up to {rows.max(initial=-1)}, but"
@@ -58,7 +63,10 @@ class Judgement:
 def read_judgement(path: Path, index_dir: Path) -> Judgement:
     """By the radius and the protocol that the predictions were made with."""
     found = read_predictions(path, index_dir)
-    with h5py.File(path) as file:
-        protocol, radius_m = file.attrs.get("protocol", "plain"), file.attrs.get("radius_m")
+    with reading(path) as file:
+        protocol = cast(Protocol, file.text("protocol"))
+        radius_m = file.number("radius_m") if file.has_attribute("radius_m") else None
+        if protocol not in get_args(Protocol):
+            file.refuse(f"its protocol is '{protocol}'")
     truth = read_truth(index_dir / "queries.h5", found.queries, found.database, radius_m)
     return Judgement(found, judged(protocol, truth, found.database, found.queries), protocol)

@@ -1,12 +1,14 @@
 """Recall protocols: what is taken out of the nearest images before anything is counted."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 
 from vprlib.evaluate.recall import Protocol, RecallSettings, Result, evaluate, named
 from vprlib.images.index import ImageIndex
+from vprlib.pipeline.json_files import damaged
 from vprlib.pipeline.params import PARAMS_PATH, UserError
 from vprlib.places.geo import Pairs
 from vprlib.places.truth import Near, Truth, is_right, recall_at
@@ -123,6 +125,9 @@ def rank(protocol: Protocol, found: Found, truth: Truth, columns: int) -> Rankin
         )
     kept, precisions = [], []
     for part, near in found.parts():
+        if not -1 <= near.rows.min(initial=0) <= near.rows.max(initial=0) < truth.database_size:
+            path = Path(found.rows.file.filename)
+            raise damaged(path, "it has rows that the database lacks")
         here = truth.take(part)
         allowed = (near.rows >= 0) & ~here.is_doubtful(np.maximum(near.rows, 0))
         allowed[np.isin(np.arange(part.start, part.stop), found.failed_queries)] = False

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -30,7 +30,7 @@ class RecallSettings(Section):
     """What is counted; changing it runs `recall` alone."""
 
     # numbers, and ranges as MATLAB writes them: '1:5', '10:5:100'
-    ns: tuple[int, ...] = Field((1, 5, 10, 20), min_length=1)
+    ns: tuple[Annotated[int, Field(le=10**6)], ...] = Field((1, 5, 10, 20), min_length=1)
     # all: every query counts; answerable: only those with a right image in the database
     denominator: Denominator = "all"
 

@@ -17,7 +17,7 @@ from vprlib.pipeline.params import Section
 from vprlib.places.geo import apart_deg, nearest_m
 from vprlib.places.truth import Truth
 
-Edges = Annotated[tuple[float, ...], Field(min_length=1)]
+Edges = Annotated[tuple[Annotated[float, Field(le=1e8)], ...], Field(min_length=1)]
 
 
 class SliceSettings(Section):

@@ -33,6 +33,7 @@ from vprlib.pipeline.artifacts import (
     write_text,
 )
 from vprlib.pipeline.group import ALONE, Group, joined
+from vprlib.pipeline.inside import Name
 from vprlib.pipeline.params import At, StageParams, UserError
 from vprlib.pipeline.paths import Side
 from vprlib.pipeline.progress import counting, progress
@@ -258,7 +259,7 @@ def _see_the_same(folder: Path, group: Group) -> None:
 
 class SideParams(ExtractionSettings):
     images: Annotated[ImageSettings, At("datasets.{dataset}.images")]
-    folder: Annotated[str, At("datasets.{dataset}.folder")]
+    folder: Annotated[Name, At("datasets.{dataset}.folder")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 

@@ -12,7 +12,8 @@ from typing import Self
 import numpy as np
 
 from vprlib.pipeline.arrays import checksum, raw_bytes
-from vprlib.pipeline.artifacts import explaining, places_in, write_at
+from vprlib.pipeline.artifacts import places_in, write_at
+from vprlib.pipeline.explained import explaining
 from vprlib.pipeline.params import UserError
 
 SECONDS_BETWEEN = 5.0  # between calls of fsync

@@ -10,12 +10,14 @@ import numpy as np
 
 from vprlib.formats.specification import Specification
 from vprlib.images.index import ImageIndex
+from vprlib.pipeline.inside import inside
 from vprlib.pipeline.params import UserError
 from vprlib.places.geo import Pairs, pair_distances, pairs_of
 
 # a file with one of these suffixes also stands for a name with another one of them
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
-_IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
+_IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"}
+_IMAGES |= {".heic", ".heif"}
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,23 @@ def find_images(names: Sequence[str], folder: Path) -> Presence:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """All image files of a folder and its subfolders, sorted; follows links, skips hidden files."""
-    found = [
-        Path(inside) / name
-        for inside, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if not name.startswith(".") and Path(name).suffix.lower() in _IMAGES
-    ]
+    """All image files of a folder and its subfolders, sorted; skips hidden files.
+
+    A linked folder is walked once, and only where `inside` allows it.
+    """
+    found, walked = [], set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        inside(folder, os.path.relpath(here, folder), folder)
+        if (real := os.path.realpath(here)) in walked:
+            folders.clear()
+            continue
+        walked.add(real)
+        found += [Path(here) / name for name in names if _is_image(name)]
     return sorted(found)
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in _IMAGES
 
 
 def _on_disk(name: str, folder: Path) -> str | None:
@@ -55,7 +66,7 @@ def _on_disk(name: str, folder: Path) -> str | None:
     for other in (name, *others):
         with suppress(OSError):  # a name too long for the file system
             if (folder / other).is_file():
-                return other
+                return str(inside(folder, other, folder).relative_to(folder))
     return None
 
 

@@ -21,18 +21,21 @@ def read_specification(
     if not path.exists():
         raise UserError(f"{path} is missing: put or link the specification file there.")
     if path.is_dir():
-        return _read_folder(path, images or path, layout)
-    if path.suffix.lower() == ".csv":
-        return read_listing(path, layout)
-    struct = read_db_struct(path)
-    if struct.dtype.names is None:
-        specification = read_cells(struct, path)
-    elif is_matrices(fields := fields_of(struct, path)):
-        specification = read_matrices(fields, path, layout)
+        specification = _read_folder(path, images or path, layout)
+    elif path.suffix.lower() == ".csv":
+        specification = read_listing(path, layout)
     else:
-        specification = read_struct(fields, path)
+        specification = _read_mat(path, layout)
     check_names(specification, path)
     return specification
+
+
+def _read_mat(path: Path, layout: Layout) -> Specification:
+    struct = read_db_struct(path)
+    if struct.dtype.names is None:
+        return read_cells(struct, path)
+    fields = fields_of(struct, path)
+    return read_matrices(fields, path, layout) if is_matrices(fields) else read_struct(fields, path)
 
 
 def _read_folder(path: Path, images: Path, layout: Layout) -> Specification:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from vprlib.formats.specification import METADATA_COLUMNS, Layout, Specification, check_names
+from vprlib.formats.specification import FARTHEST_M, METADATA_COLUMNS, Layout, Specification
 from vprlib.pipeline.params import UserError
 from vprlib.places.projection import MAX_LATITUDE, project
 
@@ -47,7 +47,7 @@ def read_listing(path: Path, layout: Layout) -> Specification:
     positions = _positions(rows, columns, path)
     is_query = np.array([row.side == "query" for row in rows], dtype=bool)
     database, queries = ([r for r in rows if r.side == side] for side in ("database", "query"))
-    specification = Specification(
+    return Specification(
         which_set=path.stem,
         database_names=[row.values["path"] for row in database],
         database_positions=positions[~is_query],
@@ -58,8 +58,6 @@ def read_listing(path: Path, layout: Layout) -> Specification:
         database_extra=_extra(database, columns, path),
         query_extra=_extra(queries, columns, path),
     )
-    check_names(specification, path)
-    return specification
 
 
 def times(values: Sequence[str]) -> np.ndarray:
@@ -155,10 +153,10 @@ def _numbers(rows: Sequence[Row], column: str, path: Path) -> np.ndarray:
     for place, row in enumerate(rows):
         with suppress(ValueError):
             numbers[place] = float(row.values[column])
-        if not np.isfinite(numbers[place]):
+        if not abs(numbers[place]) <= FARTHEST_M:
             raise UserError(
                 f"{path}: row {row.line} has {column} '{row.values[column]}', which is not a finite"
-                " number."
+                f" number within ±{FARTHEST_M:g}."
             )
     return numbers
 

@@ -10,6 +10,7 @@ from vprlib.formats.listing import read_metadata
 from vprlib.formats.specification import Layout, Specification
 from vprlib.images.index import ImageIndex, Unreadable, build_index
 from vprlib.pipeline.artifacts import write_report
+from vprlib.pipeline.command import printable
 from vprlib.pipeline.params import UserError
 from vprlib.places.geo import chance_recall, locations, pairs_of
 from vprlib.places.truth import Listed, Near, Truth
@@ -181,7 +182,7 @@ def _check_present(
     if not missing or (unreadable == "leave_out" and is_some_there):
         write_report(report_path, [])
         return
-    write_report(report_path, missing)
+    write_report(report_path, [printable(name) for name in missing])
     first = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
     counts = " and ".join(
         f"{len(side.missing)} of {len(side.names)} {called} images"
@@ -189,8 +190,17 @@ def _check_present(
     )
     raise UserError(
         f"{counts} are missing below {folder}:"
-        f" {first}; {report_path} lists them all; link the folder that holds them as {folder}."
+        f" {first}; {report_path} lists them all; {_remedy(folder, missing[0])}."
     )
+
+
+def _remedy(folder: Path, name: str) -> str:
+    """What to do about a missing image, to end a sentence."""
+    if not folder.is_dir():
+        return f"link the folder that holds them as {folder}"
+    lost = [parent for parent in Path(name).parents if not (folder / parent).is_dir()]
+    what = f"the folder {lost[-1]} in it" if lost else "what it holds"
+    return f"{folder} is there: complete {what}, or correct `layout` of the set in params.yaml"
 
 
 def _check_boxes(queries: ImageIndex) -> None:

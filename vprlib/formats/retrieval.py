@@ -13,6 +13,7 @@ from vprlib.formats.checks import images_below
 from vprlib.formats.specification import Layout, Lists, Specification, listed_specification
 from vprlib.pipeline.params import UserError
 
+_FAR = 10**6  # pixels beyond any image
 _PREFIX = "oxc1_"  # before the image's name in Oxford's query files, and nowhere else
 _HOLIDAYS = re.compile(r"\d{6}")
 Query = tuple[str, list[float]]  # name and box
@@ -49,7 +50,7 @@ def _query(file: Path) -> Query:
     try:
         name, *box = words
         left, top, right, bottom = (float(number) for number in box)
-        is_box = left < right and top < bottom
+        is_box = -_FAR < left < right < _FAR and -_FAR < top < bottom < _FAR
     except ValueError:
         is_box = False
     if not is_box:

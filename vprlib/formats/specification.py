@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
 
-from vprlib.pipeline.params import Section, UserError
+from vprlib.pipeline.inside import Name, problem_of
+from vprlib.pipeline.params import Metres, Section, UserError
 
 METADATA_COLUMNS = ("image", "heading", "light")  # of the CSV that may lie beside a .mat
 
@@ -16,12 +16,12 @@ METADATA_COLUMNS = ("image", "heading", "light")  # of the CSV that may lie besi
 class Layout(Section):
     """The folders that names start from, and what the set's own file leaves open."""
 
-    database_dir: str = ""  # inside the folder of the data set
-    queries_dir: str = ""  # Pittsburgh's query names start from queries_real
+    database_dir: Name = ""  # inside the folder of the data set
+    queries_dir: Name = ""  # Pittsburgh's query names start from queries_real
     ground_truth: Literal["hard", "soft"] = "soft"  # the matrix that counts, where there are two
     # for CSV and @utm@ names; a .mat file has its own radii
-    positive_radius_m: float = Field(25.0, gt=0)
-    training_radius_m: float = Field(10.0, gt=0)
+    positive_radius_m: Metres = 25.0
+    training_radius_m: Metres = 10.0
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,21 @@ def listed_specification(
     )
 
 
+FARTHEST_M = 1e8  # twice the way round the earth
+
+
 def check_names(specification: Specification, path: Path) -> None:
-    """Names must not leave the data set's folder."""
+    """Names must not leave the data set's folder, and positions the earth."""
+    s = specification
+    for names, positions in (
+        (s.database_names, s.database_positions),
+        (s.query_names, s.query_positions),
+    ):
+        for row in np.flatnonzero((np.abs(positions) > FARTHEST_M).any(axis=1))[:1]:
+            raise UserError(
+                f"{path}: '{names[row]}' (row {row + 1} of its side) is at"
+                f" {positions[row].tolist()}, but positions should be within ±{FARTHEST_M:g} m."
+            )
     for name in (*specification.database_names, *specification.query_names):
-        parts = PurePosixPath(name.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts:
-            raise UserError(f"{path}: the image name '{name}' is outside the set's folder.")
+        if problem := problem_of(name):
+            raise UserError(f"{path}: the image name '{name}' {problem}.")

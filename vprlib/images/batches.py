@@ -11,8 +11,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from vprlib.images.decode import ImageSettings, check_unchanged, decode, problem_of, target_size
+from vprlib.images.decode import (
+    ImageSettings,
+    check_unchanged,
+    decode,
+    problem_of,
+    read_file,
+    target_size,
+)
 from vprlib.images.index import ImageIndex, read_index
+from vprlib.pipeline.inside import inside
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.runtime import RuntimeSettings
 
@@ -63,13 +71,13 @@ class ImageSource:
     def problem(self, row: int) -> str | None:
         """What has changed in the file since it was parsed; it is not decoded."""
         try:
-            check_unchanged(self._path(row).read_bytes(), self.index.info(row))
+            check_unchanged(read_file(self._path(row)), self.index.info(row))
         except (OSError, ValueError) as error:
             return problem_of(error)
         return None
 
     def _path(self, row: int) -> Path:
-        return self.folder / self.index.names[row]
+        return inside(self.folder, self.index.names[row], self.index.set_name)
 
 
 def open_source(index_path: Path, folder: Path, settings: ImageSettings) -> ImageSource:

@@ -2,19 +2,31 @@
 
 import hashlib
 import io
+import os
+import stat
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
-from pydantic import PositiveInt
+from pydantic import Field
 
 from vprlib.pipeline.params import Section
 
 _ROTATED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 _ORIENTATION = 0x0112
 THUMBNAIL = 32  # pixels per side of the grey image that is hashed
+# what Pillow may open: others, such as PostScript, start programs
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
+Image.init()
+MAX_PIXELS = 100_000_000  # 0.3 GB as RGB; the largest panoramas have 90 million
+MAX_BYTES = 2**29
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"}
+_TOO_LARGE = f"has more than {MAX_PIXELS // 10**6} million pixels"
+Length = Annotated[int, Field(ge=1, le=2**13)]  # pixels
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
@@ -22,7 +34,7 @@ class ImageSettings(Section):
     """How the images of a data set become pixels."""
 
     # null: as stored; a number: the short side in pixels; [width, height]: exactly this size
-    resize: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
+    resize: Length | tuple[Length, Length] | None = None
     exif_rotate: bool = True  # turn photographs upright by their EXIF tag
 
 
@@ -48,15 +60,12 @@ class Inspected:
 
 def inspect(path: Path, box: Box | None = None) -> Inspected:
     """Decodes the whole file once, to find truncated ones; raises ValueError."""
-    content = path.read_bytes()
-    if not content:
-        raise ValueError("is empty (zero bytes)")
+    content = read_file(path)
     with _open(content) as image:
         width, height = image.size
         # JPEG: far less work, and still twice the thumbnail
         image.draft(image.mode, (max(2 * THUMBNAIL, width // 8), max(2 * THUMBNAIL, height // 8)))
-        is_rotated = _load(image)
-        upright = _as_rgb(ImageOps.exif_transpose(image))
+        is_rotated, upright = _load(image, turn=True)
     if box is not None:
         scale = upright.width / (height if is_rotated else width)  # of the draft
         upright = upright.crop(crop_of([scale * edge for edge in box], *upright.size))
@@ -64,6 +73,20 @@ def inspect(path: Path, box: Box | None = None) -> Inspected:
     grey = upright.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0).convert("L")
     info = ImageInfo(len(content), width, height, is_rotated, digest_of(content), box)
     return Inspected(info, np.asarray(grey))
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of an image file; raises ValueError for what cannot be one."""
+    # a pipe without a writer would wait for ever
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError("is not a regular file")
+        if about.st_size > MAX_BYTES:
+            raise ValueError(f"is {about.st_size >> 20} MiB, above the limit of {MAX_BYTES >> 20}")
+        if not about.st_size:
+            raise ValueError("is empty (zero bytes)")
+        return file.read()
 
 
 def digest_of(content: bytes) -> int:
@@ -92,8 +115,6 @@ def check_unchanged(content: bytes, expected: ImageInfo) -> None:
     """Raises ValueError if the content is not the same as when the set was parsed."""
     if expected.digest < 0:
         raise ValueError("could not be read when the set was parsed")
-    if not content:
-        raise ValueError("is empty (zero bytes)")
     if digest_of(content) != expected.digest:
         raise ValueError(f"has other content ({len(content)} bytes, {expected.byte_size} then)")
 
@@ -112,7 +133,7 @@ def crop_of(box: Sequence[float], width: int, height: int) -> tuple[int, int, in
 
 def decode(path: Path, expected: ImageInfo, settings: ImageSettings) -> np.ndarray:
     """RGB pixels, uint8 [H, W, 3], of a file that must not have changed since it was parsed."""
-    content = path.read_bytes()
+    content = read_file(path)
     if expected.digest < 0:
         check_unchanged(content, expected)
     with _open(content) as image:
@@ -120,8 +141,7 @@ def decode(path: Path, expected: ImageInfo, settings: ImageSettings) -> np.ndarr
             now = f"{image.size[0]}×{image.size[1]}"
             raise ValueError(f"is {now}, but was {expected.width}×{expected.height}")
         check_unchanged(content, expected)
-        _load(image)
-        rgb = _as_rgb(ImageOps.exif_transpose(image) if settings.exif_rotate else image)
+        _, rgb = _load(image, settings.exif_rotate)
     if expected.box is not None:
         rgb = rgb.crop(crop_of(expected.box, *rgb.size))
     size = target_size(*image.size, expected.is_rotated, settings, expected.box)
@@ -132,27 +152,50 @@ def decode(path: Path, expected: ImageInfo, settings: ImageSettings) -> np.ndarr
 
 def _open(content: bytes) -> ImageFile.ImageFile:
     try:
-        return Image.open(io.BytesIO(content))
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+            image = Image.open(io.BytesIO(content), formats=_formats(content))
     except UnidentifiedImageError:
-        raise ValueError("is not an image") from None
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"is too large ({error})") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"cannot be opened ({error})") from None
+        raise ValueError("is not an image that can be read") from None
+    except Image.DecompressionBombError:
+        raise ValueError(_TOO_LARGE) from None
+    except Exception as error:  # Pillow raises whatever its readers stumble over
+        raise ValueError(f"cannot be opened ({_first_line(error)})") from None
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{_TOO_LARGE}, and it is {image.width}×{image.height}")
+    return image
 
 
-def _load(image: Image.Image) -> bool:
-    """Decodes the pixels; returns whether EXIF swaps width and height."""
+def _formats(content: bytes) -> tuple[str, ...]:
+    """The formats to try; HEIC needs a library of its own."""
+    if content[4:8] != b"ftyp" or content[8:12] not in _HEIC_BRANDS:
+        return FORMATS
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise ValueError(
+            "is a HEIC photograph: `pip install pillow-heif` to read it, or convert it to JPEG"
+        ) from None
+    register_heif_opener(thumbnails=False)
+    return ("HEIF",)
+
+
+def _load(image: Image.Image, turn: bool) -> tuple[bool, Image.Image]:
+    """Whether EXIF swaps width and height, and the pixels in RGB, turned upright if wanted."""
     try:
         image.load()
-        return image.getexif().get(_ORIENTATION) in _ROTATED
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"is truncated or damaged ({error})") from None
+        is_rotated = image.getexif().get(_ORIENTATION) in _ROTATED
+        return is_rotated, _as_rgb(ImageOps.exif_transpose(image) if turn else image)
+    except Exception as error:
+        raise ValueError(f"is truncated or damaged ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:100]
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     """Grey, palette, RGBA and CMYK as RGB; 16-bit grey is scaled, which Pillow would clip."""
     if image.mode.startswith("I"):
-        grey = np.asarray(image).astype(np.int64) // 257
-        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
+        grey = np.asarray(image).clip(0, 65535) // 257
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     return image.convert("RGB")

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from vprlib.images.hashes import ImageHashes
 from vprlib.images.index import ImageIndex
 from vprlib.pipeline.artifacts import write_hdf5
+from vprlib.pipeline.stored import reading
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,17 @@ def write_fingerprints(path: Path, database: Fingerprints, queries: Fingerprints
 
 def read_fingerprints(path: Path) -> Iterable[Fingerprints]:
     """The database and the queries."""
-    with h5py.File(path) as file:
+    with reading(path) as file:
         return [
             Fingerprints(
-                str(file.attrs["set"]),
-                list(group["names"].asstr()[:]),
-                group["digests"][:],
-                group["positions"][:],
-                ImageHashes(group["bits"][:], group["is_plain"][:]),
+                file.text("set"),
+                file.array(f"{side}/names", "O", rows).tolist(),
+                file.array(f"{side}/digests", "i", rows),
+                file.array(f"{side}/positions", "f", f"{rows} 2"),
+                ImageHashes(
+                    file.array(f"{side}/bits", "u", f"{rows} 32"),
+                    file.array(f"{side}/is_plain", "b", rows),
+                ),
             )
-            for group in (file["database"], file["queries"])
+            for side, rows in (("database", "D"), ("queries", "Q"))
         ]

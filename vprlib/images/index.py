@@ -5,18 +5,21 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import h5py
 import numpy as np
 
 from vprlib.images.decode import THUMBNAIL, Box, ImageInfo, digest_of, inspect, problem_of
 from vprlib.images.hashes import ImageHashes, image_hashes, join_hashes
 from vprlib.pipeline.artifacts import write_hdf5
+from vprlib.pipeline.inside import inside
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import progress
+from vprlib.pipeline.stored import reading
 
 _ARRAYS = ("positions", "byte_sizes", "widths", "heights", "is_rotated", "digests")
+_KINDS = dict(zip(_ARRAYS, "fiiibi", strict=True))
+_EXTRA = {"box": ("f", "N 4"), "heading": ("f", "N"), "light": ("O", "N"), "time": ("fO", "N")}
 SIGNATURE = "images"  # attribute of a file of descriptors
 # images that cannot be read. stop: name them and stop; leave_out: report them and go on
 Unreadable = Literal["stop", "leave_out"]
@@ -108,7 +111,7 @@ def _inspect_all(
 
     def look(name: str, box: Box | None) -> tuple[ImageInfo, ImageHashes] | str:
         try:
-            seen = inspect(folder / name, box)
+            seen = inspect(inside(folder, name, folder), box)
             return seen.info, image_hashes(seen.thumbnail[None])
         except (OSError, ValueError) as error:
             return problem_of(error)
@@ -135,14 +138,20 @@ def write_index(
 
 
 def read_index(path: Path) -> ImageIndex:
-    with h5py.File(path) as file:
-        extra = {
-            name: data.asstr()[:] if h5py.check_string_dtype(data.dtype) else data[:]
-            for name, data in file.get("extra", {}).items()
+    with reading(path) as file:
+        names = file.array("names", "O", "N").tolist()
+        sizes = {"positions": "N 2"}
+        arrays: dict[str, Any] = {
+            name: file.array(name, _KINDS[name], sizes.get(name, "N")) for name in _ARRAYS
         }
-        arrays = {name: file[name][:] for name in _ARRAYS}
-        names = list(file["names"].asstr()[:])
-        return ImageIndex(str(file.attrs["set"]), names, **arrays, extra=extra)
+        extra = {
+            name: file.array(f"extra/{name}", *form)
+            for name, form in _EXTRA.items()
+            if f"extra/{name}" in file
+        }
+        if len(names) and min(arrays["widths"].min(), arrays["heights"].min()) < 1:
+            file.refuse("an image has no pixels")
+        return ImageIndex(file.text("set"), names, **arrays, extra=extra)
 
 
 def signature(index: ImageIndex) -> str:
@@ -154,8 +163,8 @@ def signature(index: ImageIndex) -> str:
 
 def check_order(path: Path, index: ImageIndex) -> None:
     """Refuses descriptors of other images, or in another order; older files have no signature."""
-    with h5py.File(path) as file:
-        found = file.attrs.get(SIGNATURE)
+    with reading(path) as file:
+        found = file.text(SIGNATURE) if file.has_attribute(SIGNATURE) else None
     if found is not None and found != signature(index):
         raise UserError(
             f"{path} holds descriptors of other images than the index of {index.set_name} lists, or"

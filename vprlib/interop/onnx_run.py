@@ -1,18 +1,19 @@
 """Runs an exported network without PyTorch: images to descriptors."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
+from pydantic import Field, TypeAdapter
 
 from vprlib.images.batches import ImageSource, plan_batches, stream
 from vprlib.images.decode import ImageSettings
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import progress
 from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.pipeline.stored import digest
 
 FORMAT = "vprlib onnx 1"
 HEADER = "vprlib"  # key of the metadata
@@ -29,7 +30,7 @@ class Identity:
     coder: str  # digest of the code's file
     images: dict[str, object]  # how the images of the set are decoded
     architecture: str  # in words
-    dim: int  # of its descriptors
+    dim: Annotated[int, Field(gt=0, le=2**20)]  # of its descriptors
 
     def as_json(self) -> str:
         return json.dumps({"format": FORMAT, **vars(self)}, sort_keys=True)
@@ -63,12 +64,6 @@ def identity(
     return Identity(variant, digests[0], code, digests[1], settings, architecture, dim)
 
 
-def digest(path: Path) -> str:
-    """16 hexadecimal digits of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
-
-
 class Exported:
     """A network in ONNX Runtime."""
 
@@ -89,7 +84,10 @@ class Exported:
             header = json.loads(self._session.get_modelmeta().custom_metadata_map[HEADER])
             if header.pop("format") != FORMAT:
                 raise KeyError(FORMAT)
-            self.identity = Identity(**header)
+            self.identity = TypeAdapter(Identity).validate_python(header)
+            length = self._session.get_outputs()[0].shape[-1]
+            if isinstance(length, int) and length != self.identity.dim:
+                raise ValueError(f"its output is of {length}, not of {self.identity.dim}")
         except KeyError:
             raise UserError(f"{self.name} is not a '{FORMAT}' file: export it again.") from None
         except Exception as error:  # ONNX Runtime's errors have no base class of their own

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from vprlib.interop.fill import fill
-from vprlib.model.backbones import IMAGENET_MEAN, IMAGENET_STD
+from vprlib.model.backbones import IMAGENET_MEAN, IMAGENET_STD, channels
 from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.settings import PoolSettings
-from vprlib.model.tensor_files import read_file
+from vprlib.model.tensor_files import check_tensors, read_file
 from vprlib.pipeline.artifacts import write_bytes, write_json
 from vprlib.pipeline.params import UserError
 
@@ -34,10 +34,13 @@ def read_checkpoint(path: Path) -> tuple[PlaceModel, History]:
     content = read_file(path)
     content = content if isinstance(content, dict) else {}
     state = content.get("state_dict", content)
-    tensors = _plain(state if isinstance(state, dict) else {})
+    found = state if isinstance(state, dict) else {}
+    check_tensors(path, {n: t for n, t in found.items() if isinstance(t, Tensor)})
+    tensors = _plain(found)
     backbone = _backbone(tensors, path)
     pool = _pool(tensors, path)
-    model = PlaceModel(Architecture(backbone, CUTS[backbone], pool, _clusters(tensors, pool)))
+    clusters = _clusters(tensors, pool, channels(backbone, CUTS[backbone]))
+    model = PlaceModel(Architecture(backbone, CUTS[backbone], pool, clusters))
     fill(model, tensors, _names(model), path)
     return model, _history(content)
 
@@ -109,12 +112,14 @@ def _pool(tensors: Mapping[str, Tensor], path: Path) -> PoolSettings:
     return PoolSettings(kind=_POOLINGS[pooling])
 
 
-def _clusters(tensors: Mapping[str, Tensor], pool: PoolSettings) -> int:
+def _clusters(tensors: Mapping[str, Tensor], pool: PoolSettings, width: int) -> int:
     """K, or 1 if it is unknown; `fill` then reports the shapes."""
     if pool.kind != "netvlad":
         return 0
-    words = tensors.get("pool.centroids", tensors.get("pool.conv.weight"))
-    return len(words) if words is not None and words.ndim and len(words) else 1
+    # fewer numbers a word would make a far larger layer than the file
+    words = (tensors.get(name) for name in ("pool.centroids", "pool.conv.weight"))
+    sizes = [len(w) for w in words if w is not None and w.ndim > 1 and w[:1].numel() == width]
+    return sizes[0] if sizes else 1
 
 
 def _names(model: PlaceModel) -> dict[str, str]:

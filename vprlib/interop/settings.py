@@ -2,11 +2,12 @@
 
 from typing import Literal
 
+from vprlib.pipeline.inside import Name
 from vprlib.pipeline.params import Section
 
 
 class NetworkSettings(Section):
     """An entry of `networks`."""
 
-    file: str  # in data/raw/weights
+    file: Name  # in data/raw/weights
     whitening: Literal["keep", "drop"] = "keep"  # its own, if it brings one

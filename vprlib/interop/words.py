@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import h5py
 import numpy as np
 
 from vprlib.formats.matfile import mat_bytes, read_mat
 from vprlib.pipeline.artifacts import write_bytes, write_hdf5
 from vprlib.pipeline.params import UserError
+from vprlib.pipeline.stored import reading
 
 Kind = Literal["mat", "hdf5", "torch", "safetensors", "unknown"]
 
@@ -45,6 +45,7 @@ class Words:
         return {name: values for name, values in vars(self).items() if values is not None}
 
 
+_READ = ("centroids", "descriptors")  # arrays of the port's file
 NO_WORDS = Words(np.zeros((0, 0), np.float32))
 
 
@@ -113,12 +114,9 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         return read_mat(path)
     if kind != "hdf5":
         raise UserError(f"{path} should be a .mat or HDF5 file of visual words, but is neither.")
-    try:
-        with h5py.File(path) as file:
-            return {n: i[()] for n, i in file.items() if isinstance(i, h5py.Dataset)}
-    except (OSError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read ({reason}): fetch it again.") from None
+    with reading(path, remedy="fetch it again") as file:
+        names = file.names()
+        return {n: file.array(n, "fiu", "*") if n in _READ else np.zeros(0) for n in names}
 
 
 def _matrix(arrays: dict[str, np.ndarray], name: str, path: Path) -> np.ndarray:

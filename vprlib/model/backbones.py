@@ -75,11 +75,16 @@ def empty_backbone(name: str, cut: str, widths: Widths | None = None) -> nn.Sequ
 
     `widths` are those of pruned layers.
     """
-    network = _home(name).cut_network(name, cut)
+    network = bare_backbone(name, cut, widths).to_empty(device="cpu").eval()
+    fill_at_random(network, 0)
+    return network
+
+
+def bare_backbone(name: str, cut: str, widths: Widths | None = None) -> nn.Sequential:
+    """The same without weights, on the meta device."""
+    network: nn.Sequential = _home(name).cut_network(name, cut)
     for layer, width in (widths or {}).items():
         network.set_submodule(layer, _narrowed(network.get_submodule(layer), width))
-    network = network.to_empty(device="cpu").eval()
-    fill_at_random(network, 0)
     return network
 
 

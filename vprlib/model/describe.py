@@ -1,5 +1,7 @@
 """Describes images as a stream; memory is bounded by one batch and those decoded ahead."""
 
+import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -58,6 +60,7 @@ def describe_batches(
 def network_output(network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
     """A single image is doubled, except for int8: kernels round a batch of one differently."""
     is_exact = getattr(network, "is_exact_alone", False) and pixels.device.type == "cpu"
+    _check_memory(network, pixels)
     try:
         if len(pixels) > 1 or is_exact:
             return network(pixels)
@@ -70,6 +73,22 @@ def network_output(network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tenso
             f"images of {width}×{height} pixels are too small for the network: make them"
             " larger with the data set's images.resize."
         ) from None
+
+
+def _check_memory(network: Callable[[Tensor], Tensor], pixels: Tensor) -> None:
+    """Refuses images whose first convolution alone would fill the memory of this machine."""
+    layers = network.modules() if isinstance(network, nn.Module) else ()
+    first = next((layer for layer in layers if isinstance(layer, nn.Conv2d)), None)
+    if first is None or pixels.device.type != "cpu":
+        return
+    count, height, width = pixels.shape[:3]
+    # input, output and what PyTorch copies of them, for at least two images
+    needed = 12 * max(2, count) * first.out_channels * height * width // math.prod(first.stride)
+    if needed > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        raise UserError(
+            f"images of {width}×{height} pixels take about {needed / 2**30:.0f} GiB in the network,"
+            " more than this machine has: make them smaller with the data set's images.resize."
+        )
 
 
 def describe_into(

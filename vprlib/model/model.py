@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from vprlib.model.operations import Operations
 from vprlib.model.packing import PLAIN, Form, pack, unpack
 from vprlib.model.pools import build_pool, dim_out
 from vprlib.model.settings import ComputePrecision, PoolSettings
+from vprlib.model.tensor_files import read_safetensors
 from vprlib.pipeline.artifacts import write_tensors
 from vprlib.pipeline.params import JsonObject, UserError
 
@@ -115,20 +117,16 @@ def write_model(
 
 
 def read_model(path: Path) -> PlaceModel:
-    from safetensors import SafetensorError, safe_open
-
+    header, tensors = _read(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("header", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, FileNotFoundError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} is not a model file of vprlib ({error}): make it again.") from None
-    if header.get("format") != FORMAT:
-        raise UserError(f"{path} is not a '{FORMAT}' file: make it again with `dvc repro`.")
-    try:
-        model = PlaceModel(_from_header(header))
-        model.load_state_dict(unpack(tensors, header.get("shapes", {})))
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        architecture = _from_header(header)
+        whole = unpack(tensors, header.get("shapes", {}))
+        _check_sizes(architecture, whole)
+        model = PlaceModel(architecture)
+        model.load_state_dict(whole)
+    except UserError:
+        raise
+    except Exception as error:  # a header from elsewhere may hold anything
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: header and tensors disagree ({reason}): make it again.") from None
     return model
@@ -136,10 +134,39 @@ def read_model(path: Path) -> PlaceModel:
 
 def read_history(path: Path) -> JsonObject:
     """The `history` that was given to `write_model`."""
-    from safetensors import safe_open
+    history = _read(path)[0].get("history")
+    return history if isinstance(history, dict) else {}
 
-    with safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()["header"])["history"]
+
+def _read(path: Path) -> tuple[JsonObject, dict[str, Tensor]]:
+    """Header and tensors as stored."""
+    from safetensors import SafetensorError
+
+    try:
+        metadata, tensors = read_safetensors(path)
+        header = json.loads(metadata.get("header", "{}"))
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not a model file of vprlib ({error}): make it again.") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise UserError(f"{path} is not a '{FORMAT}' file: make it again with `dvc repro`.")
+    return header, tensors
+
+
+def _check_sizes(a: Architecture, tensors: Mapping[str, Tensor]) -> None:
+    """Holds the sizes in a header against the tensors before so much memory is taken."""
+    width = a.channels or backbones.channels(a.backbone, a.cut)
+    with torch.device("meta"):
+        parts: dict[str, nn.Module] = {"pool": build_pool(a.pool, a.clusters, width)}
+        if a.whitening is not None:
+            parts["whitening"] = nn.Linear(dim_out(a.pool, a.clusters, width), a.whitening)
+        if a.int8 is None:
+            parts["backbone"] = backbones.bare_backbone(a.backbone, a.cut, a.widths)
+    for part, module in parts.items():
+        for name, tensor in module.state_dict(prefix=f"{part}.").items():
+            found = tensors.get(name)
+            if found is None or found.shape != tensor.shape:
+                here = "nothing" if found is None else list(found.shape)
+                raise ValueError(f"{name} should be {list(tensor.shape)}, but is {here}")
 
 
 def _from_header(header: JsonObject) -> Architecture:
@@ -151,6 +178,8 @@ def _from_header(header: JsonObject) -> Architecture:
         fields["widths"] = {name: tuple(width) for name, width in fields["widths"].items()}
     if "int8" in fields:
         fields["int8"] = Operations(**fields["int8"])
+    if fields.get("precision", "float32") not in get_args(ComputePrecision):
+        raise ValueError(f"the precision {fields['precision']} is unknown")
     return Architecture(**fields)
 
 

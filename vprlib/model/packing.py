@@ -58,6 +58,8 @@ def unpack(packed: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> dic
             continue
         if name in shapes:
             size, bits = math.prod(shapes[name]), packed[name + KEPT].numpy()
+            if size > 8 * len(bits):
+                raise ValueError(f"the shape {shapes[name]} has more numbers than the file")
             whole = torch.zeros(size, dtype=content.dtype)
             whole[torch.from_numpy(np.unpackbits(bits, count=size).astype(bool))] = content
             content = whole.reshape(shapes[name])

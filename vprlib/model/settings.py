@@ -23,7 +23,7 @@ class PoolSettings(Section):
     version: Version = "v1"  # of the assignment: v1 without a bias, v2 with one
     normalise_input: bool = True  # local features to unit length first
     intra_normalise: bool = True  # each cluster's residual to unit length
-    gem_p: float = Field(3.0, gt=0)  # initial value of GeM's learnt exponent
+    gem_p: float = Field(3.0, ge=0.01, le=100)  # initial value of GeM's learnt exponent
 
 
 def has_words(kind: PoolKind) -> bool:

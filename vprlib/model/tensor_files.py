@@ -1,13 +1,15 @@
 """Reads files of tensors, PyTorch's or safetensors, without running any code of them."""
 
 import io
+import json
+import math
 import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -16,6 +18,14 @@ from torch import Tensor
 from vprlib.pipeline.params import UserError
 
 _HARMLESS = {"torch", "numpy", "collections", "_codecs"}  # passed over, still not run
+
+
+# kinds of numbers that are read, by safetensors' names
+_PLAIN = {
+    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},
+    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8},
+    **{"U8": torch.uint8, "BOOL": torch.bool},
+}
 
 
 class _NumberKind:
@@ -53,7 +63,78 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise UserError(f"the weights file {path} does not hold tensors by name.")
-    return dict(content)
+    tensors = {str(name): tensor for name, tensor in content.items()}
+    check_tensors(path, tensors)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(f"{path}: {name} has values that are not finite: fetch the file again.")
+    return tensors
+
+
+def check_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuses tensors that are not plain arrays, or larger than what the file holds of them."""
+    for name, tensor in tensors.items():
+        if problem := _problem(tensor):
+            raise UserError(f"{path}: {name} {problem}: save the network with plain tensors.")
+
+
+def _problem(tensor: Tensor) -> str | None:
+    if tensor.layout != torch.strided:
+        return "is sparse"
+    if tensor.is_quantized:
+        return "is quantised"
+    if tensor.device.type != "cpu":
+        return "has no values"
+    if tensor.dtype not in _PLAIN.values():
+        return f"has numbers of the kind {str(tensor.dtype).removeprefix('torch.')}"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return f"has the shape {list(tensor.shape)}, but fewer values"
+    return None
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors; raises ValueError for a damaged file.
+
+    The header is checked first: the library can crash on one that is made to confuse it.
+    """
+    from safetensors import safe_open
+
+    _check_header(path)
+    with safe_open(path, framework="pt") as file:
+        metadata = dict(file.metadata() or {})
+        return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _check_header(path: Path) -> None:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > size - 8:
+            raise ValueError("it is truncated")
+        try:
+            header = json.loads(file.read(length))
+        except (ValueError, RecursionError):
+            raise ValueError("its header is no JSON") from None
+    if not isinstance(header, dict):
+        raise ValueError("its header is no mapping")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise ValueError("its metadata are no text")
+    for name, entry in header.items():
+        if not isinstance(entry, dict) or not _fits(entry, size - 8 - length):
+            raise ValueError(f"what its header says of '{name[:50]}' cannot be")
+
+
+def _fits(entry: dict[str, Any], size: int) -> bool:
+    """Whether the entry of a tensor agrees with itself and with the length of the file."""
+    kind, shape, place = str(entry.get("dtype")), entry.get("shape"), entry.get("data_offsets")
+    if kind not in _PLAIN or not _are_counts(shape) or not _are_counts(place) or len(place) != 2:
+        return False
+    return place[1] <= size and place[1] - place[0] == math.prod(shape) * _PLAIN[kind].itemsize
+
+
+def _are_counts(values: object) -> TypeGuard[list[int]]:
+    return isinstance(values, list) and all(type(v) is int and v >= 0 for v in values)
 
 
 def read_file(path: Path) -> object:
@@ -62,9 +143,11 @@ def read_file(path: Path) -> object:
         raise UserError(f"the weights file {path} is missing: put or link it there.")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
+            return read_safetensors(path)[1]
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as parts:
+                if sum(part.file_size for part in parts.infolist()) > path.stat().st_size:
+                    raise ValueError("it is compressed, which files of PyTorch are not")
         with warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED):
             warnings.simplefilter("ignore")  # of pickle protocols that torch does not write
             return torch.load(path, map_location="cpu", weights_only=True)

@@ -11,6 +11,7 @@ from vprlib.model import dinov2
 from vprlib.model.backbones import empty_backbone, fill_at_random, names, statistics
 from vprlib.model.settings import unknown_name
 from vprlib.model.tensor_files import read_tensors
+from vprlib.pipeline.inside import Name, inside
 from vprlib.pipeline.params import Section, Seed, UserError
 
 # before the names of a backbone's own tensors, in files of whole models
@@ -25,7 +26,7 @@ class BackboneSettings(Section):
     name: str  # torchvision's name of a convolutional network, or DINOv2's
     cut: str  # its last layer
     # random: from `seed`; imagenet: torchvision's own; else a file in data/raw/weights
-    weights: str = "imagenet"
+    weights: Name = "imagenet"
     seed: Seed = 1  # of random weights
 
     @field_validator("name")
@@ -52,7 +53,7 @@ def starting_backbone(settings: BackboneSettings, weights_dir: Path) -> nn.Seque
     if settings.weights == "imagenet":
         tensors = _imagenet(settings.name, weights_dir)
     else:
-        tensors = read_tensors(weights_dir / settings.weights)
+        tensors = read_tensors(inside(weights_dir, settings.weights, "model.backbone.weights"))
     bare = {_DENSE.sub(r"\1\2", _PREFIXES.sub("", name)): t for name, t in tensors.items()}
     _fit(network, dinov2.renamed(settings.name, bare) if is_dinov2 else bare, settings)
     return network

@@ -6,10 +6,10 @@ import hashlib
 import json
 import math
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from vprlib.pipeline.params import UserError
+from vprlib.pipeline.explained import check_place, explained, explaining
 
 if TYPE_CHECKING:
     import torch
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_RESERVING = {errno.EINVAL, errno.EOPNOTSUPP}  # of file systems that cannot
-_NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
+# files that `together` will rename
+_waiting: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("waiting", default=None)
 Attribute = str | int | float | bool
 
 
@@ -41,30 +41,40 @@ class Place:
 
 
 @contextmanager
-def explaining(path: Path) -> Iterator[None]:
-    """Turns the error of a full disk or read-only folder into a sentence about `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise _explained(error, path) from error
-
-
-@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a path beside `path` for a file or a folder; renamed at the end, removed on failure."""
-    partial = path.with_name(f".{path.name}.partial")
+    check_place(path)
+    partial, waiting = path.with_name(f".{path.name}.partial"), _waiting.get()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _discard(partial)
         yield partial
+        if partial.is_dir() != path.is_dir() and path.exists():
+            raise OSError(errno.EISDIR if path.is_dir() else errno.EEXIST, "", str(path))
         _discard(path) if partial.is_dir() else _flush(partial)
-        partial.replace(path)
+        partial.replace(path) if waiting is None else waiting.append((partial, path))
     except (OSError, RuntimeError) as error:  # h5py raises RuntimeError when closing fails
         _discard(partial)
-        raise _explained(error, path) from error
+        raise explained(error, path) from error
     except BaseException:
         _discard(partial)
         raise
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """The files that the body writes appear together when it has ended well, or none of them."""
+    waiting: list[tuple[Path, Path]] = []
+    token = _waiting.set(waiting)
+    try:
+        yield
+        for partial, path in waiting:
+            with explaining(path):
+                partial.replace(path)
+    finally:
+        _waiting.reset(token)
+        for partial, _ in waiting:
+            _discard(partial)
 
 
 def write_folder(path: Path, files: Iterable[tuple[str, bytes]]) -> str:
@@ -252,19 +262,3 @@ def _discard(path: Path) -> None:
 def _flush(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _explained(error: Exception, path: Path) -> Exception:
-    """The sentence for a full disk or a read-only place; any other error as it is."""
-    told = re.search(r"errno = (\d+)", str(error))  # by HDF5
-    number = getattr(error, "errno", None) or (int(told[1]) if told else 0)
-    if number in _NO_SPACE or os.strerror(errno.ENOSPC) in str(error):  # by Faiss
-        return UserError(
-            f"{path} could not be written: no space left on the disk; free some and run again."
-        )
-    if number in _NO_RIGHT:
-        return UserError(
-            f"{path} could not be written: {os.strerror(number).lower()};"
-            " make its folder writable and run again."
-        )
-    return error

@@ -1,5 +1,7 @@
 """Runs a stage or the `vpr` command: an error is one sentence on stderr, without a traceback."""
 
+import io
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -7,6 +9,8 @@ from collections.abc import Callable
 import typer
 
 from vprlib.pipeline.params import UserError
+
+LONGEST = 390  # characters of a sentence
 
 
 def new_app(help: str | None = None) -> typer.Typer:
@@ -25,18 +29,55 @@ def run(main: typer.Typer | Callable[..., None], name: str | None = None) -> Non
     app = main if isinstance(main, typer.Typer) else new_app()
     if not isinstance(main, typer.Typer):
         app.command()(main)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
         app(prog_name=name)
-    except (UserError, FileNotFoundError) as error:
-        typer.echo(f"error: {sentence(error)}", err=True)
+    except Exception as error:
+        if not (said := sentences(error)):
+            raise
+        for sentence in said:
+            typer.echo(f"error: {sentence}", err=True)
         sys.exit(1)
 
 
-def sentence(error: UserError | FileNotFoundError) -> str:
-    """The error in words; DVC checks that inputs exist, but someone who runs a stage may not."""
+def sentences(error: Exception) -> list[str]:
+    """The error in words, a line each; nothing for a mistake of our own, which has a traceback."""
+    said: tuple[object, ...] = ()
     if isinstance(error, UserError):
-        return str(error)
-    # HDF5 and safetensors name the file only in their message
-    named = re.search(r"name = '(.+?)', errno|directory: (.+)$", str(error))
-    path = error.filename or (named and (named[1] or named[2])) or error
-    return f"{path} is missing: `dvc repro` makes what stages read; or name another file."
+        said = error.args
+    elif isinstance(error, OSError) and (path := _named(error)) is not None:
+        said = (_of_a_file(path, error),)
+    elif isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
+        said = (f"'{error.object}' is no name in UTF-8: rename the file.",)
+    return [_shortened(printable(str(sentence))) for sentence in said]
+
+
+def printable(text: str) -> str:
+    """The text on one line: a line break, or what would change the terminal, as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _shortened(sentence: str) -> str:
+    """Without the middle if it is long: it begins with what and where, and ends with a remedy."""
+    if len(sentence) <= LONGEST:
+        return sentence
+    half = LONGEST // 2 - 2
+    return f"{sentence[:half]} … {sentence[-half:]}"
+
+
+def _named(error: OSError) -> str | None:
+    """The file that it is about; HDF5 and safetensors name it only in their message."""
+    if error.filename is not None:
+        return os.fsdecode(error.filename) if not isinstance(error.filename, int) else None
+    found = re.search(r"name = '(.+?)', errno|directory: (.+)$", str(error))
+    return (found[1] or found[2]) if found else None
+
+
+def _of_a_file(path: str, error: OSError) -> str:
+    """DVC checks that inputs exist, but someone who runs a stage may not."""
+    if isinstance(error, FileNotFoundError):
+        return f"{path} is missing: `dvc repro` makes what stages read; or name another file."
+    reason = (error.strerror or "it cannot be opened").partition(" (")[0]
+    return f"{path} cannot be used: {reason.lower()}; name another file, or mend this one."

@@ -65,10 +65,9 @@ def _as_member(main: Callable[..., None]) -> Callable[..., None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         try:
             main(**options)
-        except (UserError, FileNotFoundError) as error:
-            _report(command.sentence(error))
-        except Exception:
-            traceback.print_exc()
+        except Exception as error:
+            said = command.sentences(error)
+            _report(said[0]) if said else traceback.print_exc()
         else:
             return
         os._exit(1)  # at once: an orderly end could wait for the other processes for ever
@@ -117,19 +116,19 @@ def _launch(processes: int) -> None:
         try:
             elastic_launch(config, sys.executable)(*sys.orig_argv[1:])
         except ChildFailedError as error:
-            raise UserError(_explain(error.failures, processes)) from None
+            raise UserError(*_explain(error.failures, processes)) from None
         except SignalException as stop:
             raise typer.Exit(128 + stop.sigval) from None
 
 
-def _explain(failures: "Mapping[int, ProcessFailure]", size: int) -> str:
+def _explain(failures: "Mapping[int, ProcessFailure]", size: int) -> list[str]:
     """Each sentence that the processes reported, once; or else how the first of them ended."""
     reported = [f.message for f in failures.values() if Path(f.error_file).exists()]
     if reported:
-        return "\nerror: ".join(dict.fromkeys(reported))
+        return list(dict.fromkeys(reported))
     # the launcher has stopped the others by SIGTERM
     rank, failure = min(failures.items(), key=lambda item: item[1].exitcode == -signal.SIGTERM)
     who = f"process {rank + 1} of {size} of the group"
     if failure.exitcode < 0:
-        return f"{who} was stopped by {failure.signal_name()}: {GO_ON}"
-    return f"{who} ended with exit code {failure.exitcode}: fix what it said above, and {GO_ON}"
+        return [f"{who} was stopped by {failure.signal_name()}: {GO_ON}"]
+    return [f"{who} ended with exit code {failure.exitcode}: fix what it said above, and {GO_ON}"]

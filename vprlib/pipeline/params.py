@@ -9,8 +9,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 PARAMS_PATH = Path("params.yaml")
+DEEPEST, WIDEST = 20, 100_000  # levels of params.yaml, and entries of a level
 JsonObject = dict[str, Any]  # what JSON and YAML hold: its values are of any kind
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C five times faster
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C five times faster
 # The names that may stand in params.yaml above the sections, so that a misspelt one is found
 # although each stage reads only its own part; '*' stands for any name.
 SKELETON = {
@@ -28,8 +29,11 @@ SKELETON = {
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 # for a parameter that a stage reads alone; strict: pydantic would read true as 1
-Count = Annotated[int, Field(ge=1, strict=True)]
+Count = Annotated[int, Field(ge=1, le=10**9, strict=True)]
+Clusters = Annotated[int, Field(ge=1, le=2**14)]  # visual words
+Metres = Annotated[float, Field(gt=0, le=1e8, allow_inf_nan=False)]
 SampleSeed = Annotated[Seed, Field(strict=True)]
+Names = Annotated[list[str], Field(min_length=1)]
 
 
 class UserError(Exception):
@@ -76,7 +80,11 @@ class StageParams(BaseModel):
     @classmethod
     def load(cls, **names: str) -> Self:
         """Reads exactly the places of this class; `names` fill the braces in them."""
-        tree = read_params_file(PARAMS_PATH)
+        return cls.of(read_params_file(PARAMS_PATH), **names)
+
+    @classmethod
+    def of(cls, tree: dict[str, object], **names: str) -> Self:
+        """The same from what params.yaml holds, or would hold."""
         check_skeleton(tree)
         places = cls.places(**names)
         values = {name: look_up(tree, place) for name, place in places.items()}
@@ -89,15 +97,38 @@ class StageParams(BaseModel):
 def read_params_file(path: Path) -> dict[str, object]:
     """The whole file as plain dictionaries and lists."""
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
+        tree = yaml.load(path.read_text(encoding="utf-8"), LOADER)
     except FileNotFoundError:
-        sentence = f"{path} is missing: go to the folder of the project and run again."
-        raise UserError(sentence) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
+        raise UserError(
+            f"{path} is missing: go to the folder of the project, the one that holds"
+            f" {PARAMS_PATH} and dvc.yaml, and run again."
+        ) from None
+    except OSError:
+        raise
+    except Exception as error:  # PyYAML converts words by Python's own functions
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} is not valid YAML: {reason}.") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path} should be a mapping of sections, but is a {type(tree).__name__}.")
+    _check_size(tree, path)
     return tree
+
+
+def _check_size(tree: object, path: Path) -> None:
+    """Refuses what a few lines of YAML can make: endless nesting, and numbers like no other."""
+    level = [tree]
+    for _ in range(DEEPEST):
+        below = [list(node.values()) if isinstance(node, dict) else node for node in level]
+        level = [child for node in below if isinstance(node, list) for child in node]
+        if any(isinstance(value, int) and abs(value) >= 2**63 for value in level):
+            raise UserError(f"{path} holds a whole number of more than 18 digits: make it smaller.")
+        if not level or len(level) > WIDEST:
+            break
+    if level:
+        raise UserError(
+            f"{path} nests deeper than {DEEPEST} levels, or has over {WIDEST} entries in one: it"
+            " may repeat an alias (*name); write less."
+        )
 
 
 def check_skeleton(tree: dict[str, object]) -> None:

@@ -1,11 +1,16 @@
 """Where and how a stage runs; no stage depends on it, since it does not change results."""
 
 import os
+import re
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from vprlib.pipeline.params import Section
+from vprlib.pipeline.params import Section, UserError
+
+# of any place on this machine
+Folder = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 @dataclass(frozen=True)
@@ -27,22 +32,42 @@ def member() -> Member:
     """This process's number from the launcher; without a launcher it is the only process."""
     if not is_member():
         return Member()
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    local = (os.environ.get("LOCAL_RANK", "0"), os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return Member(rank, size, *map(int, local))
+    _number("MASTER_PORT", 0, 2**16 - 1)  # which PyTorch reads
+    size, local_size = _number("WORLD_SIZE", 1), _number("LOCAL_WORLD_SIZE", 1)
+    rank, local_rank = _number("RANK", 0, size - 1), _number("LOCAL_RANK", 0)
+    return Member(rank, size, local_rank, local_size)
+
+
+def _number(name: str, least: int, most: int = 2**20) -> int:
+    """A number that the launcher gives; the least where it gives none."""
+    text = os.environ.get(name, str(least))
+    if not (text.isdecimal() and least <= int(text[:20]) <= most):
+        raise UserError(
+            f"{name} is '{text}' in the environment, but should be a whole number from {least} to"
+            f" {most}: start the processes by torchrun, or by runtime.processes in params.yaml."
+        )
+    return int(text)
 
 
 class RuntimeSettings(Section):
     """The `runtime` section of params.yaml."""
 
     device: str = "auto"  # auto: the first GPU where there is one; else cpu, cuda, cuda:1 …
-    workers: int = Field(2, ge=1)  # threads that decode images ahead of the network
-    threads: int | None = Field(None, ge=1)  # for arithmetic; null: all cores
-    memory_gib: float = Field(2.0, gt=0)  # for blocks of search and mining, and images ahead
-    cache_gib: float = Field(40.0, ge=0)  # disk space of training's feature cache; 0: no cache
-    cache_dir: str | None = None  # where; null: artifacts/.cache
+    workers: int = Field(2, ge=1, le=1024)  # threads that decode images ahead of the network
+    threads: int | None = Field(None, ge=1, le=1024)  # for arithmetic; null: all cores
+    memory_gib: float = Field(2.0, ge=1e-6, le=2**20)  # for search, mining and images ahead
+    cache_gib: float = Field(40.0, ge=0, le=2**20)  # disk for the feature cache; 0: no cache
+    cache_dir: Folder | None = None  # where; null: artifacts/.cache
     tensorboard: bool = False  # also write training's scalars below artifacts/tensorboard
-    processes: int = Field(1, ge=1)  # that train or describe on this machine; on GPUs one each
+    processes: int = Field(1, ge=1, le=256)  # that train or describe; on GPUs one each
+
+    @field_validator("device")
+    @classmethod
+    def _is_usable(cls, device: str) -> str:
+        """PyTorch knows others, such as meta, which cannot do what is needed."""
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
+            raise ValueError(f"'{device}' is no device: use auto, cpu, cuda, or cuda:1 and so on")
+        return device
 
     @property
     def memory_bytes(self) -> int:

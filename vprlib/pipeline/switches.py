@@ -5,11 +5,24 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
-from vprlib.pipeline.params import PARAMS_PATH, At, StageParams, UserError, nearest
+from pydantic import ConfigDict
 
+from vprlib.pipeline.inside import Name
+from vprlib.pipeline.params import PARAMS_PATH, At, Section, StageParams, UserError, nearest
+
+PRESETS = Path("presets")
 CITY = "city"  # the folder that make_city fills
 OWN = ("off_the_shelf", "trained")  # the variants that init_model and train make
 FULL = "full"  # the code that keeps descriptors as they are
+
+
+class SetFiles(Section):
+    """The files of an entry of `datasets`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    folder: Name
+    list: Name
 
 
 class Switches(StageParams):
@@ -89,7 +102,17 @@ def _check_variants(s: Switches) -> None:
 def _check_known(switch: str, names: Iterable[str], known: Collection[str], advice: str) -> None:
     for name in names:
         if name not in known:
+            if preset := preset_with_set(name):
+                _refuse(f"{switch} names '{name}', which is not in use: type `vpr use {preset}`")
             _refuse(f"{switch} names '{name}'{nearest(name, list(known))}; {advice}")
+
+
+def preset_with_set(name: str) -> str | None:
+    """The preset that brings a set of this name; the one that is called like it comes first."""
+    line = re.compile(rf"^  {re.escape(name)}:", re.MULTILINE)
+    presets = sorted(PRESETS.glob("*.yaml"))
+    found = [path.stem for path in presets if line.search(path.read_text(encoding="utf-8"))]
+    return max(found, key=name.startswith) if found else None
 
 
 def _shown(names: Iterable[str]) -> str:
@@ -125,6 +148,11 @@ def check_files(
                 _refuse(f"datasets.{name}.{key} is '{value}', but should be a path below {raw}")
         path = raw / folder / listing
         if folder != CITY and not path.exists():
+            if (raw / folder).is_dir():
+                raise UserError(
+                    f"{path} is missing, though {raw / folder} is there: put it there, or correct"
+                    f" datasets.{name}.list in {PARAMS_PATH}."
+                )
             raise UserError(
                 f"{path} is missing: link the folder that holds the images of {name} as"
                 f" {raw / folder}, or take {name} out of `datasets` in {PARAMS_PATH}."

@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
-import h5py
 import numpy as np
-from pydantic import Field
 
 from vprlib.images.index import ImageIndex
+from vprlib.pipeline.params import Metres
+from vprlib.pipeline.stored import Stored, reading
 from vprlib.places.geo import Pairs, count_within, pairs_within
 
 _LISTS = ("right", "doubtful", "training")
 _PARTS = ("starts", "rows")
-RadiusOrOwn = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None  # null: the set's own
+RadiusOrOwn = Metres | None  # null: the set's own
 
 
 @dataclass(frozen=True)
@@ -114,19 +114,29 @@ class Radii:
 
 
 def read_radii(queries_path: Path) -> Radii:
-    with h5py.File(queries_path) as file:
-        return Radii(float(file.attrs["positive_radius_m"]), float(file.attrs["training_radius_m"]))
+    with reading(queries_path) as file:
+        return Radii(file.number("positive_radius_m"), file.number("training_radius_m"))
 
 
 def read_listed(queries_path: Path, database_size: int) -> Listed | None:
     """The lists of the set; None for a set with positions."""
-    with h5py.File(queries_path) as file:
+    with reading(queries_path) as file:
         if "truth" not in file:
             return None
-        right, doubtful, training = (
-            Pairs(*(file[f"truth/{name}/{part}"][:] for part in _PARTS)) for name in _LISTS
-        )
+        right, doubtful, training = (_read_pairs(file, name, database_size) for name in _LISTS)
         return Listed(right, doubtful, training, database_size)
+
+
+def _read_pairs(file: Stored, name: str, database_size: int) -> Pairs:
+    starts, rows = (
+        file.array(f"truth/{name}/{part}", "i", size)
+        for part, size in zip(_PARTS, ("S", name), strict=True)
+    )
+    is_rising = len(starts) and starts[0] == 0 and (np.diff(starts) >= 0).all()
+    is_there = not len(rows) or 0 <= rows.min() <= rows.max() < database_size
+    if not (is_rising and starts[-1] == len(rows) and is_there):
+        file.refuse(f"'truth/{name}' is no list of database rows")
+    return Pairs(starts, rows)
 
 
 def read_truth(

@@ -10,6 +10,7 @@ import numpy as np
 
 from vprlib.descriptors.rows import Reader, Rows, gather, squared_between
 from vprlib.descriptors.settings import SearchSettings
+from vprlib.pipeline.json_files import damaged
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import existing
 from vprlib.pipeline.progress import progress
@@ -52,6 +53,8 @@ class Approximate:
         for start in progress(reader.blocks(), len(reader.blocks()), "searching", "block"):
             vectors = reader.block(start)
             squared, places = self._index.search(vectors, candidates)
+            if places.max(initial=-1) >= stored.count:
+                raise damaged(self.path, "it has rows that the database lacks")
             rows, squared = stored.numbers(0, places), np.maximum(squared, 0)
             missing = places < 0
             rows[missing], squared[missing] = -1, np.inf

@@ -1,6 +1,5 @@
 """Builds a Faiss index from blocks of descriptors, whole or in parts, and writes its folder."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,27 +7,35 @@ import faiss
 import numpy as np
 
 from vprlib.descriptors.rows import Reader
-from vprlib.pipeline.artifacts import write_json, writing_folder
-from vprlib.pipeline.params import JsonObject, UserError
+from vprlib.pipeline.artifacts import writing_folder
+from vprlib.pipeline.json_files import read_json
+from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import existing
 from vprlib.pipeline.progress import progress
 from vprlib.search.faiss_factory import goes_to_disk, inner_index
 from vprlib.search.faiss_training import IndexRequest, train, using_threads
-from vprlib.search.lists import INDEX, list_numbers, merge_lists, write_lists
+from vprlib.search.lists import (
+    FACTS,
+    INDEX,
+    Facts,
+    list_numbers,
+    merge_lists,
+    write_facts,
+    write_lists,
+)
 from vprlib.search.request import BLOCK_BYTES, vector_bytes
 
-FACTS = "index.json"
 TRIAL_ROWS = 1024  # vectors that are added to see how much memory each takes
 
 
-def build(path: Path, request: IndexRequest) -> JsonObject:
+def build(path: Path, request: IndexRequest) -> Facts:
     """Trains, adds all rows, and writes a folder; returns the facts of its index.json."""
     return add(path, train(request), request)
 
 
 def add(
     path: Path, index: faiss.Index, request: IndexRequest, part: tuple[int, int] = (1, 1)
-) -> JsonObject:
+) -> Facts:
     """Adds part i of n of the rows to a trained index; excluded rows do not count.
 
     Inverted lists go to disk; what Faiss can only hold in memory must fit there.
@@ -56,7 +63,7 @@ def add(
                 for _, vectors in _blocks(reader, first, last, "adding"):
                     index.add(vectors)
             faiss.write_index(index, str(folder / INDEX))
-        return _write_facts(folder, request.settings.factory, last - first, request.dim)
+        return write_facts(folder, request.settings.factory, last - first, request.dim)
 
 
 def _blocks(reader: Reader, first: int, last: int, label: str) -> Iterator[tuple[int, np.ndarray]]:
@@ -66,19 +73,12 @@ def _blocks(reader: Reader, first: int, last: int, label: str) -> Iterator[tuple
         yield start - first, reader.block(start, last)
 
 
-def _write_facts(folder: Path, factory: str, count: int, dim: int) -> JsonObject:
-    size = sum(file.stat().st_size for file in folder.iterdir())
-    facts = {"factory": factory, "descriptors": count, "dimensions": dim, "bytes": size}
-    write_json(folder / FACTS, facts)
-    return facts
-
-
-def merge(path: Path, parts: Sequence[Path]) -> JsonObject:
+def merge(path: Path, parts: Sequence[Path]) -> Facts:
     """One folder of parts in the order of their rows; the same bytes as one built whole."""
-    facts = [json.loads(existing(part / FACTS).read_text(encoding="utf-8")) for part in parts]
+    facts = [read_json(existing(part / FACTS), Facts) for part in parts]
     with writing_folder(path) as folder:
         count = merge_lists(folder, parts)
-        return _write_facts(folder, facts[0]["factory"], count, facts[0]["dimensions"])
+        return write_facts(folder, facts[0].factory, count, facts[0].dimensions)
 
 
 def _check_memory(request: IndexRequest, index: faiss.Index, reader: Reader) -> None:

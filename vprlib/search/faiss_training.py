@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 
-from vprlib.descriptors.rows import Reader, Rows, gather
+from vprlib.descriptors.rows import Reader, Rows, gather, squared_lengths
 from vprlib.descriptors.settings import IndexSettings
 from vprlib.pipeline.draws import choose_rows
 from vprlib.pipeline.params import PARAMS_PATH, UserError
@@ -60,7 +60,9 @@ def _sample(request: IndexRequest, index: faiss.Index) -> np.ndarray:
             f" ({request.memory_bytes / 2**30:.1f}): train on fewer, whiten to fewer dimensions,"
             " or raise the memory."
         )
-    return gather(request.database, reader.numbers(0, chosen))
+    sample = gather(request.database, reader.numbers(0, chosen))
+    squared_lengths(sample)  # refuses what is not finite, which would end the process in Faiss
+    return sample
 
 
 @contextmanager

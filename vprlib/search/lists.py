@@ -5,18 +5,43 @@ The file has Faiss's own format: each list is its codes, then the rows they belo
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import faiss
 import numpy as np
 
-from vprlib.pipeline.artifacts import writing_at
+from vprlib.pipeline.artifacts import write_json, writing_at
+from vprlib.pipeline.json_files import damaged, read_json
 from vprlib.pipeline.params import UserError
+from vprlib.pipeline.paths import existing
+from vprlib.pipeline.stored import digest
 from vprlib.search.faiss_factory import goes_to_disk, inner_index, transforms
 
-INDEX, LISTS = "index.faiss", "lists.bin"
+INDEX, LISTS, FACTS = "index.faiss", "lists.bin", "index.json"
 ROW_BYTES = 8  # of a row's number
 COPY_BYTES = 2**24  # that are copied at once
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the file beside an index says of it."""
+
+    factory: str
+    descriptors: int
+    dimensions: int
+    bytes: int  # of both files
+    digest: str  # of the index
+
+
+def write_facts(folder: Path, factory: str, count: int, dim: int) -> Facts:
+    facts = Facts(factory, count, dim, _size(folder), digest(folder / INDEX))
+    write_json(folder / FACTS, vars(facts))
+    return facts
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in (folder / INDEX, folder / LISTS) if path.exists())
 
 
 class Layout:
@@ -103,7 +128,13 @@ def _set_count(index: faiss.Index, count: int) -> None:
 
 
 def open_lists(folder: Path) -> faiss.Index:
-    """The index; lists on disk are mapped, not read."""
+    """The index; lists on disk are mapped, not read.
+
+    Faiss trusts what it reads, so the files are held against what was noted when they were written.
+    """
+    facts = read_json(existing(folder / FACTS), Facts)
+    if digest(existing(folder / INDEX)) != facts.digest or _size(folder) != facts.bytes:
+        raise damaged(folder, f"its files are not those of {FACTS}")
     index = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_SKIP_IVF_DATA)
     lists = _lists_on_disk(index)
     if lists is not None and lists.totsize:

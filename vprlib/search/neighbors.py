@@ -4,14 +4,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import h5py
 import numpy as np
-from pydantic import PositiveInt
+from pydantic import Field
 
 from vprlib.pipeline.artifacts import writing_hdf5
 from vprlib.pipeline.params import Section
+from vprlib.pipeline.stored import reading
 from vprlib.search.request import Neighbors
 
 PART = 2**22  # neighbors that are read at once
@@ -20,7 +21,7 @@ PART = 2**22  # neighbors that are read at once
 class NeighborSettings(Section):
     """The `search` section of params.yaml."""
 
-    neighbors: PositiveInt | Literal["all"] = 100  # found for each query
+    neighbors: Annotated[int, Field(ge=1, le=10**9)] | Literal["all"] = 100  # found for each query
 
     def of(self, database: int) -> int:
         return database if self.neighbors == "all" else min(self.neighbors, database)
@@ -65,11 +66,11 @@ def write_neighbors(
 
 @contextmanager
 def opened_neighbors(path: Path) -> Iterator[Found]:
-    with h5py.File(path) as file:
+    with reading(path) as file:
         yield Found(
-            file["rows"],
-            file["distances"],
-            file["failed_queries"][:],
-            file["failed_database"][:],
-            bool(file.attrs["is_exact"]),
+            file.rows("rows", "i", "Q K"),
+            file.rows("distances", "f", "Q K"),
+            file.array("failed_queries", "i", "F"),
+            file.array("failed_database", "i", "G"),
+            file.truth("is_exact"),
         )

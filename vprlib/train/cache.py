@@ -13,6 +13,7 @@ import numpy as np
 
 from vprlib.pipeline.arrays import checksum, raw_bytes
 from vprlib.pipeline.artifacts import reserve, write_json
+from vprlib.pipeline.json_files import read_json
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import CACHE
 from vprlib.pipeline.runtime import RuntimeSettings
@@ -148,12 +149,21 @@ def digest(*parts: object) -> str:
     return total.hexdigest()[:24]
 
 
+@dataclass(frozen=True)
+class About:
+    """What an entry holds."""
+
+    what: str
+    images: int
+    bytes: int
+
+
 def entries(folder: Path) -> list[Path]:
     return [path for path in folder.glob("*") if (path / "about.json").exists()]
 
 
 def size_of(entry: Path) -> int:
-    return int(json.loads((entry / "about.json").read_text())["bytes"])
+    return read_json(entry / "about.json", About).bytes
 
 
 def _open_entry(folder: Path, spec: CacheSpec) -> int:

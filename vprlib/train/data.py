@@ -10,6 +10,7 @@ from vprlib.images.batches import ImageSource, open_source
 from vprlib.images.decode import ImageSettings
 from vprlib.pipeline import paths
 from vprlib.pipeline.draws import Draw, generator
+from vprlib.pipeline.inside import Name
 from vprlib.pipeline.params import At, StageParams, UserError
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import (
@@ -55,8 +56,8 @@ class TrainingParams(StageParams):
     images: Annotated[ImageSettings, At("datasets.{training}.images")]
     val_images: Annotated[ImageSettings, At("datasets.{validation}.images")]
     val_radius_m: Annotated[RadiusOrOwn, At("datasets.{validation}.radius_m")]
-    folder: Annotated[str, At("datasets.{training}.folder")]
-    val_folder: Annotated[str, At("datasets.{validation}.folder")]
+    folder: Annotated[Name, At("datasets.{training}.folder")]
+    val_folder: Annotated[Name, At("datasets.{validation}.folder")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
     def files(self, training: str, validation: str) -> tuple[SplitFiles, SplitFiles]:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -18,13 +17,14 @@ from vprlib.pipeline.artifacts import write_hdf5
 from vprlib.pipeline.draws import some_rows
 from vprlib.pipeline.params import Section, Seed, UserError
 from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.pipeline.stored import reading
 
 
 class SampleSettings(Section):
     """How many local descriptors are sampled for the visual words."""
 
-    images: int = Field(500, ge=1)  # of the training database, without replacement
-    positions: int = Field(100, ge=1)  # an image, without replacement
+    images: int = Field(500, ge=1, le=10**7)  # of the training database, without replacement
+    positions: int = Field(100, ge=1, le=10**7)  # an image, without replacement
     seed: Seed = 1
 
 
@@ -103,15 +103,16 @@ def write_sample(path: Path, sample: Sample) -> None:
 
 
 def read_sample(path: Path) -> Sample:
-    with h5py.File(path) as file:
+    with reading(path) as file:
+        statistics = file.names("statistics")
         return Sample(
-            file["descriptors"][:],
-            file["image_rows"][:],
-            list(file["image_names"].asstr()[:]),
-            str(file.attrs["set"]),
-            int(file.attrs["seed"]),
-            str(file.attrs["backbone"]),
-            {name: values[()] for name, values in file.get("statistics", {}).items()},
+            file.finite("descriptors", "N D"),
+            file.array("image_rows", "i", "N"),
+            file.array("image_names", "O", "I").tolist(),
+            file.text("set"),
+            int(file.number("seed")),
+            file.text("backbone"),
+            {name: file.finite(f"statistics/{name}", "*") for name in statistics},
         )
 
 

@@ -4,20 +4,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import faiss
-import h5py
 import numpy as np
 from pydantic import Field
 
-from vprlib.pipeline.params import Section, Seed, UserError
+from vprlib.pipeline.inside import Name
+from vprlib.pipeline.params import Clusters, Section, Seed, UserError
+from vprlib.pipeline.stored import reading
 
 
 class KmeansSettings(Section):
     """The visual words."""
 
-    clusters: int = Field(64, ge=1)  # K
-    iterations: int = Field(100, ge=1)
+    clusters: Clusters = 64  # K
+    iterations: int = Field(100, ge=1, le=10**6)
     seed: Seed = 1
-    file: str | None = None  # words in data/raw/weights, instead of k-means
+    file: Name | None = None  # words in data/raw/weights, instead of k-means
 
 
 @dataclass(frozen=True)
@@ -64,5 +65,5 @@ def sentence(found: Clustering, count: int) -> str:
 
 def read_descriptors(sample_path: Path) -> tuple[np.ndarray, str]:
     """The sampled descriptors and the name of the set that they come from."""
-    with h5py.File(sample_path) as file:
-        return file["descriptors"][:], str(file.attrs["set"])
+    with reading(sample_path) as file:
+        return file.finite("descriptors", "N D"), file.text("set")

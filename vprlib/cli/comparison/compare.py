@@ -8,6 +8,7 @@ import numpy as np
 import typer
 
 from vprlib.cli import options
+from vprlib.cli.choice import choose
 from vprlib.cli.comparison.report import pairs_report, seeds_report
 from vprlib.cli.comparison.runs import (
     Run,
@@ -18,15 +19,14 @@ from vprlib.cli.comparison.runs import (
     read_run,
 )
 from vprlib.cli.comparison.stats import change, check_seeds, moves, over_seeds
+from vprlib.cli.options import InUse
 from vprlib.cli.output import echo_json
 from vprlib.evaluate.intervals import CompareSettings, IntervalSettings, share_interval
 from vprlib.evaluate.recall import RecallSettings
-from vprlib.pipeline.params import At, JsonObject, StageParams, UserError
+from vprlib.pipeline.params import At, JsonObject, UserError
 
 
-class Params(StageParams):
-    eval_on: Annotated[list[str], At("eval_on")]
-    variants: Annotated[list[str], At("variants")]
+class Params(InUse):
     recall: Annotated[RecallSettings, At("recall")]
     interval: Annotated[IntervalSettings, At("interval")]
     compare: Annotated[CompareSettings, At("compare")]
@@ -152,8 +152,10 @@ def main(
     if len(runs) < 2:
         raise UserError(f"name at least two runs, such as off_the_shelf trained; got {runs[0]}.")
     p = Params.load()
-    dataset = dataset or p.eval_on[0]
-    found = [read_run(parse_run(text, p.variants), dataset) for text in runs]
+    specs = [parse_run(text, p.variants) for text in runs]
+    if dataset is None or all(spec.revision is None for spec in specs):
+        dataset = choose(dataset, None, None).dataset
+    found = [read_run(spec, dataset) for spec in specs]
     answer = averaged(found, dataset, p) if seeds else compared(found, dataset, at, p)
     if as_json:
         echo_json(answer)

@@ -1,6 +1,5 @@
 """One evaluated run, of the workspace or of another revision, and whether two are comparable."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from vprlib.evaluate.intervals import query_locations
 from vprlib.evaluate.predictions import read_judgement
 from vprlib.images.index import ImageIndex
 from vprlib.pipeline import paths
-from vprlib.pipeline.params import PARAMS_PATH, UserError, look_up, read_params_file
+from vprlib.pipeline.json_files import read_json
+from vprlib.pipeline.params import PARAMS_PATH, JsonObject, UserError, look_up, read_params_file
 from vprlib.pipeline.paths import existing
 from vprlib.places.truth import Listed, Truth
 
@@ -132,7 +132,7 @@ def read_run(spec: RunSpec, dataset: str) -> Run:
 def _read(files: Files, name: str, choice: Choice, params: Mapping[str, object]) -> Run:
     sides = [files(paths.index(choice.dataset, side)) for side in ("db", "queries")]
     made = read_judgement(files(paths.predictions(*choice)), sides[0].parent)
-    metrics = json.loads(files(paths.result_metrics("recall", *choice)).read_text())
+    metrics = read_json(files(paths.result_metrics("recall", *choice)), JsonObject)
     f, truth, denominator = made.found, made.truth, str(metrics.get("denominator", "all"))
     counts = truth.counts()
     counted = counts > 0 if denominator == "answerable" else np.ones(len(counts), bool)

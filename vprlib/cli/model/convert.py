@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from vprlib.cli import options
+from vprlib.pipeline.explained import check_place
+from vprlib.pipeline.params import UserError
 
 
 class Form(StrEnum):
@@ -37,7 +39,11 @@ def main(
     from vprlib.interop.port import FLAGS, write_checkpoint
     from vprlib.interop.words import read_descriptors, write_mat_words, write_port_words
     from vprlib.model.model import write_model
+    from vprlib.pipeline.artifacts import together
 
+    check_place(out)
+    if to is Form.PORT and out.name == FLAGS:
+        raise UserError(f"{out} is where the port's options go: give the checkpoint another name.")
     if to in (Form.CENTROIDS_MAT, Form.CENTROIDS_PORT):
         words = words_of(source)
         if descriptors is not None:
@@ -51,7 +57,8 @@ def main(
     else:
         network = read_network(source)
         if to is Form.PORT:
-            write_checkpoint(out, network.model, network.history)
+            with together():  # the checkpoint and its options
+                write_checkpoint(out, network.model, network.history)
         elif to is Form.MATLAB:
             write_struct(out, network.model)
         else:
