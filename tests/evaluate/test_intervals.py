@@ -17,6 +17,7 @@ from vprlib.evaluate.intervals import (
     query_locations,
     score_interval,
     share_interval,
+    with_ends,
     with_intervals,
 )
 from vprlib.evaluate.protocols import Ranking, measure
@@ -308,3 +309,9 @@ def test_no_difference_is_found_in_one_of_twenty_pairs():
         own = draw.normal(0, 0.2, (2, 35)).repeat(9, axis=1)
         alarms += of(*(draw.random((2, 315)) < 0.7 + ease + own), place, few).p < 0.05
     assert 0.02 < alarms / 300 < 0.09
+
+
+def test_the_share_of_nothing_is_a_number() -> None:
+    nothing = np.zeros(0, bool)
+    found = with_ends("recall", nothing, np.zeros(0, int), IntervalSettings())
+    assert found == {"recall": 0.0, "recall_low": 0.0, "recall_high": 1.0}

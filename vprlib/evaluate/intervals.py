@@ -59,9 +59,13 @@ def share_interval(
 def with_ends(
     name: str, right: np.ndarray, place: np.ndarray, settings: IntervalSettings
 ) -> dict[str, float]:
-    """The share of `right`, and the ends of its interval under names of their own."""
+    """The share of `right`, and the ends of its interval under names of their own; 0 of nothing."""
     low, high = share_interval(right, place, settings)
-    return {name: float(right.mean()), f"{name}_low": low, f"{name}_high": high}
+    return {
+        name: float(right.mean()) if len(right) else 0.0,
+        f"{name}_low": low,
+        f"{name}_high": high,
+    }
 
 
 def query_locations(positions: np.ndarray, truth: Truth, distance_m: float) -> np.ndarray:

@@ -65,7 +65,7 @@ def read_judgement(path: Path, index_dir: Path) -> Judgement:
     found = read_predictions(path, index_dir)
     with reading(path) as file:
         protocol = cast(Protocol, file.text("protocol"))
-        radius_m = file.number("radius_m") if file.has_attribute("radius_m") else None
+        radius_m = file.positive("radius_m") if file.has_attribute("radius_m") else None
         if protocol not in get_args(Protocol):
             file.refuse(f"its protocol is '{protocol}'")
     truth = read_truth(index_dir / "queries.h5", found.queries, found.database, radius_m)

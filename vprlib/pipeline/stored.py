@@ -81,6 +81,10 @@ class Stored:
             self.refuse(f"its attribute '{name}' should be a number, but is {value!r}")
         return float(value)
 
+    def positive(self, name: str) -> float:
+        value = self.number(name)
+        return value if value > 0 else self.refuse(f"its attribute '{name}' is {value:g}")
+
     def text(self, name: str, array: str = "") -> str:
         value = self._attribute(name, array)
         if not isinstance(value, str):

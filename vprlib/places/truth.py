@@ -115,7 +115,7 @@ class Radii:
 
 def read_radii(queries_path: Path) -> Radii:
     with reading(queries_path) as file:
-        return Radii(file.number("positive_radius_m"), file.number("training_radius_m"))
+        return Radii(file.positive("positive_radius_m"), file.positive("training_radius_m"))
 
 
 def read_listed(queries_path: Path, database_size: int) -> Listed | None:
