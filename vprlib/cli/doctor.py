@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -164,18 +165,14 @@ def _links() -> Iterator[Finding]:
 
 def _weights() -> Iterator[Finding]:
     """Files that params.yaml names, and those whose own name says what they hold."""
-    tree = _tree()
-    named = [
-        *(entry.get("file") for entry in _sections(tree.get("networks"))),
-        _at(tree, "model", "backbone", "weights"),
-        _at(tree, "kmeans", "file"),
-    ]
-    for name in named:
-        if (
-            name not in (None, "random", "imagenet", "packaged")
-            and not (paths.WEIGHTS / str(name)).exists()
-        ):
-            yield Finding(f"{paths.WEIGHTS / str(name)}: is missing; put it there", is_well=False)
+    named = []
+    with suppress(UserError, KeyError, TypeError, AttributeError):  # said of params.yaml itself
+        tree = cast(JsonObject, read_params_file(PARAMS_PATH))
+        named = [*(entry["file"] for entry in tree["networks"].values()), tree["kmeans"]["file"]]
+        named += [tree["model"]["backbone"]["weights"]]
+    for name in map(str, named):
+        if name not in ("None", "random", "imagenet") and not (paths.WEIGHTS / name).exists():
+            yield Finding(f"{paths.WEIGHTS / name}: is missing; put it there", is_well=False)
     for path in sorted(paths.WEIGHTS.glob("*-[0-9a-f]" + "[0-9a-f]" * 7 + ".pth")):
         if not _digest(path, "sha256").startswith(path.stem[-8:]):
             what = f"{path}: was altered or is cut, since its name says another content"
@@ -269,24 +266,6 @@ def _size(path: Path) -> int:
     """Bytes of a file or of all files in a folder; links are not followed."""
     files: Iterable[Path] = path.rglob("*") if path.is_dir() else [path]
     return sum(file.lstat().st_size for file in files if not file.is_dir())
-
-
-def _tree() -> JsonObject:
-    try:
-        return cast(JsonObject, read_params_file(PARAMS_PATH))
-    except UserError:
-        return {}
-
-
-def _sections(node: object) -> list[JsonObject]:
-    values = node.values() if isinstance(node, dict) else []
-    return [value for value in values if isinstance(value, dict)]
-
-
-def _at(node: object, *keys: str) -> object:
-    for key in keys:
-        node = node.get(key) if isinstance(node, dict) else None
-    return node
 
 
 def main(
