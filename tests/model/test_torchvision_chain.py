@@ -1,5 +1,7 @@
 """torchvision's networks as chains: a cut gives what the whole network has at that place."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,13 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from vprlib.model.torchvision_chain import aliases, channels, feature_maps, kept_children
+from vprlib.model.torchvision_chain import (
+    aliases,
+    channels,
+    feature_maps,
+    kept_children,
+    whole_network,
+)
 from vprlib.model.weights import BackboneSettings, starting_backbone
 from vprlib.pipeline.params import UserError
 
@@ -171,3 +179,23 @@ def test_a_child_that_is_used_twice_ends_the_chain(network_named: Callable[..., 
 def test_a_chain_without_interruption_is_whole(network_named: Callable[..., None]) -> None:
     network_named("steps", lambda: Steps(lambda x: x))
     assert feature_maps("steps") == {"a": 3, "b": 3, "c": 3}
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg16"])
+def test_the_classics_are_those_of_torchvision(name: str) -> None:
+    ours, theirs = (
+        dict(network.features.named_children())
+        for network in (whole_network(name), torchvision.models.get_model(name, weights=None))
+    )
+    assert {k: repr(layer) for k, layer in ours.items()} == {
+        k: repr(layer) for k, layer in theirs.items()
+    }
+
+
+def test_a_classic_needs_no_torchvision() -> None:
+    code = (
+        "import sys; from vprlib.model.backbones import empty_backbone;"
+        " empty_backbone('alexnet', 'conv5'); print('torchvision' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

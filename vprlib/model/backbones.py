@@ -8,7 +8,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from vprlib.model import dinov2
+from vprlib.model import dinov2, torchvision_chain
 from vprlib.pipeline.params import UserError
 
 # by layer: channels in, channels out and groups of a convolution; channels of a normalisation
@@ -65,8 +65,6 @@ class Normaliser(nn.Module):
 
 def names() -> list[str]:
     """Names of all networks; a few of torchvision's cannot be cut and are refused later."""
-    from vprlib.model import torchvision_chain
-
     return [*torchvision_chain.names(), *dinov2.NETWORKS]
 
 
@@ -183,9 +181,5 @@ def fingerprint(network: nn.Module) -> str:
 
 
 def _home(name: str) -> ModuleType:
-    """The module that implements the network; importing torchvision takes over a second."""
-    if name in dinov2.NETWORKS:
-        return dinov2
-    from vprlib.model import torchvision_chain
-
-    return torchvision_chain
+    """The module that implements the network."""
+    return dinov2 if name in dinov2.NETWORKS else torchvision_chain

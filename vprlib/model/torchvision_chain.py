@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from vprlib.model.classic import NETWORKS, Classic
 from vprlib.model.settings import unknown_name
 from vprlib.pipeline.params import UserError
 
@@ -43,16 +43,23 @@ class _NoWeights(TorchFunctionMode):
 
 
 def names() -> list[str]:
-    return torchvision.models.list_models(module=torchvision.models)
+    from torchvision import models  # takes over a second
+
+    return models.list_models(module=models)
 
 
 def whole_network(name: str) -> nn.Module:
     """torchvision's network on the meta device, where weights take no memory."""
+    if name in NETWORKS:
+        with _NoWeights():
+            return Classic(*NETWORKS[name]()).eval()
     if name not in names():
         raise UserError(f"params.yaml: model.backbone.name: {unknown_name(name, names())}.")
+    from torchvision.models import get_model
+
     more = {"aux_logits": False, "init_weights": False} if name in _WITH_THEIR_OWN_INPUT else {}
     with _NoWeights():
-        whole = torchvision.models.get_model(name, weights=None, **more).to("meta").eval()
+        whole = get_model(name, weights=None, **more).to("meta").eval()
     if name in _WITH_THEIR_OWN_INPUT:
         # in place of the method of that name, and no child: the tensors keep their names
         object.__setattr__(whole, "_transform_input", InputChange())
@@ -98,7 +105,9 @@ def aliases(name: str) -> dict[str, str]:
     if name == "alexnet":
         return {f"conv{n}": child for n, child in enumerate(_of(chain, nn.Conv2d), 1)}
     if name.startswith("squeezenet"):
-        fires = _of(chain, torchvision.models.squeezenet.Fire)
+        from torchvision.models.squeezenet import Fire
+
+        fires = _of(chain, Fire)
         return {f"fire{n}": child for n, child in enumerate(fires, 2)}
     return dict(_convolutions_by_block(chain)) if name.startswith("vgg") else {}
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vprlib.model import dinov2
 from vprlib.model.backbones import empty_backbone, fill_at_random, names, statistics
+from vprlib.model.classic import NETWORKS
 from vprlib.model.settings import unknown_name
 from vprlib.model.tensor_files import read_tensors
 from vprlib.pipeline.inside import Name, inside
@@ -32,7 +33,7 @@ class BackboneSettings(Section):
     @field_validator("name")
     @classmethod
     def _exists(cls, name: str) -> str:
-        if name not in dinov2.NETWORKS and name not in names():
+        if name not in {*dinov2.NETWORKS, *NETWORKS} and name not in names():
             raise ValueError(unknown_name(name, names()))
         return name
 
