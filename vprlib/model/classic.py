@@ -9,11 +9,12 @@ _VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 
 
 class Classic(nn.Module):
-    """A network of convolutions alone; its classifier is left out."""
+    """A network of convolutions alone; what classifies is a name and does nothing."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
         self.features = nn.Sequential(*layers)
+        self.avgpool, self.classifier = nn.Identity(), nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
         return self.features(images)
