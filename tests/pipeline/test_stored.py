@@ -125,6 +125,16 @@ def test_an_array_larger_than_its_file_is_not_made(path: Path, chunks: bool | No
         file.array("rows", "f", "N 3")
 
 
+def test_a_small_file_that_unpacks_to_much_more_is_not_read(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name, rows in (("few", 1000), ("many", 9000)):
+            file.create_dataset(name, data=np.zeros((rows, 500)), compression="gzip")
+    with reading(tmp_path / "a.h5") as file:
+        assert file.array("few", "f", "K D").shape == (1000, 500)
+        with pytest.raises(UserError, match="'many' should have 36000000 bytes, but the file"):
+            file.array("many", "f", "N D")
+
+
 def test_bytes_that_flipped_give_values_or_a_sentence(path: Path) -> None:
     content, random = path.read_bytes(), np.random.default_rng(1)
     for _ in range(300):

@@ -34,12 +34,23 @@ def run(main: typer.Typer | Callable[..., None], name: str | None = None) -> Non
             stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
         app(prog_name=name)
+    except SystemExit as stop:
+        if not stop.code and getattr(main, "__module__", "") == "__main__":
+            _end()
+        raise
     except Exception as error:
         if not (said := sentences(error)):
             raise
         for sentence in said:
             typer.echo(f"error: {sentence}", err=True)
         sys.exit(1)
+
+
+def _end() -> None:
+    """Ends a stage well and at once: an orderly end takes PyTorch 0.8 s, and matplotlib 0.4."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def sentences(error: Exception) -> list[str]:

@@ -14,8 +14,9 @@ from vprlib.pipeline.params import UserError
 
 # what h5py raises for a file whose bytes are not what they should be
 _DAMAGED = (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError)
-LARGEST = 1e15
-_SHRINKS = 1032  # deflate makes no array smaller than by this factor
+LARGEST = 1e15  # of numbers that are squared
+_SHRINKS = 16  # by which a packed array may be smaller; floats hardly halve
+_SMALL = 2**24  # bytes that any file may unpack to
 _CALLED = {"f": "float", "i": "integer", "u": "integer", "b": "boolean", "O": "text"}
 
 
@@ -126,7 +127,7 @@ class Stored:
     def _check_bytes(self, name: str, found: h5py.Dataset) -> None:
         """A file of a kilobyte may declare an array of terabytes."""
         size = self.path.stat().st_size
-        limit = size if found.chunks is None else _SHRINKS * size
+        limit = size if found.chunks is None else _SMALL + _SHRINKS * size
         if found.nbytes > limit or (found.id.get_offset() or 0) + found.nbytes > limit:
             self.refuse(f"'{name}' should have {found.nbytes} bytes, but the file has {size}")
 
