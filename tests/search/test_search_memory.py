@@ -18,7 +18,7 @@ def built(path: str, out: str, memory_gib: float) -> Case:
     settings = IndexSettings(factory="IVF64,Flat", train=3_000, seed=1)
     with h5py.File(path) as file:
         budget = int(memory_gib * 2**30), 1
-        return build(Path(out), IndexRequest("c", file["database"], settings, *budget))
+        return vars(build(Path(out), IndexRequest("c", file["database"], settings, *budget)))
 
 
 @pytest.mark.slow
