@@ -134,6 +134,15 @@ def test_objects_of_the_cache_are_held_against_their_names(project, examine):
     assert examine("--deep", "--fix")[0] == 0 and not path.exists()
 
 
+@pytest.mark.parametrize("content", ["{", "[1]", '{"what": "maps"}'])
+def test_a_damaged_entry_of_the_feature_cache_is_removed(project, examine, content):
+    entry = project / "artifacts/.cache/abc"
+    entry.mkdir(parents=True)
+    (entry / "about.json").write_text(content)
+    assert "artifacts/.cache/abc/about.json is damaged" in examine()[1]
+    assert examine("--fix")[0] == 0 and not entry.exists()
+
+
 def test_versions_that_do_not_fit_are_named(project, examine, monkeypatch):
     found = doctor.metadata.version
     monkeypatch.setattr(

@@ -32,7 +32,7 @@ from vprlib.pipeline.params import (
     read_params_file,
 )
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.train.cache import cache_at, gib
+from vprlib.train.cache import cache_at, entries, gib, size_of
 
 LOCK, RWLOCK = Path("dvc.lock"), Path(".dvc/tmp/rwlock")
 OBJECTS = Path(".dvc/cache/files/md5")
@@ -227,15 +227,11 @@ def _machine() -> Finding:
 
 
 def _feature_cache() -> Iterator[Finding]:
-    try:
-        folder = cache_at(paths.CACHE, RuntimeSettings(), lambda _: None).folder
-        for entry in folder.glob("*/about.json"):
-            try:
-                int(json.loads(entry.read_text())["bytes"])
-            except (ValueError, KeyError, TypeError):
-                yield Finding(f"{entry}: is damaged", False, partial(_remove, entry.parent))
-    except OSError as error:
-        yield Finding(f"{paths.CACHE}: {error}", is_well=False)
+    for entry in entries(cache_at(paths.CACHE, RuntimeSettings(), lambda _: None).folder):
+        try:
+            size_of(entry)
+        except UserError as error:
+            yield Finding(str(error), False, partial(_remove, entry))
 
 
 def _objects(deep: bool) -> Iterator[Finding]:
