@@ -171,7 +171,8 @@ def _weights() -> Iterator[Finding]:
         named = [*(entry["file"] for entry in tree["networks"].values()), tree["kmeans"]["file"]]
         named += [tree["model"]["backbone"]["weights"]]
     for name in map(str, named):
-        if name not in ("None", "random", "imagenet") and not (paths.WEIGHTS / name).exists():
+        is_file = name not in ("None", "random", "imagenet", "packaged")
+        if is_file and not (paths.WEIGHTS / name).exists():
             yield Finding(f"{paths.WEIGHTS / name}: is missing; put it there", is_well=False)
     for path in sorted(paths.WEIGHTS.glob("*-[0-9a-f]" + "[0-9a-f]" * 7 + ".pth")):
         if not _digest(path, "sha256").startswith(path.stem[-8:]):

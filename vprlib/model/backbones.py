@@ -8,7 +8,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from vprlib.model import dinov2, torchvision_chain
+from vprlib.model import dinov2, lite0, torchvision_chain
 from vprlib.pipeline.params import UserError
 
 # by layer: channels in, channels out and groups of a convolution; channels of a normalisation
@@ -65,7 +65,19 @@ class Normaliser(nn.Module):
 
 def names() -> list[str]:
     """Names of all networks; a few of torchvision's cannot be cut and are refused later."""
-    return [*torchvision_chain.names(), *dinov2.NETWORKS]
+    return [*torchvision_chain.names(), *dinov2.NETWORKS, *lite0.NETWORKS]
+
+
+def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of the colours that the network was trained with."""
+    if name in lite0.NETWORKS:
+        return lite0.MEAN, lite0.STD
+    return IMAGENET_MEAN, IMAGENET_STD
+
+
+def renamed(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a published file under the names of the chain."""
+    return _home(name).renamed(name, tensors)
 
 
 def empty_backbone(name: str, cut: str, widths: Widths | None = None) -> nn.Sequential:
@@ -182,4 +194,4 @@ def fingerprint(network: nn.Module) -> str:
 
 def _home(name: str) -> ModuleType:
     """The module that implements the network."""
-    return dinov2 if name in dinov2.NETWORKS else torchvision_chain
+    return next((home for home in (dinov2, lite0) if name in home.NETWORKS), torchvision_chain)

@@ -1,6 +1,7 @@
 """torchvision's classification networks as chains of children that can be cut."""
 
 import functools
+import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,6 +15,8 @@ from vprlib.model.settings import unknown_name
 from vprlib.pipeline.params import UserError
 
 _WITH_THEIR_OWN_INPUT = ("googlenet", "inception_v3")
+# DenseNet's published files say norm.1 where the network says norm1
+_DENSE = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 _SIDES = (256, 320)  # of square images; a feature map grows from one to the other
 Seen = tuple[Any, int]  # a tensor, and how often it had been changed in place
 
@@ -141,6 +144,11 @@ def cut_network(name: str, cut: str) -> nn.Sequential:
     chain = children(whole_network(name))
     kept = kept_children(name, cut)
     return nn.Sequential(OrderedDict((child, chain[child]) for child in kept))
+
+
+def renamed(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a published file under the names of the network."""
+    return {_DENSE.sub(r"\1\2", key): tensor for key, tensor in tensors.items()}
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Weights of a backbone: torchvision's, those of a file, or random ones."""
+"""Weights of a backbone: torchvision's, a package's, those of a file, or random ones."""
 
 import re
 from pathlib import Path
@@ -7,8 +7,8 @@ from urllib.error import URLError
 from pydantic import field_validator
 from torch import Tensor, nn
 
-from vprlib.model import dinov2
-from vprlib.model.backbones import empty_backbone, fill_at_random, names, statistics
+from vprlib.model import dinov2, lite0
+from vprlib.model.backbones import empty_backbone, fill_at_random, names, renamed, statistics
 from vprlib.model.classic import NETWORKS
 from vprlib.model.settings import unknown_name
 from vprlib.model.tensor_files import read_tensors
@@ -17,47 +17,61 @@ from vprlib.pipeline.params import Section, Seed, UserError
 
 # before the names of a backbone's own tensors, in files of whole models
 _PREFIXES = re.compile(r"^(?:(?:module|encoder|backbone|features)\.)+")
-# DenseNet's published files say norm.1 where the network says norm1
-_DENSE = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
 
 class BackboneSettings(Section):
     """Which backbone is used, and its weights before training."""
 
-    name: str  # torchvision's name of a convolutional network, or DINOv2's
+    # efficientnet_lite0, torchvision's name of a convolutional network, or DINOv2's
+    name: str
     cut: str  # its last layer
-    # random: from `seed`; imagenet: torchvision's own; else a file in data/raw/weights
+    # random: from `seed`; packaged: those installed with efficientnet_lite0; imagenet:
+    # torchvision's own; else a file in data/raw/weights
     weights: Name = "imagenet"
     seed: Seed = 1  # of random weights
 
     @field_validator("name")
     @classmethod
     def _exists(cls, name: str) -> str:
-        if name not in {*dinov2.NETWORKS, *NETWORKS} and name not in names():
+        if name not in {*dinov2.NETWORKS, *lite0.NETWORKS, *NETWORKS} and name not in names():
             raise ValueError(unknown_name(name, names()))
         return name
 
 
 def starting_backbone(settings: BackboneSettings, weights_dir: Path) -> nn.Sequential:
     """The backbone of the settings, before any training."""
-    is_dinov2 = settings.name in dinov2.NETWORKS
-    if is_dinov2 and settings.weights in ("random", "imagenet"):
-        raise UserError(
-            f"params.yaml: model.backbone.weights is '{settings.weights}', but {settings.name}"
-            f" needs a weights file: put {settings.name}_pretrain.pth into {weights_dir} and"
-            " set weights to that name."
-        )
+    _check_source(settings, weights_dir)
     network = empty_backbone(settings.name, settings.cut)
     if settings.weights == "random":
         fill_at_random(network, settings.seed)
         return network
     if settings.weights == "imagenet":
         tensors = _imagenet(settings.name, weights_dir)
+    elif settings.weights == "packaged":
+        tensors = read_tensors(lite0.packaged_file())
     else:
         tensors = read_tensors(inside(weights_dir, settings.weights, "model.backbone.weights"))
-    bare = {_DENSE.sub(r"\1\2", _PREFIXES.sub("", name)): t for name, t in tensors.items()}
-    _fit(network, dinov2.renamed(settings.name, bare) if is_dinov2 else bare, settings)
+    bare = {_PREFIXES.sub("", name): tensor for name, tensor in tensors.items()}
+    _fit(network, renamed(settings.name, bare), settings)
     return network
+
+
+def _check_source(settings: BackboneSettings, weights_dir: Path) -> None:
+    """Refuses weights that this network does not come with."""
+    name, weights = settings.name, settings.weights
+    asked = f"params.yaml: model.backbone.weights is '{weights}', but"
+    if name in dinov2.NETWORKS and weights in ("random", "imagenet", "packaged"):
+        raise UserError(
+            f"{asked} {name} needs a weights file: put {name}_pretrain.pth into {weights_dir} and"
+            " set weights to that name."
+        )
+    if name in lite0.NETWORKS and weights == "imagenet":
+        raise UserError(f"{asked} those of {name} come with a package: set weights to packaged.")
+    if name not in lite0.NETWORKS and weights == "packaged":
+        raise UserError(
+            f"{asked} only {', '.join(lite0.NETWORKS)} has such weights: set weights to imagenet,"
+            " random or a file."
+        )
 
 
 def is_uncalibrated(settings: BackboneSettings, network: nn.Module) -> bool:

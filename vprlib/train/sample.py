@@ -10,7 +10,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vprlib.images.batches import ImageSource, plan_batches, stream
-from vprlib.model.backbones import Normaliser, calibrate, channels, fingerprint, statistics
+from vprlib.model.backbones import (
+    Normaliser,
+    calibrate,
+    channels,
+    fingerprint,
+    normalisation,
+    statistics,
+)
 from vprlib.model.describe import describe
 from vprlib.model.weights import BackboneSettings, is_uncalibrated
 from vprlib.pipeline.artifacts import write_hdf5
@@ -59,7 +66,7 @@ def take_sample(
     """Local descriptors of random images, on which random weights are calibrated first."""
     fits = is_uncalibrated(kind, backbone)
     rows = choose_images(len(source.index) if fits or wanted.descriptors else 0, settings)
-    network = nn.Sequential(Normaliser(), backbone).to(device).eval()
+    network = nn.Sequential(Normaliser(*normalisation(kind.name)), backbone).to(device).eval()
     if fits:
         batches = stream(source, plan_batches(source.sizes(), rows), runtime)
         calibrate(network, (torch.from_numpy(b.pixels).to(device) for b in batches))

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from vprlib.model.backbones import fingerprint
+from vprlib.model.backbones import fingerprint, normalisation
 from vprlib.model.model import Architecture, PlaceModel, read_model
 from vprlib.model.netvlad import initialise
 from vprlib.model.settings import PoolSettings, has_words
@@ -40,7 +40,8 @@ def assemble(
             " sampled: run `dvc repro -f -s sample_features` and then `dvc repro`."
         )
     clusters = len(centroids) if has_words(pool.kind) else 0
-    model = PlaceModel(Architecture(kind.name, kind.cut, pool, clusters))
+    mean, std = normalisation(kind.name)
+    model = PlaceModel(Architecture(kind.name, kind.cut, pool, clusters, mean=mean, std=std))
     fitted = {name: torch.from_numpy(values) for name, values in sample.statistics.items()}
     model.backbone.load_state_dict({**backbone.state_dict(), **fitted})
     if not clusters:
