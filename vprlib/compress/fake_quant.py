@@ -48,9 +48,8 @@ class FakeQuantBackbone(Runner):
     def conv(self, step: Operation, x: Tensor, added: Tensor | None = None) -> Tensor:
         layer = self.layers[self.place(step)]
         assert isinstance(layer, Layer)
-        padding = step.padding
-        if self.margin is not None:
-            x, padding = surrounded(x, step, self.margin.to(x.device))
+        margin = x.new_zeros(x.shape[1]) if self.margin is None else self.margin.to(x.device)
+        x, padding = surrounded(x, step, margin, 0.0)
         whole = (step.stride, padding, step.dilation, step.groups)
         x = F.conv2d(x, layer.rounded(), layer.bias, *whole)
         x = x if added is None else x + added

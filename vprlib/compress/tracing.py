@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from vprlib.model.lite0 import Same
 from vprlib.model.operations import IMAGE, Operation
 from vprlib.pipeline.params import UserError
 
@@ -27,7 +28,7 @@ class Traced:
 def trace(backbone: nn.Module, name: str) -> Traced:
     """A sentence where the network does what the operations cannot."""
     try:
-        graph = fx.Tracer().trace(backbone)
+        graph = _Tracer().trace(backbone)
     except (fx.proxy.TraceError, TypeError):
         raise UserError(_refusal(name, "computes different things for different images")) from None
     reader = _Reader(backbone, name)
@@ -35,6 +36,11 @@ def trace(backbone: nn.Module, name: str) -> Traced:
         reader.read(node)
     reader.check_start()
     return Traced(tuple(reader.steps), reader.weights)
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Same) or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Reader:
@@ -45,6 +51,7 @@ class _Reader:
         self.steps: list[Operation] = []
         self.weights: list[tuple[Tensor, Tensor]] = []
         self.maps: dict[fx.Node, str] = {}
+        self.margins: dict[fx.Node, int] = {}  # around the map of a node, as `Same` adds them
 
     def read(self, node: fx.Node) -> None:
         if node.op == "placeholder":
@@ -65,6 +72,8 @@ class _Reader:
         (source,) = node.args
         if isinstance(layer, nn.Conv2d):
             self._convolve(node, source, layer)
+        elif isinstance(layer, Same):  # the convolution after it takes them over
+            self.maps[node], self.margins[node] = self.maps[source], layer.kernel // 2
         elif isinstance(layer, nn.BatchNorm2d):
             self._fold(node, source, layer)
         elif isinstance(layer, nn.ReLU6):
@@ -98,13 +107,15 @@ class _Reader:
         weight = layer.weight.detach().float().cpu()
         none = torch.zeros(len(weight))
         self.weights.append((weight, none if layer.bias is None else layer.bias.detach().cpu()))
+        margin = self.margins.get(source)
         step = Operation(
             kind="conv",
             **self._between(source, node),
             layer=str(node.target),
             shape=tuple(weight.shape),
             stride=layer.stride,
-            padding=layer.padding,
+            padding=layer.padding if margin is None else (margin, margin),
+            drops_first=margin is not None,
             dilation=layer.dilation,
             groups=layer.groups,
         )

@@ -78,7 +78,7 @@ class Int8Backbone(Runner):
         layer, given = self.layers[self.place(step)], self.grids[step.inputs[0]]
         assert isinstance(layer, Int8Layer)
         packed, scale, zeros, bias = layer.packed(step, given)
-        x, padding = surrounded(x, step, self.margin)
+        x, padding = surrounded(x, step, self.margin, given.zero)
         whole = (step.stride, padding, step.dilation, step.groups)
         of_x, of_weight = (x, given.scale, given.zero), (packed, scale, zeros)
         attribute = "relu" if step.is_rectified else "none"
@@ -172,15 +172,19 @@ def takes_image(step: Operation) -> bool:
     return step.inputs[0] == IMAGE
 
 
-def surrounded(x: Tensor, step: Operation, colour: Tensor) -> tuple[Tensor, Pair]:
+def surrounded(x: Tensor, step: Operation, colour: Tensor, zero: float) -> tuple[Tensor, Pair]:
     """The map that a convolution takes, and how far it is still to be filled up with zeros.
 
-    An image comes with a margin of that colour, since its zero is no number.
+    An image comes with a margin of that colour, since its zero is no number. `zero` is what means
+    zero in any other map.
     """
-    (top, left), (height, width) = step.padding, x.shape[2:]
-    if not (takes_image(step) and (top or left)):
+    left, right, top, bottom = margins = step.margins(*x.shape[2:])
+    if not any(margins) or not (takes_image(step) or step.drops_first):
         return x, step.padding
-    found = x.new_empty(len(x), height + 2 * top, width + 2 * left, len(colour))
+    if not takes_image(step):
+        return F.pad(x, margins, value=zero), (0, 0)
+    height, width = x.shape[2:]
+    found = x.new_empty(len(x), top + height + bottom, left + width + right, len(colour))
     found[:, :top] = found[:, top + height :] = colour
     found[:, :, :left] = found[:, :, left + width :] = colour
     found[:, top : top + height, left : left + width] = x.permute(0, 2, 3, 1)

@@ -28,6 +28,14 @@ class Operation(Section):
     is_rectified: bool = False  # ReLU at the end
     ceiling: float | None = None  # of what is clipped, beside zero
     rounds_up: bool = False  # windows that stand out count: 'ceil_mode'
+    drops_first: bool = False  # of the margins, the first row or column along an even side
+
+    def margins(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Columns left and right and rows above and below that a convolution adds to a map."""
+        down, across = self.padding
+        if not self.drops_first:
+            return across, across, down, down
+        return across - 1 + width % 2, across, down - 1 + height % 2, down
 
     def reach(self, height: int, width: int) -> Pair:
         """How many rows and columns max pooling gives."""
