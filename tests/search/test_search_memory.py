@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from benchmarks.search import Case, described, exact, measured
+from benchmarks.search import Case, described, exact, measured, restricted
 from vprlib.descriptors.settings import IndexSettings
 from vprlib.search.faiss_index import build
 from vprlib.search.faiss_training import IndexRequest
@@ -38,3 +38,10 @@ def test_what_is_described_is_found_again(tmp_path) -> None:
     assert exact(str(tmp_path / "d.h5"), 1)["seconds"] > 0
     with h5py.File(tmp_path / "d.h5") as file:
         assert file["database"].dtype == np.float16 and file["queries"].shape == (10, 64)
+
+
+def test_restricted_search_is_measured_against_the_full_one(tmp_path) -> None:
+    described(tmp_path / "d.h5", 3000, 10, 64, "f2")
+    found = restricted(str(tmp_path / "d.h5"), 30)
+    assert found["run_10_ratio"] == found["run_10_s"] / found["all_10_s"]
+    assert found["scattered_1_ratio"] == found["scattered_1_s"] / found["all_1_s"]
