@@ -10,7 +10,7 @@ from vprlib.pipeline.params import UserError
 from vprlib.search import sequences
 from vprlib.search.hamming import search_parts
 from vprlib.search.request import Neighbors, SearchRequest, collect
-from vprlib.search.sequences import InSequences, SequenceSettings, by_folder
+from vprlib.search.sequences import InSequences, SequenceSettings, along_folders, by_folder
 
 MEMORY = 2**28
 FEW_STEPS = 5  # speeds, since the twin is slow
@@ -109,9 +109,11 @@ def test_no_sequence_runs_over_a_border() -> None:
 
 
 def test_equal_sequences_come_by_row() -> None:
-    drive = unit(12, 16)
-    found = search(drive, np.concatenate([drive, drive, drive]), 3, labels=(one(12), one(36)))
-    assert found.rows[5].tolist() == [5, 17, 29] and not found.distances[5].any()
+    drive = unit(700, 512)  # in smaller products nothing is rounded otherwise
+    labels = one(700), np.repeat([0, 1, 2], 700)
+    found = search(drive, np.concatenate([drive, drive, drive]), 3, labels=labels)
+    assert (found.rows == np.arange(700)[:, None] + [0, 700, 1400]).all()
+    assert not found.distances.any()
 
 
 def test_sequences_tell_apart_places_that_look_alike() -> None:
@@ -183,6 +185,14 @@ def test_what_is_not_finite_is_one_sentence() -> None:
     broken[3] = np.nan
     with pytest.raises(UserError, match="descriptors are not finite"):
         search(unit(5, 4), broken)
+
+
+def test_images_that_all_lie_in_folders_of_their_own_are_one_sentence() -> None:
+    settings, drive = SequenceSettings(frames=3), ["a/1.jpg", "a/2.jpg"]
+    with pytest.raises(UserError, match=r"3 frames need images .* no two database images in a row"):
+        along_folders(settings, drive, ["b/1.jpg", "c/1.jpg", "b/2.jpg"])
+    assert along_folders(settings, drive[:1], drive).query_labels.tolist() == ["a"]
+    assert along_folders(SequenceSettings(), ["a/1.jpg", "b/1.jpg"], drive).settings.frames == 1
 
 
 def test_a_folder_is_a_sequence() -> None:

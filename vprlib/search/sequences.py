@@ -1,7 +1,7 @@
 """Searches videos and drives: a query's neighbors are those of the frames around it, on average."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Self
 
 import numpy as np
@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from threadpoolctl import threadpool_limits
 
 from vprlib.descriptors.rows import Reader, kept_rows, squared_lengths
-from vprlib.pipeline.params import Section
+from vprlib.pipeline.params import Section, UserError
 from vprlib.pipeline.progress import progress
 from vprlib.search.exact import nearest_first
 from vprlib.search.hamming import search_parts
@@ -73,7 +73,7 @@ class InSequences:
     settings: SequenceSettings
     query_labels: np.ndarray  # [Q] consecutive queries with equal ones are a sequence
     database_labels: np.ndarray  # [N]
-    failed_queries: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    failed_queries: np.ndarray  # rows of images that could not be read
 
     def __call__(self, request: SearchRequest) -> Iterator[tuple[slice, Neighbors]]:
         if self.settings.frames == 1:
@@ -140,6 +140,24 @@ class InSequences:
             mean = np.divide(total, count, out=np.full((q, b), np.inf), where=count > 0)
             np.minimum(best, mean, out=best)
         return best
+
+
+def along_folders(
+    settings: SequenceSettings,
+    queries: Sequence[str],
+    database: Sequence[str],
+    failed_queries: np.ndarray | None = None,
+) -> InSequences:
+    """The searcher for images by these names; an error if no folder has two in a row."""
+    labels = by_folder(queries), by_folder(database)
+    for side, own in zip(("queries", "database images"), labels, strict=True):
+        if settings.frames > 1 and len(own) > 1 and (own[1:] != own[:-1]).all():
+            raise UserError(
+                f"sequences of {settings.frames} frames need images of one folder in a row, but no"
+                f" two {side} in a row are in one folder: put each drive into a folder of its own,"
+                " or take single frames."
+            )
+    return InSequences(settings, *labels, _some(failed_queries))
 
 
 def _some(rows: np.ndarray | None) -> np.ndarray:
