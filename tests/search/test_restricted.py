@@ -169,6 +169,15 @@ def test_few_rows_are_searched_exactly_even_with_an_index(tmp_path, factory) -> 
     check(found, collect(search_parts, request))
 
 
+def test_a_small_share_of_a_graph_is_searched_exactly(tmp_path, by_index) -> None:
+    queries, database = unit(QUERIES, DIM, 3), unit(ROWS, DIM, 2)
+    graph = index(tmp_path / "i", "HNSW8", database, refine=1)
+    for among, is_exact in ((SCATTERED[:70], True), (SCATTERED[:80], False)):
+        request = SearchRequest(queries, database, 9, MEMORY, 1, None, among)
+        found, exact = collect(graph, request), collect(search_parts, request)
+        assert (found.rows.tobytes() == exact.rows.tobytes()) == is_exact
+
+
 def one_by_one(pair: tuple[Rows, Rows], groups: list[Group], count: int) -> Neighbors:
     """The obvious way: each query out of the full ranking of all."""
     full = collect(search_parts, SearchRequest(*pair, ROWS, MEMORY, 1))

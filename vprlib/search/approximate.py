@@ -15,7 +15,7 @@ from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import existing
 from vprlib.pipeline.progress import progress
 from vprlib.search.exact import nearest_first
-from vprlib.search.faiss_factory import selecting, set_parameters, takes_selector
+from vprlib.search.faiss_factory import inner_index, selecting, set_parameters, takes_selector
 from vprlib.search.hamming import search_parts
 from vprlib.search.lists import INDEX, open_lists
 from vprlib.search.request import (
@@ -28,6 +28,7 @@ from vprlib.search.request import (
 
 # fewer allowed rows are searched exactly: as fast as an index, which would miss some of them
 FEW_ROWS = 5_000
+FEW_OF_GRAPH = 0.05  # and a smaller share of a graph, which meets too few of them on its way
 
 
 def searcher(path: Path, settings: SearchSettings | None) -> Searcher:
@@ -74,7 +75,10 @@ class Approximate:
             yield slice(start, start + len(vectors)), Neighbors(rows, np.sqrt(squared))
 
     def _is_searched_exactly(self, among: np.ndarray) -> bool:
-        return len(among) < FEW_ROWS or not takes_selector(self._index)
+        if len(among) < FEW_ROWS or not takes_selector(self._index):
+            return True
+        is_graph = isinstance(inner_index(self._index), faiss.IndexHNSW)
+        return is_graph and len(among) < FEW_OF_GRAPH * self._index.ntotal
 
     @cached_property
     def _index(self) -> faiss.Index:
