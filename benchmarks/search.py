@@ -58,6 +58,7 @@ CITY_ROUNDS, CITY_IMAGES = 100, 880  # so many rounds for so many images, of mil
 CITY = Path("artifacts/descriptors/city_test/trained/full")
 INDEX = Path("data/index/city_test")
 MILLION = (1_000_000, 2_000)
+NEAR, INSIDE = (100_000, 100), 1_000  # images and queries; images that may be found
 SURFACE, IMAGES, VIEW, LIGHT = 24, 4, 0.5, 0.5
 Case = dict[str, object]
 
@@ -155,6 +156,34 @@ def flat(path: str) -> Case:
         "file_ratio": best["file_s"] / best["flat_s"],
         "distances_apart": float(max(apart)),
     }
+
+
+def restricted(path: str, inside: int) -> Case:
+    """Exact search of all rows of the file against that of some: in one run, or scattered."""
+    runtime = RuntimeSettings()
+    budget = runtime.memory_bytes, runtime.cores
+    with h5py.File(path) as file:
+        database, asked = file["database"], file["queries"][:].astype("f4")
+        middle = len(database) // 2
+        some = np.random.default_rng(1).permutation(len(database))[:inside]
+        rows = {"all": None, "run": np.arange(middle, middle + inside), "scattered": some}
+        taken = {}
+        for queries in (asked[:1], asked):
+            ways = {
+                f"{name}_{len(queries)}_s": partial(
+                    search, SearchRequest(queries, database, COUNT, *budget, None, among)
+                )
+                for name, among in rows.items()
+            }
+            rounds = [{name: seconds(way) for name, way in ways.items()} for _ in range(ROUNDS)]
+            taken |= {name: min(one[name] for one in rounds) for name in ways}
+    count = len(asked)
+    ratios = {
+        f"{name}_{n}_ratio": taken[f"{name}_{n}_s"] / taken[f"all_{n}_s"]
+        for name in ("run", "scattered")
+        for n in (1, count)
+    }
+    return taken | ratios
 
 
 def approximate(
@@ -255,6 +284,15 @@ def flat_case(folder: Path, dim: int, queries: int, database: int) -> Iterator[C
     path.unlink()
 
 
+def restricted_cases(folder: Path, database: int, queries: int) -> Iterator[Case]:
+    path = folder / "restricted.h5"
+    for dim in (512, 4096):
+        described(path, database, queries, dim, "f2")
+        found = measured(restricted, str(path), INSIDE)
+        yield {"name": f"{INSIDE} of {database}x{dim} float16", **found}
+        path.unlink()
+
+
 def million_cases(folder: Path, database: int, queries: int) -> Iterator[Case]:
     path = folder / "places.h5"
     places(path, database, queries)
@@ -306,6 +344,7 @@ def main(
         steps = {
             "flat": lambda: flat_case(place, 4096, SMALL[1], SMALL[0]),
             "4096": lambda: exact_cases(place, 4096, [1.5], PITTSBURGH[1], PITTSBURGH[0]),
+            "restricted": lambda: restricted_cases(place, *NEAR),
             "million": lambda: million_cases(place, *MILLION),
             "city": lambda: city_case(place, root),
             "32768": lambda: exact_cases(place, 32_768, budgets, queries, database),

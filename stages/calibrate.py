@@ -20,7 +20,7 @@ def main(dataset: str, variant: str, code: str) -> None:
     path = paths.predictions(dataset, variant, code)
     scored = read_judgement(path, paths.index(dataset, "db").parent)
     judged = score_set(scored, p.settings.score, p.settings.distinct_m)
-    found = calibrate(judged, p.settings)
+    found = calibrate(judged, p.settings, scored.frames)
     write_json(paths.calibration(variant, code), vars(found))
     shown = ", ".join(
         f"{precision} % {'not reached' if threshold is None else f'from {threshold:.3f}'}"

@@ -7,13 +7,14 @@ import typer
 from vprlib.descriptors.files import opened
 from vprlib.evaluate.charts import recall_curve
 from vprlib.evaluate.intervals import IntervalSettings, query_locations, with_intervals
-from vprlib.evaluate.protocols import judged, measure, rank
+from vprlib.evaluate.protocols import Asked, judged, measure, rank, through_frames
 from vprlib.evaluate.recall import Protocol, RecallSettings
 from vprlib.evaluate.sanity import doubted
 from vprlib.images.index import read_index
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_bytes, write_csv, write_hdf5, write_json
 from vprlib.pipeline.params import At, StageParams
+from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import RadiusOrOwn, read_truth
 from vprlib.search.neighbors import opened_neighbors
 
@@ -23,6 +24,7 @@ class Params(StageParams):
     interval: Annotated[IntervalSettings, At("interval")]
     radius_m: Annotated[RadiusOrOwn, At("datasets.{dataset}.radius_m")]
     protocol: Annotated[Protocol, At("datasets.{dataset}.protocol")]
+    runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
 def main(dataset: str, variant: str, code: str) -> None:
@@ -30,23 +32,26 @@ def main(dataset: str, variant: str, code: str) -> None:
     database, queries = (read_index(paths.index(dataset, side)) for side in ("db", "queries"))
     own = read_truth(paths.index(dataset, "queries"), queries, database, p.radius_m)
     truth = judged(p.protocol, own, database, queries)
-    with opened_neighbors(paths.neighbors(*names)) as found:
-        ranking = rank(p.protocol, found, truth, p.recall.columns)
-    measured = measure(p.protocol, ranking, truth, p.recall)
     with (
+        opened_neighbors(paths.neighbors(*names)) as single,
         opened(paths.descriptors(*names, "db")) as stored,
-        opened(paths.descriptors(*names, "queries")) as asked,
+        opened(paths.descriptors(*names, "queries")) as wanted,
     ):
-        doubts = doubted(measured, stored, asked, truth, variant)
+        asked = Asked(queries, database, wanted, stored, p.runtime)
+        found = through_frames(p.protocol, single, truth, p.recall, asked)
+        ranking = rank(p.protocol, found, truth, p.recall.columns)
+        measured = measure(p.protocol, ranking, truth, p.recall)
+        doubts = doubted(measured, stored, wanted, truth, variant)
     place = query_locations(queries.positions, truth, p.interval.location_m)
     result = with_intervals(measured, place, truth.radius_m is None, p.interval)
 
-    title = f"{dataset}, {variant}, {code}, {p.protocol}"
-    radius = {} if truth.radius_m is None else {"radius_m": truth.radius_m}
+    title = f"{dataset}, {variant}, {code}, {p.recall.rules(p.protocol)}"
+    facts = {} if truth.radius_m is None else {"radius_m": truth.radius_m}
+    facts |= {} if p.recall.sequence.frames == 1 else {"frames": p.recall.sequence.frames}
     write_hdf5(
         paths.predictions(*names),
         {"indices": ranking.rows, "distances": ranking.distances, "hits": result.right},
-        {"set": dataset, "variant": variant, "code": code, "protocol": p.protocol, **radius},
+        {"set": dataset, "variant": variant, "code": code, "protocol": p.protocol, **facts},
     )
     metrics = paths.result_metrics("recall", *names)
     rows = [(*point, *ends) for point, ends in zip(result.curve, result.ends, strict=True)]

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -152,6 +153,12 @@ def test_the_last_line_says_whether_the_answer_is_to_be_believed(made_here, find
     expected = np.where(scores >= middle, "95", "no")
     clear = np.abs(scores - middle) > 1e-5
     assert [s for (_, s), c in zip(told, clear, strict=True) if c] == expected[clear].tolist()
+
+
+def test_thresholds_of_sequences_say_nothing_of_single_photographs(made_here, find):
+    write_json(CALIBRATION, vars(replace(calibrated({"95": -1.0}), frames=5)))
+    said = find(photo(0))[1].splitlines()[-1]
+    assert said == f"not calibrated: {CALIBRATION} is of sequences of 5 frames"
 
 
 def test_descriptors_of_other_images_are_refused(made_here, refused):

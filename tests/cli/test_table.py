@@ -46,10 +46,12 @@ def test_any_other_protocol_or_denominator_has_a_column_in_the_text(tmp_path):
     lights = {"day": {"recall@1": 0.5}, "protocol": "tokyo247", "denominator": "all"}
     write(tmp_path, "trained-full", lights, n1=0.5)
     write(tmp_path, "trained-w8", {"protocol": "plain", "denominator": "answerable"}, n1=0.25)
+    write(tmp_path, "trained-w9", {"protocol": "plain", "sequence_frames": 5}, n1=0.75)
     assert table(read_rows(tmp_path)) == (
         "set  variant  code  protocol           recall@1\n"
         "toy  trained  full  tokyo247               50.0\n"
-        "toy  trained  w8    plain, answerable      25.0"
+        "toy  trained  w8    plain, answerable      25.0\n"
+        "toy  trained  w9    plain, 5 frames        75.0"
     )
 
 

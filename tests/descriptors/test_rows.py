@@ -6,7 +6,14 @@ import h5py
 import numpy as np
 import pytest
 
-from vprlib.descriptors.rows import Reader, gather, squared_between, squared_lengths
+from vprlib.descriptors.rows import (
+    Reader,
+    RowSubset,
+    gather,
+    runs,
+    squared_between,
+    squared_lengths,
+)
 from vprlib.pipeline.params import UserError
 
 
@@ -54,6 +61,27 @@ def test_excluded_rows_are_left_out_and_the_others_keep_their_numbers(placed) ->
     assert reader.count == 7 and np.concatenate(numbers).tolist() == kept
     whole = np.concatenate([reader.block(start).copy() for start in reader.blocks()])
     np.testing.assert_array_equal(whole, values[kept].astype(np.float32))
+
+
+@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_some_rows_are_read_in_long_and_short_runs(placed, dtype, step) -> None:
+    values, some = vectors(200, 4).astype(dtype), np.arange(5, 150, step)
+    rows = placed(values)
+    reader = Reader(rows, 64, np.array([20, 21]), some)
+    kept = np.setdiff1d(some, [20, 21])
+    whole = np.concatenate([reader.block(start).copy() for start in reader.blocks()])
+    np.testing.assert_array_equal(whole, values[kept].astype(np.float32))
+    subset = RowSubset(rows, kept)
+    assert subset.shape == (len(kept), 4) and subset.dtype == dtype
+    for part in (slice(0, 500), slice(3, 9), slice(7, 7), np.array([0, 4])):
+        np.testing.assert_array_equal(subset[part], values[kept][part])
+    np.testing.assert_array_equal(subset[2], values[kept[2]])
+
+
+def test_runs_are_slices_of_consecutive_rows() -> None:
+    assert list(runs(np.array([0, 1, 2, 5, 7, 8]))) == [slice(0, 3), slice(5, 6), slice(7, 9)]
+    assert not list(runs(np.zeros(0, int)))
 
 
 def test_halves_keep_their_infinities_and_their_smallest_numbers(tmp_path) -> None:

@@ -24,7 +24,8 @@ from staged import (
 from vectors import unit
 
 from vprlib.descriptors.codes import encode, read_code
-from vprlib.descriptors.files import RowSubset, failed_rows, opened_sample
+from vprlib.descriptors.files import failed_rows, opened_sample
+from vprlib.descriptors.rows import RowSubset
 from vprlib.descriptors.whitening import fit
 from vprlib.evaluate.protocols import average_precision, measure
 from vprlib.evaluate.recall import RecallSettings

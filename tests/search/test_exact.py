@@ -157,8 +157,9 @@ def test_excluded_rows_are_never_found_nor_read(budget: int) -> None:
     broken[excluded] = np.nan
     found = search(queries, broken, 10, budget, 1, excluded)
     np.testing.assert_array_equal(found.rows, kept[brute(queries, database[kept], 10)[0]])
-    assert search(queries, database, 200, budget, 1, kept[3:]).rows.shape[1] == len(excluded) + 3
-    assert search(queries, database, 10, budget, 1, np.arange(2600)).rows.shape == (30, 0)
+    few = search(queries, database, 200, budget, 1, kept[3:])
+    assert ((few.rows >= 0).sum(axis=1) == len(excluded) + 3).all()
+    assert (search(queries, database, 10, budget, 1, np.arange(2600)).rows == -1).all()
 
 
 def test_descriptors_that_are_not_finite_are_one_sentence() -> None:

@@ -178,12 +178,15 @@ def main(
     describe = describer(onnx, choice, p, use_export=not is_folder)
     path = paths.calibration(choice.variant, choice.code)
     calibration = read_calibration(path) if path.exists() else None
+    verdict = f"not calibrated: {path} is missing, so nothing is known of how sure this is;"
+    verdict += " `dvc repro` makes it"
+    if calibration is not None and calibration.frames > 1:
+        verdict = f"not calibrated: {path} is of sequences of {calibration.frames} frames"
+        calibration = None
     depth = max(count, calibration.depth) if calibration else count
     deep = find(photos, describe, choice, len(database), depth, p.runtime)
     found = Neighbors(deep.rows[:, :count], deep.distances[:, :count])
     confidence = [("", "")] * len(index)  # and the precision that it reaches, in per cent
-    verdict = f"not calibrated: {path} is missing, so nothing is known of how sure this is;"
-    verdict += " `dvc repro` makes it"
     if calibration is not None:
         scores = calibration.scores(deep.rows, deep.distances, database.positions).tolist()
         confidence = [(f"{score:.6f}", calibration.level(score) or "no") for score in scores]

@@ -103,9 +103,9 @@ def _measures(rows: Sequence[Row]) -> list[str]:
 
 
 def _protocol(metrics: Metrics) -> str:
-    """The protocol, and the denominator unless it is all queries."""
-    denominator = metrics.get("denominator", "all")
-    name = str(metrics.get("protocol", "plain"))
+    """The protocol, the frames of a sequence, and the denominator unless it is all queries."""
+    denominator, frames = metrics.get("denominator", "all"), metrics.get("sequence_frames", 1)
+    name = str(metrics.get("protocol", "plain")) + f", {frames} frames" * (frames != 1)
     return name if denominator == "all" else f"{name}, {denominator}"
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
@@ -10,6 +9,7 @@ import h5py
 import numpy as np
 
 from vprlib.descriptors.quantisers import WORDS, Coded, Precision, Quantiser
+from vprlib.descriptors.rows import RowSubset
 from vprlib.descriptors.whitening import Rows
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.stored import Stored, reading
@@ -79,24 +79,6 @@ def _quantiser(file: Stored, width: int) -> Quantiser:
     if width != widths.get(precision, dim) or (precision == "pq" and words[:, 0].size != dim):
         file.refuse(f"its codes of {width} numbers are not of {dim} dimensions")
     return Quantiser(precision, dim, learnt)
-
-
-@dataclass(frozen=True)
-class RowSubset:
-    """Some rows of a dataset [N, D], as if there were no others."""
-
-    whole: h5py.Dataset
-    rows: np.ndarray  # rising
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self.rows), self.whole.shape[1]
-
-    def __getitem__(self, part: slice | tuple[slice, slice]) -> np.ndarray:
-        wanted, *columns = part if isinstance(part, tuple) else (part,)
-        rows = self.rows[wanted]
-        first, end = (rows[0], rows[-1] + 1) if len(rows) else (0, 0)
-        return self.whole[(slice(first, end), *columns)][rows - first]
 
 
 @contextmanager

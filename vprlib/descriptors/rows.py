@@ -1,5 +1,7 @@
 """Reads rows of descriptors from memory or disk as float32, into one buffer."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import faiss
@@ -10,6 +12,7 @@ from vprlib.pipeline.arrays import forget
 from vprlib.pipeline.params import UserError
 
 PIECE = 2**23  # bytes of float32 that are converted at once
+SHORT_RUN = 16  # rows; HDF5 takes as long to start a read as to read so many
 
 
 class Rows(Protocol):
@@ -25,14 +28,18 @@ class Rows(Protocol):
 
 
 class Reader:
-    """Reads rows in blocks of at most `size`, without the `excluded` ones."""
+    """Reads rows in blocks of at most `size`: those `among` some, without the `excluded` ones."""
 
-    def __init__(self, rows: Rows, size: int, excluded: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        size: int,
+        excluded: np.ndarray | None = None,
+        among: np.ndarray | None = None,
+    ) -> None:
         count, dim = rows.shape
         self.rows, self.dim = rows, dim
-        self.kept = None
-        if excluded is not None and len(excluded):
-            self.kept = np.setdiff1d(np.arange(count), excluded)
+        self.kept = kept_rows(count, excluded, among)
         self.count = count if self.kept is None else len(self.kept)
         self.size = max(1, min(size, self.count))
         self._buffer: np.ndarray | None = None  # reused, since new memory is slow
@@ -57,10 +64,20 @@ class Reader:
         if self.kept is None:
             self._read_into(target, start)
         else:
-            kept = self.kept[start:stop]
-            for run in np.split(np.arange(len(kept)), np.flatnonzero(np.diff(kept) > 1) + 1):
-                self._read_into(target[run[0] : run[-1] + 1], int(kept[run[0]]))
+            self._read_some(target, self.kept[start:stop])
         return target
+
+    def _read_some(self, target: np.ndarray, kept: np.ndarray) -> None:
+        """These rising rows: run by run, unless the runs are short."""
+        pieces = list(runs(kept))
+        if is_scattered(kept, pieces) and mapped(self.rows) is not None:
+            gather(self.rows, kept, target)
+            return
+        at = 0
+        for piece in pieces:
+            length = piece.stop - piece.start
+            self._read_into(target[at : at + length], piece.start)
+            at += length
 
     def _read_into(self, target: np.ndarray, start: int) -> None:
         """Rows from `start` on, a few at a time if they must be converted."""
@@ -82,16 +99,71 @@ class Reader:
                 forget(self.rows)
 
 
+def kept_rows(
+    count: int, excluded: np.ndarray | None, among: np.ndarray | None
+) -> np.ndarray | None:
+    """Rising rows that are left of `count`; None: all."""
+    if among is None and (excluded is None or not len(excluded)):
+        return None
+    is_kept = np.full(count, among is None)
+    if among is not None:
+        is_kept[among] = True
+    if excluded is not None:
+        is_kept[excluded] = False
+    return np.flatnonzero(is_kept)
+
+
+def runs(rows: np.ndarray) -> Iterator[slice]:
+    """Rising rows as slices of consecutive ones."""
+    ends = np.flatnonzero(np.diff(rows, append=-1) != 1)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    for first, last in zip(rows[starts[: len(ends)]].tolist(), rows[ends].tolist(), strict=True):
+        yield slice(first, last + 1)
+
+
+def is_scattered(rows: np.ndarray, pieces: list[slice]) -> bool:
+    """Whether reading run by run is slow."""
+    return len(rows) < SHORT_RUN * len(pieces)
+
+
+@dataclass(frozen=True)
+class RowSubset:
+    """Some rows [n, D], as if there were no others."""
+
+    whole: h5py.Dataset  # or any other rows
+    rows: np.ndarray  # rising
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.rows), self.whole.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.whole.dtype
+
+    def __getitem__(self, part: int | slice | np.ndarray | tuple[slice, slice]) -> np.ndarray:
+        if isinstance(part, int):
+            return self.whole[int(self.rows[part])]
+        wanted, *columns = part if isinstance(part, tuple) else (part,)
+        rows = self.rows[wanted]
+        pieces = list(runs(rows)) or [slice(0, 0)]
+        if not columns and is_scattered(rows, pieces):
+            source = mapped(self.whole)
+            if source is not None:
+                return np.asarray(source[rows])
+        return np.concatenate([self.whole[(piece, *columns)] for piece in pieces])
+
+
 def _needs_no_copy(rows: Rows) -> bool:
     if not isinstance(rows, np.ndarray) or isinstance(rows, np.memmap):
         return False
     return rows.dtype == np.float32 and rows.flags.c_contiguous
 
 
-def gather(rows: Rows, numbers: np.ndarray) -> np.ndarray:
+def gather(rows: Rows, numbers: np.ndarray, into: np.ndarray | None = None) -> np.ndarray:
     """These rising rows as float32 [n, D]; HDF5 itself is slow for many of them."""
     source = mapped(rows)
-    found = np.empty((len(numbers), rows.shape[1]), np.float32)
+    found = np.empty((len(numbers), rows.shape[1]), np.float32) if into is None else into
     few = max(1, PIECE // (4 * max(1, rows.shape[1])))
     for at in range(0, len(numbers), few):
         part = numbers[at : at + few]

@@ -142,6 +142,7 @@ class Calibration:
     depth: Annotated[int, Field(ge=1, le=2**20)]  # results per query that a score uses
     thresholds: Mapping[str, float | None]  # by precision in per cent; None: not reached
     curve: Sequence[Sequence[float]]  # recall and precision
+    frames: Annotated[int, Field(ge=1)] = 1  # of the sequences that were searched
 
     def scores(self, rows: np.ndarray, distances: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """Score of each first result [Q], from results [Q, K] with K at least `depth`."""
@@ -169,7 +170,7 @@ class Calibration:
         )
 
 
-def calibrate(scored: ScoredSet, settings: ConfidenceSettings) -> Calibration:
+def calibrate(scored: ScoredSet, settings: ConfidenceSettings, frames: int = 1) -> Calibration:
     found = scored.curve
     thresholds = {f"{100 * p:g}": found.reaching(p)[0] for p in settings.precisions}
     return Calibration(
@@ -179,6 +180,7 @@ def calibrate(scored: ScoredSet, settings: ConfidenceSettings) -> Calibration:
         DEPTH,
         {p: t if np.isfinite(t) else None for p, t in thresholds.items()},
         [row[:2] for row in found.rows()],
+        frames,
     )
 
 

@@ -58,6 +58,7 @@ class Judgement:
     found: Predictions
     truth: Truth
     protocol: Protocol
+    frames: int = 1  # of the sequences that were searched
 
 
 def read_judgement(path: Path, index_dir: Path) -> Judgement:
@@ -66,7 +67,9 @@ def read_judgement(path: Path, index_dir: Path) -> Judgement:
     with reading(path) as file:
         protocol = cast(Protocol, file.text("protocol"))
         radius_m = file.positive("radius_m") if file.has_attribute("radius_m") else None
+        frames = int(file.number("frames")) if file.has_attribute("frames") else 1
         if protocol not in get_args(Protocol):
             file.refuse(f"its protocol is '{protocol}'")
     truth = read_truth(index_dir / "queries.h5", found.queries, found.database, radius_m)
-    return Judgement(found, judged(protocol, truth, found.database, found.queries), protocol)
+    seen = judged(protocol, truth, found.database, found.queries)
+    return Judgement(found, seen, protocol, frames)

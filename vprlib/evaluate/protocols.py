@@ -6,14 +6,17 @@ from typing import Self
 
 import numpy as np
 
+from vprlib.descriptors.rows import Rows
 from vprlib.evaluate.recall import Protocol, RecallSettings, Result, evaluate, named
 from vprlib.images.index import ImageIndex
 from vprlib.pipeline.json_files import damaged
 from vprlib.pipeline.params import PARAMS_PATH, UserError
+from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.geo import Pairs
 from vprlib.places.truth import Near, Truth, is_right, recall_at
 from vprlib.search.neighbors import Found
-from vprlib.search.request import Neighbors
+from vprlib.search.request import Neighbors, SearchRequest, collect
+from vprlib.search.sequences import along_folders
 
 TILES = 12  # consecutive database images of Tokyo 24/7 are one panorama
 LIGHTS = ("day", "sunset", "night")  # its queries come in this order, over and over
@@ -51,6 +54,17 @@ class AnotherTime(Near):
     def most_doubtful(self) -> int:
         times, counts = np.unique(self.database_times, return_counts=True)
         return int(counts[np.isin(times, self.query_times)].max(initial=0))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Both sides of a set, and their descriptors."""
+
+    queries: ImageIndex
+    database: ImageIndex
+    wanted: Rows  # descriptors of the queries
+    stored: Rows
+    runtime: RuntimeSettings
 
 
 @dataclass(frozen=True)
@@ -105,6 +119,31 @@ def depth(protocol: Protocol, columns: int, truth: Truth) -> int:
         return TIMES_AS_MANY * columns
     tiles = TILES if protocol == "tokyo247" else 1
     return tiles * columns + truth.most_doubtful
+
+
+def through_frames(
+    protocol: Protocol, found: Found, truth: Truth, settings: RecallSettings, asked: Asked
+) -> Found:
+    """The neighbors by the frames around each query; those of single images where frames is 1."""
+    if settings.sequence.frames == 1:
+        return found
+    place = f"{PARAMS_PATH}: recall.sequence.frames is {settings.sequence.frames}, but"
+    if protocol != "plain":
+        raise UserError(
+            f"{place} {asked.database.set_name} has protocol {protocol}, which does not order"
+            " images by time: set frames to 1, or the protocol to plain."
+        )
+    if not found.is_exact:
+        raise UserError(
+            f"{place} this code has an approximate index, which knows the nearest of single images"
+            " alone: set frames to 1, or use a code without an index."
+        )
+    count = min(depth(protocol, settings.columns, truth), truth.database_size)
+    budget = asked.runtime.memory_bytes, asked.runtime.cores
+    request = SearchRequest(asked.wanted, asked.stored, count, *budget, found.failed_database)
+    names = asked.queries.names, asked.database.names
+    near = collect(along_folders(settings.sequence, *names, found.failed_queries), request)
+    return replace(found, rows=near.rows, distances=near.distances)
 
 
 def rank(protocol: Protocol, found: Found, truth: Truth, columns: int) -> Ranking:
@@ -190,6 +229,8 @@ def measure(protocol: Protocol, ranking: Ranking, truth: Truth, settings: Recall
     result = evaluate(ranking.rows, truth, settings)
     radius = {} if truth.radius_m is None else {"radius_m": truth.radius_m}
     metrics = {**result.metrics, **radius, "protocol": protocol}
+    if settings.sequence.frames > 1:
+        metrics["sequence_frames"] = settings.sequence.frames
     if any(ranking.left_out.values()):
         metrics |= ranking.left_out
     if ranking.precisions is not None:

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from vprlib.pipeline.params import JsonObject, Section, UserError
 from vprlib.places.geo import chance_recall
 from vprlib.places.truth import Truth, is_right, recall_at
+from vprlib.search.sequences import SequenceSettings
 
 Denominator = Literal["all", "answerable"]
 # plain: the N nearest images as they come; tokyo247: one a panorama; tokyoTM: none of the query's
@@ -33,6 +34,7 @@ class RecallSettings(Section):
     ns: tuple[Annotated[int, Field(le=10**6)], ...] = Field((1, 5, 10, 20), min_length=1)
     # all: every query counts; answerable: only those with a right image in the database
     denominator: Denominator = "all"
+    sequence: SequenceSettings = SequenceSettings()  # for queries of a video or a drive
 
     @field_validator("ns", mode="before")
     @classmethod
@@ -55,6 +57,11 @@ class RecallSettings(Section):
     def columns(self) -> int:
         """How many neighbours of a query are kept."""
         return max(KEPT, *self.ns)
+
+    def rules(self, protocol: Protocol) -> str:
+        """How is counted, in a few words."""
+        frames = self.sequence.frames
+        return protocol if frames == 1 else f"{protocol}, sequences of {frames} frames"
 
 
 def _range(text: str) -> range:

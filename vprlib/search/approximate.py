@@ -15,7 +15,7 @@ from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import existing
 from vprlib.pipeline.progress import progress
 from vprlib.search.exact import nearest_first
-from vprlib.search.faiss_factory import set_parameters
+from vprlib.search.faiss_factory import inner_index, selecting, set_parameters, takes_selector
 from vprlib.search.hamming import search_parts
 from vprlib.search.lists import INDEX, open_lists
 from vprlib.search.request import (
@@ -25,6 +25,10 @@ from vprlib.search.request import (
     SearchRequest,
     vector_bytes,
 )
+
+# fewer allowed rows are searched exactly: as fast as an index, which would miss some of them
+FEW_ROWS = 5_000
+FEW_OF_GRAPH = 0.05  # and a smaller share of a graph, which meets too few of them on its way
 
 
 def searcher(path: Path, settings: SearchSettings | None) -> Searcher:
@@ -40,19 +44,26 @@ class Approximate:
     settings: SearchSettings
 
     def __call__(self, request: SearchRequest) -> Iterator[tuple[slice, Neighbors]]:
+        if request.among is not None and self._is_searched_exactly(request.among):
+            yield from search_parts(request)
+            return
         faiss.omp_set_num_threads(request.threads)
         self._check_memory(request.memory_bytes)
         memory, dim = vector_bytes(request.memory_bytes), request.queries.shape[1]
         stored = Reader(request.database, 1, request.excluded)
         self._check_rows(stored.count, request.database)
-        count = min(request.count, stored.count)
-        candidates = min(stored.count, count * max(1, self.settings.refine))
+        allowed, parameters = stored.count, None
+        if request.among is not None:
+            is_allowed = np.isin(stored.numbers(0, np.arange(stored.count)), request.among)
+            allowed, parameters = int(is_allowed.sum()), selecting(self._index, is_allowed)
+        count = min(request.count, allowed)
+        candidates = min(allowed, count * max(1, self.settings.refine))
         # a quarter for the queries and their neighbors, a quarter for the vectors of refining
         size = request.queries_at_once(4 * dim + BYTES_PER_NEIGHBOR * candidates, memory // 3)
         reader = Reader(request.queries, size)
         for start in progress(reader.blocks(), len(reader.blocks()), "searching", "block"):
             vectors = reader.block(start)
-            squared, places = self._index.search(vectors, candidates)
+            squared, places = self._index.search(vectors, candidates, params=parameters)
             if places.max(initial=-1) >= stored.count:
                 raise damaged(self.path, "it has rows that the database lacks")
             rows, squared = stored.numbers(0, places), np.maximum(squared, 0)
@@ -62,6 +73,12 @@ class Approximate:
                 squared = _true_distances(vectors, rows, request.database, memory // 4)
             rows, squared = nearest_first(rows, squared, count)
             yield slice(start, start + len(vectors)), Neighbors(rows, np.sqrt(squared))
+
+    def _is_searched_exactly(self, among: np.ndarray) -> bool:
+        if len(among) < FEW_ROWS or not takes_selector(self._index):
+            return True
+        is_graph = isinstance(inner_index(self._index), faiss.IndexHNSW)
+        return is_graph and len(among) < FEW_OF_GRAPH * self._index.ntotal
 
     @cached_property
     def _index(self) -> faiss.Index:

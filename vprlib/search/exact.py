@@ -32,7 +32,8 @@ def search_parts(request: SearchRequest) -> Iterator[tuple[slice, Neighbors]]:
     size = request.queries_at_once(4 * dim + BYTES_PER_NEIGHBOR * count, memory)
     query_reader = Reader(request.queries, size)
     block_bytes = min(BLOCK_BYTES, memory - query_reader.size * 4 * dim)
-    reader = Reader(request.database, max(1024, block_bytes // (4 * dim)), request.excluded)
+    rows = max(1024, block_bytes // (4 * dim))
+    reader = Reader(request.database, rows, request.excluded, request.among)
     steps = len(query_reader.blocks()) * len(reader.blocks())
     bar = progress(range(steps), steps, "searching", "block")
     for start in query_reader.blocks():

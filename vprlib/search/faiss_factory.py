@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import faiss
+import numpy as np
 
 from vprlib.descriptors.codes import CodeSettings
 from vprlib.descriptors.settings import IndexSettings, SearchSettings
@@ -115,3 +116,28 @@ def goes_to_disk(index: faiss.Index) -> bool:
 def set_parameters(index: faiss.Index, search: SearchSettings) -> None:
     if search.parameters:
         faiss.ParameterSpace().set_index_parameters(index, search.parameters)
+
+
+def takes_selector(index: faiss.Index) -> bool:
+    """Whether a search can be restricted to some rows: not with PQ, unless IVF or HNSW has it."""
+    return not isinstance(inner_index(index), faiss.IndexPQ | faiss.IndexPQFastScan)
+
+
+def selecting(index: faiss.Index, is_allowed: np.ndarray) -> faiss.SearchParameters:
+    """The parameters that `index` has, and the rows [N] that it may find."""
+    selector = faiss.IDSelectorBitmap(np.packbits(is_allowed, bitorder="little"))
+    inner = inner_index(index)
+    if isinstance(inner, faiss.IndexIVF):
+        kind = faiss.SearchParametersIVF
+        names = ["nprobe", "max_codes"]
+        if isinstance(inner, faiss.IndexIVFPQ):
+            kind = faiss.IVFPQSearchParameters
+            names += ["scan_table_threshold", "polysemous_ht"]
+        found = kind(sel=selector, **{name: getattr(inner, name) for name in names})
+    elif isinstance(inner, faiss.IndexHNSW):
+        found = faiss.SearchParametersHNSW(sel=selector, efSearch=inner.hnsw.efSearch)
+    else:
+        found = faiss.SearchParameters(sel=selector)
+    if isinstance(faiss.downcast_index(index), faiss.IndexPreTransform):
+        return faiss.SearchParametersPreTransform(index_params=found)
+    return found

@@ -7,7 +7,7 @@ import faiss
 import numpy as np
 
 from vprlib.descriptors.quantisers import Coded
-from vprlib.descriptors.rows import Rows
+from vprlib.descriptors.rows import Rows, RowSubset, kept_rows
 from vprlib.search import exact
 from vprlib.search.request import (
     BLOCK_BYTES,
@@ -28,15 +28,16 @@ def search_parts(request: SearchRequest) -> Iterator[tuple[slice, Neighbors]]:
         yield from exact.search_parts(request)
         return
     faiss.omp_set_num_threads(request.threads)
-    is_kept = np.ones(len(database), bool)
-    is_kept[[] if request.excluded is None else request.excluded] = False
-    count, memory = min(request.count, int(is_kept.sum())), vector_bytes(request.memory_bytes)
+    kept = kept_rows(len(database), request.excluded, request.among)
+    codes = database.codes if kept is None else RowSubset(database.codes, kept)
+    count, memory = min(request.count, codes.shape[0]), vector_bytes(request.memory_bytes)
     width = database.codes.shape[1]
     size = request.queries_at_once(width + BYTES_PER_NEIGHBOR * count, memory)
     block = max(1024, min(BLOCK_BYTES, memory // 4) // width)
     for start in range(0, len(queries), size):
         part = slice(start, min(start + size, len(queries)))
-        rows, differing = _nearest(queries.codes[part], database.codes, is_kept, count, block)
+        rows, differing = _nearest(queries.codes[part], codes, count, block)
+        rows = rows if kept is None else kept[rows]
         squared = differing * (4 / database.quantiser.dim)
         yield part, Neighbors(rows, np.sqrt(squared, dtype=np.float32))
 
@@ -46,19 +47,16 @@ def _is_bits(rows: Rows) -> TypeGuard[Coded]:
 
 
 def _nearest(
-    queries: np.ndarray, database: Rows, is_kept: np.ndarray, count: int, block: int
+    queries: np.ndarray, database: Rows, count: int, block: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows and differing bits [q, count], merged over the blocks of the database."""
     rows = np.zeros((len(queries), 0), np.int64)
     differing = np.zeros((len(queries), 0), np.int32)
-    for start in range(0, len(is_kept), block):
-        numbers = start + np.flatnonzero(is_kept[start : start + block])
-        if not count or not len(numbers):
-            continue
-        codes = np.ascontiguousarray(database[start : start + block][numbers - start])
+    for start in range(0, database.shape[0] if count else 0, block):
+        codes = np.ascontiguousarray(database[start : start + block])
         found, where = faiss.knn_hamming(queries, codes, min(count, len(codes)))
         rows, differing = exact.nearest_first(
-            np.concatenate([rows, numbers[where]], axis=1),
+            np.concatenate([rows, start + where], axis=1),
             np.concatenate([differing, found], axis=1),
             count,
         )

@@ -22,7 +22,8 @@ class SearchRequest:
     count: int
     memory_bytes: int
     threads: int
-    excluded: np.ndarray | None = None  # database rows that are never found
+    excluded: np.ndarray | None = None  # database rows that are never found; no index has them
+    among: np.ndarray | None = None  # the only database rows that may be found; None: all
 
     def queries_at_once(self, bytes_each: int, memory_bytes: int) -> int:
         """Queries per block: blocks of equal size, so that none reads the database for a few."""
@@ -47,14 +48,18 @@ Searcher = Callable[[SearchRequest], Iterator[tuple[slice, Neighbors]]]
 
 
 def collect(searcher: Searcher, request: SearchRequest) -> Neighbors:
-    """The neighbors of all queries."""
-    count = min(request.count, request.database.shape[0])
-    none = Neighbors(np.zeros((0, count), np.int64), np.zeros((0, count), np.float32))
-    found = [neighbors for _, neighbors in searcher(request)] or [none]
-    return Neighbors(
-        np.concatenate([part.rows for part in found]),
-        np.concatenate([part.distances for part in found]),
-    )
+    """The neighbors of all queries, as many columns whatever rows are left out."""
+    shape = request.queries.shape[0], min(request.count, request.database.shape[0])
+    found = no_neighbors(shape)
+    for part, near in searcher(request):
+        columns = near.rows.shape[1]
+        found.rows[part, :columns] = near.rows
+        found.distances[part, :columns] = near.distances
+    return found
+
+
+def no_neighbors(shape: tuple[int, int]) -> Neighbors:
+    return Neighbors(np.full(shape, -1, np.int64), np.full(shape, np.inf, np.float32))
 
 
 def vector_bytes(memory_bytes: int) -> int:
