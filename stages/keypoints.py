@@ -1,5 +1,6 @@
 """Finds the local features of a set that gets a second look."""
 
+import time
 from typing import Annotated
 
 import typer
@@ -28,7 +29,8 @@ class Params(KeypointSettings):
 
 
 def main(dataset: str) -> None:
-    p, images = Params.load(dataset=dataset), {side: paths.index(dataset, side) for side in SIDES}
+    p, start = Params.load(dataset=dataset), time.perf_counter()
+    images = {side: paths.index(dataset, side) for side in SIDES}
     as_stored = ImageSettings(exif_rotate=p.exif_rotate)
     lookers = {
         side: Looker(open_source(path, paths.RAW / p.folder, as_stored), p, p.unreadable)
@@ -38,7 +40,8 @@ def main(dataset: str) -> None:
     kept = scratch_for(paths.SCRATCH, "keypoints", values, images.values())
     counts = write_keypoints(paths.keypoints(dataset), lookers, kept, p.runtime)
     means = (f"{side} {found.mean():.0f}" for side, found in counts.items())
-    typer.echo(f"{dataset}: keypoints of an image: {', '.join(means)}")
+    seconds = time.perf_counter() - start
+    typer.echo(f"{dataset}: keypoints of an image: {', '.join(means)}; {seconds:.0f} s")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Looks again at the first results of each query, and orders them by their inliers."""
 
+import time
 from typing import Annotated
 
 import numpy as np
@@ -22,7 +23,7 @@ class Params(MatchSettings):
 
 
 def main(dataset: str, variant: str, code: str) -> None:
-    p, names = Params.load(), (dataset, variant, code)
+    p, names, start = Params.load(), (dataset, variant, code), time.perf_counter()
     found = read_predictions(paths.predictions(*names), paths.index(dataset, "db").parent)
     sides: dict[Side, ImageIndex] = {"db": found.database, "queries": found.queries}
     with opened_keypoints(paths.keypoints(dataset), sides) as stored:
@@ -31,8 +32,11 @@ def main(dataset: str, variant: str, code: str) -> None:
         made = rerank(stored["queries"], stored["db"], results, p, most, p.runtime)
     about = {"set": dataset, "variant": variant, "code": code}
     write_reranked(paths.reranked(*names), made, about)
-    moved = np.mean(made.ranks[:, 0] > 0)
-    typer.echo(f"{dataset}, {variant}, {code}: {100 * moved:.1f} % of the first results are others")
+    moved, pairs = np.mean(made.ranks[:, 0] > 0), (made.inliers >= 0).sum()
+    typer.echo(
+        f"{dataset}, {variant}, {code}: {pairs} pairs in {time.perf_counter() - start:.0f} s;"
+        f" {100 * moved:.1f} % of the first results are others"
+    )
 
 
 if __name__ == "__main__":

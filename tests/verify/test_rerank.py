@@ -154,6 +154,18 @@ def test_keypoints_of_other_images_are_refused(sides, runtime, tmp_path):
             opened_keypoints(path, indices).__enter__()
 
 
+def test_points_that_lie_in_no_image_are_refused(sides, runtime, tmp_path):
+    path = written(sides, tmp_path, runtime)
+    indices = {side: look.source.index for side, look in lookers(sides).items()}
+    for value in (np.nan, -1.0, 1e30):
+        with h5py.File(path, "r+") as file:
+            file["db/points"][0, 1] = value
+        with opened_keypoints(path, indices) as stored:
+            assert len(stored["db"](1).points)
+            with pytest.raises(UserError, match="it has points that lie in no image"):
+                stored["db"](0)
+
+
 def test_an_order_of_other_predictions_is_refused(sides, runtime, tmp_path):
     found = found_in([[3, 0, 5], [4, 1, 2]])
     made = looked((sides[0], sides[1].take(np.arange(2))), found, 3, runtime)
@@ -166,6 +178,9 @@ def test_an_order_of_other_predictions_is_refused(sides, runtime, tmp_path):
         read_reranked(path, replace(before, rows=found.rows[::-1]))
     with pytest.raises(UserError, match="'ranks' is no order of what was predicted"):
         read_reranked(path, replace(before, rows=found.rows[:, :2]))
+    write_reranked(path, replace(made, inliers=made.inliers[:, ::-1]), {})
+    with pytest.raises(UserError, match="its rows are not in the order of their inliers"):
+        read_reranked(path, before)
     write_reranked(path, replace(made, ranks=np.zeros_like(made.ranks)), {})
     with pytest.raises(UserError, match="'ranks' is no order of what was predicted"):
         read_reranked(path, before)

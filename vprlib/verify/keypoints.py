@@ -22,6 +22,7 @@ from vprlib.pipeline.stored import Stored, reading
 from vprlib.verify.features import DIMENSIONS, Features, Looker
 
 IMAGES_A_PART = 64
+LARGEST = 2**17  # pixels, above any side of an image that is looked at
 KINDS = {"points": ("f", "2"), "descriptors": ("u", str(DIMENSIONS))}
 
 
@@ -86,6 +87,7 @@ def _join(group: h5py.Group, parts: Sequence[Path]) -> None:
 class StoredSide:
     """The features of one side on disk; gives those of an image."""
 
+    file: Stored
     starts: np.ndarray  # [N + 1]
     points: h5py.Dataset
     descriptors: h5py.Dataset
@@ -97,7 +99,10 @@ class StoredSide:
 
     def __call__(self, row: int) -> Features:
         here = slice(*self.starts[row : row + 2].tolist())
-        return Features(self.points[here], self.descriptors[here])
+        points = self.points[here].astype(np.float32)
+        if not ((points >= 0) & (points < LARGEST)).all():
+            self.file.refuse("it has points that lie in no image")
+        return Features(points, self.descriptors[here].astype(np.uint8))
 
 
 @contextmanager
@@ -123,4 +128,4 @@ def _side(file: Stored, side: Side, index: ImageIndex) -> StoredSide:
     is_rising = len(starts) == len(index) + 1 and starts[0] == 0 and (np.diff(starts) >= 0).all()
     if not is_rising or starts[-1] != len(points):
         file.refuse(f"'{side}/starts' does not say where the keypoints of each image begin")
-    return StoredSide(starts, points, descriptors)
+    return StoredSide(file, starts, points, descriptors)

@@ -97,4 +97,6 @@ def read_reranked(path: Path, before: Predictions) -> Reranked:
             file.refuse("'ranks' is no order of what was predicted")
         if (np.take_along_axis(before.rows, made.ranks, axis=1) != made.rows).any():
             file.refuse("its rows are not those that were predicted")
+        if (np.diff(made.inliers, axis=1) > 0).any():
+            file.refuse("its rows are not in the order of their inliers")
     return made
