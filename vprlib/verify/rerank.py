@@ -78,7 +78,10 @@ def look_again(
     p: MatchSettings,
     runtime: RuntimeSettings,
 ) -> Reranked:
-    """The same from the pixels of photographs and of the database images found for them."""
+    """The same from the pixels of photographs and of the database images found for them.
+
+    Thresholds of inliers are those of `top` results, so `found` should hold as many.
+    """
     sides = Looker(photos, images), Looker(database, images, "leave_out")
     return rerank(*sides, found, p, images.keypoints, runtime)
 
