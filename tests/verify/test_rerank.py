@@ -88,7 +88,8 @@ def written(sides, folder, runtime):
     return path
 
 
-def test_features_on_disk_are_those_of_the_pixels(sides, runtime, tmp_path):
+def test_features_on_disk_are_those_of_the_pixels(sides, runtime, tmp_path, monkeypatch):
+    monkeypatch.setattr(keypoints, "IMAGES_A_PART", 4)
     path = written(sides, tmp_path, runtime)
     indices = {side: look.source.index for side, look in lookers(sides).items()}
     with opened_keypoints(path, indices) as stored:
