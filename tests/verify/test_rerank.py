@@ -130,6 +130,27 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(sides, runtime, tmp_p
     assert len(seen) - 8 == 2 * len(WALLS) - 2 * len(kept)
 
 
+def test_an_image_that_is_back_after_a_kill_has_its_keypoints(
+    sides, runtime, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(keypoints, "IMAGES_A_PART", 2)
+    whole = written(sides, tmp_path / "whole", runtime).read_bytes()
+    lost, content = sides[0].folder / "000.jpg", (sides[0].folder / "000.jpg").read_bytes()
+    lost.write_bytes(b"")
+    patient = {side: replace(look, unreadable="leave_out") for side, look in lookers(sides).items()}
+    scratch = Scratch(tmp_path / "scratch")
+
+    def dies(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(keypoints, "_join", dies)
+        write_keypoints(tmp_path / "keypoints.h5", patient, scratch, runtime)
+    lost.write_bytes(content)
+    write_keypoints(tmp_path / "keypoints.h5", patient, scratch, runtime)
+    assert (tmp_path / "keypoints.h5").read_bytes() == whole
+
+
 def test_any_number_of_threads_gives_the_same_bytes(sides, tmp_path):
     found = found_in([np.roll(WALLS, query) for query in WALLS])
     files = set()

@@ -1,7 +1,7 @@
 """The local features of a set in one file; an interrupted run resumes."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -19,7 +19,7 @@ from vprlib.pipeline.progress import counting
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.pipeline.stored import Stored, reading
-from vprlib.verify.features import DIMENSIONS, Features, Looker
+from vprlib.verify.features import DIMENSIONS, NOTHING, Features, Looker
 
 IMAGES_A_PART = 64
 LARGEST = 2**17  # pixels, above any side of an image that is looked at
@@ -52,16 +52,29 @@ def _parts(side: Side, look: Looker, folder: Path, runtime: RuntimeSettings) -> 
     images = len(look.source.index)
     ends = [*range(0, images, IMAGES_A_PART), images]
     parts = {folder / f"{side}_{start}.h5": range(start, end) for start, end in pairwise(ends)}
-    todo = {part: rows for part, rows in parts.items() if not part.exists()}
+    todo = {part: rows for part, rows in parts.items() if not _is_done(part)}
     groups = [[partial(look, row) for row in rows] for rows in todo.values()]
     with counting(sum(map(len, todo.values())), "finding keypoints") as count:
         found = load_ahead(groups, look.threads(runtime), ahead=1)
         for part, features in zip(todo, found, strict=True):
             arrays = {name: np.concatenate([*values]) for name, values in _columns(features)}
             counts = np.array([len(one.points) for one in features])
-            write_hdf5(part, {"counts": counts, **arrays})
+            is_whole = all(one is not NOTHING for one in features)
+            write_hdf5(part, {"counts": counts, **arrays}, {"is_whole": is_whole})
             count(len(counts), 0)
     return list(parts)
+
+
+def _reading(part: Path) -> AbstractContextManager[Stored]:
+    return reading(part, f"remove {part.parent} and run again")
+
+
+def _is_done(part: Path) -> bool:
+    """Where an image could not be read, it is tried again."""
+    if not part.exists():
+        return False
+    with _reading(part) as file:
+        return file.truth("is_whole")
 
 
 def _columns(features: Sequence[Features]) -> Iterator[tuple[str, tuple[np.ndarray, ...]]]:
@@ -69,14 +82,14 @@ def _columns(features: Sequence[Features]) -> Iterator[tuple[str, tuple[np.ndarr
 
 
 def _counts(part: Path) -> np.ndarray:
-    with reading(part, f"remove {part.parent} and run again") as file:
+    with _reading(part) as file:
         return file.array("counts", "i", "N")
 
 
 def _join(group: h5py.Group, parts: Sequence[Path]) -> None:
     start = 0
     for part in parts:
-        with reading(part, f"remove {part.parent} and run again") as file:
+        with _reading(part) as file:
             for name, (kind, width) in KINDS.items():
                 values = file.array(name, kind, f"M {width}")
                 group[name][start : start + len(values)] = values
