@@ -13,6 +13,7 @@ from vprlib.pipeline.params import At
 from vprlib.pipeline.paths import Side
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.search.request import Neighbors
+from vprlib.verify.features import BYTES_PER_PAIR
 from vprlib.verify.keypoints import opened_keypoints
 from vprlib.verify.rerank import rerank, write_reranked
 from vprlib.verify.settings import MatchSettings
@@ -27,9 +28,9 @@ def main(dataset: str, variant: str, code: str) -> None:
     found = read_predictions(paths.predictions(*names), paths.index(dataset, "db").parent)
     sides: dict[Side, ImageIndex] = {"db": found.database, "queries": found.queries}
     with opened_keypoints(paths.keypoints(dataset), sides) as stored:
-        most = max(side.most for side in stored.values())
+        bytes_each = BYTES_PER_PAIR * max(side.most for side in stored.values()) ** 2
         results = Neighbors(found.rows, found.distances)
-        made = rerank(stored["queries"], stored["db"], results, p, most, p.runtime)
+        made = rerank(stored["queries"], stored["db"], results, p, bytes_each, p.runtime)
     about = {"set": dataset, "variant": variant, "code": code}
     write_reranked(paths.reranked(*names), made, about)
     moved, pairs = np.mean(made.ranks[:, 0] > 0), (made.inliers >= 0).sum()

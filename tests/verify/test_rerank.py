@@ -101,7 +101,7 @@ def test_features_on_disk_are_those_of_the_pixels(sides, runtime, tmp_path, monk
         assert 50 < most <= 300
         found = found_in([np.roll(WALLS, query) for query in WALLS])
         pair = stored["queries"], stored["db"]
-        by_file = rerank.rerank(*pair, found, MatchSettings(top=4), most, runtime)
+        by_file = rerank.rerank(*pair, found, MatchSettings(top=4), 2**20, runtime)
     by_pixels = looked(sides, found, 4, runtime)
     assert_equal(by_file, by_pixels)
 

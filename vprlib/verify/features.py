@@ -1,7 +1,6 @@
 """Local features of an image, and how two images are compared by them."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from types import ModuleType
 from typing import NamedTuple
 
@@ -61,26 +60,27 @@ class Looker:
     settings: KeypointSettings
     unreadable: Unreadable = "stop"  # leave_out: such an image has no features
 
-    @cached_property
-    def sizes(self) -> np.ndarray:
-        """Width and height [N, 2] as stored, upright and cropped."""
-        return replace(self.source, settings=self._resized(None)).sizes()
+    def _resized(self, source: ImageSource, side: int | None) -> ImageSource:
+        settings = ImageSettings(resize=side, exif_rotate=source.settings.exif_rotate)
+        return replace(source, settings=settings)
 
-    def _resized(self, side: int | None) -> ImageSettings:
-        return ImageSettings(resize=side, exif_rotate=self.source.settings.exif_rotate)
+    def _sizes(self, source: ImageSource) -> tuple[np.ndarray, np.ndarray]:
+        """Width and height [N, 2] as stored, and the short side [N] at which it is looked at."""
+        sizes = self._resized(source, None).sizes()
+        return sizes, sizes.min(axis=1).clip(*self.settings.short_side)
 
     @property
-    def sides(self) -> np.ndarray:
-        """The short side [N] at which each image is looked at."""
-        return self.sizes.min(axis=1).clip(*self.settings.short_side)
-
-    def threads(self, runtime: RuntimeSettings) -> int:
-        areas = self.sizes.prod(axis=1) * (self.sides / self.sizes.min(axis=1)) ** 2
-        return threads(runtime, int(BYTES_PER_PIXEL * areas.max(initial=0)))
+    def bytes_each(self) -> int:
+        """Memory that the largest image takes."""
+        sizes, sides = self._sizes(self.source)
+        areas = sizes.prod(axis=1) * (sides / sizes.min(axis=1)) ** 2
+        return int(BYTES_PER_PIXEL * areas.max(initial=0))
 
     def __call__(self, row: int) -> Features:
-        source = replace(self.source, settings=self._resized(int(self.sides[row])))
-        pixels = (source.pixels if self.unreadable == "stop" else source.pixels_or_problem)(row)
+        source = self.source.take(np.array([row]))
+        _, (side,) = self._sizes(source)
+        source = self._resized(source, int(side))
+        pixels = (source.pixels if self.unreadable == "stop" else source.pixels_or_problem)(0)
         return NOTHING if isinstance(pixels, str) else sift(pixels, self.settings.keypoints)
 
 

@@ -19,7 +19,7 @@ from vprlib.pipeline.progress import counting
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.pipeline.stored import Stored, reading
-from vprlib.verify.features import DIMENSIONS, NOTHING, Features, Looker
+from vprlib.verify.features import DIMENSIONS, NOTHING, Features, Looker, threads
 
 IMAGES_A_PART = 64
 LARGEST = 2**17  # pixels, above any side of an image that is looked at
@@ -55,7 +55,7 @@ def _parts(side: Side, look: Looker, folder: Path, runtime: RuntimeSettings) -> 
     todo = {part: rows for part, rows in parts.items() if not _is_done(part)}
     groups = [[partial(look, row) for row in rows] for rows in todo.values()]
     with counting(sum(map(len, todo.values())), "finding keypoints") as count:
-        found = load_ahead(groups, look.threads(runtime), ahead=1)
+        found = load_ahead(groups, threads(runtime, look.bytes_each), ahead=1)
         for part, features in zip(todo, found, strict=True):
             arrays = {name: np.concatenate([*values]) for name, values in _columns(features)}
             counts = np.array([len(one.points) for one in features])

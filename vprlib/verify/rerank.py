@@ -40,10 +40,10 @@ def rerank(
     database: Look,
     found: Neighbors,
     p: MatchSettings,
-    keypoints: int,
+    bytes_each: int,
     runtime: RuntimeSettings,
 ) -> Reranked:
-    """Looks again at the first `top` results of each query; `keypoints` are an image's most.
+    """Looks again at the first `top` results of each query; a pair takes `bytes_each` of memory.
 
     Equal inliers keep their order, and results after the first ones stay where they are. Inliers
     depend on the pair of images alone, however many threads work.
@@ -58,7 +58,7 @@ def rerank(
             yield [partial(inliers_of, asked, row) for row in rows[rows >= 0].tolist()]
 
     inliers = np.full(found.rows.shape, -1, np.int32)
-    workers = threads(runtime, BYTES_PER_PAIR * keypoints**2)
+    workers = threads(runtime, bytes_each)
     # on several threads a product may be summed in another order
     with threadpool_limits(1), counting(len(inliers), "looking again") as count:
         for query, counted in enumerate(load_ahead(pairs(), workers, ahead=workers)):
@@ -82,8 +82,11 @@ def look_again(
 
     Thresholds of inliers are those of `top` results, so `found` should hold as many.
     """
+    needed = database.take(np.unique(found.rows[:, : p.top].clip(0)))
+    largest = max(Looker(side, images).bytes_each for side in (photos, needed))
+    bytes_each = largest + BYTES_PER_PAIR * images.keypoints**2
     sides = Looker(photos, images), Looker(database, images, "leave_out")
-    return rerank(*sides, found, p, images.keypoints, runtime)
+    return rerank(*sides, found, p, bytes_each, runtime)
 
 
 def write_reranked(path: Path, made: Reranked, attributes: Mapping[str, Attribute]) -> None:
