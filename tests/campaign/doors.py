@@ -41,7 +41,9 @@ WHOLE = "w8_int8"
 DOORS = {
     "images of a set": Door(mutate.image_file, "data/raw/toy/*/*.jpg", (f"parse_mat {SET}",)),
     "images described": Door(
-        mutate.image_file, "data/raw/toy/*/*.jpg", (f"extract_db {SET} {VARIANT}",)
+        mutate.image_file,
+        "data/raw/toy/*/*.jpg",
+        (f"extract_db {SET} {VARIANT}", f"keypoints {SET}"),
     ),
     "photographs": Door(mutate.image_file, "some/*.jpg", ("vpr find some", "vpr find some/1.jpg")),
     "specifications": Door(mutate.mat_file, "data/raw/toy/datasets/*.mat", (f"parse_mat {SET}",)),
@@ -69,6 +71,8 @@ DOORS = {
             *FIND,
             f"extract_queries {SET} {VARIANT}",
             f"search {SET} {VARIANT} full",
+            f"keypoints {SET}",
+            f"rerank {SET} {VARIANT} full",
         ),
     ),
     "samples and words": Door(
@@ -103,9 +107,17 @@ DOORS = {
         (
             f"calibrate {SET} {VARIANT} full",
             f"diagnose {SET} {VARIANT} full",
+            f"rerank {SET} {VARIANT} full",
+            f"second_look {SET} {VARIANT} full",
             "vpr predictions --out p.csv",
             "vpr compare trained trained/w4",
         ),
+    ),
+    "keypoints": Door(
+        mutate.hdf5_file, "artifacts/keypoints/*.h5", (f"rerank {SET} {VARIANT} full",)
+    ),
+    "second looks": Door(
+        mutate.hdf5_file, f"artifacts/reranked/{SET}/*.h5", (f"second_look {SET} {VARIANT} full",)
     ),
     "metrics": Door(
         mutate.json_file,
@@ -154,6 +166,9 @@ DOORS = {
             "kmeans_centroids toy",
             "sample_features toy_train",
             "train toy_train toy_val trained",
+            f"keypoints {SET}",
+            f"rerank {SET} {VARIANT} full",
+            f"second_look {SET} {VARIANT} full",
         ),
     ),
 }
@@ -183,6 +198,8 @@ def prepare(here: Path) -> None:
     tree["datasets"]["oxford"] = {**whole, "folder": "oxford", "list": "truth"}
     tree["networks"] = {"port": {"file": "port.pth"}}
     tree["variants"] = [VARIANT, "port"]
+    tree["rerank"].update(short_side=[96, 96], keypoints=100, top=3)
+    tree["rerank_on"] = [SET]
     (here / "params.yaml").write_text(yaml.safe_dump(tree))
     images = sorted((here / "data/raw/toy").glob("[0-9]*/*.jpg"))
     names = [str(image.relative_to(here / "data/raw/toy")) for image in images]
@@ -199,6 +216,9 @@ def prepare(here: Path) -> None:
     for kind, text in lists.items():
         (here / f"data/raw/oxford/truth/a_1_{kind}.txt").write_text(text)
     evaluated.stage("calibrate", SET, VARIANT, "full")
+    evaluated.stage("keypoints", SET)
+    for stage in ("rerank", "second_look"):
+        evaluated.stage(stage, SET, VARIANT, "full")
     (here / WEIGHTS).mkdir()
     model = Path(f"artifacts/models/{VARIANT}.safetensors")
     convert(model, Form.PORT, WEIGHTS / "port.pth")

@@ -124,7 +124,7 @@ def test_what_is_printed_names_the_set_the_best_images_and_their_places(made_her
 
 
 def calibrated(thresholds, kind="ratio"):
-    made = Calibration("toy_train", kind, 25.0, 20, thresholds, [])
+    made = Calibration("toy_train", thresholds, kind, 25.0, 20, [])
     write_json(CALIBRATION, vars(made))
     return made
 

@@ -114,7 +114,7 @@ CHOICES = {
     "side": ("db", "queries"),
     "kind": ("csv", "geojson"),
     "metrics.kind": ("sets", "audit", "variants"),
-    "result_metrics.kind": ("recall", "failures", "confidence"),
+    "result_metrics.kind": ("recall", "failures", "confidence", "rerank"),
     "what": ("", "-plan", "-worst", "-precision"),
 }
 
@@ -158,6 +158,7 @@ def test_stages_stand_in_the_order_in_which_data_flows():
         "check_switches make_city parse_mat audit sample_features kmeans_centroids init_model"
         " load_model train make_variant extract_db extract_queries extract_train fit_whitening"
         " fit_code encode search recall calibrate diagnose"
+        " keypoints rerank second_look"
     )
     assert list(PIPELINE) == expected.split()
 
@@ -188,12 +189,12 @@ def test_no_stage_reads_other_revisions(stage):
 
 def test_evaluation_settings_describe_no_image():
     expected = {
-        "interval": {"recall", "diagnose"},
+        "interval": {"recall", "diagnose", "second_look"},
         "compare": set(),
         "audit": {"audit"},
         "failures": {"diagnose"},
-        "confidence": {"calibrate"},  # and what reads its thresholds
-        "recall": {"recall"},
+        "confidence": {"calibrate", "second_look"},  # and what reads its thresholds
+        "recall": {"recall", "second_look"},
         "search": {"search"},
     }
     reading = {
@@ -235,6 +236,7 @@ ROOMS = {
     "evaluate": "images places descriptors search",
     "city": "formats",
     "interop": "formats images model",
+    "verify": "images evaluate search",
     "train": "images places model interop",
     "compress": "images model train",
 }
@@ -286,6 +288,7 @@ def test_only_the_artifacts_module_writes_files():
 WITHOUT_TORCH = (
     "check_switches make_city parse_mat audit kmeans_centroids"
     " fit_whitening fit_code encode search recall calibrate diagnose"
+    " keypoints rerank second_look"
 )
 
 

@@ -169,6 +169,29 @@ def test_other_light_describes_the_queries_again_and_not_the_database(project):
     assert ran == drawn | queries | searched(TEST)
 
 
+def test_a_second_look_is_taken_at_its_own_sets_and_describes_none_again(project):
+    tree = tiny.params() | {"rerank_on": [TEST]}
+    tree["rerank"].update(keypoints=100, short_side=[64, 64], top=5)
+
+    def ran():
+        project.write(tree)
+        return project.repro()
+
+    judged = named("second_look", TEST)
+    compared = named("rerank", TEST) | judged
+    assert ran() == compared | {"check_switches", "keypoints@city_test"}
+    tree["confidence"].update(precisions=[0.85, 0.7])  # which no other test ran
+    assert ran() == judged | CALIBRATION | DIAGNOSES
+    tree["recall"].update(ns=[1, 3, 4])
+    assert ran() == judged | named("recall", TEST, VAL)
+    tree["rerank"].update(top=4)
+    assert ran() == compared
+    tree["rerank"].update(keypoints=90)
+    assert ran() == compared | {"keypoints@city_test"}
+    tree["runtime"].update(threads=2, memory_gib=0.5)
+    assert ran() == set()
+
+
 def test_the_runtime_block_runs_nothing(project):
     change = {"device": "auto", "workers": 3, "threads": 2, "memory_gib": 0.5}
     assert edited(project, lambda tree: tree["runtime"].update(change)) == set()

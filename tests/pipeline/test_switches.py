@@ -15,6 +15,7 @@ GOOD = Switches(
     validate_on="city_val",
     start="off_the_shelf",
     eval_on=["city_test"],
+    rerank_on=[],
     calibrate_on="city_test",
     variants=["off_the_shelf", "trained"],
     networks={},
@@ -35,6 +36,7 @@ FITTED = {"codes": CODES, "fitted": ["w4"], "fit_on": ["city_train"]}
         {"init_on": [], "networks": {"theirs": None}, "start": "theirs", "variants": ["trained"]},
         {"init_on": [], "train_on": [], "networks": {"theirs": None}, "variants": ["theirs"]},
         {"derived": {"int8": "trained"}, "variants": ["trained", "int8"]},
+        {"rerank_on": ["city_test"]},
     ],
 )
 def test_switches_that_agree_pass(changes: dict[str, object]) -> None:
@@ -64,6 +66,11 @@ def test_switches_that_agree_pass(changes: dict[str, object]) -> None:
             {"calibrate_on": "city_val"},
             r"calibrate_on is 'city_val', but should be one of eval_on \(city_test\)",
         ),
+        (
+            {"rerank_on": ["city_test", "city_val"]},
+            r"rerank_on names 'city_val', but should be one of eval_on \(city_test\): add it to",
+        ),
+        ({"rerank_on": ["city_test"] * 2}, r"rerank_on should have no entry twice"),
         ({"codes": CODES}, r"fitted is \[\], but should be \[w4\]: all codes except full"),
         (FITTED | {"fitted": CODES}, r"fitted is \[full, w4\], but should be \[w4\]: all"),
         (FITTED | {"fit_on": []}, r"fit_on is \[\], but fitted is \[w4\]: name the set that"),

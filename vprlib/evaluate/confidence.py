@@ -133,21 +133,11 @@ def score_set(made: Judgement, score: ScoreKind, distinct_m: float) -> ScoredSet
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """Score thresholds by precision, on the set that was calibrated on."""
+class Thresholds:
+    """From which score on answers were right, on the set that was calibrated on."""
 
     set: str
-    score: ScoreKind
-    distinct_m: Annotated[float, Field(gt=0)]
-    depth: Annotated[int, Field(ge=1, le=2**20)]  # results per query that a score uses
     thresholds: Mapping[str, float | None]  # by precision in per cent; None: not reached
-    curve: Sequence[Sequence[float]]  # recall and precision
-    frames: Annotated[int, Field(ge=1)] = 1  # of the sequences that were searched
-
-    def scores(self, rows: np.ndarray, distances: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Score of each first result [Q], from results [Q, K] with K at least `depth`."""
-        d = self.depth
-        return match_scores(rows[:, :d], distances[:, :d], positions, self.score, self.distinct_m)
 
     def level(self, score: float) -> str | None:
         """The highest precision in per cent whose threshold the score reaches."""
@@ -156,31 +146,57 @@ class Calibration:
 
     def verdict(self, score: float) -> str:
         """What the score of an answer means, in words."""
-        level, known = self.level(score), [p for p, t in self.thresholds.items() if t is not None]
-        if level is not None:
-            return (
-                f"sure: of answers with a score of at least {self.thresholds[level]:.3f}, {level} %"
-                f" were right on {self.set}; this one has {score:.3f}"
-            )
+        known = {p: t for p, t in self.thresholds.items() if t is not None}
         if not known:
             return f"I don't know: no score was sure enough on {self.set}"
+        level = self.level(score)
+        p, threshold = (level, known[level]) if level is not None else [*known.items()][-1]
+        return self._sentence(score, p, threshold)
+
+    def _sentence(self, score: float, precision: str, threshold: float) -> str:
+        if score >= threshold:
+            return (
+                f"sure: of answers with a score of at least {threshold:.3f}, {precision} % were"
+                f" right on {self.set}; this one has {score:.3f}"
+            )
         return (
-            f"I don't know: the score {score:.3f} is below {self.thresholds[known[-1]]:.3f}, above"
-            f" which {known[-1]} % were right on {self.set}"
+            f"I don't know: the score {score:.3f} is below {threshold:.3f}, above which"
+            f" {precision} % were right on {self.set}"
         )
 
 
+@dataclass(frozen=True)
+class Calibration(Thresholds):
+    """Thresholds of what a search gives: distances."""
+
+    score: ScoreKind
+    distinct_m: Annotated[float, Field(gt=0)]
+    depth: Annotated[int, Field(ge=1, le=2**20)]  # results per query that a score uses
+    curve: Sequence[Sequence[float]]  # recall and precision
+    frames: Annotated[int, Field(ge=1)] = 1  # of the sequences that were searched
+
+    def scores(self, rows: np.ndarray, distances: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Score of each first result [Q], from results [Q, K] with K at least `depth`."""
+        d = self.depth
+        return match_scores(rows[:, :d], distances[:, :d], positions, self.score, self.distinct_m)
+
+
+def thresholds_of(scored: ScoredSet, precisions: Sequence[float]) -> Thresholds:
+    found = {f"{100 * p:g}": scored.curve.reaching(p)[0] for p in precisions}
+    known = {p: t if np.isfinite(t) else None for p, t in found.items()}
+    return Thresholds(scored.set_name, known)
+
+
 def calibrate(scored: ScoredSet, settings: ConfidenceSettings, frames: int = 1) -> Calibration:
-    found = scored.curve
-    thresholds = {f"{100 * p:g}": found.reaching(p)[0] for p in settings.precisions}
+    curve = [row[:2] for row in scored.curve.rows()]
+    found = thresholds_of(scored, settings.precisions)
     return Calibration(
-        scored.set_name,
-        settings.score,
-        settings.distinct_m,
-        DEPTH,
-        {p: t if np.isfinite(t) else None for p, t in thresholds.items()},
-        [row[:2] for row in found.rows()],
-        frames,
+        **vars(found),
+        score=settings.score,
+        distinct_m=settings.distinct_m,
+        depth=DEPTH,
+        curve=curve,
+        frames=frames,
     )
 
 
@@ -196,10 +212,14 @@ def report(
     `place` [Q] is the location of each query.
     """
     own, thresholds = scored.curve, calibration.thresholds
-    return {
+    known = {
         "score": calibration.score,
         "calibrated_on": calibration.set,
         "queries": len(scored.scores),
+    }
+    if not len(scored.scores):  # a share of nothing is no number
+        return known
+    return known | {
         "area": own.area,
         "recall_at_precision": {p: own.reaching(float(p) / 100)[1] for p in thresholds},
         "at_threshold": {
@@ -231,7 +251,7 @@ def points_of(summary: JsonObject) -> dict[str, tuple[float, float]]:
     """Recall and precision at each threshold that gives any answer."""
     return {
         p: (at["recall"], at["precision"])
-        for p, at in summary["at_threshold"].items()
+        for p, at in summary.get("at_threshold", {}).items()
         if at["precision"] is not None
     }
 

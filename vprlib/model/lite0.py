@@ -165,5 +165,7 @@ def packaged_file() -> Path:
     except OSError as error:
         raise UserError(f"{path} could not be read ({error.strerror}): {again}") from None
     if found != DIGEST:
-        raise UserError(f"{path} is not the file that {PACKAGE} brings, but an altered one: {again}")
+        raise UserError(
+            f"{path} is not the file that {PACKAGE} brings, but an altered one: {again}"
+        )
     return path

@@ -15,11 +15,13 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C five times faster
 # The names that may stand in params.yaml above the sections, so that a misspelt one is found
 # although each stage reads only its own part; '*' stands for any name.
 SKELETON = {
-    "": "init_on train_on validate_on start eval_on calibrate_on variants networks derived codes"
-    " fitted fit_on datasets model sample kmeans train whitening code_defs variant_defs extraction"
-    " search recall interval compare audit failures confidence runtime city",
+    "": "init_on train_on validate_on start eval_on rerank_on calibrate_on variants networks"
+    " derived codes fitted fit_on datasets model sample kmeans train whitening code_defs"
+    " variant_defs extraction search recall interval compare audit failures confidence rerank"
+    " runtime city",
     "model": "backbone pool",
     "extraction": "precision stored unreadable",
+    "rerank": "top keypoints short_side ratio",
     "whitening": "descriptors dimensions seed",
     "city": "scene parts",
     "datasets.*": "folder list layout images radius_m protocol utm_zone",

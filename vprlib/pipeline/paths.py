@@ -28,7 +28,10 @@ def metrics(kind: Literal["sets", "audit", "variants"], name: str) -> Path:
 
 
 def result_metrics(
-    kind: Literal["recall", "failures", "confidence"], dataset: str, variant: str, code: str
+    kind: Literal["recall", "failures", "confidence", "rerank"],
+    dataset: str,
+    variant: str,
+    code: str,
 ) -> Path:
     return Path(f"metrics/{kind}/{dataset}/{variant}-{code}.json")
 
@@ -81,6 +84,21 @@ def neighbors(dataset: str, variant: str, code: str) -> Path:
 def predictions(dataset: str, variant: str, code: str) -> Path:
     """What recall kept of the neighbors, and which of them are right."""
     return Path(f"artifacts/predictions/{dataset}/{variant}-{code}.h5")
+
+
+def keypoints(dataset: str) -> Path:
+    """Local features of both sides, for a second look."""
+    return Path(f"artifacts/keypoints/{dataset}.h5")
+
+
+def reranked(dataset: str, variant: str, code: str) -> Path:
+    """The predictions in the order of a second look."""
+    return Path(f"artifacts/reranked/{dataset}/{variant}-{code}.h5")
+
+
+def inlier_thresholds(dataset: str, variant: str, code: str) -> Path:
+    """How many inliers an answer should have, by this set."""
+    return Path(f"artifacts/calibration/inliers/{dataset}/{variant}-{code}.json")
 
 
 def failures(dataset: str, variant: str, code: str, kind: Literal["csv", "geojson"]) -> Path:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from vprlib.pipeline.artifacts import write_bytes
 
 
@@ -28,9 +26,13 @@ class Scratch:
     def load(self) -> dict[str, Any] | None:
         if not self.state_path.exists():
             return None
+        import torch
+
         return torch.load(self.state_path, map_location="cpu", weights_only=True)
 
     def save(self, state: Mapping[str, object]) -> None:
+        import torch  # what resumes without it need not load it
+
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         write_bytes(self.state_path, buffer.getvalue())

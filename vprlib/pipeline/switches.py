@@ -33,6 +33,7 @@ class Switches(StageParams):
     validate_on: Annotated[str, At("validate_on")]
     start: Annotated[str, At("start")]
     eval_on: Annotated[list[str], At("eval_on")]
+    rerank_on: Annotated[list[str], At("rerank_on")]
     calibrate_on: Annotated[str, At("calibrate_on")]
     variants: Annotated[list[str], At("variants")]
     networks: Annotated[Mapping[str, object], At("networks")]
@@ -57,17 +58,21 @@ def check(s: Switches, datasets: Collection[str], code_defs: Collection[str]) ->
         names = getattr(s, switch)
         if not names or len(set(names)) < len(names):
             _refuse(f"{switch} should have at least one entry, and no entry twice")
+    if len(set(s.rerank_on)) < len(s.rerank_on):
+        _refuse("rerank_on should have no entry twice")
     sets = {switch: getattr(s, switch) for switch in ("init_on", "train_on", "fit_on", "eval_on")}
     sets["validate_on"] = [s.validate_on] if s.train_on else []
     for switch, names in sets.items():
         _check_known(switch, names, datasets, "add it to `datasets`")
     _check_variants(s)
     _check_known("codes", s.codes, code_defs, "add it to `code_defs`")
-    if s.calibrate_on not in s.eval_on:
-        _refuse(
-            f"calibrate_on is '{s.calibrate_on}', but should be one of eval_on"
-            f" ({', '.join(s.eval_on)}): add it to eval_on, or use one of these"
-        )
+    named = {"calibrate_on is": [s.calibrate_on], "rerank_on names": s.rerank_on}
+    for says, name in ((says, name) for says, names in named.items() for name in names):
+        if name not in s.eval_on:
+            _refuse(
+                f"{says} '{name}', but should be one of eval_on ({', '.join(s.eval_on)}): add it to"
+                " eval_on, or use one of these"
+            )
     fitted = [name for name in s.codes if name != FULL]
     if sorted(s.fitted) != sorted(fitted):
         _refuse(
