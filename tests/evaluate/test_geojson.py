@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from vprlib.evaluate.failures import Zone, geojson, to_degrees
-from vprlib.places.projection import project
+from vprlib.evaluate.failures import geojson
+from vprlib.places.projection import Zone, project, to_degrees
 
 
 def test_pittsburgh_lies_in_pittsburgh():

@@ -49,6 +49,16 @@ def read_utm_folder(path: Path, base: Path, layout: Layout) -> Specification:
     )
 
 
+def positions_of(names: Sequence[str], folder: Path) -> np.ndarray:
+    """Metres [N, 2] by the names of images; NaN where a name has no position."""
+    fields = [_fields(Path(name).name) for name in names]
+    known = np.array([bool(found) for found in fields], bool)
+    positions = np.full((len(names), 2), np.nan)
+    if known.any():
+        positions[known] = _positions([found for found in fields if found], folder)
+    return positions
+
+
 def _fields(name: str) -> dict[str, str]:
     """The values between the @; none where easting or northing is not a number."""
     parts = Path(name).stem.split("@")[1:]

@@ -5,10 +5,11 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -61,7 +62,7 @@ class Inspected:
 def inspect(path: Path, box: Box | None = None) -> Inspected:
     """Decodes the whole file once, to find truncated ones; raises ValueError."""
     content = read_file(path)
-    with _open(content) as image:
+    with opened(io.BytesIO(content)) as image:
         width, height = image.size
         # JPEG: far less work, and still twice the thumbnail
         image.draft(image.mode, (max(2 * THUMBNAIL, width // 8), max(2 * THUMBNAIL, height // 8)))
@@ -77,6 +78,13 @@ def inspect(path: Path, box: Box | None = None) -> Inspected:
 
 def read_file(path: Path) -> bytes:
     """The bytes of an image file; raises ValueError for what cannot be one."""
+    with regular_file(path) as file:
+        return file.read()
+
+
+@contextmanager
+def regular_file(path: Path) -> Iterator[BinaryIO]:
+    """The file, open; raises ValueError for what cannot be an image."""
     # a pipe without a writer would wait for ever
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         about = os.fstat(file.fileno())
@@ -86,7 +94,7 @@ def read_file(path: Path) -> bytes:
             raise ValueError(f"is {about.st_size >> 20} MiB, above the limit of {MAX_BYTES >> 20}")
         if not about.st_size:
             raise ValueError("is empty (zero bytes)")
-        return file.read()
+        yield file
 
 
 def digest_of(content: bytes) -> int:
@@ -136,7 +144,7 @@ def decode(path: Path, expected: ImageInfo, settings: ImageSettings) -> np.ndarr
     content = read_file(path)
     if expected.digest < 0:
         check_unchanged(content, expected)
-    with _open(content) as image:
+    with opened(io.BytesIO(content)) as image:
         if image.size != (expected.width, expected.height):
             now = f"{image.size[0]}×{image.size[1]}"
             raise ValueError(f"is {now}, but was {expected.width}×{expected.height}")
@@ -150,10 +158,11 @@ def decode(path: Path, expected: ImageInfo, settings: ImageSettings) -> np.ndarr
     return np.asarray(rgb)
 
 
-def _open(content: bytes) -> ImageFile.ImageFile:
+def opened(file: BinaryIO) -> ImageFile.ImageFile:
+    """The image, of which only the header is read yet; raises ValueError for what is none."""
     try:
-        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
-            image = Image.open(io.BytesIO(content), formats=_formats(content))
+        with warnings.catch_warnings(action="ignore"):
+            image = Image.open(file, formats=_formats(file))
     except UnidentifiedImageError:
         raise ValueError("is not an image that can be read") from None
     except Image.DecompressionBombError:
@@ -165,9 +174,11 @@ def _open(content: bytes) -> ImageFile.ImageFile:
     return image
 
 
-def _formats(content: bytes) -> tuple[str, ...]:
+def _formats(file: BinaryIO) -> tuple[str, ...]:
     """The formats to try; HEIC needs a library of its own."""
-    if content[4:8] != b"ftyp" or content[8:12] not in _HEIC_BRANDS:
+    start = file.read(12)
+    file.seek(0)
+    if start[4:8] != b"ftyp" or start[8:12] not in _HEIC_BRANDS:
         return FORMATS
     try:
         from pillow_heif import register_heif_opener

@@ -20,7 +20,7 @@ class ImageHashes:
 
 
 def join_hashes(parts: Iterable[ImageHashes]) -> ImageHashes:
-    parts = list(parts)
+    parts = [image_hashes(np.zeros((0, THUMBNAIL, THUMBNAIL))), *parts]
     return ImageHashes(
         np.concatenate([part.bits for part in parts]),
         np.concatenate([part.is_plain for part in parts]),
@@ -35,7 +35,7 @@ def image_hashes(grey: np.ndarray) -> ImageHashes:
     # the first rows of the discrete cosine transform [WAVES, THUMBNAIL]
     places = np.arange(THUMBNAIL) + 0.5
     waves = np.cos(np.pi * places * np.arange(WAVES)[:, None] / THUMBNAIL)
-    found = np.einsum("ui,nij,vj->nuv", waves, grey, waves).reshape(len(grey), -1) > 0
+    found = np.einsum("ui,nij,vj->nuv", waves, grey, waves).reshape(len(grey), WAVES**2) > 0
     found[:, 0] = False
     return ImageHashes(np.packbits(found, axis=1), grey.std(axis=(1, 2)) < PLAIN)
 

@@ -19,7 +19,11 @@ from vprlib.pipeline.stored import reading
 
 _ARRAYS = ("positions", "byte_sizes", "widths", "heights", "is_rotated", "digests")
 _KINDS = dict(zip(_ARRAYS, "fiiibi", strict=True))
-_EXTRA = {"box": ("f", "N 4"), "heading": ("f", "N"), "light": ("O", "N"), "time": ("fO", "N")}
+SESSION = "session"
+_EXTRA = {
+    **{"box": ("f", "N 4"), "heading": ("f", "N"), "light": ("O", "N"), "time": ("fO", "N")},
+    **{"degrees": ("f", "N 2"), SESSION: ("O", "N")},
+}
 SIGNATURE = "images"  # attribute of a file of descriptors
 # images that cannot be read. stop: name them and stop; leave_out: report them and go on
 Unreadable = Literal["stop", "leave_out"]
@@ -37,7 +41,7 @@ class ImageIndex:
     heights: np.ndarray
     is_rotated: np.ndarray  # EXIF swaps width and height
     digests: np.ndarray  # of the bytes; negative where the image could not be read
-    extra: Mapping[str, np.ndarray]  # 'time', 'heading', 'light', 'box', where known
+    extra: Mapping[str, np.ndarray]  # columns of _EXTRA, where known; degrees: longitude, latitude
     hashes: ImageHashes | None = None  # of an index that was just built
 
     def __len__(self) -> int:

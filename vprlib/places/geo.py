@@ -91,9 +91,9 @@ def pair_distances(pairs: Pairs, queries: np.ndarray, database: np.ndarray) -> n
     return np.linalg.norm(queries[pairs.queries()] - database[pairs.rows], axis=1)
 
 
-def chance_recall(positives: np.ndarray, database_size: int) -> float:
-    """R@1 of a random answer: the mean share of the database that is right."""
-    return float(np.mean(positives / database_size)) if len(positives) else 0.0
+def chance_recall(positives: np.ndarray, allowed: np.ndarray | int) -> float:
+    """R@1 of a random answer: the mean share that is right of the images that may be found."""
+    return float(np.mean(positives / np.maximum(allowed, 1))) if len(positives) else 0.0
 
 
 def locations(positions: np.ndarray, distance_m: float) -> np.ndarray:

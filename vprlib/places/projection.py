@@ -1,14 +1,18 @@
 """Projects latitude and longitude to metres, with one UTM zone for images near each other."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from pydantic import Field
 
+from vprlib.images.index import ImageIndex
 from vprlib.pipeline.params import UserError
 
 if TYPE_CHECKING:
     from pyproj import Proj
 
+Zone = Annotated[str, Field(pattern=r"^([1-9]|[1-5]\d|60)[NS]$")] | None
+_LAST_ZONE = 60
 ZONE_M = 1_000_000.0  # larger than any easting, so that zones do not overlap
 MAX_LATITUDE = 84.0  # where UTM ends
 _GAP_DEG = 0.1  # wider gaps separate groups: over 1 km even at 84 degrees
@@ -46,6 +50,38 @@ def on_one_plane(
         plane = _plane(_meridian(zone))
         degrees[rows] = np.stack(plane(eastings[rows], northings[rows], inverse=True), axis=1)
     return project(degrees[:, 1], degrees[:, 0])
+
+
+def degrees_of(index: ImageIndex, zone: Zone) -> np.ndarray | None:
+    """Longitudes and latitudes [N, 2] of the images, as they were given or from metres."""
+    return index.extra["degrees"] if "degrees" in index.extra else to_degrees(index.positions, zone)
+
+
+def to_degrees(positions: np.ndarray, zone: Zone) -> np.ndarray | None:
+    """Longitudes and latitudes [N, 2] of UTM positions; None if the zone is unknown.
+
+    Without `zone`, all eastings must begin with one (zone · 1,000,000 m, as in `projection`).
+    """
+    known = np.isfinite(positions).all(axis=1)
+    degrees = np.full(positions.shape, np.nan)
+    if zone is not None:
+        degrees[known] = _degrees(positions[known], int(zone[:-1]), zone.endswith("S"))
+        return degrees
+    zones = np.floor(positions[:, 0] / ZONE_M)
+    if not known.any() or ((zones[known] < 1) | (zones[known] > _LAST_ZONE)).any():
+        return None
+    for number in np.unique(zones[known]):
+        rows = known & (zones == number)
+        offset = np.array([number * ZONE_M, 0.0])
+        degrees[rows] = _degrees(positions[rows] - offset, int(number), is_south=False)
+    return degrees
+
+
+def _degrees(positions: np.ndarray, zone: int, is_south: bool) -> np.ndarray:
+    from pyproj import Proj  # takes a moment, and few sets need it
+
+    plane = Proj(proj="utm", zone=zone, south=is_south, ellps="WGS84")
+    return np.stack(plane(positions[:, 0], positions[:, 1], inverse=True), axis=1)
 
 
 def _groups(longitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,13 +1,13 @@
 """Which database images show the place of a query: those within a radius, or on a list."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from vprlib.images.index import ImageIndex
+from vprlib.images.index import SESSION, ImageIndex
 from vprlib.pipeline.params import Metres
 from vprlib.pipeline.stored import Stored, reading
 from vprlib.places.geo import Pairs, count_within, pairs_within
@@ -59,6 +59,67 @@ class Near:
     def database_size(self) -> int:
         return len(self.database)
 
+    @property
+    def allowed(self) -> np.ndarray | int:
+        """How many database images may be found for each query."""
+        return self.database_size
+
+
+@dataclass(frozen=True)
+class Apart(Near):
+    """What is near and has another label than the query; what has the same is never counted.
+
+    Labels are times in Tokyo Time Machine, and sessions in a folder of photographs.
+    """
+
+    query_labels: np.ndarray  # [Q]
+    database_labels: np.ndarray  # [D]
+
+    def is_right(self, rows: np.ndarray) -> np.ndarray:
+        return super().is_right(rows) & ~self.is_doubtful(rows)
+
+    def is_doubtful(self, rows: np.ndarray) -> np.ndarray:
+        return self.database_labels[rows] == self.query_labels[:, None]
+
+    def counts(self) -> np.ndarray:
+        return self.positives().counts()
+
+    def positives(self) -> Pairs:
+        pairs = super().positives()
+        differ = self.database_labels[pairs.rows] != self.query_labels[pairs.queries()]
+        return pairs.keep(differ)
+
+    def no_negatives(self) -> Pairs:
+        return super().positives()
+
+    def take(self, queries: np.ndarray | slice) -> Self:
+        return replace(super().take(queries), query_labels=self.query_labels[queries])
+
+    @property
+    def most_doubtful(self) -> int:
+        return int(self._same.max(initial=0))
+
+    @property
+    def allowed(self) -> np.ndarray:
+        return self.database_size - self._same
+
+    @property
+    def _same(self) -> np.ndarray:
+        """How many database images have the label of each query [Q]."""
+        labels, counts = np.unique(self.database_labels, return_counts=True)
+        by_label = dict(zip(labels.tolist(), counts.tolist(), strict=True))
+        return np.array([by_label.get(one, 0) for one in self.query_labels.tolist()], np.int64)
+
+
+def apart_by_session(
+    truth: "Truth", queries: Mapping[str, np.ndarray], database: Mapping[str, np.ndarray]
+) -> "Truth":
+    """The truth without each query's own session, where sessions are known."""
+    if not isinstance(truth, Near) or SESSION not in queries or SESSION not in database:
+        return truth
+    labels = queries[SESSION], database[SESSION]
+    return Apart(truth.queries, truth.database, truth.radius_m, *labels)
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -91,6 +152,10 @@ class Listed:
     @property
     def most_doubtful(self) -> int:
         return int(self.doubtful.counts().max(initial=0))
+
+    @property
+    def allowed(self) -> int:
+        return self.database_size
 
 
 Truth = Near | Listed  # which retrieved images are right
