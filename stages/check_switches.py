@@ -11,7 +11,14 @@ from vprlib.model.settings import PoolSettings
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_text
 from vprlib.pipeline.params import At, Clusters, Count
-from vprlib.pipeline.switches import SetFiles, Switches, check, check_files, check_whitened
+from vprlib.pipeline.switches import (
+    SetFiles,
+    Switches,
+    check,
+    check_files,
+    check_photos,
+    check_whitened,
+)
 from vprlib.search.faiss_factory import check_indexes
 
 
@@ -27,6 +34,7 @@ class Params(Switches):
     pool: Annotated[PoolSettings, At("model.pool")]
     clusters: Annotated[Clusters, At("kmeans.clusters")]
     datasets: Annotated[dict[str, SetFiles], At("datasets")]
+    photos: Annotated[dict[str, object], At("photos")]
 
     def lengths(self) -> dict[str, int]:
         """The descriptor length of each variant that comes from init_model."""
@@ -53,7 +61,9 @@ def main() -> None:
         check_whitened(whitened, p.lengths())
     check_indexes({name: p.code_defs[name] for name in p.codes})
     places = {name: (d.folder, d.list) for name, d in p.datasets.items()}
-    check_files(places, [n.file for n in p.networks.values()], paths.RAW, paths.WEIGHTS)
+    check_photos(p.photos, places)
+    files = [network.file for network in p.networks.values()]
+    check_files(places, files, paths.RAW, paths.WEIGHTS, p.photos)
     write_text(paths.SWITCHES, "The switches agree.\n")  # the same words: nothing goes stale
     trained = f"train on {', '.join(p.train_on)}, " if p.train_on else ""
     typer.echo(f"switches: {trained}evaluate on {', '.join(p.eval_on)}")

@@ -6,12 +6,13 @@ import typer
 
 from vprlib.descriptors.files import failed_rows, opened
 from vprlib.descriptors.settings import SearchSettings
-from vprlib.images.index import check_order, read_index
+from vprlib.images.index import SESSION, check_order, read_index
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.paths import Side
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.search.approximate import searcher
+from vprlib.search.groups import InGroups, others
 from vprlib.search.neighbors import NeighborSettings, write_neighbors
 from vprlib.search.request import SearchRequest
 
@@ -36,6 +37,9 @@ def main(dataset: str, variant: str, code: str) -> None:
     ):
         count = p.settings.of(len(images["db"]))
         budget, failed = (p.runtime.memory_bytes, p.runtime.cores), failed_rows(files["db"])
+        extra = {side: images[side].extra for side in sides}
+        if all(SESSION in columns for columns in extra.values()):  # each asked of the others
+            search = InGroups(search, others(extra["queries"][SESSION], extra["db"][SESSION]))
         parts = search(SearchRequest(queries, database, count, *budget, failed))
         facts = {"set": dataset, "variant": variant, "code": code} | {"is_exact": p.asked is None}
         left_out = {"failed_queries": failed_rows(files["queries"]), "failed_database": failed}

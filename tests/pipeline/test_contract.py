@@ -27,6 +27,7 @@ NAMES = {
     "${item}": "{training}",
     "${key}": {
         "make_city": "{part}",
+        "list_photos": "{dataset}",
         "parse_mat": "{dataset}",
         "load_model": "{name}",
         "make_variant": "{variant}",
@@ -113,7 +114,7 @@ def paths_in(stage: str) -> set[str]:
 CHOICES = {
     "side": ("db", "queries"),
     "kind": ("csv", "geojson"),
-    "metrics.kind": ("sets", "audit", "variants"),
+    "metrics.kind": ("sets", "audit", "variants", "photos"),
     "result_metrics.kind": ("recall", "failures", "confidence", "rerank"),
     "what": ("", "-plan", "-worst", "-precision"),
 }
@@ -155,10 +156,10 @@ def test_dvc_yaml_and_params_yaml_can_be_read_in_one_sitting():
 
 def test_stages_stand_in_the_order_in_which_data_flows():
     expected = (
-        "check_switches make_city parse_mat audit sample_features kmeans_centroids init_model"
-        " load_model train make_variant extract_db extract_queries extract_train fit_whitening"
-        " fit_code encode search recall calibrate diagnose"
-        " keypoints rerank second_look"
+        "check_switches make_city list_photos parse_mat audit sample_features kmeans_centroids"
+        " init_model load_model train make_variant extract_db extract_queries extract_train"
+        " fit_whitening fit_code encode search recall calibrate diagnose keypoints rerank"
+        " second_look"
     )
     assert list(PIPELINE) == expected.split()
 
@@ -286,7 +287,7 @@ def test_only_the_artifacts_module_writes_files():
 
 
 WITHOUT_TORCH = (
-    "check_switches make_city parse_mat audit kmeans_centroids"
+    "check_switches make_city list_photos parse_mat audit kmeans_centroids"
     " fit_whitening fit_code encode search recall calibrate diagnose"
     " keypoints rerank second_look"
 )

@@ -3,11 +3,13 @@
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 import yaml
 
+from vprlib.cli import photos
 from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_text
 from vprlib.pipeline.params import PARAMS_PATH, At, JsonObject, UserError, nearest, read_params_file
@@ -216,6 +218,12 @@ def main(
     name: Annotated[
         str | None, typer.Argument(help="a preset, such as pitts30k; --list shows all")
     ] = None,
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="folders of photographs, for the preset photos")
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option(help="a folder of photographs to ask, for the preset photos")
+    ] = None,
     codes: Annotated[
         str | None, typer.Option(help="evaluate these codes, such as full,w512_int8")
     ] = None,
@@ -244,13 +252,15 @@ def main(
 
     if name is not None and not force:
         _check_committed(text)
+    photos.check(name, folders or [], queries, paths.RAW / photos.PRESET)
     new = compose(text, name, lists)
     after = yaml.safe_load(new)
     check_whole(after)
+    changed = photos.link(folders or [], queries, paths.RAW / photos.PRESET)
     write_text(PARAMS_PATH, new)
-    changed = list(differences(before, after))
+    changed += differences(before, after)
     typer.echo("\n".join(changed) or f"{PARAMS_PATH} stays as it is.")
     places = {key: (d["folder"], d["list"]) for key, d in after["datasets"].items()}
     files = [network["file"] for network in after["networks"].values()]
-    check_files(places, files, paths.RAW, paths.WEIGHTS)
+    check_files(places, files, paths.RAW, paths.WEIGHTS, after["photos"])
     typer.echo("All files are there: type `dvc repro`.")

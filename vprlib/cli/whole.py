@@ -4,9 +4,9 @@ from typing import Annotated
 
 from vprlib.compress.settings import Step, check_variants
 from vprlib.descriptors.codes import CodeSettings, check_codes
-from vprlib.evaluate.failures import Zone
 from vprlib.evaluate.recall import Protocol
 from vprlib.extract.extraction import Stored
+from vprlib.formats.photos import PhotoSettings
 from vprlib.formats.specification import Layout
 from vprlib.images.decode import ImageSettings
 from vprlib.images.index import Unreadable
@@ -14,7 +14,8 @@ from vprlib.interop.settings import NetworkSettings
 from vprlib.model.settings import PoolSettings, Precision
 from vprlib.model.weights import BackboneSettings
 from vprlib.pipeline.params import At, Count, StageParams
-from vprlib.pipeline.switches import SetFiles, Switches, check
+from vprlib.pipeline.switches import SetFiles, Switches, check, check_photos
+from vprlib.places.projection import Zone
 from vprlib.places.truth import RadiusOrOwn
 from vprlib.search.faiss_factory import check_indexes
 from vprlib.search.neighbors import NeighborSettings
@@ -27,6 +28,7 @@ class Whole(Switches):
     """The sections that presets may change."""
 
     datasets: Annotated[dict[str, SetFiles], At("datasets")]
+    photos: Annotated[dict[str, PhotoSettings], At("photos")]
     networks: Annotated[dict[str, NetworkSettings], At("networks")]
     variant_defs: Annotated[dict[str, list[Step]], At("variant_defs")]
     code_defs: Annotated[dict[str, CodeSettings], At("code_defs")]
@@ -58,6 +60,7 @@ def check_whole(tree: dict[str, object]) -> None:
     for name in p.datasets:
         OneSet.of(tree, dataset=name)
     check(p, p.datasets, p.code_defs)
+    check_photos(p.photos, {name: (d.folder, d.list) for name, d in p.datasets.items()})
     check_variants(p.variants, p.derived, p.variant_defs, p.given)
     check_codes(p.codes, p.code_defs, p.dimensions, p.descriptors)
     check_indexes({name: p.code_defs[name] for name in p.codes})

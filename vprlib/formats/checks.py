@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vprlib.formats.specification import Specification
-from vprlib.images.index import ImageIndex
+from vprlib.images.index import SESSION, ImageIndex
 from vprlib.pipeline.inside import inside
 from vprlib.pipeline.params import UserError
 from vprlib.places.geo import Pairs, pair_distances, pairs_of
@@ -52,11 +52,12 @@ def images_below(folder: Path) -> list[Path]:
             folders.clear()
             continue
         walked.add(real)
-        found += [Path(here) / name for name in names if _is_image(name)]
+        found += [Path(here) / name for name in names if is_image(name)]
     return sorted(found)
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """By its name; hidden files are none."""
     return not name.startswith(".") and Path(name).suffix.lower() in _IMAGES
 
 
@@ -99,6 +100,9 @@ class Findings:
 
 def look_over(database: ImageIndex, queries: ImageIndex, radius_m: float, renamed: int) -> Findings:
     copies = _copies(database, queries)
+    if SESSION in database.extra and SESSION in queries.extra:  # a photograph is not its own copy
+        labels = database.extra[SESSION][copies.rows], queries.extra[SESSION][copies.queries()]
+        copies = copies.keep(labels[0] != labels[1])
     distances = pair_distances(copies, queries.positions, database.positions)
     near = copies.keep(~(distances > radius_m))  # unknown positions are not far
     return Findings(

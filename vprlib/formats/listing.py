@@ -22,6 +22,7 @@ COLUMNS = {  # column → names that it may have in the file
     "time": ("timestamp", "time"),
     "light": ("light",),
     "role": ("role",),
+    "session": ("session",),  # of a list of photographs, which may lack positions and queries
 }
 SIDES = {"database": "database", "query": "query", "queries": "query"}  # word → side
 
@@ -60,6 +61,40 @@ def read_listing(path: Path, layout: Layout) -> Specification:
     )
 
 
+def tells_positions(path: Path) -> bool:
+    """Whether a CSV says where images are; others may lie beside photographs too."""
+    try:
+        header, _ = _read(path)
+    except UserError:
+        return False
+    here = {name.strip().lower() for name in header}
+    known = {column for column, aliases in COLUMNS.items() if here & set(aliases)}
+    return "path" in known and ({"lat", "lon"} <= known or {"easting", "northing"} <= known)
+
+
+def positions_by_name(
+    paths: Sequence[Path], folder: Path, names: Sequence[str]
+) -> tuple[np.ndarray, bool]:
+    """Where the CSV files beside the images say that these [N, 2] are; NaN where nothing is said.
+
+    And whether that is latitude and longitude, or else metres. Paths in a CSV start beside it.
+    """
+    found: dict[str, np.ndarray] = {}
+    kinds = set()
+    for path in paths:
+        columns, rows = _known_columns(path)
+        listed = [Row(line, values, "database") for line, values in rows]
+        kinds.add(in_metres := {"easting", "northing"} <= set(columns))
+        places = _metres(listed, path) if in_metres else _degrees(listed, path)
+        base = path.parent.relative_to(folder)
+        for row, place in zip(listed, places, strict=True):
+            found[str(base / row.values["path"])] = place
+    if len(kinds) > 1:
+        raise UserError(f"{paths[0]} and {paths[1]} use metres and degrees: use one of them.")
+    nowhere = np.full(2, np.nan)
+    return np.array([found.get(name, nowhere) for name in names]).reshape(-1, 2), kinds == {False}
+
+
 def times(values: Sequence[str]) -> np.ndarray:
     """Time stamps as numbers if all are numbers, or else as text."""
     try:
@@ -88,7 +123,8 @@ def _known_columns(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str
         for column, aliases in COLUMNS.items()
         if any(alias in here for alias in aliases)
     }
-    if not any({"path", *pair} <= set(known) for pair in (("easting", "northing"), ("lat", "lon"))):
+    needed = (("easting", "northing"), ("lat", "lon"), ("session",))
+    if not any({"path", *columns} <= set(known) for columns in needed):
         raise UserError(
             f"{path} should have the columns path, easting, northing or path, lat, lon,"
             f" but has {', '.join(header) or 'none'}."
@@ -130,11 +166,24 @@ def _refuse_doubles(rows: Sequence[Row], path: Path) -> None:
 
 
 def _positions(rows: Sequence[Row], columns: Sequence[str], path: Path) -> np.ndarray:
-    if "easting" in columns and "northing" in columns:
-        sides = [_numbers(rows, column, path) for column in ("easting", "northing")]
-        return np.stack(sides, axis=1)
-    latitudes, longitudes = (_numbers(rows, column, path) for column in ("lat", "lon"))
-    for column, values, limit in (("lat", latitudes, MAX_LATITUDE), ("lon", longitudes, 180.0)):
+    if {"easting", "northing"} <= set(columns):
+        return _metres(rows, path)
+    if not {"lat", "lon"} <= set(columns):
+        return np.full((len(rows), 2), np.nan)
+    try:
+        return project(*_degrees(rows, path).T)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _metres(rows: Sequence[Row], path: Path) -> np.ndarray:
+    return np.stack([_numbers(rows, column, path) for column in ("easting", "northing")], axis=1)
+
+
+def _degrees(rows: Sequence[Row], path: Path) -> np.ndarray:
+    """Latitude and longitude [N, 2]."""
+    found = np.stack([_numbers(rows, column, path) for column in ("lat", "lon")], axis=1)
+    for column, values, limit in zip(("lat", "lon"), found.T, (MAX_LATITUDE, 180.0), strict=True):
         wrong = np.flatnonzero(np.abs(values) > limit)
         if len(wrong):
             row = rows[wrong[0]]
@@ -142,10 +191,7 @@ def _positions(rows: Sequence[Row], columns: Sequence[str], path: Path) -> np.nd
                 f"{path}: row {row.line} has {column} {row.values[column]}, but it should be"
                 f" degrees from -{limit:g} to {limit:g}; metres go under easting and northing."
             )
-    try:
-        return project(latitudes, longitudes)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+    return found
 
 
 def _numbers(rows: Sequence[Row], column: str, path: Path) -> np.ndarray:
@@ -167,8 +213,11 @@ def _extra(rows: Sequence[Row], columns: Sequence[str], path: Path) -> dict[str,
         "heading": lambda rows: _numbers(rows, "heading", path),
         "light": lambda rows: np.array([row.values["light"] for row in rows], dtype=object),
         "time": lambda rows: times([row.values["time"] for row in rows]),
+        "session": lambda rows: np.array([row.values["session"] for row in rows], dtype=object),
     }
     extra = {}
+    if {"lat", "lon"} <= set(columns) and not {"easting", "northing"} <= set(columns):
+        extra["degrees"] = _degrees(rows, path)[:, ::-1]
     for column in (c for c in convert if c in columns):
         empty = [row for row in rows if not row.values[column]]
         if len(empty) == len(rows):

@@ -8,12 +8,12 @@ import numpy as np
 from vprlib.formats.checks import Findings, Presence, find_images, look_over, refuse_degrees
 from vprlib.formats.listing import read_metadata
 from vprlib.formats.specification import Layout, Specification
-from vprlib.images.index import ImageIndex, Unreadable, build_index
+from vprlib.images.index import SESSION, ImageIndex, Unreadable, build_index
 from vprlib.pipeline.artifacts import write_report
 from vprlib.pipeline.command import printable
 from vprlib.pipeline.params import UserError
 from vprlib.places.geo import chance_recall, locations, pairs_of
-from vprlib.places.truth import Listed, Near, Truth
+from vprlib.places.truth import Listed, Near, Truth, apart_by_session
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Summary:
         )
 
     def warning(self) -> str:
-        if 2 * self.queries_without_positive <= self.queries:
+        if 2 * self.queries_without_positive <= self.queries or not self.queries:
             return ""
         return "; WARNING: more than half of the queries have no positive: is a side of elsewhere?"
 
@@ -121,8 +121,12 @@ def build_indices(
 
 def truth_of(specification: Specification) -> Truth:
     """What is right by the specification's own positions and radius, or by its lists."""
-    s = specification
-    return listed_of(s) or Near(s.query_positions, s.database_positions, s.positive_radius_m)
+    return listed_of(specification) or _near(specification, specification.positive_radius_m)
+
+
+def _near(s: Specification, radius_m: float) -> Truth:
+    near = Near(s.query_positions, s.database_positions, radius_m)
+    return apart_by_session(near, s.query_extra, s.database_extra)
 
 
 def listed_of(specification: Specification) -> Listed | None:
@@ -136,35 +140,42 @@ def listed_of(specification: Specification) -> Listed | None:
 
 def summarise(specification: Specification) -> Summary:
     s = specification
-    right = training = truth_of(s).counts()
+    truth = truth_of(s)
+    right = training = truth.counts()
     is_listed = s.listed is not None
     if not is_listed:
-        training = Near(s.query_positions, s.database_positions, s.training_radius_m).counts()
+        training = _near(s, s.training_radius_m).counts()
     spots = locations(s.query_positions, 1.0)
     return Summary(
         database=len(s.database_names),
         queries=len(s.query_names),
-        database_positions=None if is_listed else len(np.unique(s.database_positions, axis=0)),
-        query_positions=None if is_listed else len(np.unique(s.query_positions, axis=0)),
+        database_positions=None if is_listed else _distinct(s.database_positions),
+        query_positions=None if is_listed else _distinct(s.query_positions),
         query_locations_1m=None if is_listed else int(spots.max(initial=-1)) + 1,
         positive_radius_m=None if is_listed else s.positive_radius_m,
         training_radius_m=None if is_listed else s.training_radius_m,
         queries_without_positive=int((right == 0).sum()),
-        mean_positives=float(right.mean()),
-        chance_recall_1=chance_recall(right, len(s.database_names)),
+        mean_positives=float(right.mean()) if len(right) else 0.0,
+        chance_recall_1=chance_recall(right, truth.allowed),
         queries_without_training_positive=int((training == 0).sum()),
-        mean_training_positives=float(training.mean()),
+        mean_training_positives=float(training.mean()) if len(right) else 0.0,
     )
+
+
+def _distinct(positions: np.ndarray) -> int:
+    """How many known positions differ."""
+    return len(np.unique(positions[np.isfinite(positions).all(axis=1)], axis=0))
 
 
 def _check_positives(specification: Specification, set_name: str) -> None:
     s = specification
+    needs_queries = SESSION not in s.database_extra  # or else these are photographs
     for side, names in (("database", s.database_names), ("query", s.query_names)):
-        if not names:
+        if not names and (needs_queries or side == "database"):
             raise UserError(f"the specification of {set_name} names no {side} image.")
     if s.listed is None:
         refuse_degrees(s, set_name)
-    if truth_of(s).counts().any():
+    if not s.query_names or truth_of(s).counts().any():
         return
     if s.listed is not None:
         raise UserError(f"the lists of {set_name} name no right database image for any query.")
@@ -178,7 +189,8 @@ def _check_present(
     database: Presence, queries: Presence, folder: Path, report_path: Path, unreadable: Unreadable
 ) -> None:
     missing = [*database.missing, *queries.missing]
-    is_some_there = all(len(side.missing) < len(side.names) for side in (database, queries))
+    sides = (side for side in (database, queries) if side.names)
+    is_some_there = all(len(side.missing) < len(side.names) for side in sides)
     if not missing or (unreadable == "leave_out" and is_some_there):
         write_report(report_path, [])
         return

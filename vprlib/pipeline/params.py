@@ -16,7 +16,7 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C five times faster
 # although each stage reads only its own part; '*' stands for any name.
 SKELETON = {
     "": "init_on train_on validate_on start eval_on rerank_on calibrate_on variants networks"
-    " derived codes fitted fit_on datasets model sample kmeans train whitening code_defs"
+    " derived codes fitted fit_on photos datasets model sample kmeans train whitening code_defs"
     " variant_defs extraction search recall interval compare audit failures confidence rerank"
     " runtime city",
     "model": "backbone pool",
@@ -24,6 +24,7 @@ SKELETON = {
     "rerank": "top keypoints short_side ratio",
     "whitening": "descriptors dimensions seed",
     "city": "scene parts",
+    "photos.*": "sessions thin self_test clock_ahead_h seed",
     "datasets.*": "folder list layout images radius_m protocol utm_zone",
     "code_defs.*": "keep index search",
 }

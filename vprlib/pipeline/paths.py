@@ -22,7 +22,7 @@ TENSORBOARD = Path("artifacts/tensorboard")
 REPORTS = Path("artifacts/reports")  # lists of images that could not be read
 
 
-def metrics(kind: Literal["sets", "audit", "variants"], name: str) -> Path:
+def metrics(kind: Literal["sets", "audit", "variants", "photos"], name: str) -> Path:
     """Of a data set, or of a variant."""
     return Path(f"metrics/{kind}/{name}.json")
 
@@ -34,6 +34,11 @@ def result_metrics(
     code: str,
 ) -> Path:
     return Path(f"metrics/{kind}/{dataset}/{variant}-{code}.json")
+
+
+def photo_list(dataset: str) -> Path:
+    """What list_photos found in the folders of a set."""
+    return RAW / dataset / "list.csv"
 
 
 def index(dataset: str, side: Side) -> Path:

@@ -12,6 +12,7 @@ from vprlib.pipeline.params import PARAMS_PATH, At, Section, StageParams, UserEr
 
 PRESETS = Path("presets")
 CITY = "city"  # the folder that make_city fills
+LISTED = "list.csv"  # what list_photos writes
 OWN = ("off_the_shelf", "trained")  # the variants that init_model and train make
 FULL = "full"  # the code that keeps descriptors as they are
 
@@ -139,12 +140,26 @@ def check_whitened(wanted: Mapping[str, int], lengths: Mapping[str, int]) -> Non
                 )
 
 
+def check_photos(photos: Iterable[str], places: Mapping[str, tuple[str, str]]) -> None:
+    """Every entry of `photos` is a set, with the folder and the list that list_photos writes."""
+    for name in photos:
+        if places.get(name) != (name, LISTED):
+            _refuse(
+                f"photos has '{name}', so `datasets` needs a set of that name with folder {name}"
+                f" and list {LISTED}"
+            )
+
+
 def check_files(
-    places: Mapping[str, tuple[str, str]], weights: Iterable[str], raw: Path, weights_dir: Path
+    places: Mapping[str, tuple[str, str]],
+    weights: Iterable[str],
+    raw: Path,
+    weights_dir: Path,
+    made: Collection[str] = (),
 ) -> None:
     """Checks that every set has its list of images, and every network its file.
 
-    `places` holds folder and list by set. The city, which make_city draws, may be missing.
+    `places` holds folder and list by set. Lists in the folders of `made` are written by stages.
     """
     for name, (folder, listing) in places.items():
         for key, value in (("folder", folder), ("list", listing)):
@@ -152,7 +167,7 @@ def check_files(
             if relative.is_absolute() or ".." in relative.parts:
                 _refuse(f"datasets.{name}.{key} is '{value}', but should be a path below {raw}")
         path = raw / folder / listing
-        if folder != CITY and not path.exists():
+        if folder not in {CITY, *made} and not path.exists():
             if (raw / folder).is_dir():
                 raise UserError(
                     f"{path} is missing, though {raw / folder} is there: put it there, or correct"

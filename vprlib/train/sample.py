@@ -65,7 +65,8 @@ def take_sample(
 ) -> Sample:
     """Local descriptors of random images, on which random weights are calibrated first."""
     fits = is_uncalibrated(kind, backbone)
-    rows = choose_images(len(source.index) if fits or wanted.descriptors else 0, settings)
+    readable = np.setdiff1d(np.arange(len(source.index)), source.index.unread)
+    rows = readable[choose_images(len(readable) if fits or wanted.descriptors else 0, settings)]
     network = nn.Sequential(Normaliser(*normalisation(kind.name)), backbone).to(device).eval()
     if fits:
         batches = stream(source, plan_batches(source.sizes(), rows), runtime)

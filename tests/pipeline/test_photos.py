@@ -1,0 +1,128 @@
+"""From folders of photographs to an answer in latitude and longitude, stage by stage."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import toy
+import yaml
+from photographs import HERE, METRE, NOON, walk, write
+
+from vprlib.cli.use import compose
+from vprlib.pipeline import paths
+
+DAY = 86400.0
+STAGES = "list_photos parse_mat sample_features kmeans_centroids init_model"
+RESULT = "photos", "off_the_shelf", "full"
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project that lists photographs; gives the folder to put them into."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vprlib.cli.use.PRESETS", toy.ROOT / "presets")
+    tree = yaml.safe_load(compose((toy.ROOT / "params.yaml").read_text(), "photos", {}))
+    tree["datasets"]["photos"]["images"]["resize"] = None
+    tree["sample"].update(images=4, positions=9)
+    tree["kmeans"].update(clusters=3)
+    tree["runtime"].update(device="cpu", workers=1)
+    toy.write_params(tmp_path, tree)
+    return tmp_path / "data/raw/photos/streets"
+
+
+@pytest.fixture
+def whole(run):
+    """Runs every stage; gives what each of them said."""
+
+    def every() -> dict[str, str]:
+        said = {stage: run(stage, "photos") for stage in STAGES.split()}
+        for stage in ("extract_db", "extract_queries"):
+            said[stage] = run(stage, *RESULT[:2])
+        for stage in ("search", "recall", "calibrate", "diagnose"):
+            said[stage] = run(stage, *RESULT)
+        return said
+
+    return every
+
+
+def test_two_walks_become_an_answer_on_a_map(photos: Path, whole, find) -> None:
+    walk(photos / "monday", 5, NOON, seed=0)
+    walk(photos / "tuesday", 5, NOON + DAY, seed=0)  # the same views
+    write(photos / "tuesday/lost.jpg", 3)
+    said = whole()
+    assert "1 without a position are left out" in said["list_photos"]
+    assert "10 photographs are asked of the other sessions" in said["list_photos"]
+    metrics = json.loads(paths.result_metrics("recall", *RESULT).read_text())
+    assert metrics["recall@1"] == 1.0 and metrics["protocol"] == "sessions"
+    assert (metrics["new_session@1"], metrics["sessions"]) == (1.0, 2)
+    assert metrics["median_error_m"] < 1
+    (answer,) = json.loads(find(photos / "monday/0002.jpg", "--json")[1])
+    assert {r["database"] for r in answer["results"][:2]} == {
+        "streets/monday/0002.jpg",
+        "streets/tuesday/0002.jpg",
+    }
+    told = answer["estimate"]
+    assert told["latitude"] == pytest.approx(HERE[0] + 80 * METRE, abs=1e-6)
+    assert told["longitude"] == pytest.approx(HERE[1], abs=1e-6)
+    assert told["agree"] == 2 and answer["sure"] is not None
+
+
+def test_a_query_never_finds_its_own_session(photos: Path, whole) -> None:
+    walk(photos / "monday", 4, NOON, seed=0)
+    walk(photos / "tuesday", 4, NOON + DAY, seed=50)
+    whole()
+    import h5py
+
+    with h5py.File(paths.neighbors(*RESULT)) as file:
+        rows = file["rows"][:]
+    with (
+        h5py.File(paths.index("photos", "db")) as database,
+        h5py.File(paths.index("photos", "queries")) as queries,
+    ):
+        own = queries["extra/session"].asstr()[:]
+        found = database["extra/session"].asstr()[:][rows]
+    assert (found[rows >= 0] != own[:, None].repeat(rows.shape[1], 1)[rows >= 0]).all()
+    assert ((rows >= 0).sum(axis=1) == 4).all()
+
+
+@pytest.mark.parametrize("has_gps", [True, False])
+def test_one_session_and_plain_folders_answer_without_a_recall(
+    photos: Path, whole, find, has_gps: bool
+) -> None:
+    for n, path in enumerate(walk(photos, 4, NOON)):
+        if not has_gps:
+            write(path, n)
+    said = whole()
+    assert said["recall"].endswith("no query, so nothing is known\n")
+    assert said["diagnose"].endswith("nothing is known of how often it is right\n")
+    metrics = json.loads(paths.result_metrics("recall", *RESULT).read_text())
+    assert "recall@1" not in metrics
+    code, answer = find(photos / "0001.jpg", "-k", 2)
+    assert code == 0 and "streets/0001.jpg" in answer
+    assert ("map: https://" in answer) == has_gps
+    assert answer.splitlines()[-1] == "I don't know: no score was sure enough on photos"
+
+
+def test_photographs_that_come_and_go_change_the_list_alone_where_nothing_did(
+    photos: Path, run
+) -> None:
+    walk(photos, 4, NOON)
+    run("list_photos", "photos")
+    before = paths.photo_list("photos").read_bytes()
+    run("list_photos", "photos")
+    assert paths.photo_list("photos").read_bytes() == before
+    (photos / "0003.jpg").unlink()
+    assert "3 photographs" in run("list_photos", "photos")
+    assert paths.photo_list("photos").read_bytes() == b"".join(before.splitlines(True)[:-1])
+    shutil.copy(photos / "0000.jpg", photos / "0009.jpg")
+    assert "4 photographs" in run("list_photos", "photos")
+
+
+def test_a_broken_photograph_is_left_out_and_said(photos: Path, whole) -> None:
+    (path, *_) = walk(photos, 5, NOON)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) - 200])  # its header is whole
+    said = whole()
+    assert "5 photographs" in said["list_photos"]
+    assert "1 images that cannot be read" in said["parse_mat"]
