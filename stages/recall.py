@@ -6,11 +6,17 @@ import typer
 
 from vprlib.descriptors.files import opened
 from vprlib.evaluate.charts import recall_curve
-from vprlib.evaluate.intervals import IntervalSettings, query_locations, with_intervals
+from vprlib.evaluate.intervals import (
+    IntervalSettings,
+    of_protocol,
+    query_locations,
+    with_intervals,
+    with_sessions,
+)
 from vprlib.evaluate.protocols import Asked, judged, measure, rank, through_frames
 from vprlib.evaluate.recall import Protocol, RecallSettings
 from vprlib.evaluate.sanity import doubted
-from vprlib.images.index import read_index
+from vprlib.images.index import SESSION, read_index
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_bytes, write_csv, write_hdf5, write_json
 from vprlib.pipeline.params import At, StageParams
@@ -42,8 +48,11 @@ def main(dataset: str, variant: str, code: str) -> None:
         ranking = rank(p.protocol, found, truth, p.recall.columns)
         measured = measure(p.protocol, ranking, truth, p.recall)
         doubts = doubted(measured, stored, wanted, truth, variant)
-    place = query_locations(queries.positions, truth, p.interval.location_m)
-    result = with_intervals(measured, place, truth.radius_m is None, p.interval)
+    interval = of_protocol(p.interval, p.protocol, truth)
+    place = query_locations(queries.positions, truth, interval.location_m)
+    result = with_intervals(measured, place, truth.radius_m is None, interval)
+    if p.protocol == "sessions" and SESSION in queries.extra:
+        result = with_sessions(result, queries.extra[SESSION], interval)
 
     title = f"{dataset}, {variant}, {code}, {p.recall.rules(p.protocol)}"
     facts = {} if truth.radius_m is None else {"radius_m": truth.radius_m}

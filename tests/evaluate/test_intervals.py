@@ -14,6 +14,7 @@ from vprlib.evaluate.intervals import (
     IntervalSettings,
     difference_interval,
     exchange_test,
+    mean_of_groups,
     query_locations,
     score_interval,
     share_interval,
@@ -315,3 +316,26 @@ def test_the_share_of_nothing_is_a_number() -> None:
     nothing = np.zeros(0, bool)
     found = with_ends("recall", nothing, np.zeros(0, int), IntervalSettings())
     assert found == {"recall": 0.0, "recall_low": 0.0, "recall_high": 1.0}
+
+
+def test_another_session_is_expected_to_be_like_the_mean_of_sessions():
+
+    right = np.array([1, 1, 0, 1, 0, 0, 1, 1, 1, 1], bool)
+    groups = np.array([*"aaabbbcccc"], object)
+    mean, low, high = mean_of_groups(right, groups, IntervalSettings())
+    shares = np.array([2 / 3, 1 / 3, 1.0])
+    half = stats.t.ppf(0.975, 2) * shares.std(ddof=1) / np.sqrt(3)
+    assert (mean, low, high) == pytest.approx((shares.mean(), max(0, mean - half), 1.0))
+    assert mean_of_groups(right[:3], groups[:3], IntervalSettings()) == (2 / 3, 0.0, 1.0)
+
+
+def test_the_interval_of_sessions_holds_the_mean_of_many_as_often_as_it_says():
+    draw = np.random.default_rng(1)
+    held = 0
+    for _ in range(400):
+        chances = draw.beta(6, 4, 5)  # of five sessions; the mean of all is 0.6
+        groups = np.repeat(np.arange(5), 40)
+        right = draw.random(200) < chances[groups]
+        _, low, high = mean_of_groups(right, groups, IntervalSettings())
+        held += low <= 0.6 <= high
+    assert 0.92 <= held / 400 <= 0.98

@@ -143,7 +143,7 @@ def test_one_set_for_everything_is_said_in_full():
 def test_the_validation_set_itself_is_said_to_be_it():
     a = found(test=VAL)
     assert a.leaks == [] and a.with_val is None
-    assert a.sentence().endswith("; x_val was used to pick the epoch")
+    assert a.sentence().endswith("; x_val was used to judge the epochs")
     assert found(test=TRAIN).leaks[0].startswith("all 6 queries and all 12 database images")
 
 

@@ -5,17 +5,18 @@ import pytest
 from vectors import pairs, unit
 
 from vprlib.evaluate.protocols import (
-    AnotherTime,
+    Ranking,
     average_precision,
     depth,
     first,
     is_first,
     judged,
     measure,
+    metres_of,
 )
 from vprlib.evaluate.recall import RecallSettings
 from vprlib.pipeline.params import UserError
-from vprlib.places.truth import Listed, Near
+from vprlib.places.truth import Apart, Listed, Near
 from vprlib.search import neighbors
 from vprlib.search.request import Neighbors
 
@@ -137,9 +138,7 @@ def test_panoramas_without_positions_are_refused(index_at):
 def timed(seed=5, queries=8, database=40):
     draw = np.random.default_rng(seed)
     near = Near(draw.uniform(0, 60, (queries, 2)), draw.uniform(0, 60, (database, 2)), 25.0)
-    return AnotherTime(
-        *vars(near).values(), draw.integers(0, 4, queries), draw.integers(0, 4, database)
-    )
+    return Apart(*vars(near).values(), draw.integers(0, 4, queries), draw.integers(0, 4, database))
 
 
 def test_tokyo_tm_equals_the_loop_that_skips_the_querys_own_time(ranked):
@@ -150,14 +149,14 @@ def test_tokyo_tm_equals_the_loop_that_skips_the_querys_own_time(ranked):
         kept = [
             row
             for row in order(query, database)[:30].tolist()
-            if truth.database_times[row] != truth.query_times[q]
+            if truth.database_labels[row] != truth.query_labels[q]
         ]
         assert found.rows[q].tolist() == kept[:3]
 
 
 def test_where_too_few_of_another_time_are_left_the_rest_is_empty(ranked):
     near = Near(np.zeros((2, 2)), np.zeros((4, 2)), 25.0)
-    truth = AnotherTime(*vars(near).values(), np.array([7, 9]), np.array([7, 7, 8, 7]))
+    truth = Apart(*vars(near).values(), np.array([7, 9]), np.array([7, 7, 8, 7]))
     found = ranked("tokyoTM", unit(2), unit(4, seed=2), truth, 4)
     assert found.rows[0].tolist() == [2, -1, -1, -1]
     assert np.isinf(found.distances[0]).tolist() == [False, True, True, True]
@@ -170,13 +169,13 @@ def test_positives_of_another_time_are_counted_as_the_loop_counts_them():
     truth = timed()
     for q, count in enumerate(truth.counts()):
         offsets = np.linalg.norm(truth.database - truth.queries[q], axis=1)
-        other = truth.database_times != truth.query_times[q]
+        other = truth.database_labels != truth.query_labels[q]
         assert count == ((offsets <= 25.0) & other).sum()
 
 
 def test_the_most_images_of_one_time_are_counted():
     assert timed().most_doubtful == max(
-        (timed().database_times == t).sum() for t in timed().query_times
+        (timed().database_labels == t).sum() for t in timed().query_labels
     )
 
 
@@ -312,9 +311,7 @@ def asked(protocol, panoramas):
     """The panoramas, with time stamps where the protocol needs them."""
     queries, database, near = panoramas
     times = np.random.default_rng(1).integers(0, 5, 126)
-    truth = (
-        AnotherTime(*vars(near).values(), times[:6], times[6:]) if protocol == "tokyoTM" else near
-    )
+    truth = Apart(*vars(near).values(), times[:6], times[6:]) if protocol == "tokyoTM" else near
     return queries, database, truth
 
 
@@ -351,3 +348,48 @@ def test_a_part_of_the_truth_says_what_the_whole_says(part, listed):
         assert here.is_right(rows[part]).tolist() == truth.is_right(rows)[part].tolist()
         assert here.is_doubtful(rows[part]).tolist() == truth.is_doubtful(rows)[part].tolist()
         assert here.counts().tolist() == truth.counts()[part].tolist()
+
+
+# --- sessions, and errors in metres
+
+
+def test_errors_in_metres_are_those_of_first_answers():
+    queries, database = np.zeros((4, 2)), np.array([[3.0, 4.0], [0, 30], [0, 80]])
+    found = metres_of(np.array([0, 1, 2, -1]), Near(queries, database, 25.0))
+    assert found == {
+        "median_error_m": 55.0,
+        **{"within_5m": 0.25, "within_10m": 0.25, "within_25m": 0.25},
+        **{"within_50m": 0.5, "within_100m": 0.75},
+    }
+    assert (
+        metres_of(np.array([-1, -1, 0, -1]), Near(queries, database, 25.0))["median_error_m"]
+        is None
+    )
+    assert metres_of(np.zeros(0, int), Near(queries[:0], database, 25.0)) == {}
+
+
+def test_a_query_does_not_count_its_own_session_nor_those_nobody_can_answer(index_at):
+    places = [(0, 0), (3, 0), (500, 0), (900, 0)]
+    sessions = np.array(["a", "b", "a", "b"], object)
+    database = queries = index_at(places, {"session": sessions})
+    near = Near(queries.positions, database.positions, 25.0)
+    truth = judged("sessions", near, database, queries)
+    assert truth.counts().tolist() == [1, 1, 0, 0]
+    assert truth.allowed.tolist() == [2, 2, 2, 2]
+    rows = np.array([[1, 3], [2, 0], [1, 3], [0, 2]])
+    ranking = Ranking(rows, np.ones((4, 2), np.float32), None)
+    result = measure("sessions", ranking, truth, RecallSettings(ns=(1, 2)))
+    assert result.metrics["recall@1"] == 0.5 and result.metrics["recall@2"] == 1.0
+    assert result.metrics["denominator"] == "answerable"
+    assert result.metrics["median_error_m"] == 250.0  # of 3 m and 497 m
+    assert result.metrics["chance_recall@1"] == 0.25
+    assert judged("sessions", near, index_at(places), queries) is near
+
+
+def test_a_set_without_queries_has_no_recall_instead_of_zero(index_at):
+    database = index_at([(0, 0), (1, 0)])
+    truth = Near(np.zeros((0, 2)), database.positions, 25.0)
+    none = Ranking(np.zeros((0, 2), int), np.zeros((0, 2), np.float32), None)
+    result = measure("sessions", none, truth, RecallSettings(ns=(1, 2)))
+    assert "recall@1" not in result.metrics and not result.is_near_chance
+    assert result.sentence() == "no query, so nothing is known"

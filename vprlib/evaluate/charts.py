@@ -38,14 +38,18 @@ def precision_recall(
     axes = figure.add_subplot()
     curves = [(calibrated_on, calibration, "#b7b2a6"), (name, curve, "#3b7ea1")]
     for label, rows, colour in curves[calibrated_on == name :]:
-        axes.plot(*np.array([row[:2] for row in rows]).T * 100, color=colour, label=label)
+        if rows:
+            axes.plot(*np.array([row[:2] for row in rows]).T * 100, color=colour, label=label)
     for place, (target, (recall, precision)) in enumerate(points.items()):
         marker, size = MARKERS[place % len(MARKERS)], 4 + 4 * (len(points) - 1 - place)
         look: JsonObject = {"color": "#c2452d", "markersize": size, "fillstyle": "none"}
         at = 100 * recall, 100 * precision
         axes.plot(*at, marker, linestyle="", label=f"threshold for {target} %", **look)
     axes.set(xlabel="recall (%)", ylabel="precision (%)", title=title, xlim=(0, 100), ylim=(0, 104))
-    axes.legend(fontsize=8, loc="lower left")
+    if axes.has_data():
+        axes.legend(fontsize=8, loc="lower left")
+    else:
+        axes.text(50, 50, "no query, so nothing is known", ha="center")
     axes.grid(alpha=0.3)
     return figure_png(figure)
 
@@ -76,9 +80,13 @@ def recall_curve(
     curve: Sequence[tuple[int, float]], ends: Sequence[tuple[float, float]], title: str
 ) -> bytes:
     """Recall@N over N with its values and the band of its intervals."""
-    ns, recalls = zip(*curve, strict=True)
     figure = Figure(figsize=(5, 3.6), dpi=120, layout="constrained")
     axes = figure.add_subplot()
+    if not curve:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "no query, so nothing is known", ha="center")
+        return figure_png(figure)
+    ns, recalls = zip(*curve, strict=True)
     spread = [min(ns, key=lambda n: abs(n - at)) for at in np.linspace(ns[0], ns[-1], LABELLED)]
     shown = ns if len(ns) <= LABELLED else sorted(set(spread))
     low, high = (100 * np.transpose(ends)).tolist()

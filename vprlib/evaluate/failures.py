@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -12,7 +11,7 @@ from vprlib.evaluate.predictions import Predictions
 from vprlib.evaluate.recall import Protocol
 from vprlib.evaluate.slices import QueryFacts, SliceSettings, query_facts, slices
 from vprlib.pipeline.params import JsonObject
-from vprlib.places.projection import ZONE_M
+from vprlib.places.projection import Zone, degrees_of
 from vprlib.places.truth import Truth
 
 # the first that holds is the category of a query
@@ -22,8 +21,6 @@ HEADER = (
     *("first_easting", "first_northing", "nearest_database_m", "heading_difference_deg", "light"),
 )
 # '17N', '56S': plain UTM metres, as in Pittsburgh; null: unknown, or part of the eastings
-Zone = Annotated[str, Field(pattern=r"^([1-9]|[1-5]\d|60)[NS]$")] | None
-_LAST_ZONE = 60
 _DIGITS = 7  # a centimetre
 
 
@@ -139,7 +136,8 @@ def analyse(
     facts = query_facts(found, truth, protocol)
     place = query_locations(found.queries.positions, truth, interval.location_m)
     shares: dict[str, float | None] = {
-        name: float((outcome.category == n).mean()) for n, name in enumerate(CATEGORIES)
+        name: float((outcome.category == n).mean()) if len(outcome.category) else None
+        for n, name in enumerate(CATEGORIES)
     }
     if truth.radius_m is None:  # near misses need positions
         shares["near_miss"] = None
@@ -154,8 +152,8 @@ def analyse(
 def on_map(found: Predictions, outcome: Outcomes, zone: Zone) -> tuple[dict[str, object], bool]:
     """The queries as GeoJSON, and whether their positions in degrees are known."""
     first, is_found = np.maximum(found.rows[:, 0], 0), found.rows[:, 0] >= 0
-    at = to_degrees(found.queries.positions, zone)
-    answers = to_degrees(found.database.positions[first], zone)
+    at, database = degrees_of(found.queries, zone), degrees_of(found.database, zone)
+    answers = None if database is None else database[first]
     properties = [
         {
             "category": category,
@@ -184,33 +182,6 @@ def sentence(of: Mapping[str, float | None]) -> str:
     }
     shown = {name: "not known" if s is None else f"{100 * s:.1f} %" for name, s in of.items()}
     return ", ".join(f"{text} {shown[name]}" for name, text in words.items())
-
-
-def to_degrees(positions: np.ndarray, zone: Zone) -> np.ndarray | None:
-    """Longitudes and latitudes [N, 2] of UTM positions; None if the zone is unknown.
-
-    Without `zone`, all eastings must begin with one (zone · 1,000,000 m, as in `projection`).
-    """
-    known = np.isfinite(positions).all(axis=1)
-    degrees = np.full(positions.shape, np.nan)
-    if zone is not None:
-        degrees[known] = _degrees(positions[known], int(zone[:-1]), zone.endswith("S"))
-        return degrees
-    zones = np.floor(positions[:, 0] / ZONE_M)
-    if not known.any() or ((zones[known] < 1) | (zones[known] > _LAST_ZONE)).any():
-        return None
-    for number in np.unique(zones[known]):
-        rows = known & (zones == number)
-        offset = np.array([number * ZONE_M, 0.0])
-        degrees[rows] = _degrees(positions[rows] - offset, int(number), is_south=False)
-    return degrees
-
-
-def _degrees(positions: np.ndarray, zone: int, is_south: bool) -> np.ndarray:
-    from pyproj import Proj  # takes a moment, and few sets need it
-
-    plane = Proj(proj="utm", zone=zone, south=is_south, ellps="WGS84")
-    return np.stack(plane(positions[:, 0], positions[:, 1], inverse=True), axis=1)
 
 
 def geojson(

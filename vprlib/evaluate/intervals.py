@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from vprlib.evaluate.recall import Result, named
+from vprlib.evaluate.recall import Protocol, Result, named
 from vprlib.pipeline.params import JsonObject, Metres, Section, Seed
 from vprlib.places.geo import locations
 from vprlib.places.truth import Listed, Truth
@@ -56,6 +56,37 @@ def share_interval(
     return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
 
 
+def mean_of_groups(
+    right: np.ndarray, groups: np.ndarray, settings: IntervalSettings
+) -> tuple[float, float, float]:
+    """The mean of the groups' shares of `right` [Q], and its interval for another such group.
+
+    Student's, over the groups alone, so that how much they differ counts; two tell hardly anything.
+    """
+    from scipy.special import stdtrit
+
+    labels = np.unique(groups.astype(str), return_inverse=True)[1]
+    shares = np.bincount(labels, right) / np.bincount(labels)
+    mean, count = float(shares.mean()), len(shares)
+    if count < 2:
+        return mean, 0.0, 1.0
+    error = float(shares.std(ddof=1)) / np.sqrt(count)
+    half = float(stdtrit(count - 1, (1 + settings.level) / 2)) * error
+    return mean, max(mean - half, 0.0), min(mean + half, 1.0)
+
+
+def with_sessions(result: Result, sessions: np.ndarray, settings: IntervalSettings) -> Result:
+    """Adds what a session that the database has not seen may expect of the first answer."""
+    counted = result.counted
+    if not counted.any():
+        return result
+    found = mean_of_groups(result.right[counted, 0], sessions[counted], settings)
+    names = ("new_session@1", "new_session@1_low", "new_session@1_high")
+    count = len({*sessions[counted].tolist()})
+    told = dict(zip(names, found, strict=True)) | {"sessions": count}
+    return replace(result, metrics={**result.metrics, **told})
+
+
 def with_ends(
     name: str, right: np.ndarray, place: np.ndarray, settings: IntervalSettings
 ) -> dict[str, float]:
@@ -80,6 +111,14 @@ def query_locations(positions: np.ndarray, truth: Truth, distance_m: float) -> n
     lists = [truth.right.of(q).tobytes() if count else q for q, count in enumerate(counts)]
     first = {key: q for q, key in reversed(list(enumerate(lists)))}
     return np.unique([first[key] for key in lists], return_inverse=True)[1]
+
+
+def of_protocol(settings: IntervalSettings, protocol: Protocol, truth: Truth) -> IntervalSettings:
+    """Photographs of a drive that are near each other fail together, so they are one location."""
+    if protocol != "sessions" or truth.radius_m is None:
+        return settings
+    widest = max(settings.location_m, truth.radius_m)
+    return settings.model_copy(update={"location_m": widest})
 
 
 def with_intervals(

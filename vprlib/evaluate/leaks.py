@@ -133,7 +133,7 @@ def audit(evaluated: Audited, train: Audited, val: Audited, settings: AuditSetti
     ]
     remarks = []
     if with_val is None:
-        remarks.append(f"{val.name} was used to pick the epoch")
+        remarks.append(f"{val.name} was used to judge the epochs")
     else:
         remarks += _near(evaluated, val, with_val, settings.radius_m)
     remarks += _near(val, train, val_with_train, settings.radius_m)

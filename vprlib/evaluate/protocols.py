@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
@@ -10,50 +9,27 @@ from vprlib.descriptors.rows import Rows
 from vprlib.evaluate.recall import Protocol, RecallSettings, Result, evaluate, named
 from vprlib.images.index import ImageIndex
 from vprlib.pipeline.json_files import damaged
-from vprlib.pipeline.params import PARAMS_PATH, UserError
+from vprlib.pipeline.params import PARAMS_PATH, JsonObject, UserError
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.places.geo import Pairs
-from vprlib.places.truth import Near, Truth, is_right, recall_at
+from vprlib.places.truth import Apart, Near, Truth, apart_by_session, is_right, recall_at
 from vprlib.search.neighbors import Found
 from vprlib.search.request import Neighbors, SearchRequest, collect
 from vprlib.search.sequences import along_folders
 
 TILES = 12  # consecutive database images of Tokyo 24/7 are one panorama
 LIGHTS = ("day", "sunset", "night")  # its queries come in this order, over and over
+WITHIN_M = (5, 10, 25, 50, 100)  # metres from a query to its first answer
 TIMES_AS_MANY = 10  # are searched where those of the query's own time are to be dropped
 
 
 @dataclass(frozen=True)
-class AnotherTime(Near):
-    """What is near, and not of the query's own time stamp: that is neither right nor wrong."""
+class Ranking:
+    """What a protocol leaves of the nearest images."""
 
-    query_times: np.ndarray  # [Q]
-    database_times: np.ndarray  # [D]
-
-    def is_right(self, rows: np.ndarray) -> np.ndarray:
-        return super().is_right(rows) & ~self.is_doubtful(rows)
-
-    def is_doubtful(self, rows: np.ndarray) -> np.ndarray:
-        return self.database_times[rows] == self.query_times[:, None]
-
-    def counts(self) -> np.ndarray:
-        return self.positives().counts()
-
-    def positives(self) -> Pairs:
-        pairs = super().positives()
-        differ = self.database_times[pairs.rows] != self.query_times[pairs.queries()]
-        return pairs.keep(differ)
-
-    def no_negatives(self) -> Pairs:
-        return super().positives()
-
-    def take(self, queries: np.ndarray | slice) -> Self:
-        return replace(super().take(queries), query_times=self.query_times[queries])
-
-    @property
-    def most_doubtful(self) -> int:
-        times, counts = np.unique(self.database_times, return_counts=True)
-        return int(counts[np.isin(times, self.query_times)].max(initial=0))
+    rows: np.ndarray  # [Q, K] of the database, nearest first; -1 where no more are left
+    distances: np.ndarray  # [Q, K] infinite there
+    precisions: np.ndarray | None  # [Q] average precision, `ranked` alone
+    left_out: dict[str, int] = field(default_factory=dict)  # images that could not be read
 
 
 @dataclass(frozen=True)
@@ -67,20 +43,12 @@ class Asked:
     runtime: RuntimeSettings
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """What a protocol leaves of the nearest images."""
-
-    rows: np.ndarray  # [Q, K] of the database, nearest first; -1 where no more are left
-    distances: np.ndarray  # [Q, K] infinite there
-    precisions: np.ndarray | None  # [Q] average precision, `ranked` alone
-    left_out: dict[str, int] = field(default_factory=dict)  # images that could not be read
-
-
 def judged(protocol: Protocol, truth: Truth, database: ImageIndex, queries: ImageIndex) -> Truth:
     """The truth as the protocol sees it; a sentence where the set is not made for it."""
     if protocol == "tokyo247":
         _check_panoramas(database, queries)
+    if protocol == "sessions":
+        return apart_by_session(truth, queries.extra, database.extra)
     if protocol != "tokyoTM":
         return truth
     if not isinstance(truth, Near) or "time" not in database.extra or "time" not in queries.extra:
@@ -89,7 +57,7 @@ def judged(protocol: Protocol, truth: Truth, database: ImageIndex, queries: Imag
             f" positions with time stamps: set datasets.{database.set_name}.protocol to plain."
         )
     times = queries.extra["time"], database.extra["time"]
-    return AnotherTime(truth.queries, truth.database, truth.radius_m, *times)
+    return Apart(truth.queries, truth.database, truth.radius_m, *times)
 
 
 def _check_panoramas(database: ImageIndex, queries: ImageIndex) -> None:
@@ -117,6 +85,8 @@ def depth(protocol: Protocol, columns: int, truth: Truth) -> int:
         return truth.database_size
     if protocol == "tokyoTM":
         return TIMES_AS_MANY * columns
+    if protocol == "sessions":  # the search left the query's own session out
+        return columns
     tiles = TILES if protocol == "tokyo247" else 1
     return tiles * columns + truth.most_doubtful
 
@@ -224,11 +194,28 @@ def average_precision(right: np.ndarray, positives: np.ndarray) -> np.ndarray:
     return height / np.maximum(positives, 1)
 
 
+def metres_of(first: np.ndarray, truth: Near) -> JsonObject:
+    """How far the first answers [Q] are from their queries; nothing found is infinitely far."""
+    if not len(first):
+        return {}
+    metres = np.linalg.norm(truth.database[np.maximum(first, 0)] - truth.queries, axis=1)
+    metres[first < 0] = np.inf
+    median = float(np.median(metres))
+    within = {f"within_{limit}m": float((metres <= limit).mean()) for limit in WITHIN_M}
+    return {"median_error_m": round(median, 3) if np.isfinite(median) else None, **within}
+
+
 def measure(protocol: Protocol, ranking: Ranking, truth: Truth, settings: RecallSettings) -> Result:
     """Recall, with the protocol's name, and what it has besides: mAP, or recall by light."""
+    if protocol == "sessions":  # where nobody else has been, nobody can know the place
+        settings = settings.model_copy(update={"denominator": "answerable"})
     result = evaluate(ranking.rows, truth, settings)
+    errors = {}
+    if isinstance(truth, Near):
+        counted = np.flatnonzero(result.counted)
+        errors = metres_of(ranking.rows[counted, 0], truth.take(counted))
     radius = {} if truth.radius_m is None else {"radius_m": truth.radius_m}
-    metrics = {**result.metrics, **radius, "protocol": protocol}
+    metrics = {**result.metrics, **errors, **radius, "protocol": protocol}
     if settings.sequence.frames > 1:
         metrics["sequence_frames"] = settings.sequence.frames
     if any(ranking.left_out.values()):

@@ -15,8 +15,9 @@ from vprlib.search.sequences import SequenceSettings
 
 Denominator = Literal["all", "answerable"]
 # plain: the N nearest images as they come; tokyo247: one a panorama; tokyoTM: none of the query's
-# own time; ranked: the whole database in order, judged by mAP too
-Protocol = Literal["plain", "tokyo247", "tokyoTM", "ranked"]
+# own time; ranked: the whole database in order, judged by mAP too; sessions: none of the query's
+# own session, if it has one
+Protocol = Literal["plain", "tokyo247", "tokyoTM", "ranked", "sessions"]
 NEAR_CHANCE = 1.5  # times the blind guess: hardly a result
 KEPT = 20  # predictions hold at least so many, as a submission wants them
 LONGEST_RANGE = 1000
@@ -100,6 +101,14 @@ class Result:
             for name, part in m.items()
             if isinstance(part, dict)
         )
+        if not m["queries"]:
+            return "no query, so nothing is known"
+        if "new_session@1" in m:
+            wide = f"[{m['new_session@1_low']:.3f}, {m['new_session@1_high']:.3f}]"
+            parts += f"  on a new day or drive {m['new_session@1']:.3f} {wide}"
+        if "median_error_m" in m:
+            error = m["median_error_m"]
+            parts += f"  median error {'unknown' if error is None else f'{error:.1f} m'}"
         left_out = "".join(f"; {m[of]} {words}" for of, words in LEFT_OUT.items() if m.get(of))
         places = f" at {m['locations']} locations" if "locations" in m else ""
         return (
@@ -109,26 +118,29 @@ class Result:
 
     @property
     def is_near_chance(self) -> bool:
-        return recall_at(self.right, [1])[1] <= NEAR_CHANCE * self.metrics["chance_recall@1"]
+        return (
+            len(self.right) > 0
+            and recall_at(self.right, [1])[1] <= NEAR_CHANCE * self.metrics["chance_recall@1"]
+        )
 
 
 def evaluate(neighbors: np.ndarray, truth: Truth, settings: RecallSettings) -> Result:
     """Recall of the retrieved rows [Q, K]; -1 where nothing was retrieved."""
     right = is_right(neighbors, truth)
     positives = truth.counts()
-    if not positives.any():
+    if len(positives) and not positives.any():
         raise UserError(
             "no query has a right database image: check radius_m of the data set in params.yaml,"
             " and that both sides use the same coordinates."
         )
     counted = positives > 0 if settings.denominator == "answerable" else positives >= 0
-    recalls = recall_at(right[counted], settings.ns)
+    recalls = recall_at(right[counted], settings.ns) if len(positives) else {}
     metrics = {
         **named(recalls),
         "queries": len(positives),
         "queries_without_positive": int((positives == 0).sum()),
         "denominator": settings.denominator,
-        "chance_recall@1": chance_recall(positives, truth.database_size),
+        "chance_recall@1": chance_recall(positives, truth.allowed),
     }
     return Result(right, counted, metrics, list(recalls.items()))
 
