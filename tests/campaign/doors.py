@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import evaluated
+import photographs
 import yaml
 from campaign import mutate
 
@@ -46,6 +47,18 @@ DOORS = {
         (f"extract_db {SET} {VARIANT}", f"keypoints {SET}"),
     ),
     "photographs": Door(mutate.image_file, "some/*.jpg", ("vpr find some", "vpr find some/1.jpg")),
+    "folders of photographs": Door(
+        mutate.beside_photographs, "data/raw/photos/street*/*", ("list_photos photos",)
+    ),
+    "lists of photographs": Door(mutate.csv_file, "data/raw/photos/*.csv", ("parse_mat photos",)),
+    "rough positions": Door(
+        mutate.csv_file, "rough.csv", ("vpr find some --near rough.csv --within 30 --json",)
+    ),
+    "inlier thresholds": Door(
+        mutate.json_file,
+        f"artifacts/calibration/inliers/{SET}/*.json",
+        (f"vpr find {PHOTO} --verify",),
+    ),
     "specifications": Door(mutate.mat_file, "data/raw/toy/datasets/*.mat", (f"parse_mat {SET}",)),
     "listings": Door(mutate.csv_file, "data/raw/toy/list.csv", ("parse_mat listed",)),
     "ground truth": Door(
@@ -179,6 +192,8 @@ def odd_options(rng: random.Random) -> list[str]:
     commands = [
         *(["find", PHOTO, "--set", SET], ["find", PHOTO, "-k", "3"], ["table", "--json"]),
         *(["find", PHOTO, "--picture", "p.png"], ["find", PHOTO, "--out", "f.csv"]),
+        *(["find", PHOTO, "--near", "1,2", "--within", "9"], ["find", PHOTO, "--box", "1,2,3,4"]),
+        *(["find", "some", "--sequence", "3"], ["use", "photos", "some", "--queries", "some"]),
         *(["predictions", "--out", "p.csv"], ["compare", "trained", "trained/w4"]),
         *(["use", "city"], ["model", "convert", "export.onnx", "--to", "port", "--out", "x"]),
         *(["cache", "list"], ["doctor", "--json"], ["index", "part", "1", "2", "--out", "x"]),
@@ -196,6 +211,10 @@ def prepare(here: Path) -> None:
     whole = {**base, "layout": {}}
     tree["datasets"]["listed"] = {**whole, "list": "list.csv"}
     tree["datasets"]["oxford"] = {**whole, "folder": "oxford", "list": "truth"}
+    tree["datasets"]["photos"] = {**whole, "folder": "photos", "list": "list.csv"}
+    tree["datasets"]["photos"]["protocol"] = "sessions"
+    tree["datasets"][SET]["utm_zone"] = "33N"
+    tree["photos"] = {"photos": {}}
     tree["networks"] = {"port": {"file": "port.pth"}}
     tree["variants"] = [VARIANT, "port"]
     tree["rerank"].update(short_side=[96, 96], keypoints=100, top=3)
@@ -211,6 +230,19 @@ def prepare(here: Path) -> None:
     for number, image in enumerate(images[:6]):
         shutil.copy(image, here / "data/raw/oxford")
         shutil.copy(image, here / f"some/{number}.jpg")
+    for name, day in (("street", 0.0), ("street2", 86400.0)):
+        photographs.walk(here / "data/raw/photos" / name, 3, photographs.NOON + day)
+    photographs.write(
+        here / "data/raw/photos/street/lost.jpg",
+        9,
+        photographs.exif(time=photographs.NOON, offset="+00:00"),
+    )
+    photographs.gpx(
+        here / "data/raw/photos/street/track.gpx",
+        [(photographs.NOON + 9 * n, *photographs.HERE) for n in range(3)],
+    )
+    evaluated.stage("list_photos", "photos")
+    (here / "rough.csv").write_text("path,lat,lon\n0.jpg,39.75,15.0\n1.jpg,39.75,15.001\n")
     stems = [image.stem for image in images]
     lists = {"query": f"{stems[0]} 1 2 30 40", "good": stems[1], "ok": stems[2], "junk": ""}
     for kind, text in lists.items():

@@ -132,6 +132,17 @@ def hdf5_file(path: Path, rng: random.Random) -> None:
         rng.choice(ways)()
 
 
+def beside_photographs(path: Path, rng: random.Random) -> None:
+    """A photograph, whose EXIF is near its start, or a track."""
+    content = path.read_bytes()
+    if path.suffix == ".gpx":
+        path.write_bytes(raw(content, rng))
+    elif rng.random() < 0.7:
+        path.write_bytes(raw(content[:700], rng) + content[700:])
+    else:
+        image_file(path, rng)
+
+
 def csv_file(path: Path, rng: random.Random) -> None:
     content = path.read_bytes()
     if rng.random() < 0.25:

@@ -27,13 +27,13 @@ from evaluated import (
 )
 from PIL import Image
 
-from vprlib.cli.find import as_rows, as_table
+from vprlib.cli.finding.answers import answer, as_rows, as_text
 from vprlib.descriptors.files import opened
 from vprlib.evaluate.confidence import Calibration
 from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_json
-from vprlib.search.request import Neighbors
 
+COLUMNS = ["rank", "distance", "score"]
 CALIBRATION = paths.calibration(VARIANT, "full")
 
 
@@ -87,7 +87,7 @@ def test_a_code_with_an_index_gives_what_the_index_found_and_no_more(made_here, 
         whole = dict(zip(exact["indices"][3].tolist(), exact["distances"][3], strict=True))
     found = [row for row in indices.tolist() if row >= 0]
     assert 0 < len(found) < 12 and np.isinf(distances[len(found) :]).all()
-    assert len(said.splitlines()) == 2 + len(found) + 1  # and how sure it is
+    assert len(said.splitlines()) == 2 + len(found) + 2  # where, and how sure that is
     assert distances[: len(found)].tolist() == [whole[row] for row in found]
     code, said = find(QUERIES, "-k", 12, "--code", "ivf")
     assert code == 0 and len(read(said)) < 6 * 12
@@ -112,12 +112,12 @@ def test_an_index_over_rounded_codes_finds_by_what_they_stand_for(made_here, fin
 def test_what_is_printed_names_the_set_the_best_images_and_their_places(made_here, find):
     code, said = find(photo(2), "-k", 3)
     lines = said.splitlines()
-    assert code == 0 and len(lines) == 2 + 3 + 1
+    assert code == 0 and len(lines) == 2 + 3 + 2
     assert lines[-1].startswith(f"not calibrated: {CALIBRATION} is missing")
     assert lines[0] == f"{photo(2)}: the nearest of 12 images of toy_val (trained, full)"
-    assert lines[1].split() == ["rank", "distance", "score", "easting", "northing", "image"]
-    for rank, line in enumerate(lines[2:-1], 1):
-        first, distance, similar, easting, northing, name = line.split()
+    assert lines[1].split() == [*COLUMNS, "easting", "northing", "place", "image"]
+    for rank, line in enumerate(lines[2:-2], 1):
+        first, distance, similar, easting, northing, _, name = line.split()
         assert int(first) == rank and name.endswith(".jpg")
         assert float(similar) == pytest.approx(1 - float(distance) ** 2 / 2, abs=1e-3)
         assert 500_000 <= float(easting) <= 500_154 and northing == "4400000.50"
@@ -132,7 +132,7 @@ def calibrated(thresholds, kind="ratio"):
 def test_the_last_line_says_whether_the_answer_is_to_be_believed(made_here, find):
     made = calibrated({"100": 2.0, "95": -1.0})
     said = find(photo(0), "-k", 1)[1].splitlines()
-    assert len(said) == 2 + 1 + 1
+    assert len(said) == 2 + 1 + 2
     assert said[-1].startswith(
         "sure: of answers with a score of at least -1.000, 95 % were right on"
     )
@@ -193,7 +193,7 @@ def test_a_folder_gives_a_csv_with_every_photograph_and_loads_the_network_once(
 
 
 def test_all_of_a_small_database_is_found_and_no_more(made_here, find):
-    assert len(find(photo(0), "-k", 99)[1].splitlines()) == 2 + 12 + 1
+    assert len(find(photo(0), "-k", 99)[1].splitlines()) == 2 + 12 + 2
 
 
 def test_the_picture_shows_the_photograph_and_its_results(made_here, find):
@@ -286,20 +286,41 @@ def test_without_a_trained_network_the_last_of_the_switches_is_taken(made_here, 
 
 
 def test_unknown_positions_are_left_empty(index_at):
-    asked, database = index_at([(0, 0)]), index_at([(np.nan, np.nan), (1.5, 2.0)])
-    found = Neighbors(np.array([[1, 0]]), np.array([[1.0, 2.0]], np.float32))
-    assert as_rows(asked, database, found, [("0.5", "no")]) == [
-        ("000.jpg", 1, "001.jpg", "1.000000", "0.500000", 1.5, 2.0, "0.5", "no"),
-        ("000.jpg", 2, "000.jpg", "2.000000", "-1.000000", "", "", "0.5", "no"),
+    database = index_at([(np.nan, np.nan), (1.5, 2.0)])
+    made = Calibration("toy", {"95": 0.6}, "ratio", 25.0, 20, [])
+    found = answer("q.jpg", database, None, [(1, 1.0), (0, 2.0)], 25.0, made, 0.5)
+    none = "", "", ""
+    assert as_rows([found]) == [
+        (
+            "q.jpg",
+            1,
+            "001.jpg",
+            "1.000000",
+            "0.500000",
+            1.5,
+            2.0,
+            "",
+            "",
+            "A",
+            "",
+            "0.500000",
+            "no",
+        ),
+        ("q.jpg", 2, "000.jpg", "2.000000", "-1.000000", *none, "", "B", "", "0.500000", "no"),
     ]
-    assert as_table(database, found).splitlines()[2].split() == [
-        "2", "2.0000", "-1.000", "-", "-", "000.jpg",
-    ]  # fmt: skip
+    assert as_text(found).splitlines()[2].split() == [
+        "2",
+        "2.0000",
+        "-1.000",
+        *"--",
+        "B",
+        "000.jpg",
+    ]
 
 
 def test_nothing_heavy_is_loaded_that_a_photograph_does_not_need():
     code = (
-        "import sys, vprlib.cli.find; assert 'torch' not in sys.modules; "
+        "import sys, vprlib.cli.finding.find; assert 'torch' not in sys.modules; "
         "import vprlib.model.describe, vprlib.model; "
         "sys.exit(bool({'sklearn', 'scipy', 'matplotlib', 'dvc'} & set(sys.modules)))"
     )

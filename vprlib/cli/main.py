@@ -15,7 +15,7 @@ Run it in the project's folder. Most commands read what `dvc repro` has written.
 # command → module and function below vprlib.cli, and its line in `vpr --help`
 COMMANDS = {
     "use": ("use:main", "Write a preset into params.yaml and print what changed."),
-    "find": ("find:main", "Print the database images that are most like a photograph."),
+    "find": ("finding.find:main", "Print where a photograph was taken, and the images like it."),
     "table": ("table:main", "Print the recall of all variants, and the gain by training."),
     "compare": (
         "comparison.compare:main",

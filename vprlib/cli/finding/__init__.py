@@ -1,0 +1,1 @@
+"""The command `vpr find`: where a photograph was taken."""

@@ -1,0 +1,138 @@
+"""Where to search: around a rough position, or in a box."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vprlib.formats.listing import positions_by_name
+from vprlib.images.exif import read_facts
+from vprlib.images.index import ImageIndex
+from vprlib.pipeline.params import UserError
+from vprlib.search.groups import Group
+
+EXIF = "exif"  # each photograph's own GPS position
+
+
+@dataclass(frozen=True)
+class Around:
+    """The database images that each photograph may find."""
+
+    groups: list[Group]
+    lost: list[int]  # photographs around which there is none, or whose position is not known
+
+
+def asked_around(
+    near: str | None,
+    within_m: float | None,
+    inside: str | None,
+    folder: Path,
+    photos: ImageIndex,
+    degrees: np.ndarray | None,
+    dataset: str,
+) -> Around | None:
+    """The images that may be found, where only some are wanted."""
+    if near is None and within_m is not None:
+        raise UserError("--within needs a place: add --near LAT,LON.")
+    if near is None and inside is None:
+        return None
+    if near is not None and inside is not None:
+        raise UserError("--near and --box both say where to search: leave one out.")
+    if degrees is None:
+        raise UserError(
+            f"latitude and longitude of {dataset} are not known: set datasets.{dataset}.utm_zone,"
+            " such as 17N."
+        )
+    if near is None:
+        return box(inside or "", len(photos), degrees)
+    if within_m is None or within_m <= 0:
+        raise UserError("--near needs a distance in metres above zero: add --within 100.")
+    return circles(near, within_m, folder, photos, degrees)
+
+
+def circles(
+    near: str, within_m: float, folder: Path, photos: ImageIndex, degrees: np.ndarray
+) -> Around:
+    """`near` is LAT,LON for all photographs, or says where the position of each is."""
+    centres = _centres(near, folder, photos.names)
+    groups, lost, nearest = [], [], np.inf
+    different, which = np.unique(centres, axis=0, return_inverse=True, equal_nan=False)
+    for number, centre in enumerate(different):
+        metres = _metres_from(centre, degrees)
+        among = np.flatnonzero(metres <= within_m)
+        queries = np.flatnonzero(which.reshape(-1) == number)
+        groups.append(Group(queries, among))
+        if not len(among):
+            lost += queries.tolist()
+            nearest = min(nearest, np.nanmin(metres, initial=np.inf))
+    if len(lost) == len(photos):
+        where = f"around {near}" if number_pair(near) else "around any of the photographs"
+        far = f"; the nearest is {nearest:,.0f} m away" if np.isfinite(nearest) else ""
+        raise UserError(
+            f"no image of the database lies within {within_m:g} m {where}{far}: raise --within, or"
+            " check the order (latitude first)."
+        )
+    return Around(groups, sorted(lost))
+
+
+def box(text: str, count: int, degrees: np.ndarray) -> Around:
+    """SOUTH,WEST,NORTH,EAST; a box may cross the date line."""
+    try:
+        south, west, north, east = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"--box is '{text}', but should be SOUTH,WEST,NORTH,EAST.") from None
+    _check_degrees("--box", (south, west), (north, east))
+    lon, lat = degrees.T
+    is_between = (lon >= west) & (lon <= east) if west <= east else (lon >= west) | (lon <= east)
+    among = np.flatnonzero((lat >= south) & (lat <= north) & is_between)
+    if not len(among):
+        raise UserError(f"no image of the database lies in the box {text}: is the order right?")
+    return Around([Group(np.arange(count), among)], [])
+
+
+def number_pair(text: str) -> tuple[float, float] | None:
+    try:
+        lat, lon = (float(part) for part in text.split(","))
+    except ValueError:
+        return None
+    return lat, lon
+
+
+def _centres(near: str, folder: Path, names: Sequence[str]) -> np.ndarray:
+    """Latitude and longitude [Q, 2]; NaN where not known."""
+    if (pair := number_pair(near)) is not None:
+        _check_degrees("--near", pair)
+        return np.tile(np.array(pair), (len(names), 1))
+    if near == EXIF:
+        found = [read_facts(folder / name).degrees or (np.nan, np.nan) for name in names]
+        return np.array(found, float).reshape(-1, 2)
+    path = Path(near)
+    if not path.is_file():
+        raise UserError(
+            f"--near is '{near}', but should be LAT,LON such as 52.50301,13.33001, or '{EXIF}', or"
+            " a CSV of path, lat, lon."
+        )
+    places, in_degrees = positions_by_name([path], path.parent, names)
+    if not in_degrees:
+        raise UserError(f"{path} should have the columns path, lat, lon.")
+    return places
+
+
+def _check_degrees(option: str, *pairs: tuple[float, float]) -> None:
+    for lat, lon in pairs:
+        if not (abs(lat) <= 90 and abs(lon) <= 180):
+            raise UserError(
+                f"{option} has {lat:g},{lon:g}, but latitude goes from -90 to 90 and comes first,"
+                " longitude from -180 to 180."
+            )
+
+
+def _metres_from(centre: np.ndarray, degrees: np.ndarray) -> np.ndarray:
+    """Metres on the ellipsoid from a latitude and longitude to each image [N]."""
+    if np.isnan(centre).any():
+        return np.full(len(degrees), np.nan)
+    from pyproj import Geod  # takes a moment
+
+    lat, lon = (np.full(len(degrees), value) for value in centre)
+    return np.asarray(Geod(ellps="WGS84").inv(lon, lat, *degrees.T)[2])

@@ -1,0 +1,77 @@
+"""Describes photographs by the network in PyTorch, or faster by its export."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from vprlib.cli.choice import Choice, SetParams
+from vprlib.images.batches import ImageSource
+from vprlib.images.decode import ImageSettings
+from vprlib.interop.onnx_run import Exported, identity
+from vprlib.model.settings import Precision
+from vprlib.pipeline.params import At, UserError
+from vprlib.pipeline.runtime import RuntimeSettings
+
+
+class DescribeParams(SetParams):
+    precision: Annotated[Precision, At("extraction.precision")]
+
+
+class NetworkDescriber:
+    """Descriptors [N, d] by PyTorch, whitened as the code asks and not yet rounded."""
+
+    def __init__(self, choice: Choice, precision: Precision) -> None:
+        self.choice, self.precision = choice, precision
+
+    @property
+    def path(self) -> Path:
+        return self.choice.model_path
+
+    def __call__(self, photos: ImageSource, runtime: RuntimeSettings) -> np.ndarray:
+        from vprlib.model.describe import describe_into
+        from vprlib.model.device import prepare
+        from vprlib.model.model import read_model
+        from vprlib.model.precision import placed
+
+        device = prepare(runtime)
+        stored = read_model(self.path)
+        vectors = np.empty((len(photos.index), stored.dim), np.float32)
+        model, rows = placed(stored, device), np.arange(len(vectors))
+        describe_into(vectors, model, photos, rows, device, runtime, precision=self.precision)
+        return self.choice.read_code().apply(vectors)
+
+
+class ExportDescriber:
+    """The same by a file of `vpr model export`, which must be of the chosen network and code."""
+
+    def __init__(self, path: Path, choice: Choice, images: ImageSettings, threads: int) -> None:
+        if not path.exists():
+            raise UserError(f"{path} is missing: write it with `vpr model export`.")
+        self.path, self.network = path, Exported(path, threads)
+        wanted = identity(choice.variant, choice.model_path, choice.code, choice.coder_path, images)
+        differences = self.network.identity.differences(wanted)
+        if differences:
+            raise UserError(
+                f"{path} {'; it '.join(differences)}: export it again by `vpr model export`, or"
+                " leave it out."
+            )
+
+    def __call__(self, photos: ImageSource, runtime: RuntimeSettings) -> np.ndarray:
+        return self.network.describe(photos, runtime)
+
+
+def describer(
+    onnx: Path | None, choice: Choice, p: DescribeParams, use_export: bool
+) -> NetworkDescriber | ExportDescriber:
+    """The export at `onnx`; or, with `use_export`, a valid one of the choice; or the network."""
+    given = (choice, p.images, p.runtime.cores)
+    if onnx is not None:
+        return ExportDescriber(onnx, *given)
+    if use_export and choice.onnx_path.exists():
+        try:
+            return ExportDescriber(choice.onnx_path, *given)
+        except UserError as error:
+            typer.echo(f"without the export: {error}", err=True)
+    return NetworkDescriber(choice, p.precision)

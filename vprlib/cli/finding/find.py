@@ -1,0 +1,161 @@
+"""Finds where photographs were taken: the command `vpr find`."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from vprlib.cli import options
+from vprlib.cli.choice import choose
+from vprlib.cli.finding.answers import HEADER, Answer, as_geojson, as_object, as_rows, as_text
+from vprlib.cli.finding.around import asked_around
+from vprlib.cli.finding.describers import DescribeParams, describer
+from vprlib.cli.finding.searching import (
+    PlaceParams,
+    check_sequence,
+    depth_of,
+    find,
+    judged,
+    looked_again,
+    photographs,
+    searcher_of,
+)
+from vprlib.evaluate.gallery import Panel, sheet
+from vprlib.images.batches import ImageSource
+from vprlib.images.decode import ImageSettings
+from vprlib.images.index import check_order, read_index
+from vprlib.pipeline.artifacts import write_bytes, write_text
+from vprlib.pipeline.command import printable
+from vprlib.pipeline.explained import check_place
+from vprlib.pipeline.params import UserError
+from vprlib.places.projection import degrees_of
+from vprlib.search.request import Neighbors
+
+
+def gallery(photos: ImageSource, database: ImageSource, found: Neighbors, one: Answer) -> bytes:
+    """A PNG of the photograph beside the images found for it."""
+    panels = []
+    for rank, (row, distance) in enumerate(found.of(0)[: len(one.names)]):
+        at = database.index.positions[row]
+        where = "position unknown" if np.isnan(at).any() else f"{at[0]:.2f}, {at[1]:.2f}"
+        title = f"{rank + 1}   distance {distance:.3f}"
+        notes = (f"score {one.similar[rank]:.3f}", where, database.index.names[row])
+        panels.append(Panel(database.pixels(row), title, notes))
+    return sheet(Panel(photos.pixels(0), "photograph", (photos.index.names[0],)), panels)
+
+
+def rendered(answers: Sequence[Answer], kind: str) -> str:
+    """All answers in one of the formats for programs."""
+    if kind == "json":
+        return json.dumps([as_object(a) for a in answers], indent=2, allow_nan=False) + "\n"
+    if kind == "geojson":
+        return json.dumps(as_geojson(answers), indent=2, allow_nan=False) + "\n"
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([HEADER, *as_rows(answers)])
+    return text.getvalue()
+
+
+def main(
+    photo: Annotated[Path, typer.Argument(help="a photograph, or a folder of photographs")],
+    dataset: options.Dataset = None,
+    variant: options.Variant = None,
+    code: options.Code = None,
+    count: Annotated[int, typer.Option("-k", min=1, help="how many images to find")] = 5,
+    near: Annotated[
+        str | None,
+        typer.Option(
+            help="search only around LAT,LON; or exif: around each photograph's own GPS; or a CSV"
+            " of path, lat, lon"
+        ),
+    ] = None,
+    within_m: Annotated[float | None, typer.Option("--within", help="metres around --near")] = None,
+    inside: Annotated[
+        str | None, typer.Option("--box", help="search only in SOUTH,WEST,NORTH,EAST")
+    ] = None,
+    frames: Annotated[
+        int,
+        typer.Option("--sequence", min=1, max=101, help="frames of a drive to look at, such as 5"),
+    ] = 1,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="compare local features too, and reorder by them")
+    ] = False,
+    onnx: Annotated[
+        Path | None, typer.Option(help="use this file of `vpr model export`, not PyTorch")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="also write a PNG of one photograph and its results")
+    ] = None,
+    out: options.OptionalOut = None,
+    as_json: options.AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="print CSV: a row for each result")] = False,
+    as_map: Annotated[bool, typer.Option("--geojson", help="print GeoJSON, for maps")] = False,
+) -> None:
+    """Print where a photograph was taken, and the database images that are most like it.
+
+    The score is the cosine similarity of the descriptors, 1 − distance² / 2. Results of one place
+    have the same letter, and the estimate is the middle of those of the first place. The last line
+    says how reliable the first result is. For a folder, the output is a CSV table. --out writes it
+    to a file.
+    """
+    is_folder = photo.is_dir()
+    if picture is not None and is_folder:
+        raise UserError(f"--picture needs one photograph, but {photo} is a folder: name a file.")
+    check_sequence(frames, is_folder, near, inside)
+    kinds = [k for k, on in (("json", as_json), ("csv", as_csv), ("geojson", as_map)) if on]
+    if len(kinds) > 1:
+        raise UserError(f"--{kinds[0]} and --{kinds[1]} are two formats: leave one out.")
+    for path in filter(None, (picture, out)):
+        check_place(path)
+    choice = choose(dataset, variant, code)
+    p = DescribeParams.load(dataset=choice.dataset)
+    database = read_index(choice.index_path)
+    place = PlaceParams.load(dataset=choice.dataset)
+    degrees = degrees_of(database, place.zone)
+    if kinds == ["geojson"] and degrees is None:
+        raise UserError(
+            f"GeoJSON needs degrees, but those of {choice.dataset} are not known: set"
+            f" datasets.{choice.dataset}.utm_zone, such as 17N."
+        )
+    folder, index = photographs(photo, p.runtime.workers)
+    around = asked_around(near, within_m, inside, folder, index, degrees, choice.dataset)
+    photos = ImageSource(index, folder, p.images)
+    check_order(choice.descriptors_path, database)
+    describe = describer(onnx, choice, p, use_export=not is_folder)
+    search = searcher_of(choice, around, frames, index, database)
+    depth = depth_of(count, verify)
+    found = find(photos, describe, choice, len(database), depth, p.runtime, search)
+    stored = ImageSource(database, p.image_dir, p.images)
+    seen = (
+        looked_again(choice, found, photos, stored, place.calibrated_on)
+        if verify
+        else judged(choice, found, database, frames)
+    )
+    answers = seen.answers(index, database, degrees, count)
+    if picture is not None:
+        as_stored = ImageSettings(resize=None, exif_rotate=p.images.exif_rotate)
+        shown = ImageSource(index, folder, as_stored)
+        whole = ImageSource(database, p.image_dir, as_stored)
+        write_bytes(picture, gallery(shown, whole, seen.found, answers[0]))
+    kind = kinds[0] if kinds else "csv" if is_folder or out is not None else ""
+    if kind:
+        text = rendered(answers, kind)
+        if out is not None:
+            write_text(out, text)
+        else:
+            typer.echo(text, nl=False)
+    if not is_folder and (not kinds if out is not None else not kind):
+        of = f"{len(database)} images of {choice.dataset} ({choice.variant}, {choice.code})"
+        only = "" if around is None else f", of {len(around.groups[0].among)} of them"
+        typer.echo(f"{printable(str(photo))}: the nearest of {of}{only}\n{as_text(answers[0])}")
+        typer.echo(answers[0].verdict or seen.unknown)
+    if around is not None and around.lost:
+        typer.echo(
+            f"{len(around.lost)} photographs have no position, or no image of the database around"
+            " them: nothing was found for them.",
+            err=True,
+        )
