@@ -94,7 +94,10 @@ def params() -> dict:
     tree["datasets"] = {name: dataset(name) for name in ("toy_train", "toy_val")}
     tree["sample"].update(images=4, positions=4)
     tree["kmeans"].update(clusters=3, iterations=5)
-    tree["train"].update(epochs=1, precision="float32")
+    # a network that is quick, and that starts from nothing
+    tree["model"]["backbone"] = {"name": "alexnet", "cut": "conv5", "weights": "random", "seed": 1}
+    tree["train"].update(epochs=1, precision="float32", first_layer="conv1", distance="l2")
+    tree["train"].update(negative_pool=30, keep="best")
     tree["extraction"].update(precision="float32")
     tree["runtime"].update(device="cpu", workers=1)
     return tree

@@ -17,7 +17,7 @@ from vprlib.pipeline import paths
 
 TEXT = (toy.ROOT / "params.yaml").read_text(encoding="utf-8")
 WANTED = "city pitts30k pitts250k tokyo247 tokyoTM berlin nordland own_folder own_csv checkpoint"
-WANTED += " city_variants corridor"
+WANTED += " city_variants city_scratch corridor photos"
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # in DVC
@@ -80,6 +80,7 @@ def stub(path: Path) -> None:
 def planned(tree: dict) -> set[str]:
     """The stages that a preset needs."""
     names = {"check_switches", *(f"parse_mat@{name}" for name in tree["datasets"])}
+    names |= {f"list_photos@{name}" for name in tree["photos"]}
     names |= {f"load_model@{name}" for name in tree["networks"]}
     names |= {f"make_variant@{name}" for name in tree["derived"]}
     names |= {f"make_city@{part}" for part in tree["city"]["parts"]}

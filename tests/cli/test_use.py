@@ -60,7 +60,8 @@ def test_a_preset_says_what_it_changes_and_leaves_how_it_is_evaluated_and_run(us
     before = params()
     said = use("pitts30k").splitlines()
     assert "train_on: [city_train] → [pitts30k_train]" in said
-    assert "train.epochs: 10 → 30" in said and "model.backbone.name: alexnet → vgg16" in said
+    assert "train.epochs: 6 → 30" in said
+    assert "model.backbone.name: efficientnet_lite0 → vgg16" in said
     assert "datasets.pitts30k_test: nothing → {folder, list, layout," in "\n".join(said)
     after = params()
     assert after["train"]["margin"] == before["train"]["margin"]
@@ -77,7 +78,7 @@ def test_a_folder_that_is_not_linked_yet_is_named_after_params_yaml_is_set(proje
 
 
 def test_edits_that_are_not_committed_are_overwritten_only_by_force(use, refused, git):
-    edited = text().replace("  epochs: 10\n", "  epochs: 3\n")
+    edited = text().replace("  epochs: 6\n", "  epochs: 3\n")
     Path("params.yaml").write_text(edited)
     said = refused("pitts30k")
     assert "params.yaml has edits that are not committed, and they would be overwritten" in said
@@ -212,7 +213,7 @@ def test_a_preset_that_is_invalid_changes_nothing(refused, content, sentence):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("clusters: 16", "clusters: none"),
+        ("clusters: 64", "clusters: none"),
         ("variants: [off_the_shelf, trained]", "variants: null"),
         ("networks: {}", "networks: []"),
         ("derived: {}", "deriven: {}"),
