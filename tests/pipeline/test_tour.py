@@ -30,10 +30,14 @@ def as_python(cell: str) -> str:
     """Lines that begin with ! become calls; what installs is left out."""
     lines = []
     for line in cell.splitlines():
-        indent, command = re.fullmatch(r"(\s*)(?:!(.*))?.*", line).groups()
-        is_call = line.lstrip().startswith("!")
-        call = "pass" if command and "pip install" in command else f"shell({command!r})"
-        lines.append(f"{indent}{call}" if is_call else line)
+        command = line.lstrip()
+        indent = line[: len(line) - len(command)]
+        if command.startswith("%pip"):
+            lines.append(f"{indent}pass")
+        elif command.startswith("!"):
+            lines.append(f"{indent}shell({command[1:]!r})")
+        else:
+            lines.append(line)
     return "\n".join(lines)
 
 
