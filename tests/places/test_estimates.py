@@ -3,17 +3,19 @@
 import numpy as np
 import pytest
 
-from vprlib.places.estimates import estimate, place_labels
-from vprlib.places.geo import locations
+from vprlib.places import geo
+from vprlib.places.estimates import estimate
 
 
-def test_places_are_those_of_greedy_leader_clustering() -> None:
+def test_few_positions_have_the_places_that_a_tree_would_give_them(monkeypatch) -> None:
     draw = np.random.default_rng(1)
     for _ in range(20):
         positions = draw.uniform(0, 60, (30, 2))
         positions[draw.random(30) < 0.1] = np.nan
-        expected = locations(positions, 15.0)
-        found = place_labels(positions, 15.0)
+        found = geo.locations(positions, 15.0)
+        with monkeypatch.context() as small:
+            small.setattr(geo, "BLOCK", 7)
+            expected = geo.locations(positions, 15.0)
         pairs = set(zip(found.tolist(), expected.tolist(), strict=True))
         assert len(pairs) == found.max() + 1 == expected.max() + 1
         assert found[0] == 0 and (np.diff(np.maximum.accumulate(found)) <= 1).all()

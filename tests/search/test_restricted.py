@@ -14,7 +14,7 @@ from vprlib.search import approximate
 from vprlib.search.approximate import Approximate
 from vprlib.search.faiss_index import build
 from vprlib.search.faiss_training import IndexRequest
-from vprlib.search.groups import Group, InGroups, near, others
+from vprlib.search.groups import Group, InGroups, others
 from vprlib.search.hamming import search_parts
 from vprlib.search.request import Neighbors, SearchRequest, collect
 
@@ -219,11 +219,3 @@ def test_a_session_is_asked_of_the_others() -> None:
     found = collect(InGroups(search_parts, groups), SearchRequest(queries, database, 1, MEMORY, 1))
     assert (database_labels[found.rows[:, 0]] != labels).all()
     assert found.rows[3, 0] == 3
-
-
-def test_near_a_rough_position_are_rows_within_the_radius_of_each() -> None:
-    positions = np.array([[0, 0], [3, 4], [10, 0], [np.nan, 0]])
-    centres = np.array([[0, 0], [10, 0], [0, 0], [np.nan, np.nan], [99, 99]])
-    groups = near(centres, positions, 5.0)
-    found = {tuple(group.queries): group.among.tolist() for group in groups}
-    assert found == {(0, 2): [0, 1], (1,): [2], (3,): [0, 1, 2, 3], (4,): []}

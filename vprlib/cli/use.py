@@ -247,12 +247,12 @@ def main(
         raise UserError("name a preset, or --codes or --variants; `vpr use --list` shows presets.")
     if name is not None and name not in preset_names():
         raise UserError(f"there is no preset '{name}'{nearest(name, preset_names())}.")
+    photos.check(name, folders or [], queries, paths.RAW / photos.PRESET)
     # loads PyTorch, which takes seconds
     from vprlib.cli.whole import check_whole
 
     if name is not None and not force:
         _check_committed(text)
-    photos.check(name, folders or [], queries, paths.RAW / photos.PRESET)
     new = compose(text, name, lists)
     after = yaml.safe_load(new)
     check_whole(after)

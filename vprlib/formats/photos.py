@@ -13,6 +13,7 @@ from vprlib.formats.photo_places import QUERIES, Photographs, locate, look_at
 from vprlib.images.exif import Facts
 from vprlib.pipeline.draws import choose_rows
 from vprlib.pipeline.params import Section, Seed, UserError
+from vprlib.places.projection import metres_from
 from vprlib.places.sessions import SessionSettings, ThinSettings, sessions_of, thinned
 from vprlib.places.truth import Apart
 
@@ -74,7 +75,7 @@ def list_photographs(
     left_out = [*unreadable, *(f"{photos.names[n]}: {photos.reasons[n]}" for n in nowhere)]
     left_out += [f"{photos.names[n]}: thinned out" for n in thin_out.tolist()]
     queries = asked if len(asked) else tested
-    columns = _columns(photos, sessions, folder, np.union1d(kept, queries))
+    columns = _columns(photos, clocks, sessions, folder, np.union1d(kept, queries))
     rows = [*_rows(photos, columns, "database", kept), *_rows(photos, columns, "query", queries)]
     numbers: dict[str, object] = {
         "photographs": len(photos.names) + len(unreadable),
@@ -130,11 +131,12 @@ def _self_test(
     return database[drawn]
 
 
-def _columns(photos: Photographs, sessions: np.ndarray, folder: Path, used: np.ndarray) -> Columns:
+def _columns(
+    photos: Photographs, clocks: np.ndarray, sessions: np.ndarray, folder: Path, used: np.ndarray
+) -> Columns:
     """Columns of the table; those that the photographs in use lack are left out."""
     stats = [(folder / name).stat() for name in photos.names]
     headings = np.array([f.heading for f in photos.facts], float)
-    clocks = _clocks(photos.facts)
     columns: Columns = {}
     if np.isfinite(photos.places[used]).all():
         names = ("lat", "lon") if photos.in_degrees else ("easting", "northing")
@@ -160,11 +162,8 @@ def _span_km(photos: Photographs, rows: np.ndarray) -> float:
     places = photos.places[rows]
     if not photos.in_degrees:
         return float(np.linalg.norm(places - places[0], axis=1).max()) / 1000
-    from pyproj import Geod  # takes a moment
-
-    lat, lon = places.T
-    first = np.full(len(rows), lon[0]), np.full(len(rows), lat[0])
-    return float(Geod(ellps="WGS84").inv(*first, lon, lat)[2].max()) / 1000
+    degrees = places[:, ::-1]
+    return float(metres_from(degrees[0], degrees).max()) / 1000
 
 
 def _sentence(

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vprlib.places.geo import locations
+
 LEAST = 1e-3  # weight of a result whose score is zero or less
 
 
@@ -18,27 +20,13 @@ class Estimate:
     results: int
 
 
-def place_labels(positions: np.ndarray, distinct_m: float) -> np.ndarray:
-    """The place of each result [K], counted from 0: all within the distance of its first one.
-
-    A result without a position is a place of its own.
-    """
-    labels = np.full(len(positions), -1)
-    for row in range(len(positions)):
-        if labels[row] < 0:
-            is_near = np.linalg.norm(positions - positions[row], axis=1) <= distinct_m
-            is_near[row] = True
-            labels[is_near & (labels < 0)] = labels.max() + 1
-    return labels
-
-
 def estimate(
     positions: np.ndarray, degrees: np.ndarray | None, scores: np.ndarray, distinct_m: float
 ) -> Estimate | None:
     """From results in the order of ranks [K]; None where the first has no position."""
     if not len(positions) or np.isnan(positions[0]).any():
         return None
-    same = place_labels(positions, distinct_m) == 0
+    same = locations(positions, distinct_m) == 0
     weights = np.maximum(scores[same], LEAST)
     metres = np.average(positions[same], axis=0, weights=weights)
     spread = float(np.linalg.norm(positions[same] - metres, axis=1).max())

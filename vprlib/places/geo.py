@@ -105,11 +105,15 @@ def locations(positions: np.ndarray, distance_m: float) -> np.ndarray:
     """
     labels = np.full(len(positions), -1, np.int64)
     is_known = np.isfinite(positions).all(axis=1)
-    known = np.flatnonzero(is_known)
-    tree, waiting = _tree(positions[known]) if len(known) else None, known
-    while tree is not None and len(waiting):
+    known = waiting = np.flatnonzero(is_known)
+    tree = _tree(positions[known]) if len(known) > BLOCK else None
+    while len(waiting):
         block, waiting = waiting[:BLOCK], waiting[BLOCK:]
-        near = tree.query_radius(positions[block], distance_m)
+        if tree is None:  # the tree's library takes longer to load than a few distances
+            apart = np.linalg.norm(positions[known] - positions[block, None], axis=2)
+            near = [np.flatnonzero(row <= distance_m) for row in apart]
+        else:
+            near = tree.query_radius(positions[block], distance_m)
         for row, rows in zip(block.tolist(), near, strict=True):
             if labels[row] < 0:
                 joined = known[rows]

@@ -77,6 +77,16 @@ def to_degrees(positions: np.ndarray, zone: Zone) -> np.ndarray | None:
     return degrees
 
 
+def metres_from(centre: np.ndarray, degrees: np.ndarray) -> np.ndarray:
+    """Metres [N] on the ellipsoid to longitudes and latitudes [N, 2]; NaN where unknown."""
+    if np.isnan(centre).any():
+        return np.full(len(degrees), np.nan)
+    from pyproj import Geod  # takes a moment
+
+    lon, lat = (np.full(len(degrees), value) for value in centre)
+    return np.asarray(Geod(ellps="WGS84").inv(lon, lat, *degrees.T)[2])
+
+
 def _degrees(positions: np.ndarray, zone: int, is_south: bool) -> np.ndarray:
     from pyproj import Proj  # takes a moment, and few sets need it
 

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from vprlib.pipeline.params import Metres, Section
+from vprlib.places.geo import apart_deg
 
 By = Literal["auto", "time", "folder", "camera"]
 
@@ -61,7 +62,7 @@ def thinned(positions: np.ndarray, headings: np.ndarray, settings: ThinSettings)
         near = [r for i in (x - 1, x, x + 1) for j in (y - 1, y, y + 1) for r in cells[i, j]]
         others = np.array(near, np.int64)
         apart = np.linalg.norm(positions[others] - positions[row], axis=1)
-        turned = np.abs((headings[others] - headings[row] + 180) % 360 - 180)
+        turned = apart_deg(headings[others], headings[row])
         is_alike = (apart <= settings.within_m) & ~(turned > settings.within_deg)
         kept[row] = is_alike.sum() < settings.most
         if kept[row]:

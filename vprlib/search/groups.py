@@ -58,21 +58,3 @@ def others(query_labels: np.ndarray, database_labels: np.ndarray) -> list[Group]
         Group(np.flatnonzero(query_labels == label), np.flatnonzero(database_labels != label))
         for label in np.unique(query_labels)
     ]
-
-
-def near(centres: np.ndarray, positions: np.ndarray, radius_m: float) -> list[Group]:
-    """Queries find rows no farther than that from their rough position; all if it is not a number.
-
-    centres [Q, 2] and positions [N, 2] in metres; rows without a position are not found.
-    """
-    different, which = np.unique(centres, axis=0, return_inverse=True)
-    return [
-        Group(np.flatnonzero(which.reshape(-1) == number), _within(centre, positions, radius_m))
-        for number, centre in enumerate(different)
-    ]
-
-
-def _within(centre: np.ndarray, positions: np.ndarray, radius_m: float) -> np.ndarray:
-    if np.isnan(centre).any():
-        return np.arange(len(positions))
-    return np.flatnonzero(np.hypot(*(positions - centre).T) <= radius_m)

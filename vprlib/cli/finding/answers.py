@@ -10,7 +10,8 @@ from vprlib.cli.output import aligned
 from vprlib.evaluate.confidence import Thresholds, similarity
 from vprlib.images.index import ImageIndex
 from vprlib.pipeline.params import JsonObject
-from vprlib.places.estimates import Estimate, estimate, place_labels
+from vprlib.places.estimates import Estimate, estimate
+from vprlib.places.geo import locations
 from vprlib.places.projection import ZONE_M
 
 HEADER = (
@@ -64,7 +65,7 @@ def answer(
     distances = np.array([distance for _, distance in found], np.float32)
     positions = database.positions[rows]
     own = None if degrees is None else degrees[rows]
-    labels = place_labels(positions, distinct_m).tolist()
+    labels = locations(positions, distinct_m).tolist()
     given: dict[str, object] = {}
     if thresholds is not None:
         given = {"score": score, "sure": thresholds.level(score) or "no"}

@@ -10,6 +10,7 @@ from vprlib.formats.listing import positions_by_name
 from vprlib.images.exif import read_facts
 from vprlib.images.index import ImageIndex
 from vprlib.pipeline.params import UserError
+from vprlib.places.projection import metres_from
 from vprlib.search.groups import Group
 
 EXIF = "exif"  # each photograph's own GPS position
@@ -59,7 +60,7 @@ def circles(
     groups, lost, nearest = [], [], np.inf
     different, which = np.unique(centres, axis=0, return_inverse=True, equal_nan=False)
     for number, centre in enumerate(different):
-        metres = _metres_from(centre, degrees)
+        metres = metres_from(centre[::-1], degrees)
         among = np.flatnonzero(metres <= within_m)
         queries = np.flatnonzero(which.reshape(-1) == number)
         groups.append(Group(queries, among))
@@ -126,13 +127,3 @@ def _check_degrees(option: str, *pairs: tuple[float, float]) -> None:
                 f"{option} has {lat:g},{lon:g}, but latitude goes from -90 to 90 and comes first,"
                 " longitude from -180 to 180."
             )
-
-
-def _metres_from(centre: np.ndarray, degrees: np.ndarray) -> np.ndarray:
-    """Metres on the ellipsoid from a latitude and longitude to each image [N]."""
-    if np.isnan(centre).any():
-        return np.full(len(degrees), np.nan)
-    from pyproj import Geod  # takes a moment
-
-    lat, lon = (np.full(len(degrees), value) for value in centre)
-    return np.asarray(Geod(ellps="WGS84").inv(lon, lat, *degrees.T)[2])

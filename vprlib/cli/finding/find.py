@@ -131,7 +131,7 @@ def main(
     found = find(photos, describe, choice, len(database), depth, p.runtime, search)
     stored = ImageSource(database, p.image_dir, p.images)
     seen = (
-        looked_again(choice, found, photos, stored, place.calibrated_on)
+        looked_again(choice, found, photos, stored, place.calibrated_on, p.runtime)
         if verify
         else judged(choice, found, database, frames)
     )

@@ -34,10 +34,6 @@ class CodeParams(StageParams):
     search: Annotated[SearchSettings | None, At("code_defs.{code}.search")]
 
 
-class RuntimeParams(StageParams):
-    runtime: Annotated[RuntimeSettings, At("runtime")]
-
-
 class PlaceParams(StageParams):
     calibrated_on: Annotated[str, At("calibrate_on")]
     zone: Annotated[Zone, At("datasets.{dataset}.utm_zone")]
@@ -169,7 +165,12 @@ def judged(choice: Choice, found: Neighbors, database: ImageIndex, frames: int) 
 
 
 def looked_again(
-    choice: Choice, found: Neighbors, photos: ImageSource, database: ImageSource, calibrated_on: str
+    choice: Choice,
+    found: Neighbors,
+    photos: ImageSource,
+    database: ImageSource,
+    calibrated_on: str,
+    runtime: RuntimeSettings,
 ) -> Seen:
     """By local features, and what `second_look` knows of how many must agree."""
     from vprlib.verify.judge import read_inlier_thresholds
@@ -177,7 +178,7 @@ def looked_again(
     from vprlib.verify.settings import KeypointSettings, MatchSettings
 
     settings = KeypointSettings.load(), MatchSettings.load()
-    again = look_again(photos, database, found, *settings, RuntimeParams.load().runtime)
+    again = look_again(photos, database, found, *settings, runtime)
     path = paths.inlier_thresholds(calibrated_on, choice.variant, choice.code)
     known = read_inlier_thresholds(path) if path.exists() else None
     why = f"not calibrated: {path} is missing; add {calibrated_on} to rerank_on, and `dvc repro`"
