@@ -27,11 +27,11 @@ from vprlib.model.netvlad import initialise
 from vprlib.model.settings import PoolSettings
 from vprlib.model.weights import BackboneSettings, starting_backbone
 from vprlib.pipeline.artifacts import write_json
+from vprlib.pipeline.cache import cache_at
 from vprlib.pipeline.command import run
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.train.cache import cache_at
 from vprlib.train.data import TrainingData
 from vprlib.train.gradients import Step, database_images
 from vprlib.train.log import EpochLog

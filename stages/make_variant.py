@@ -11,10 +11,10 @@ from vprlib.model.device import prepare
 from vprlib.model.model import read_history, read_model, write_model
 from vprlib.pipeline import launch, paths
 from vprlib.pipeline.artifacts import write_json
+from vprlib.pipeline.cache import cache_at
 from vprlib.pipeline.group import joined
 from vprlib.pipeline.params import At
 from vprlib.pipeline.resume import scratch_for
-from vprlib.train.cache import cache_at
 from vprlib.train.data import TrainingParams, read_training_data
 
 

@@ -6,10 +6,10 @@ from vprlib.model.device import prepare
 from vprlib.model.model import write_model
 from vprlib.pipeline import launch, paths
 from vprlib.pipeline.artifacts import write_bytes, write_csv, write_json
+from vprlib.pipeline.cache import cache_at
 from vprlib.pipeline.group import joined
 from vprlib.pipeline.resume import scratch_for
 from vprlib.train import log
-from vprlib.train.cache import cache_at
 from vprlib.train.data import TrainingParams as Params
 from vprlib.train.data import read_training_data
 from vprlib.train.log import open_scalars

@@ -13,13 +13,14 @@ import pytest
 import toy
 from disks import raising
 
+from vprlib.pipeline import cache as cache_module
+from vprlib.pipeline.cache import Cache, cache_at, digest, entries, home
 from vprlib.pipeline.paths import CACHE
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.train import cache as cache_module
-from vprlib.train.cache import CacheSpec, FeatureCache, cache_at, digest, entries, home
+from vprlib.train.cache import CacheFile, CacheSpec
 
 SHAPES = np.array([[2, 3, 4], [1, 5, 4], [7, 1, 4]])
-MakeCache = Callable[..., FeatureCache]
+MakeCache = Callable[..., Cache]
 
 
 def a_spec(key: str = "abc", shapes: np.ndarray = SHAPES, dtype: str = "<f4") -> CacheSpec:
@@ -36,17 +37,17 @@ def told() -> list[str]:
 
 
 @pytest.fixture
-def make(tmp_path: Path, told: list[str]) -> Callable[[int], FeatureCache]:
-    return lambda limit=2**30: FeatureCache(tmp_path / "cache", limit, told.append)
+def make(tmp_path: Path, told: list[str]) -> Callable[[int], Cache]:
+    return lambda limit=2**30: Cache(tmp_path / "cache", limit, told.append)
 
 
 @pytest.mark.parametrize("dtype", ["<f4", "<f2", "<u2", "u1"])
 def test_what_was_put_comes_back(make: MakeCache, dtype: str) -> None:
-    file = make().open(a_spec(dtype=dtype))
+    file = CacheFile.opened(make(), a_spec(dtype=dtype))
     assert [file.get(row) for row in range(3)] == [None] * 3
     for row in (2, 0):
         file.put(row, array(row, dtype))
-    again = make().open(a_spec(dtype=dtype))
+    again = CacheFile.opened(make(), a_spec(dtype=dtype))
     for row in (0, 2):
         assert again.get(row).dtype == np.dtype(dtype)
         np.testing.assert_array_equal(again.get(row), array(row, dtype))
@@ -54,14 +55,14 @@ def test_what_was_put_comes_back(make: MakeCache, dtype: str) -> None:
 
 
 def test_a_damaged_array_counts_as_absent(make: MakeCache, tmp_path: Path) -> None:
-    file = make().open(a_spec())
+    file = CacheFile.opened(make(), a_spec())
     for row in range(3):
         file.put(row, array(row))
     path = tmp_path / "cache" / "abc" / "values"
     content = bytearray(path.read_bytes())
     content[4 * 24 + 7] ^= 1  # in the second array
     path.write_bytes(content)
-    found = make().open(a_spec())
+    found = CacheFile.opened(make(), a_spec())
     assert [found.get(row) is None for row in range(3)] == [False, True, False]
 
 
@@ -69,23 +70,23 @@ def test_the_size_is_said_before_the_first_write_and_only_then(
     make: MakeCache, told: list[str], tmp_path: Path
 ) -> None:
     shapes = np.full((10, 3), 64)
-    make().open(a_spec(shapes=shapes))
-    make().open(a_spec(shapes=shapes))
+    CacheFile.opened(make(), a_spec(shapes=shapes))
+    CacheFile.opened(make(), a_spec(shapes=shapes))
     assert told == [f"cache: maps of abc take 10.0 MiB in {tmp_path / 'cache' / 'abc'}"]
     assert (tmp_path / "cache" / "abc" / "values").stat().st_size == 10 * 64**3 * 4
 
 
 def test_no_limit_means_no_cache(make: MakeCache, tmp_path: Path) -> None:
-    assert make(0).open(a_spec()) is None
+    assert CacheFile.opened(make(0), a_spec()) is None
     assert not (tmp_path / "cache").exists()
 
 
 def test_what_would_not_fit_the_limit_is_said_and_left(
     make: MakeCache, told: list[str], tmp_path: Path
 ) -> None:
-    make(100).open(a_spec("small", SHAPES[:1])).close()
+    CacheFile.opened(make(100), a_spec("small", SHAPES[:1])).close()
     told.clear()
-    assert make(100).open(a_spec()) is None
+    assert CacheFile.opened(make(100), a_spec()) is None
     assert "but runtime.cache_gib allows" in told[0] and "recomputed each time" in told[0]
     kept = {entry.name for entry in entries(tmp_path / "cache")}
     assert kept == {"small"}  # for what would not fit anyway, nothing has to go
@@ -96,13 +97,13 @@ def test_what_is_not_in_use_goes_first_where_the_limit_asks_for_it(
 ) -> None:
     size = a_spec().bytes
     for age, key in enumerate(["old", "used", "new"]):
-        file = make().open(a_spec(key))
+        file = CacheFile.opened(make(), a_spec(key))
         if key != "used":
             file.close()
         os.utime(tmp_path / "cache" / key, (age, age))
-    assert make(3 * size).open(a_spec("next")) is not None
+    assert CacheFile.opened(make(3 * size), a_spec("next")) is not None
     assert {entry.name for entry in entries(tmp_path / "cache")} == {"used", "new", "next"}
-    assert make(2 * size).open(a_spec("more")) is None
+    assert CacheFile.opened(make(2 * size), a_spec("more")) is None
     assert "what is in use takes" in told[-1]
     assert {entry.name for entry in entries(tmp_path / "cache")} == {"used", "next"}
 
@@ -114,7 +115,7 @@ def test_a_disk_that_is_too_full_is_said_and_left(
     monkeypatch.setattr(
         cache_module.shutil, "disk_usage", lambda path: usage(path)._replace(free=10)
     )
-    assert make().open(a_spec()) is None
+    assert CacheFile.opened(make(), a_spec()) is None
     assert "the disk has 0.0 MiB left" in told[0]
 
 
@@ -125,7 +126,7 @@ def test_a_disk_that_fills_up_meanwhile_is_said_and_nothing_is_left(
     tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(os, "posix_fallocate", raising(errno.ENOSPC))
-    assert make().open(a_spec()) is None
+    assert CacheFile.opened(make(), a_spec()) is None
     assert "no space left on the disk" in told[-1]
     assert not (tmp_path / "cache" / "abc").exists()
 
@@ -133,10 +134,11 @@ def test_a_disk_that_fills_up_meanwhile_is_said_and_nothing_is_left(
 FILLER = """
 import sys, numpy as np
 from pathlib import Path
-from vprlib.train.cache import FeatureCache, CacheSpec
+from vprlib.pipeline.cache import Cache
+from vprlib.train.cache import CacheFile, CacheSpec
 shapes = np.full((200, 3), 16)
 spec = CacheSpec("maps", "abc", shapes, np.dtype("<f4"))
-file = FeatureCache(Path(sys.argv[1]), 2**30, print).open(spec)
+file = CacheFile.opened(Cache(Path(sys.argv[1]), 2**30, print), spec)
 for row in np.random.default_rng(int(sys.argv[2])).permutation(200).tolist():
     found = file.get(row)
     expected = np.random.default_rng(row).normal(size=(16, 16, 16)).astype("<f4")
@@ -151,7 +153,7 @@ def test_several_processes_fill_one_entry_at_once(tmp_path: Path) -> None:
     running = [subprocess.Popen([*arguments, str(seed)]) for seed in range(3)]
     assert [process.wait() for process in running] == [0, 0, 0]
     shapes = np.full((200, 3), 16)
-    file = FeatureCache(tmp_path / "cache", 2**30, print).open(a_spec(shapes=shapes))
+    file = CacheFile.opened(Cache(tmp_path / "cache", 2**30, print), a_spec(shapes=shapes))
     for row in range(200):
         expected = np.random.default_rng(row).normal(size=(16, 16, 16)).astype("<f4")
         np.testing.assert_array_equal(file.get(row), expected)
@@ -193,9 +195,9 @@ def test_the_command_lists_and_clears_what_is_not_in_use(
     toy.write_params(tmp_path, toy.params())
     code, said = vpr("cache", "list")
     assert (code, said) == (0, "artifacts/.cache holds nothing\n")
-    kept = FeatureCache(CACHE, 2**30, lambda sentence: None)
-    kept.open(a_spec("free")).close()
-    used = kept.open(a_spec("used"))
+    kept = Cache(CACHE, 2**30, lambda sentence: None)
+    CacheFile.opened(kept, a_spec("free")).close()
+    used = CacheFile.opened(kept, a_spec("used"))
     code, said = vpr("cache", "list")
     assert code == 0 and "maps of free" in said and "maps of used" in said
     code, said = vpr("cache", "clear")

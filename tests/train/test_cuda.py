@@ -12,9 +12,9 @@ from vprlib.images.batches import ImageSource
 from vprlib.model.describe import describe
 from vprlib.model.device import prepare
 from vprlib.model.settings import Precision
+from vprlib.pipeline.cache import NO_CACHE, Cache
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.train.cache import NO_CACHE, FeatureCache
 from vprlib.train.data import TrainingData
 from vprlib.train.log import EpochLog, Outcome
 from vprlib.train.trainer import Trainer
@@ -25,7 +25,7 @@ Run = Callable[..., Trainer]
 
 @pytest.fixture
 def trainer(data: TrainingData, tmp_path: Path) -> Run:
-    def make(folder: str, device: str = "cuda", cache: FeatureCache = NO_CACHE, **changes: object):
+    def make(folder: str, device: str = "cuda", cache: Cache = NO_CACHE, **changes: object):
         runtime = RuntimeSettings(device=device, threads=4)
         given = settings(**{"first_layer": "conv4", "refresh_queries": 0} | changes)
         kept = Scratch(tmp_path / folder)
@@ -46,7 +46,7 @@ def losses(log: list[EpochLog]) -> np.ndarray:
 def test_training_gives_the_same_bytes_with_the_cache_and_without(
     trainer: Run, tmp_path: Path, precision: Precision
 ) -> None:
-    cache = FeatureCache(tmp_path / "cache", 2**30, lambda sentence: None)
+    cache = Cache(tmp_path / "cache", 2**30, lambda sentence: None)
     given = {"precision": precision, "stored": "float32"}
     found = [trainer("a", **given).run()]
     found += [trainer(name, cache=cache, **given).run() for name in ("b", "c")]

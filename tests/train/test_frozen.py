@@ -12,9 +12,9 @@ from vprlib.model import precision
 from vprlib.model.backbones import empty_backbone, parts
 from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.settings import PoolSettings
+from vprlib.pipeline.cache import NO_CACHE, Cache
 from vprlib.pipeline.params import UserError
 from vprlib.train.augmentation import Change
-from vprlib.train.cache import NO_CACHE, FeatureCache
 from vprlib.train.frozen import CachedSource, LoadedImage, SplitNetwork
 
 Noise = Callable[..., np.ndarray]
@@ -27,8 +27,8 @@ def source(source_of: Callable[..., ImageSource], noise: Noise) -> ImageSource:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> FeatureCache:
-    return FeatureCache(tmp_path / "cache", 2**30, lambda sentence: None)
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache", 2**30, lambda sentence: None)
 
 
 def a_model(pool: str = "average", name: str = "alexnet", cut: str = "conv5") -> PlaceModel:
@@ -61,7 +61,7 @@ def test_both_halves_are_the_network(slim: str, source: ImageSource, first: str)
 @pytest.mark.parametrize("stored", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("first", ["conv1", "conv4", "pool"])
 def test_with_a_cache_and_without_the_bytes_are_the_same(
-    slim: str, source: ImageSource, cache: FeatureCache, first: str, stored: str
+    slim: str, source: ImageSource, cache: Cache, first: str, stored: str
 ) -> None:
     one = network(first, stored)
     plain, kept = CachedSource(source, one, NO_CACHE), CachedSource(source, one, cache)
@@ -76,7 +76,7 @@ def test_with_a_cache_and_without_the_bytes_are_the_same(
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_real_networks_give_an_image_the_same_map_in_any_batch(
-    source_of: Callable[..., ImageSource], noise: Noise, cache: FeatureCache, precision: str
+    source_of: Callable[..., ImageSource], noise: Noise, cache: Cache, precision: str
 ) -> None:
     source = source_of([noise(row, 64, 48) for row in range(6)])
     model = PlaceModel(Architecture("vgg11", "conv4_2", PoolSettings(kind="average")))
@@ -89,7 +89,7 @@ def test_real_networks_give_an_image_the_same_map_in_any_batch(
 
 
 def test_a_stored_map_is_what_the_first_learning_layer_takes(
-    slim: str, source: ImageSource, cache: FeatureCache
+    slim: str, source: ImageSource, cache: Cache
 ) -> None:
     one = network("conv4")
     cached = CachedSource(source, one, cache)
@@ -123,7 +123,7 @@ def test_a_feature_beyond_float16_is_a_sentence(slim: str, source: ImageSource) 
 
 
 def test_changed_images_are_never_taken_from_the_cache_nor_put_into_it(
-    slim: str, source: ImageSource, cache: FeatureCache
+    slim: str, source: ImageSource, cache: Cache
 ) -> None:
     one = network("conv4")
     cached = CachedSource(source, one, cache)
@@ -136,7 +136,7 @@ def test_changed_images_are_never_taken_from_the_cache_nor_put_into_it(
 
 
 def test_decoded_pixels_are_changed_after_they_were_stored(
-    slim: str, source: ImageSource, cache: FeatureCache
+    slim: str, source: ImageSource, cache: Cache
 ) -> None:
     cached = CachedSource(source, network("conv1"), cache)
     first = cached.load(1, Change(is_mirrored=True)).values

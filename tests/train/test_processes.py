@@ -33,7 +33,7 @@ from vprlib.model.model import read_model, write_model
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.pipeline.resume import Scratch
-from vprlib.train.cache import FeatureCache
+from vprlib.pipeline.cache import Cache
 from vprlib.train.settings import TrainSettings
 from vprlib.train.trainer import Trainer
 
@@ -66,7 +66,7 @@ def main(
         if not Path("start.safetensors").exists() and group.is_first:
             write_model(Path("start.safetensors"), starting_model(data, "alexnet", "conv5", 8), {})
         group.wait()
-        cache = FeatureCache(Path("cache"), 2**30, lambda sentence: None)
+        cache = Cache(Path("cache"), 2**30, lambda sentence: None)
         model = read_model(Path("start.safetensors"))
         trainer = Listening(
             model, data, settings, device, runtime, Scratch(Path(name)), cache, group

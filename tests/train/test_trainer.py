@@ -14,13 +14,13 @@ from training import ASKED, PLACES, RADII, VIEWS, StopError, a_model, settings, 
 from vprlib.images.batches import ImageSource
 from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.settings import PoolSettings
+from vprlib.pipeline.cache import NO_CACHE, Cache
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.places.truth import Near
 from vprlib.train import gradients, log, mining
 from vprlib.train.augmentation import changed
-from vprlib.train.cache import NO_CACHE, FeatureCache
 from vprlib.train.data import Split, TrainingData, epoch_blocks, training_data
 from vprlib.train.frozen import LoadedImage, SplitNetwork
 from vprlib.train.gradients import StepGradients, database_images
@@ -47,7 +47,7 @@ def trainer(
 
     def make(
         folder: str = "scratch",
-        cache: FeatureCache = NO_CACHE,
+        cache: Cache = NO_CACHE,
         model: PlaceModel | None = None,
         **changes: object,
     ) -> Trainer:
@@ -128,7 +128,7 @@ def test_the_cache_changes_no_byte_of_a_run(
 ) -> None:
     plain = trainer("plain", **changes)
     expected = plain.run()
-    cache = FeatureCache(tmp_path / "cache", 2**30, lambda sentence: None)
+    cache = Cache(tmp_path / "cache", 2**30, lambda sentence: None)
     for folder in ("empty", "full"):  # what the first run leaves, the second finds
         stored = trainer(folder, cache=cache, **changes)
         assert_same(stored, stored.run(), plain, expected)
@@ -139,7 +139,7 @@ def test_the_cache_changes_no_byte_of_a_run(
 def test_a_run_that_is_resumed_finds_the_cache(
     trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    cache = FeatureCache(tmp_path / "cache", 2**30, lambda sentence: None)
+    cache = Cache(tmp_path / "cache", 2**30, lambda sentence: None)
     expected = trainer("whole").run()
     outcome = broken_off(monkeypatch, "_learn", 2, lambda: trainer("broken", cache=cache)).run()
     assert weights(outcome.model) == weights(expected.model)

@@ -21,6 +21,7 @@ from vprlib.cli import options
 from vprlib.cli.output import echo_json
 from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_bytes
+from vprlib.pipeline.cache import cache_at, entries, gib, size_of
 from vprlib.pipeline.params import (
     LOADER,
     PARAMS_PATH,
@@ -32,7 +33,6 @@ from vprlib.pipeline.params import (
     read_params_file,
 )
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.train.cache import cache_at, entries, gib, size_of
 
 LOCK, RWLOCK = Path("dvc.lock"), Path(".dvc/tmp/rwlock")
 OBJECTS = Path(".dvc/cache/files/md5")

@@ -25,12 +25,12 @@ from vprlib.model.model import PlaceModel
 from vprlib.model.packing import PLAIN, Form
 from vprlib.model.precision import placed
 from vprlib.model.settings import ComputePrecision
+from vprlib.pipeline.cache import Cache
 from vprlib.pipeline.draws import choose_rows
 from vprlib.pipeline.group import Group
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.train.cache import FeatureCache
 from vprlib.train.data import TrainingData
 from vprlib.train.log import Outcome
 from vprlib.train.settings import TrainSettings
@@ -46,7 +46,7 @@ class FineTuner:
     device: torch.device
     runtime: RuntimeSettings
     scratch: Scratch  # each training has a folder in it
-    cache: FeatureCache
+    cache: Cache
     group: Group
     say: Callable[[str], None] = lambda line: None  # see Trainer.run
 

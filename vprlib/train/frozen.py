@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import vprlib
 from vprlib.images.batches import ImageSource, images_a_batch
 from vprlib.model.backbones import fingerprint, parts, statistics, trainable_children
 from vprlib.model.describe import network_output
@@ -19,9 +18,10 @@ from vprlib.model.model import PlaceModel
 from vprlib.model.precision import compute_in, resolve_precision
 from vprlib.model.settings import Precision, StoredPrecision
 from vprlib.pipeline.arrays import places_by
+from vprlib.pipeline.cache import Cache, digest, sources
 from vprlib.pipeline.params import UserError
 from vprlib.train.augmentation import UNCHANGED, Change, changed
-from vprlib.train.cache import CacheFile, CacheSpec, FeatureCache, digest
+from vprlib.train.cache import CacheFile, CacheSpec
 
 # numpy has no bfloat16: its bits are kept
 _STORED = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
@@ -131,10 +131,12 @@ class _Learning(nn.Module):
 class CachedSource:
     """The images of one source as the network takes them, from the cache if possible."""
 
-    def __init__(self, source: ImageSource, network: SplitNetwork, cache: FeatureCache) -> None:
+    def __init__(self, source: ImageSource, network: SplitNetwork, cache: Cache) -> None:
         self.source, self.network, self.sizes = source, network, source.sizes()
         self.spec = _cache_spec(source, network, self.sizes)
-        self.file: CacheFile | None = cache.open(self.spec) if len(self.sizes) else None
+        self.file: CacheFile | None = (
+            CacheFile.opened(cache, self.spec) if len(self.sizes) else None
+        )
 
     def load(self, row: int, change: Change = UNCHANGED) -> LoadedImage:
         """Several threads may call it."""
@@ -164,10 +166,9 @@ class CachedSource:
 def _cache_spec(source: ImageSource, network: SplitNetwork, sizes: np.ndarray) -> CacheSpec:
     index = source.index
     images = [index.digests, index.byte_sizes, sizes, source.settings.model_dump()]
-    folder = Path(vprlib.__file__).parent
     if network.frozen is None:
         shapes = np.array([(height, width, 3) for width, height in sizes], int).reshape(-1, 3)
-        key = digest("pixels", *images, folder / "images/decode.py")
+        key = digest("pixels", *images, *sources("images"))
         what = f"{len(sizes)} decoded images of {index.set_name}"
         return CacheSpec(what, key, shapes, np.dtype("u1"))
     shapes = np.array([network.map_shape(*size) for size in sizes.tolist()], int).reshape(-1, 3)
@@ -176,7 +177,8 @@ def _cache_spec(source: ImageSource, network: SplitNetwork, sizes: np.ndarray) -
     key = digest(
         "maps",
         *images,
-        *_code(folder),
+        *sources("images", "model"),
+        Path(__file__),
         [name for name, _ in frozen.named_children()],
         [a.backbone, a.cut, a.mean, a.std],
         fingerprint(frozen),
@@ -186,9 +188,3 @@ def _cache_spec(source: ImageSource, network: SplitNetwork, sizes: np.ndarray) -
     )
     what = f"maps of {len(sizes)} images of {index.set_name} ({network.stored})"
     return CacheSpec(what, key, shapes, np.dtype(_STORED[network.stored]))
-
-
-def _code(folder: Path) -> list[Path]:
-    """Code that the bytes of a cached map depend on."""
-    found = [path for room in ("images", "model") for path in sorted((folder / room).rglob("*.py"))]
-    return [*found, Path(__file__)]

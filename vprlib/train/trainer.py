@@ -13,13 +13,13 @@ from torch import Tensor
 from vprlib.model.backbones import trainable_children
 from vprlib.model.model import PlaceModel
 from vprlib.model.precision import placed
+from vprlib.pipeline.cache import NO_CACHE, Cache
 from vprlib.pipeline.group import ALONE, Group
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import progress
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.train.augmentation import change_of
-from vprlib.train.cache import NO_CACHE, FeatureCache
 from vprlib.train.data import TrainingData, epoch_blocks
 from vprlib.train.frozen import CachedSource, LoadedImage, SplitNetwork
 from vprlib.train.gradients import Step, StepGradients, as_steps, count_negatives
@@ -62,7 +62,7 @@ class Trainer:
         device: torch.device,
         runtime: RuntimeSettings,
         scratch: Scratch,
-        cache: FeatureCache = NO_CACHE,
+        cache: Cache = NO_CACHE,
         group: Group = ALONE,
     ) -> None:
         self.model = placed(model, device)
