@@ -34,7 +34,8 @@ def main(training: str, variant: str) -> None:
     work = Work(read_model(inputs[1]), source, rows, p, report, {"image_rows": rows}, origin)
     values = p.model_dump(exclude={"runtime", "folder", "unreadable"}) | origin
     out = paths.fit_sample(variant)
-    outcome = run(out, work, paths.SCRATCH, "extract_train", values, inputs, p.runtime, typer.echo)
+    scratch = (paths.SCRATCH, "extract_train", values)
+    outcome = run(out, work, *scratch, *inputs, p.runtime, typer.echo)
     typer.echo(
         f"{training}, {variant}: {len(rows)} of {len(source.index)} database images:"
         f" {outcome.sentence()}"

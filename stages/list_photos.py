@@ -6,6 +6,9 @@ import typer
 
 from vprlib.formats.photos import PhotoSettings, list_photographs
 from vprlib.formats.specification import Layout
+from vprlib.images.cache import cache_at
+from vprlib.images.exif import Facts
+from vprlib.images.seen import remembering
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_csv, write_json, write_report
 from vprlib.pipeline.params import At, StageParams
@@ -22,7 +25,9 @@ def main(dataset: str) -> None:
     p = Params.load(dataset=dataset)
     folder, report = paths.RAW / dataset, paths.REPORTS / f"{dataset}_left_out.txt"
     radius_m = p.layout.positive_radius_m
-    found = list_photographs(folder, p.settings, radius_m, p.runtime.workers)
+    kept = cache_at(paths.CACHE, p.runtime, typer.echo)
+    with remembering(kept, "EXIF", dataset, Facts) as seen:
+        found = list_photographs(folder, p.settings, radius_m, p.runtime.workers, seen)
     write_csv(paths.photo_list(dataset), found.header, found.rows)
     write_report(report, found.left_out)
     write_json(paths.metrics("photos", dataset), found.numbers)

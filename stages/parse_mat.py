@@ -7,8 +7,10 @@ import typer
 from vprlib.formats.dialects import read_specification
 from vprlib.formats.parse import build_indices, listed_of, summarise
 from vprlib.formats.specification import Layout
+from vprlib.images.cache import cache_at
 from vprlib.images.fingerprints import fingerprints_of, write_fingerprints
-from vprlib.images.index import Unreadable, write_index
+from vprlib.images.index import Looked, Unreadable, write_index
+from vprlib.images.seen import remembering
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_json
 from vprlib.pipeline.inside import Name
@@ -32,7 +34,9 @@ def main(dataset: str) -> None:
     specification = read_specification(listing, images, p.layout)
     metadata = listing.with_suffix(".csv") if listing.suffix == ".mat" else None
     given = (specification, images, metadata, p.layout, report, p.runtime.workers, p.unreadable)
-    parsed = build_indices(dataset, *given)
+    kept = cache_at(paths.CACHE, p.runtime, typer.echo)
+    with remembering(kept, "sizes and digests", dataset, Looked) as seen:
+        parsed = build_indices(dataset, *given, seen)
     summary, findings = summarise(specification), parsed.findings
     radii = {
         "positive_radius_m": specification.positive_radius_m,

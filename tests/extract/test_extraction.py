@@ -108,7 +108,11 @@ def test_a_run_on_a_machine_that_computes_in_another_precision_begins_anew(
         monkeypatch.setattr(precision, "has_bfloat16", lambda device: has_bfloat16)
         work = make.work(last, precision="auto")
         values, folder = {"precision": "auto"}, tmp_path / "scratch"
-        return run(tmp_path / "a.h5", work, folder, "extract", values, [], runtime, print)
+        files = (tmp_path / "index.h5", tmp_path / "network")
+        for path in files:
+            path.touch()
+        here = runtime.model_copy(update={"cache_dir": str(tmp_path / "cache")})
+        return run(tmp_path / "a.h5", work, folder, "extract", values, *files, here, print)
 
     for has_bfloat16, word in ((True, "bfloat16"), (False, "float32")):
         with pytest.raises(KeyboardInterrupt):
@@ -122,6 +126,7 @@ def test_a_run_on_a_machine_that_computes_in_another_precision_begins_anew(
         with h5py.File(tmp_path / "a.h5") as file:
             assert file.attrs["precision"] == word
         shutil.rmtree(tmp_path / "scratch")
+        shutil.rmtree(tmp_path / "cache")  # or else all is known already
 
 
 def test_float16_is_float32_rounded(make, tmp_path):

@@ -14,8 +14,10 @@ import PIL
 import torch
 import typer
 
+from vprlib.extract.kept import CONTENTS, KeptDescriptors, contents_of
 from vprlib.extract.unfinished import FILE, MARKS, Unfinished
 from vprlib.images.batches import ImageSource, open_source, plan_batches, stream
+from vprlib.images.cache import NO_CACHE, cache_at, digest, sources
 from vprlib.images.decode import ImageSettings
 from vprlib.images.index import SIGNATURE, Unreadable, signature
 from vprlib.model.describe import describe_batches
@@ -29,18 +31,21 @@ from vprlib.pipeline.artifacts import (
     prepare_hdf5,
     publish,
     reserve,
+    write_bytes,
     write_report,
     write_text,
 )
 from vprlib.pipeline.group import ALONE, Group, joined
 from vprlib.pipeline.inside import Name
 from vprlib.pipeline.params import At, StageParams, UserError
-from vprlib.pipeline.paths import Side
+from vprlib.pipeline.paths import CACHE, Side
 from vprlib.pipeline.progress import counting, progress
 from vprlib.pipeline.resume import Scratch, scratch_for
 from vprlib.pipeline.runtime import RuntimeSettings
 
 SHOWN = 3  # images that an error names
+KNOWN = "known"  # a byte for each row of an unfinished file: whether it was copied
+NOTHING_KEPT = KeptDescriptors(NO_CACHE, "")
 CALLED = {"db": "database", "queries": "queries"}
 Stored = Literal["float32", "float16"]
 
@@ -75,15 +80,17 @@ class Work:
 class Outcome:
     count: int
     dim: int
-    before: int  # described by an earlier run
+    known: int  # of an unchanged image and network, from the cache
+    before: int  # described by an interrupted run
     seconds: float  # for the others
     failed: int
     report_path: Path
     precision: str  # of the backbone
 
     def sentence(self) -> str:
-        rest = self.count - self.before
-        earlier = f", {self.before} of them by an earlier run" if self.before else ""
+        rest = self.count - self.known - self.before
+        earlier = f", {self.known} of them known already" if self.known else ""
+        earlier += f", {self.before} of them by an earlier run" if self.before else ""
         rate = f", {rest / self.seconds:.1f} images a second" if rest else ""
         left_out = ""
         if self.failed:
@@ -107,18 +114,23 @@ def run(
     scratch: Path,
     stage: str,
     values: Mapping[str, object],
-    inputs: Sequence[Path],
+    index: Path,
+    network: Path,
     runtime: RuntimeSettings,
     say: Callable[[str], None],
 ) -> Outcome:
-    """Extracts with all processes; resumes a run with the same `values`, `inputs` and machine."""
+    """Extracts with all processes; resumes a run with the same `values`, files and machine."""
     device = prepare(runtime)
     with joined(device) as group:
         precision = resolve_precision(work.settings.precision, device, say)
         settings = work.settings.model_copy(update={"precision": precision})
-        values = dict(values) | {"precision": precision} | machine(device)
-        kept = scratch_for(scratch, stage, values, inputs)
-        return extract(path, replace(work, settings=settings), kept, device, runtime, group)
+        same = {"precision": precision} | machine(device)
+        kept = scratch_for(scratch, stage, dict(values) | same, (index, network))
+        form = [work.source.settings.model_dump(), settings.stored]
+        key = digest(form, same, network, *sources("images", "model", "extract"))
+        known = KeptDescriptors(cache_at(CACHE, runtime, say), key)
+        work = replace(work, settings=settings)
+        return extract(path, work, kept, device, runtime, group, known)
 
 
 def extract(
@@ -128,27 +140,34 @@ def extract(
     device: torch.device,
     runtime: RuntimeSettings,
     group: Group = ALONE,
+    known_before: KeptDescriptors = NOTHING_KEPT,
 ) -> Outcome:
     """Describes the images into an HDF5 file, in which `failed` marks unreadable images.
 
-    Batches are planned for all rows at once, so that the file is the same however often the work
-    was interrupted and however many processes share it.
+    What is known already is copied. A descriptor does not depend on the images beside it, so that
+    the file is the same however much was known, however often the work was interrupted and
+    however many processes share it.
     """
-    batches = plan_batches(work.source.sizes(), work.rows)
-    blocks = [np.searchsorted(work.rows, batch) for batch in batches]
-    index = work.source.index
+    index, contents = work.source.index, contents_of(work.source, work.rows)
     precision: str = resolve_precision(work.settings.precision, device)
     if work.model.precision != "float32":  # int8 and rounded networks have their own
         precision = work.model.precision
     precision = precision if work.model.architecture.int8 is None else "int8"
     origin = {"set": index.set_name, SIGNATURE: signature(index), "precision": precision}
-    unfinished, marks = kept.folder / FILE, kept.folder / MARKS
-    if group.is_first and not (unfinished.exists() and marks.exists()):
+    unfinished, known_path = kept.folder / FILE, kept.folder / KNOWN
+    if group.is_first and not (unfinished.exists() and known_path.exists()):
+        kept.remove()
         stored = np.dtype(work.settings.stored)
         empty = {"descriptors": (work.shape, stored), "failed": (work.shape[:1], np.dtype(bool))}
-        reserve(marks, 4 * len(blocks))
-        prepare_hdf5(unfinished, empty, work.arrays, {**origin, **work.attributes})
+        arrays = {CONTENTS: contents, **work.arrays}
+        prepare_hdf5(unfinished, empty, arrays, {**origin, **work.attributes})
+        found = known_before.copy_known(unfinished, contents)
+        reserve(kept.folder / MARKS, 4 * int((~found).sum()))
+        write_bytes(known_path, found.tobytes())  # last: now the work can be gone on with
     _see_the_same(kept.folder, group)
+    is_known = np.frombuffer(known_path.read_bytes(), bool)
+    batches = plan_batches(work.source.sizes(), work.rows[~is_known])
+    blocks = [np.searchsorted(work.rows, batch) for batch in batches]
     with Unfinished.opened(kept.folder, blocks) as file:
         mine = range(len(blocks))[group.share]
         done = np.array([file.is_whole(block) for block in mine], bool)
@@ -161,9 +180,12 @@ def extract(
     seconds = time.perf_counter() - start
     if group.is_first:
         publish(file.path, path)
+        what = f"{len(contents)} descriptors of {index.set_name}"
+        known_before.keep(path, np.where(np.isin(work.rows, [*problems]), -1, contents), what)
         kept.remove()
         _report(work.report_path, work.source, problems)
-    return Outcome(*work.shape, before, seconds, len(problems), work.report_path, precision)
+    known, failed = int(is_known.sum()), len(problems)
+    return Outcome(*work.shape, known, before, seconds, failed, work.report_path, precision)
 
 
 def _describe(
@@ -272,5 +294,5 @@ def describe_side(side: Side, dataset: str, variant: str, p: SideParams) -> None
     values = p.model_dump(include={"images", "precision", "stored"})
     out = paths.descriptors(dataset, variant, "full", side)
     stage = f"extract_{side}"
-    outcome = run(out, work, paths.SCRATCH, stage, values, inputs, p.runtime, typer.echo)
+    outcome = run(out, work, paths.SCRATCH, stage, values, *inputs, p.runtime, typer.echo)
     typer.echo(f"{dataset} {CALLED[side]}: {outcome.sentence()}")

@@ -8,7 +8,8 @@ import numpy as np
 from vprlib.formats.checks import Findings, Presence, find_images, look_over, refuse_degrees
 from vprlib.formats.listing import read_metadata
 from vprlib.formats.specification import Layout, Specification
-from vprlib.images.index import SESSION, ImageIndex, Unreadable, build_index
+from vprlib.images.index import SESSION, ImageIndex, Looked, Unreadable, build_index
+from vprlib.images.seen import Seen
 from vprlib.pipeline.artifacts import write_report
 from vprlib.pipeline.command import printable
 from vprlib.pipeline.params import UserError
@@ -75,9 +76,11 @@ def build_indices(
     report_path: Path,
     workers: int,
     unreadable: Unreadable = "stop",
+    seen: Seen[Looked] | None = None,
 ) -> ParsedSet:
-    """Every image is looked for and opened; the report lists names without a file.
+    """Every image is looked for, and opened if `seen` does not know it.
 
+    The report lists names without a file.
     Or it lists what cannot be read, where that is left out.
     """
     s = specification
@@ -106,6 +109,7 @@ def build_indices(
             },
             workers,
             unreadable,
+            seen,
         )
         for side, positions, times, own, part in (
             (found, s.database_positions, s.database_times, s.database_extra, slice(cut)),

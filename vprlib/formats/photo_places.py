@@ -1,7 +1,6 @@
 """Looks at photographs one by one, and finds out where each of them was taken."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -14,10 +13,10 @@ from vprlib.formats.listing import positions_by_name, tells_positions
 from vprlib.formats.utm_names import positions_of
 from vprlib.images.decode import problem_of
 from vprlib.images.exif import Facts, read_facts
+from vprlib.images.seen import Seen
 from vprlib.pipeline.inside import inside
 from vprlib.pipeline.inside import problem_of as problem_of_name
 from vprlib.pipeline.params import UserError
-from vprlib.pipeline.progress import progress
 from vprlib.places.projection import MAX_LATITUDE, project
 
 QUERIES = "queries"  # the folder of photographs that are asked
@@ -47,7 +46,9 @@ class Photographs:
         return project(*places.T) if self.in_degrees else places
 
 
-def look_at(folder: Path, workers: int) -> tuple[dict[str, Facts], list[str]]:
+def look_at(
+    folder: Path, workers: int, seen: Seen[Facts] | None = None
+) -> tuple[dict[str, Facts], list[str]]:
     """The facts of each photograph by its name, and why others cannot be read."""
     for entry in folder.glob("*"):
         if entry.is_symlink() and not entry.exists():
@@ -61,16 +62,16 @@ def look_at(folder: Path, workers: int) -> tuple[dict[str, Facts], list[str]]:
             f"{folder} holds no photograph: `vpr use photos FOLDER` links a folder of them."
         )
 
-    def look(name: str) -> Facts | str:
-        if problem := problem_of_name(name):
+    def look(row: int) -> Facts | str:
+        if problem := problem_of_name(names[row]):
             return problem
         try:
-            return read_facts(inside(folder, name, folder))
+            return read_facts(inside(folder, names[row], folder))
         except (OSError, ValueError) as error:
             return problem_of(error)
 
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        found = list(progress(pool.map(look, names), len(names), "looking at photographs"))
+    paths = [folder / name for name in names]
+    found = (seen or Seen()).look(paths, look, workers, "looking at photographs")
     pairs = list(zip(names, found, strict=True))
     broken = [f"{ascii(n)[1:-1]}: {facts}" for n, facts in pairs if isinstance(facts, str)]
     return {n: facts for n, facts in pairs if isinstance(facts, Facts)}, broken

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from vprlib.formats.photo_places import QUERIES, Photographs, locate, look_at
 from vprlib.images.exif import Facts
+from vprlib.images.seen import Seen
 from vprlib.pipeline.draws import choose_rows
 from vprlib.pipeline.params import Section, Seed, UserError
 from vprlib.places.projection import metres_from
@@ -45,10 +46,14 @@ class PhotoList:
 
 
 def list_photographs(
-    folder: Path, settings: PhotoSettings, radius_m: float, workers: int
+    folder: Path,
+    settings: PhotoSettings,
+    radius_m: float,
+    workers: int,
+    seen: Seen[Facts] | None = None,
 ) -> PhotoList:
     """All photographs below the folder; `radius_m` says what shows the same place."""
-    found, unreadable = look_at(folder, workers)
+    found, unreadable = look_at(folder, workers, seen)
     photos = locate(folder, found, settings.clock_ahead_h)
     clocks = _clocks(photos.facts)
     folders = [str(PurePosixPath(name).parent) for name in photos.names]

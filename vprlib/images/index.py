@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,10 +10,10 @@ import numpy as np
 
 from vprlib.images.decode import THUMBNAIL, Box, ImageInfo, digest_of, inspect, problem_of
 from vprlib.images.hashes import ImageHashes, image_hashes, join_hashes
+from vprlib.images.seen import Seen
 from vprlib.pipeline.artifacts import write_hdf5
 from vprlib.pipeline.inside import inside
 from vprlib.pipeline.params import UserError
-from vprlib.pipeline.progress import progress
 from vprlib.pipeline.stored import reading
 
 _ARRAYS = ("positions", "byte_sizes", "widths", "heights", "is_rotated", "digests")
@@ -27,6 +26,20 @@ _EXTRA = {
 SIGNATURE = "images"  # attribute of a file of descriptors
 # images that cannot be read. stop: name them and stop; leave_out: report them and go on
 Unreadable = Literal["stop", "leave_out"]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What one look at an image leaves behind."""
+
+    info: ImageInfo
+    bits: str  # of its perceptual hash
+    is_plain: bool
+
+    @property
+    def hashes(self) -> ImageHashes:
+        bits = np.frombuffer(bytes.fromhex(self.bits), np.uint8)
+        return ImageHashes(bits[None], np.array([self.is_plain]))
 
 
 @dataclass(frozen=True)
@@ -74,12 +87,13 @@ def build_index(
     extra: Mapping[str, np.ndarray],
     workers: int,
     unreadable: Unreadable = "stop",
+    seen: Seen[Looked] | None = None,
 ) -> ImageIndex:
-    """Opens every image; raises an error for damaged ones, or marks them as unread."""
+    """Opens images that were not seen before; raises an error for damaged ones, or marks them."""
     boxes = extra["box"].tolist() if "box" in extra else [None] * len(names)
-    found = _inspect_all(folder, names, boxes, workers)
+    found = _inspect_all(folder, names, boxes, workers, seen or Seen())
     damaged = [f"{n} {o}" for n, o in zip(names, found, strict=True) if isinstance(o, str)]
-    whole = [seen[0] for seen in found if not isinstance(seen, str)]
+    whole = [one.info for one in found if not isinstance(one, str)]
     if damaged and (unreadable == "stop" or not whole):
         raise UserError(
             f"{len(damaged)} of {len(names)} images below {folder} cannot be used:"
@@ -88,12 +102,12 @@ def build_index(
         )
     infos = [  # of an unreadable image: the size of another, and a digest that no content has
         replace(whole[0], byte_size=0, digest=-1 - digest_of(name.encode()))
-        if isinstance(seen, str)
-        else seen[0]
-        for name, seen in zip(names, found, strict=True)
+        if isinstance(one, str)
+        else one.info
+        for name, one in zip(names, found, strict=True)
     ]
     unreadable_hash = image_hashes(np.zeros((1, THUMBNAIL, THUMBNAIL)))  # like no other
-    hashes = [unreadable_hash if isinstance(seen, str) else seen[1] for seen in found]
+    hashes = [unreadable_hash if isinstance(one, str) else one.hashes for one in found]
     return ImageIndex(
         set_name,
         list(names),
@@ -109,19 +123,24 @@ def build_index(
 
 
 def _inspect_all(
-    folder: Path, names: Sequence[str], boxes: Sequence[Box | None], workers: int
-) -> list[tuple[ImageInfo, ImageHashes] | str]:
-    """The facts and the hash of each image, or its problem."""
+    folder: Path,
+    names: Sequence[str],
+    boxes: Sequence[Box | None],
+    workers: int,
+    seen: Seen[Looked],
+) -> list[Looked | str]:
+    """What is found in each image, or its problem."""
 
-    def look(name: str, box: Box | None) -> tuple[ImageInfo, ImageHashes] | str:
+    def look(row: int) -> Looked | str:
         try:
-            seen = inspect(inside(folder, name, folder), box)
-            return seen.info, image_hashes(seen.thumbnail[None])
+            one = inspect(inside(folder, names[row], folder), boxes[row])
         except (OSError, ValueError) as error:
             return problem_of(error)
+        hashes = image_hashes(one.thumbnail[None])
+        return Looked(one.info, hashes.bits.tobytes().hex(), bool(hashes.is_plain[0]))
 
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        return list(progress(pool.map(look, names, boxes), len(names), "checking images"))
+    paths = [folder / name for name in names]
+    return seen.look(paths, look, workers, "checking images", boxes)
 
 
 def write_index(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vprlib.images.batches import Batch, ImageSource, plan_batches, stream
+from vprlib.images.batches import Batch, ImageSource, images_a_batch, plan_batches, stream
 from vprlib.model.precision import compute_in
 from vprlib.model.settings import Precision
 from vprlib.pipeline.params import UserError
@@ -52,9 +52,19 @@ def describe_batches(
     own: Precision = getattr(network, "precision", "float32")
     context = compute_in(device, precision if own == "float32" else own)
     for batch in batches:
+        pixels = torch.from_numpy(batch.pixels).to(device)
+        if device.type == "cuda":  # whose kernels depend on the size of a batch
+            pixels = _filled(pixels)
         with context:
-            values = network_output(network, torch.from_numpy(batch.pixels).to(device))
+            values = network_output(network, pixels)[: len(batch.rows)]
         yield Described(batch.rows, values.float().cpu())
+
+
+def _filled(pixels: Tensor) -> Tensor:
+    """As many images as a batch of their size may have."""
+    height, width = pixels.shape[1:3]
+    more = images_a_batch(width, height) - len(pixels)
+    return torch.cat([pixels, pixels[:1].expand(more, *pixels.shape[1:])])
 
 
 def network_output(network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:

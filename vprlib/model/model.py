@@ -22,6 +22,7 @@ from vprlib.pipeline.artifacts import write_tensors
 from vprlib.pipeline.params import JsonObject, UserError
 
 FORMAT = "vprlib model 2"
+WHITENED_AT_ONCE = 48  # rows: a multiple of what kernels take at a time
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,15 @@ class PlaceModel(nn.Module):
         """Feature maps [B, D, H, W] to unit vectors [B, dim], always in float32."""
         with torch.autocast(maps.device.type, enabled=False):
             pooled = self.pool(maps.float())
-            return pooled if self.whitening is None else F.normalize(self.whitening(pooled), dim=1)
+            return pooled if self.whitening is None else F.normalize(self._whitened(pooled), dim=1)
+
+    def _whitened(self, pooled: Tensor) -> Tensor:
+        """Of as many rows as any batch has, since kernels round the last few rows differently."""
+        assert self.whitening is not None
+        if torch.compiler.is_exporting():
+            return self.whitening(pooled)
+        more = max(0, WHITENED_AT_ONCE - len(pooled))
+        return self.whitening(F.pad(pooled, (0, 0, 0, more)))[: len(pooled)]
 
 
 def write_model(

@@ -1,4 +1,4 @@
-"""The cache on disk: folders by key, each with a size; the least recently used go first."""
+"""A cache on disk of what was computed from images: the least recently used entries go first."""
 
 import fcntl
 import hashlib
