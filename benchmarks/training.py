@@ -21,13 +21,13 @@ from benchmarks.memory import watching
 from benchmarks.pictures import Size, drawn_data
 from benchmarks.plain import LoopNetVLAD, PlainTrainer, backbone_overhead
 from benchmarks.stopwatch import Stopwatch
-from vprlib.images.cache import cache_at
 from vprlib.model.device import prepare, processor_name
 from vprlib.model.model import Architecture, PlaceModel, read_model, write_model
 from vprlib.model.netvlad import initialise
 from vprlib.model.settings import PoolSettings
 from vprlib.model.weights import BackboneSettings, starting_backbone
 from vprlib.pipeline.artifacts import write_json
+from vprlib.pipeline.cache import cache_at
 from vprlib.pipeline.command import run
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.resume import Scratch

@@ -6,11 +6,11 @@ import typer
 
 from vprlib.formats.photos import PhotoSettings, list_photographs
 from vprlib.formats.specification import Layout
-from vprlib.images.cache import cache_at
 from vprlib.images.exif import Facts
 from vprlib.images.seen import remembering
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_csv, write_json, write_report
+from vprlib.pipeline.cache import cache_at
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
 

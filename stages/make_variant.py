@@ -7,11 +7,11 @@ import typer
 
 from vprlib.compress.settings import Step
 from vprlib.compress.variants import FineTuner, VariantBuilder
-from vprlib.images.cache import cache_at
 from vprlib.model.device import prepare
 from vprlib.model.model import read_history, read_model, write_model
 from vprlib.pipeline import launch, paths
 from vprlib.pipeline.artifacts import write_json
+from vprlib.pipeline.cache import cache_at
 from vprlib.pipeline.group import joined
 from vprlib.pipeline.params import At
 from vprlib.pipeline.resume import scratch_for

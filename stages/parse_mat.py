@@ -7,12 +7,12 @@ import typer
 from vprlib.formats.dialects import read_specification
 from vprlib.formats.parse import build_indices, listed_of, summarise
 from vprlib.formats.specification import Layout
-from vprlib.images.cache import cache_at
 from vprlib.images.fingerprints import fingerprints_of, write_fingerprints
 from vprlib.images.index import Looked, Unreadable, write_index
 from vprlib.images.seen import remembering
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_json
+from vprlib.pipeline.cache import cache_at
 from vprlib.pipeline.inside import Name
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings

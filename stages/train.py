@@ -2,11 +2,11 @@
 
 import typer
 
-from vprlib.images.cache import cache_at
 from vprlib.model.device import prepare
 from vprlib.model.model import write_model
 from vprlib.pipeline import launch, paths
 from vprlib.pipeline.artifacts import write_bytes, write_csv, write_json
+from vprlib.pipeline.cache import cache_at
 from vprlib.pipeline.group import joined
 from vprlib.pipeline.resume import scratch_for
 from vprlib.train import log

@@ -14,10 +14,10 @@ from vprlib.extract import kept as kept_module
 from vprlib.extract.extraction import ExtractionSettings, Outcome, Work, extract
 from vprlib.extract.kept import FILE, KeptDescriptors, contents_of
 from vprlib.images.batches import ImageSource
-from vprlib.images.cache import Cache, entries
 from vprlib.images.index import build_index
 from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.settings import PoolSettings
+from vprlib.pipeline.cache import Cache, entries
 from vprlib.pipeline.resume import Scratch
 
 

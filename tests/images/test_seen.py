@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from vprlib.images import seen as seen_module
-from vprlib.images.cache import Cache, entries
 from vprlib.images.seen import FILE, remembering
+from vprlib.pipeline.cache import Cache, entries
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import pytest
 import toy
 from disks import raising
 
-from vprlib.images import cache as cache_module
-from vprlib.images.cache import Cache, cache_at, digest, entries, home
+from vprlib.pipeline import cache as cache_module
+from vprlib.pipeline.cache import Cache, cache_at, digest, entries, home
 from vprlib.pipeline.paths import CACHE
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.train.cache import CacheFile, CacheSpec
@@ -134,7 +134,7 @@ def test_a_disk_that_fills_up_meanwhile_is_said_and_nothing_is_left(
 FILLER = """
 import sys, numpy as np
 from pathlib import Path
-from vprlib.images.cache import Cache
+from vprlib.pipeline.cache import Cache
 from vprlib.train.cache import CacheFile, CacheSpec
 shapes = np.full((200, 3), 16)
 spec = CacheSpec("maps", "abc", shapes, np.dtype("<f4"))

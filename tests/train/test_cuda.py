@@ -9,10 +9,10 @@ import torch
 from training import StopError, a_model, settings, weights
 
 from vprlib.images.batches import ImageSource
-from vprlib.images.cache import NO_CACHE, Cache
 from vprlib.model.describe import describe
 from vprlib.model.device import prepare
 from vprlib.model.settings import Precision
+from vprlib.pipeline.cache import NO_CACHE, Cache
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.train.data import TrainingData

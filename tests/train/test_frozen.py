@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from vprlib.images.batches import ImageSource
-from vprlib.images.cache import NO_CACHE, Cache
 from vprlib.model import precision
 from vprlib.model.backbones import empty_backbone, parts
 from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.settings import PoolSettings
+from vprlib.pipeline.cache import NO_CACHE, Cache
 from vprlib.pipeline.params import UserError
 from vprlib.train.augmentation import Change
 from vprlib.train.frozen import CachedSource, LoadedImage, SplitNetwork

@@ -33,7 +33,7 @@ from vprlib.model.model import read_model, write_model
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.pipeline.resume import Scratch
-from vprlib.images.cache import Cache
+from vprlib.pipeline.cache import Cache
 from vprlib.train.settings import TrainSettings
 from vprlib.train.trainer import Trainer
 

@@ -12,9 +12,9 @@ import torch
 from training import ASKED, PLACES, RADII, VIEWS, StopError, a_model, settings, weights
 
 from vprlib.images.batches import ImageSource
-from vprlib.images.cache import NO_CACHE, Cache
 from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.settings import PoolSettings
+from vprlib.pipeline.cache import NO_CACHE, Cache
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings

@@ -19,9 +19,9 @@ from packaging.requirements import Requirement
 
 from vprlib.cli import options
 from vprlib.cli.output import echo_json
-from vprlib.images.cache import cache_at, entries, gib, size_of
 from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_bytes
+from vprlib.pipeline.cache import cache_at, entries, gib, size_of
 from vprlib.pipeline.params import (
     LOADER,
     PARAMS_PATH,

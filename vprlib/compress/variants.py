@@ -20,12 +20,12 @@ from vprlib.compress.settings import (
 )
 from vprlib.compress.tracing import trace
 from vprlib.images.batches import ImageSource, plan_batches, stream
-from vprlib.images.cache import Cache
 from vprlib.model.backbones import trainable_children
 from vprlib.model.model import PlaceModel
 from vprlib.model.packing import PLAIN, Form
 from vprlib.model.precision import placed
 from vprlib.model.settings import ComputePrecision
+from vprlib.pipeline.cache import Cache
 from vprlib.pipeline.draws import choose_rows
 from vprlib.pipeline.group import Group
 from vprlib.pipeline.params import UserError

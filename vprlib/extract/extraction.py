@@ -17,7 +17,6 @@ import typer
 from vprlib.extract.kept import CONTENTS, KeptDescriptors, contents_of
 from vprlib.extract.unfinished import FILE, MARKS, Unfinished
 from vprlib.images.batches import ImageSource, open_source, plan_batches, stream
-from vprlib.images.cache import NO_CACHE, cache_at, digest, sources
 from vprlib.images.decode import ImageSettings
 from vprlib.images.index import SIGNATURE, Unreadable, signature
 from vprlib.model.describe import describe_batches
@@ -35,6 +34,7 @@ from vprlib.pipeline.artifacts import (
     write_report,
     write_text,
 )
+from vprlib.pipeline.cache import NO_CACHE, cache_at, digest, sources
 from vprlib.pipeline.group import ALONE, Group, joined
 from vprlib.pipeline.inside import Name
 from vprlib.pipeline.params import At, StageParams, UserError

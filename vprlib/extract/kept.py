@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from vprlib.images.batches import ImageSource
-from vprlib.images.cache import About, Cache, digest, entries, in_use, removed
 from vprlib.pipeline.arrays import forget
 from vprlib.pipeline.artifacts import places_in, write_json
-from vprlib.pipeline.json_files import read_json
-from vprlib.pipeline.stored import reading
+from vprlib.pipeline.cache import About, Cache, digest, entries, in_use, removed
+from vprlib.pipeline.stored import read_json, reading
 
 CONTENTS = "contents"  # array of a file of descriptors: what each image shows
 FILE, STATE = "descriptors.h5", "state.json"

@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from vprlib.images.cache import About, Cache, digest, in_use, removed, sources
 from vprlib.pipeline.artifacts import write_bytes
+from vprlib.pipeline.cache import About, Cache, digest, in_use, removed, sources
 from vprlib.pipeline.progress import progress
 
 YOUNG_S = 2  # a file this young may change once more and keep its times

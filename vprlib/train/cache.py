@@ -7,9 +7,9 @@ from typing import Self
 
 import numpy as np
 
-from vprlib.images.cache import About, Cache
 from vprlib.pipeline.arrays import checksum, raw_bytes
 from vprlib.pipeline.artifacts import reserve
+from vprlib.pipeline.cache import About, Cache
 
 
 @dataclass(frozen=True)

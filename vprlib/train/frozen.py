@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from vprlib.images.batches import ImageSource, images_a_batch
-from vprlib.images.cache import Cache, digest, sources
 from vprlib.model.backbones import fingerprint, parts, statistics, trainable_children
 from vprlib.model.describe import network_output
 from vprlib.model.model import PlaceModel
 from vprlib.model.precision import compute_in, resolve_precision
 from vprlib.model.settings import Precision, StoredPrecision
 from vprlib.pipeline.arrays import places_by
+from vprlib.pipeline.cache import Cache, digest, sources
 from vprlib.pipeline.params import UserError
 from vprlib.train.augmentation import UNCHANGED, Change, changed
 from vprlib.train.cache import CacheFile, CacheSpec

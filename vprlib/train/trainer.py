@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vprlib.images.cache import NO_CACHE, Cache
 from vprlib.model.backbones import trainable_children
 from vprlib.model.model import PlaceModel
 from vprlib.model.precision import placed
+from vprlib.pipeline.cache import NO_CACHE, Cache
 from vprlib.pipeline.group import ALONE, Group
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import progress
