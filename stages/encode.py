@@ -1,18 +1,22 @@
 """Computes a code of a set's descriptors, and its search index if it has one."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vprlib.descriptors.codes import encode, read_code
-from vprlib.descriptors.files import failed_rows, opened
+from vprlib.descriptors.files import failed_rows, network_of, opened
 from vprlib.descriptors.settings import IndexSettings
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import writing_folder
+from vprlib.pipeline.cache import cache_at
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.search.faiss_index import build
+from vprlib.pipeline.stored import digest
+from vprlib.search.faiss_index import add
 from vprlib.search.faiss_training import IndexRequest
+from vprlib.search.growth import trained_for
 
 
 class Params(StageParams):
@@ -33,10 +37,20 @@ def main(dataset: str, variant: str, code: str) -> None:
             stored = folder / "db.h5"
             with opened(stored) as rows:
                 budget, failed = (p.runtime.memory_bytes, p.runtime.cores), failed_rows(stored)
-                facts = build(folder / "index", IndexRequest(code, rows, p.index, *budget, failed))
+                request = IndexRequest(code, rows, p.index, *budget, failed)
+                kept = cache_at(paths.CACHE, p.runtime, typer.echo)
+                space = "" if p.index.drift is None else _space(dataset, variant, code, stored)
+                index, growth = trained_for(request, kept, space)
+                facts = add(folder / "index", index, request)
             each = facts.bytes / max(1, facts.descriptors)
             said.append(f"{facts.factory} of {facts.descriptors} × {each:.0f} bytes")
+            said += [growth] if growth else []
     typer.echo(f"{dataset}, {variant}, {code}: {', '.join(said)}")
+
+
+def _space(dataset: str, variant: str, code: str, stored: Path) -> str:
+    """Tells descriptors apart that an index of other ones does not fit."""
+    return f"{dataset} {network_of(stored)} {digest(paths.coder(variant, code))}"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,14 @@ def unit(count: int, dim: int = 6, seed: int = 1) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+def clusters(count: int, seed: int, dim: int = 16) -> np.ndarray:
+    """Unit vectors around forty directions."""
+    generator = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).normal(size=(40, dim))
+    found = centres[generator.integers(0, 40, count)] + 0.3 * generator.normal(size=(count, dim))
+    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+
+
 def whitened(found: Whitening, vectors: np.ndarray) -> np.ndarray:
     """Unit vectors [n, d] of descriptors [n, D], the obvious way."""
     centred = (vectors - found.mean) @ found.projection.astype(np.float64).T

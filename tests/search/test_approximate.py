@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from disks import raising
+from vectors import clusters
 
 from vprlib.descriptors.codes import CodeSettings
 from vprlib.descriptors.settings import IndexSettings, SearchSettings
@@ -36,14 +37,6 @@ def settings(factory: str, train: int | None = None, seed: int = 1) -> IndexSett
 
 def asked(parameters: str = "", refine: int = 1) -> SearchSettings:
     return SearchSettings(parameters=parameters, refine=refine)
-
-
-def clusters(count: int, seed: int, dim: int = 16) -> np.ndarray:
-    """Unit vectors around forty directions."""
-    generator = np.random.default_rng(seed)
-    centres = np.random.default_rng(0).normal(size=(40, dim))
-    found = centres[generator.integers(0, 40, count)] + 0.3 * generator.normal(size=(count, dim))
-    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
 
 
 DATABASE, QUERIES = clusters(1500, 1), clusters(60, 2)

@@ -12,7 +12,7 @@ from vprlib.descriptors.quantisers import WORDS, Coded, Precision, Quantiser
 from vprlib.descriptors.rows import RowSubset
 from vprlib.descriptors.whitening import Rows
 from vprlib.pipeline.params import UserError
-from vprlib.pipeline.stored import Stored, reading
+from vprlib.pipeline.stored import NETWORK, Stored, reading
 
 
 @contextmanager
@@ -33,6 +33,12 @@ def failed_rows(path: Path) -> np.ndarray:
     with reading(path) as file:
         is_failed = file.array("failed", "b", "N") if "failed" in file else np.zeros(0, bool)
         return np.flatnonzero(is_failed)
+
+
+def network_of(path: Path) -> str:
+    """A digest of the network that described the images."""
+    with reading(path) as file:
+        return file.text(NETWORK)
 
 
 def create_code(file: h5py.File, source: Stored, quantiser: Quantiser) -> h5py.Dataset:

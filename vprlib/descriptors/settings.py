@@ -15,6 +15,9 @@ class IndexSettings(Section):
     factory: str  # as Faiss writes it: 'IVF1024,Flat', 'OPQ64_256,IVF4096,PQ64', 'HNSW32' …
     train: Annotated[Strict, Field(ge=1, le=10**9)]  # random descriptors, or all
     seed: Annotated[Seed, Field(strict=True)]
+    # of an IVF index for a set that grows: it is not trained anew until this share of the images
+    # lies farther from its centres than 99 % did; null: it is trained anew each time
+    drift: Annotated[float, Field(strict=True, ge=0.02, le=1)] | None = None
 
 
 class SearchSettings(Section):

@@ -42,6 +42,7 @@ from vprlib.pipeline.paths import CACHE, Side
 from vprlib.pipeline.progress import counting, progress
 from vprlib.pipeline.resume import Scratch, scratch_for
 from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.pipeline.stored import NETWORK
 
 SHOWN = 3  # images that an error names
 KNOWN = "known"  # a byte for each row of an unfinished file: whether it was copied
@@ -129,7 +130,8 @@ def run(
         form = [work.source.settings.model_dump(), settings.stored]
         key = digest(form, same, network, *sources("images", "model", "extract"))
         known = KeptDescriptors(cache_at(CACHE, runtime, say), key)
-        work = replace(work, settings=settings)
+        told = {**work.attributes, NETWORK: digest(network)}
+        work = replace(work, settings=settings, attributes=told)
         return extract(path, work, kept, device, runtime, group, known)
 
 

@@ -16,6 +16,7 @@ Kind = TypeVar("Kind")
 AGAIN = "run `dvc repro`, which makes it again"
 # what h5py raises for a file whose bytes are not what they should be
 _DAMAGED = (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError)
+NETWORK = "network"  # attribute of descriptors: a digest of the file of their network
 LARGEST = 1e15  # of numbers that are squared
 _SHRINKS = 16  # by which a packed array may be smaller; floats hardly halve
 _SMALL = 2**24  # bytes that any file may unpack to

@@ -39,6 +39,11 @@ def check_index(
 ) -> None:
     """What can be checked without the descriptors."""
     index = new_index(place, settings, dim or MANY_DIMENSIONS)
+    if settings.drift is not None and not goes_to_disk(index):
+        raise UserError(
+            f"{place}.index.drift is {settings.drift:g}, but {settings.factory} has no centres to"
+            " drift from: take an IVF… with Flat, PQ or SQ, or set drift to null."
+        )
     check_training(place, index, settings, settings.train)
     try:
         set_parameters(index, search)

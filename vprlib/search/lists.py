@@ -54,7 +54,7 @@ class Layout:
         self.bytes = int(ends[-1])
 
 
-def _transformed(index: faiss.Index, vectors: np.ndarray) -> np.ndarray:
+def transformed(index: faiss.Index, vectors: np.ndarray) -> np.ndarray:
     """The vectors that the inner index gets, float32 [n, d]."""
     for transform in transforms(index):
         vectors = transform.apply(vectors)
@@ -64,7 +64,7 @@ def _transformed(index: faiss.Index, vectors: np.ndarray) -> np.ndarray:
 def list_numbers(index: faiss.Index, vectors: np.ndarray) -> np.ndarray:
     """The list of each vector [n]."""
     quantizer = inner_index(index).quantizer
-    return quantizer.assign(_transformed(index, vectors), 1)[:, 0].astype(np.int64)
+    return quantizer.assign(transformed(index, vectors), 1)[:, 0].astype(np.int64)
 
 
 def write_lists(
@@ -95,7 +95,7 @@ def write_lists(
 
 def _codes(index: faiss.Index, vectors: np.ndarray, lists: np.ndarray) -> np.ndarray:
     """What is stored of each vector [n, code_size]."""
-    ivf, inside = inner_index(index), np.ascontiguousarray(_transformed(index, vectors))
+    ivf, inside = inner_index(index), np.ascontiguousarray(transformed(index, vectors))
     codes = np.empty((len(inside), ivf.code_size), np.uint8)
     ivf.encode_vectors(len(inside), *map(faiss.swig_ptr, (inside, lists, codes)))
     return codes
