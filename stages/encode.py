@@ -1,6 +1,5 @@
 """Computes a code of a set's descriptors, and its search index if it has one."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,7 +38,7 @@ def main(dataset: str, variant: str, code: str) -> None:
                 budget, failed = (p.runtime.memory_bytes, p.runtime.cores), failed_rows(stored)
                 request = IndexRequest(code, rows, p.index, *budget, failed)
                 kept = cache_at(paths.CACHE, p.runtime, typer.echo)
-                space = "" if p.index.drift is None else _space(dataset, variant, code, stored)
+                space = "" if p.index.drift is None else _space(dataset, variant, code)
                 index, growth = trained_for(request, kept, space)
                 facts = add(folder / "index", index, request)
             each = facts.bytes / max(1, facts.descriptors)
@@ -48,9 +47,10 @@ def main(dataset: str, variant: str, code: str) -> None:
     typer.echo(f"{dataset}, {variant}, {code}: {', '.join(said)}")
 
 
-def _space(dataset: str, variant: str, code: str, stored: Path) -> str:
-    """Tells descriptors apart that an index of other ones does not fit."""
-    return f"{dataset} {network_of(stored)} {digest(paths.coder(variant, code))}"
+def _space(dataset: str, variant: str, code: str) -> str:
+    """Tells what the descriptors are: an index of others does not fit."""
+    network = network_of(paths.descriptors(dataset, variant, "full", "db"))
+    return f"{dataset} {network} {digest(paths.coder(variant, code))}"
 
 
 if __name__ == "__main__":

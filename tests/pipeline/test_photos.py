@@ -1,7 +1,10 @@
 """From folders of photographs to an answer in latitude and longitude, stage by stage."""
 
 import json
+import pkgutil
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -126,3 +129,80 @@ def test_a_broken_photograph_is_left_out_and_said(photos: Path, whole) -> None:
     said = whole()
     assert "5 photographs" in said["list_photos"]
     assert "1 images that cannot be read" in said["parse_mat"]
+
+
+GROWN = ("list_photos parse_mat", "extract_db extract_queries")
+
+
+class Opened:
+    """Which photographs are opened by the stages that look at them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.names: list[str] = []
+        monkeypatch.setattr("vprlib.images.seen.YOUNG_S", -60)  # the tests have just written them
+        for module in ("decode", "exif", "batches"):
+            for name in ("regular_file", "read_file"):
+                place = f"vprlib.images.{module}.{name}"
+                try:
+                    real = pkgutil.resolve_name(place)
+                except AttributeError:
+                    continue
+                monkeypatch.setattr(place, partial(self.count, real))
+
+    def count(self, real: Callable, path: Path) -> object:
+        self.names.append(path.name)
+        return real(path)
+
+
+@pytest.fixture
+def grow(photos: Path, run, monkeypatch) -> Callable[[], set[str]]:
+    """Runs what a change of the photographs affects; gives which of them were opened."""
+    opened = Opened(monkeypatch)
+
+    def again() -> set[str]:
+        opened.names.clear()
+        for stages, names in zip(GROWN, (RESULT[:1], RESULT[:2]), strict=True):
+            for stage in stages.split():
+                run(stage, *names)
+        return set(opened.names)
+
+    return again
+
+
+def outputs() -> dict[str, bytes]:
+    found = [paths.photo_list("photos"), *Path("data/index/photos").iterdir()]
+    found += Path("artifacts/descriptors").rglob("*.h5")
+    return {str(path): path.read_bytes() for path in found}
+
+
+def test_photographs_that_come_are_the_only_ones_that_are_opened(
+    photos: Path, run, grow, whole
+) -> None:
+    walk(photos / "monday", 5, NOON, seed=0)
+    walk(photos / "tuesday", 5, NOON + DAY, seed=50)
+    for stage in STAGES.split():
+        run(stage, "photos")
+    assert len(grow()) == 5  # of a name, monday's and tuesday's: they are described
+    assert grow() == set()
+    walk(photos / "monday", 7, NOON, seed=0)  # two more; the others are written anew
+    (photos / "tuesday/0001.jpg").rename(photos / "tuesday/0009.jpg")
+    opened = grow()
+    assert {"0005.jpg", "0006.jpg", "0009.jpg"} <= opened
+    grown = outputs()
+    shutil.rmtree("artifacts/.cache")
+    grow()
+    assert outputs() == grown
+
+
+def test_photographs_that_go_make_nothing_else_open(photos: Path, run, grow) -> None:
+    walk(photos / "monday", 5, NOON, seed=0)
+    walk(photos / "tuesday", 5, NOON + DAY, seed=50)
+    for stage in STAGES.split():
+        run(stage, "photos")
+    grow()
+    (photos / "monday/0002.jpg").unlink()
+    assert grow() == set()
+    smaller = outputs()
+    shutil.rmtree("artifacts/.cache")
+    grow()
+    assert outputs() == smaller

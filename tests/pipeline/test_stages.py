@@ -54,7 +54,7 @@ def test_the_stages_one_after_the_other_end_in_recall(here, run):
 def describe_by_chance():
     for side, count in (("db", 12), ("queries", 6)):
         vectors = np.random.default_rng(count).normal(size=(count, 4)).astype(np.float32)
-        artifacts.write_hdf5(VECTORS[side], {"descriptors": vectors})
+        artifacts.write_hdf5(VECTORS[side], {"descriptors": vectors}, {"network": "one"})
 
 
 @pytest.mark.parametrize("protocol", ["plain", "ranked"])
@@ -482,9 +482,9 @@ def test_settings_of_codes_that_cannot_be_are_refused(here, refused, place, chan
     assert problem in refused("check_switches")
 
 
-def use_index(here, factory="IVF2,Flat", parameters="nprobe=1", protocol="plain"):
+def use_index(here, factory="IVF2,Flat", parameters="nprobe=1", protocol="plain", drift=None):
     tree = toy.params() | {"codes": ["ivf"], "fitted": ["ivf"], "fit_on": [SET]}
-    index = {"factory": factory, "train": 100, "seed": 1}
+    index = {"factory": factory, "train": 100, "seed": 1, "drift": drift}
     how = {"parameters": parameters, "refine": 1}
     tree["code_defs"]["ivf"] = toy.code(None, index=index, search=how)
     tree["datasets"]["toy_train"]["protocol"] = protocol
@@ -516,6 +516,16 @@ def test_a_search_asks_the_index_of_the_code(here, run):
             assert (np.isinf(file["distances"][:]) == (file["indices"][:] < 0)).all()
     assert (found["nprobe=1"] < 0).any()
     np.testing.assert_array_equal(found["nprobe=2"], found["full"])
+
+
+def test_an_index_that_may_drift_is_trained_once_for_descriptors_of_one_network(here, run):
+    assert "trained" not in describe_and_index(here, run, drift=0.5)
+    assert "not trained anew: 12 descriptors for 12 then" in (
+        describe_and_index(here, run, drift=0.5)
+    )
+    with h5py.File(paths.descriptors(SET, VARIANT, "full", "db"), "r+") as file:
+        file.attrs["network"] = "another"
+    assert "trained" not in run("encode", SET, VARIANT, "ivf")
 
 
 def test_a_whole_ranking_cannot_be_had_from_an_index(here, run, refused):
