@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from vprlib.formats.photo_words import HEADER
 from vprlib.formats.photos import PhotoSettings, list_photographs
 from vprlib.formats.specification import Layout
 from vprlib.images.exif import Facts
@@ -27,8 +28,11 @@ def main(dataset: str) -> None:
     radius_m = p.layout.positive_radius_m
     kept = cache_at(paths.CACHE, p.runtime, typer.echo)
     with remembering(kept, "EXIF", dataset, Facts) as seen:
-        found = list_photographs(folder, p.settings, radius_m, p.runtime.workers, seen)
+        given = (folder, p.settings, radius_m, p.runtime.workers, paths.photo_words(dataset))
+        found = list_photographs(*given, seen)
     write_csv(paths.photo_list(dataset), found.header, found.rows)
+    words = [(name, "database", "words") for name in found.words]
+    write_csv(paths.photo_words(dataset), HEADER, words)
     write_report(report, found.left_out)
     write_json(paths.metrics("photos", dataset), found.numbers)
     listed = f" ({report})" if found.left_out else ""

@@ -25,7 +25,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def listed(folder: Path, **settings: object) -> PhotoList:
-    return list_photographs(folder, PhotoSettings.model_validate(settings), 25.0, 2)
+    words = folder / "words.csv"
+    return list_photographs(folder, PhotoSettings.model_validate(settings), 25.0, 2, words)
 
 
 def table(found: PhotoList) -> list[dict[str, object]]:

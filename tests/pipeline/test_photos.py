@@ -16,7 +16,7 @@ from vprlib.cli.use import compose
 from vprlib.pipeline import paths
 
 DAY = 86400.0
-STAGES = "list_photos parse_mat sample_features kmeans_centroids init_model"
+LEARNING = "parse_mat sample_features kmeans_centroids init_model"
 RESULT = "photos", "off_the_shelf", "full"
 
 
@@ -26,7 +26,8 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("vprlib.cli.use.PRESETS", toy.ROOT / "presets")
     tree = yaml.safe_load(compose((toy.ROOT / "params.yaml").read_text(), "photos", {}))
-    tree["datasets"]["photos"]["images"]["resize"] = None
+    for entry in tree["datasets"].values():
+        entry["images"]["resize"] = None
     tree["sample"].update(images=4, positions=9)
     tree["kmeans"].update(clusters=3)
     tree["runtime"].update(device="cpu", workers=1)
@@ -39,7 +40,9 @@ def whole(run):
     """Runs every stage; gives what each of them said."""
 
     def every() -> dict[str, str]:
-        said = {stage: run(stage, "photos") for stage in STAGES.split()}
+        said = {stage: run(stage, "photos") for stage in ("list_photos", "parse_mat")}
+        for stage in LEARNING.split():
+            run(stage, "photos_words")
         for stage in ("extract_db", "extract_queries"):
             said[stage] = run(stage, *RESULT[:2])
         for stage in ("search", "recall", "calibrate", "diagnose"):
@@ -180,8 +183,10 @@ def test_photographs_that_come_are_the_only_ones_that_are_opened(
 ) -> None:
     walk(photos / "monday", 5, NOON, seed=0)
     walk(photos / "tuesday", 5, NOON + DAY, seed=50)
-    for stage in STAGES.split():
-        run(stage, "photos")
+    run("list_photos", "photos")
+    for stage in LEARNING.split():
+        run(stage, "photos_words")
+    run("parse_mat", "photos")
     assert len(grow()) == 5  # of a name, monday's and tuesday's: they are described
     assert grow() == set()
     walk(photos / "monday", 7, NOON, seed=0)  # two more; the others are written anew
@@ -197,8 +202,10 @@ def test_photographs_that_come_are_the_only_ones_that_are_opened(
 def test_photographs_that_go_make_nothing_else_open(photos: Path, run, grow) -> None:
     walk(photos / "monday", 5, NOON, seed=0)
     walk(photos / "tuesday", 5, NOON + DAY, seed=50)
-    for stage in STAGES.split():
-        run(stage, "photos")
+    run("list_photos", "photos")
+    for stage in LEARNING.split():
+        run(stage, "photos_words")
+    run("parse_mat", "photos")
     grow()
     (photos / "monday/0002.jpg").unlink()
     assert grow() == set()

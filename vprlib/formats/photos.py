@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from vprlib.formats.photo_places import QUERIES, Photographs, locate, look_at
+from vprlib.formats.photo_words import choose_words
 from vprlib.images.exif import Facts
 from vprlib.images.seen import Seen
 from vprlib.pipeline.draws import choose_rows
@@ -27,6 +28,7 @@ class PhotoSettings(Section):
 
     sessions: SessionSettings = SessionSettings()
     thin: ThinSettings | None = None  # null: every photograph is in the database
+    words: Annotated[int, Field(ge=1, le=10**6)] = 200  # photographs for the visual words
     # photographs that are asked of the other sessions, where there are no queries; 0: none
     self_test: Annotated[int, Field(ge=0, le=10**6)] = 500
     # of the cameras' clocks before UTC, for GPX tracks; null: as EXIF says
@@ -40,6 +42,7 @@ class PhotoList:
 
     header: list[str]
     rows: list[tuple[object, ...]]
+    words: list[str]  # photographs that the visual words come from
     left_out: list[str]
     numbers: dict[str, object]
     sentence: str
@@ -50,9 +53,13 @@ def list_photographs(
     settings: PhotoSettings,
     radius_m: float,
     workers: int,
+    words_path: Path,
     seen: Seen[Facts] | None = None,
 ) -> PhotoList:
-    """All photographs below the folder; `radius_m` says what shows the same place."""
+    """All photographs below the folder; `radius_m` says what shows the same place.
+
+    At `words_path` may be the photographs that an earlier run took the visual words from.
+    """
     found, unreadable = look_at(folder, workers, seen)
     photos = locate(folder, found, settings.clock_ahead_h)
     clocks = _clocks(photos.facts)
@@ -98,10 +105,13 @@ def list_photographs(
             np.isin(sessions[asked].astype(str), sessions[kept].astype(str)).sum()
         ),
     }
+    names = [photos.names[row] for row in kept.tolist()]
+    words, reason = choose_words(words_path, names, settings.words, settings.seed)
     header = ["path", "role", *columns]
     judged = _judged(numbers, wants_test=settings.self_test > 0)
     said = _sentence(numbers, photos, nowhere, judged)
-    return PhotoList(header, rows, left_out, numbers, said)
+    said += f"; the visual words are learnt anew: {reason}" if reason else ""
+    return PhotoList(header, rows, words, left_out, numbers, said)
 
 
 def _clocks(facts: Sequence[Facts]) -> np.ndarray:

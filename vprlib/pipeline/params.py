@@ -24,7 +24,7 @@ SKELETON = {
     "rerank": "top keypoints short_side ratio",
     "whitening": "descriptors dimensions seed",
     "city": "scene parts",
-    "photos.*": "sessions thin self_test clock_ahead_h seed",
+    "photos.*": "sessions words thin self_test clock_ahead_h seed",
     "datasets.*": "folder list layout images radius_m protocol utm_zone",
     "code_defs.*": "keep index search",
 }

@@ -41,6 +41,11 @@ def photo_list(dataset: str) -> Path:
     return RAW / dataset / "list.csv"
 
 
+def photo_words(dataset: str) -> Path:
+    """The photographs that the visual words come from; a set that grows keeps them."""
+    return RAW / dataset / "words.csv"
+
+
 def index(dataset: str, side: Side) -> Path:
     """What parse_mat read of one side of a set."""
     return Path(f"data/index/{dataset}/{side}.h5")
