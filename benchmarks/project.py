@@ -42,7 +42,8 @@ class Project:
         tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
         images = {"resize": None, "exif_rotate": True}
         tree["datasets"] = {NAME: {"folder": NAME, "images": images}}
-        tree["runtime"].update(device="cpu", workers=1, threads=1, memory_gib=0.5, **runtime)
+        tree["runtime"].update(device="cpu", workers=1, threads=1, memory_gib=0.5)
+        tree["runtime"].update(cache_gib=0.0, **runtime)  # each run is to describe everything
         write_text(self.folder / "params.yaml", yaml.safe_dump(tree))
 
     def output(self, variant: str) -> Path:
