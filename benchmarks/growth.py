@@ -51,7 +51,7 @@ def run(folder: Path, *command: str) -> float:
     if found.returncode:
         sys.exit(found.stdout + found.stderr)
     told = [line for line in found.stdout.splitlines() if line.startswith("photos")]
-    print("".join(f"    {line}\n" for line in told if " known " in line), end="")
+    print("".join(f"    {line}\n" for line in told if "known already" in line), end="")
     return time.perf_counter() - start
 
 
