@@ -39,7 +39,7 @@ def main(dataset: str) -> None:
     values = p.model_dump(exclude={"runtime", "unreadable"}) | machine()
     kept = scratch_for(paths.SCRATCH, "keypoints", values, images.values())
     counts = write_keypoints(paths.keypoints(dataset), lookers, kept, p.runtime)
-    means = (f"{side} {found.mean():.0f}" for side, found in counts.items())
+    means = (f"{side} {found.sum() / max(1, len(found)):.0f}" for side, found in counts.items())
     seconds = time.perf_counter() - start
     typer.echo(f"{dataset}: keypoints of an image: {', '.join(means)}; {seconds:.0f} s")
 

@@ -3,7 +3,6 @@
 import time
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from vprlib.evaluate.predictions import read_predictions
@@ -33,10 +32,10 @@ def main(dataset: str, variant: str, code: str) -> None:
         made = rerank(stored["queries"], stored["db"], results, p, bytes_each, p.runtime)
     about = {"set": dataset, "variant": variant, "code": code}
     write_reranked(paths.reranked(*names), made, about)
-    moved, pairs = np.mean(made.ranks[:, 0] > 0), (made.inliers >= 0).sum()
+    moved, pairs = (made.ranks[:, :1] > 0).sum(), (made.inliers >= 0).sum()
     typer.echo(
         f"{dataset}, {variant}, {code}: {pairs} pairs in {time.perf_counter() - start:.0f} s;"
-        f" {100 * moved:.1f} % of the first results are others"
+        f" {100 * moved / max(1, len(made.ranks)):.1f} % of the first results are others"
     )
 
 

@@ -94,7 +94,7 @@ def test_a_query_never_finds_its_own_session(photos: Path, whole) -> None:
 
 @pytest.mark.parametrize("has_gps", [True, False])
 def test_one_session_and_plain_folders_answer_without_a_recall(
-    photos: Path, whole, find, has_gps: bool
+    photos: Path, whole, run, find, has_gps: bool
 ) -> None:
     for n, path in enumerate(walk(photos, 4, NOON)):
         if not has_gps:
@@ -104,6 +104,11 @@ def test_one_session_and_plain_folders_answer_without_a_recall(
     assert said["diagnose"].endswith("nothing is known of how often it is right\n")
     metrics = json.loads(paths.result_metrics("recall", *RESULT).read_text())
     assert "recall@1" not in metrics
+    tree = yaml.safe_load(Path("params.yaml").read_text())
+    toy.write_params(Path(), tree | {"rerank_on": ["photos"]})
+    run("keypoints", "photos")
+    assert ": 0 pairs in " in run("rerank", *RESULT)
+    assert run("second_look", *RESULT).endswith("no query, so nothing is known\n")
     code, answer = find(photos / "0001.jpg", "-k", 2)
     assert code == 0 and "streets/0001.jpg" in answer
     assert ("map: https://" in answer) == has_gps

@@ -1,6 +1,7 @@
 """What a second look is worth: recall before and after, scores, and the stages on a toy set."""
 
 import json
+from dataclasses import replace
 
 import evaluated
 import numpy as np
@@ -69,6 +70,19 @@ def test_recall_before_and_after_and_their_difference(index_at):
     said = sentence(found)
     assert said.startswith("recall@1 0.500 → 0.975 (+0.475 [")
     assert "]): a second look helps; answered at 99 % precision by similarity 0.0 %, ratio" in said
+
+
+def test_by_sessions_queries_that_nobody_could_answer_do_not_count(index_at):
+    made, again = judged(index_at, np.zeros(QUERIES, int), np.tile([3, 2, 1, 0], (QUERIES, 1)))
+    at = made.truth.queries.copy()
+    at[:10] += 1e6
+    plain = replace(made, truth=replace(made.truth, queries=at))
+    assert report(plain, again)["before"]["recall@1"] == 0.75
+    by_session = report(replace(plain, protocol="sessions"), again)
+    for side in ("before", "after"):
+        assert by_session[side]["recall@1"] == 1.0
+        assert by_session[side]["denominator"] == "answerable"
+        assert by_session[side]["location_m"] == 25.0
 
 
 @pytest.mark.parametrize(

@@ -205,11 +205,16 @@ def metres_of(first: np.ndarray, truth: Near) -> JsonObject:
     return {"median_error_m": round(median, 3) if np.isfinite(median) else None, **within}
 
 
+def counted_by(protocol: Protocol, settings: RecallSettings) -> RecallSettings:
+    """Where no other session has been, nobody can know the place."""
+    if protocol != "sessions":
+        return settings
+    return settings.model_copy(update={"denominator": "answerable"})
+
+
 def measure(protocol: Protocol, ranking: Ranking, truth: Truth, settings: RecallSettings) -> Result:
     """Recall, with the protocol's name, and what it has besides: mAP, or recall by light."""
-    if protocol == "sessions":  # where nobody else has been, nobody can know the place
-        settings = settings.model_copy(update={"denominator": "answerable"})
-    result = evaluate(ranking.rows, truth, settings)
+    result = evaluate(ranking.rows, truth, counted_by(protocol, settings))
     errors = {}
     if isinstance(truth, Near):
         counted = np.flatnonzero(result.counted)

@@ -18,10 +18,12 @@ from vprlib.evaluate.intervals import (
     CompareSettings,
     IntervalSettings,
     difference_interval,
+    of_protocol,
     query_locations,
     with_intervals,
 )
 from vprlib.evaluate.predictions import Judgement
+from vprlib.evaluate.protocols import counted_by
 from vprlib.evaluate.recall import RecallSettings, Result, evaluate
 from vprlib.pipeline.params import JsonObject
 from vprlib.pipeline.stored import read_json
@@ -75,6 +77,8 @@ def judge(
 ) -> JsonObject:
     """Recall before and after with their difference, and the answers given by each score."""
     truth, found = made.truth, made.found
+    recall = counted_by(made.protocol, recall)
+    interval = of_protocol(interval, made.protocol, truth)
     place = query_locations(found.queries.positions, truth, interval.location_m)
     before, after = (
         with_intervals(evaluate(rows, truth, recall), place, truth.radius_m is None, interval)
@@ -117,6 +121,8 @@ def confidence(
 
 def sentence(found: JsonObject) -> str:
     """One line: whether a second look helps here, and the share of queries that is answered."""
+    if not found["difference"]:
+        return "no query, so nothing is known"
     (name, change), *_ = found["difference"].items()
     before, after = (found[side][name] for side in ("before", "after"))
     word = "helps" if change["low"] > 0 else "hurts" if change["high"] < 0 else "changes little"

@@ -34,7 +34,8 @@ def write_keypoints(
     What is done is kept in parts, which are the same wherever the work was interrupted.
     """
     parts = {side: _parts(side, look, kept.folder, runtime) for side, look in lookers.items()}
-    counts = {side: np.concatenate([_counts(part) for part in parts[side]]) for side in parts}
+    none = np.zeros(0, np.int64)
+    counts = {s: np.concatenate([none, *map(_counts, found)]) for s, found in parts.items()}
     with writing_hdf5(path) as file:
         for side, look in lookers.items():
             file.attrs[f"{side}_images"] = signature(look.source.index)
