@@ -11,9 +11,9 @@ from vprlib.city.shots import plan
 from vprlib.formats.mat import specification_bytes
 from vprlib.formats.specification import METADATA_COLUMNS
 from vprlib.pipeline import command, paths
+from vprlib.pipeline.arrays import image_png
 from vprlib.pipeline.artifacts import write_bytes, write_csv, write_folder
 from vprlib.pipeline.params import At, StageParams
-from vprlib.pipeline.png import image_png
 from vprlib.pipeline.runtime import RuntimeSettings
 
 

@@ -101,8 +101,12 @@ def test_a_cut_that_there_is_not_is_a_sentence() -> None:
 @pytest.mark.parametrize(
     ("name", "weights", "said"),
     [
-        (lite0.NAME, "imagenet", "'imagenet', but those of efficientnet_lite0 come with a package"),
-        ("alexnet", "packaged", "'packaged', but only efficientnet_lite0 has such weights"),
+        (lite0.NAME, "imagenet", "'imagenet', but efficientnet_lite0 has those of a package"),
+        (
+            "alexnet",
+            "packaged",
+            "'packaged', but alexnet has none in a package: set weights to",
+        ),
         ("dinov2_vits14", "packaged", "'packaged', but dinov2_vits14 needs a weights file"),
     ],
 )

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from vprlib.pipeline.artifacts import write_hdf5
+from vprlib.pipeline.json_files import read_json
 from vprlib.pipeline.params import UserError
-from vprlib.pipeline.stored import read_json, reading
+from vprlib.pipeline.stored import reading
 
 ARRAYS = {"names": ["a", "b"], "rows": np.arange(6.0).reshape(2, 3), "flags": np.ones(2, bool)}
 

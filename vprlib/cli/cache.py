@@ -9,10 +9,10 @@ import typer
 from vprlib.cli import options
 from vprlib.cli.output import echo_json
 from vprlib.pipeline.cache import About, cache_at, entries, gib, removed
+from vprlib.pipeline.json_files import read_json
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.paths import CACHE
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.pipeline.stored import read_json
 
 
 class Params(StageParams):

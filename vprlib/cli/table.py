@@ -10,8 +10,8 @@ import typer
 
 from vprlib.cli import options, output
 from vprlib.pipeline import paths
+from vprlib.pipeline.json_files import damaged, read_json
 from vprlib.pipeline.params import PARAMS_PATH, At, UserError
-from vprlib.pipeline.stored import damaged, read_json
 
 Metrics = dict[str, Any]  # of one JSON file
 

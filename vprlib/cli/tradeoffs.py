@@ -24,9 +24,9 @@ from vprlib.images.batches import ImageSource
 from vprlib.images.decode import ImageSettings
 from vprlib.images.index import ImageIndex, read_index
 from vprlib.pipeline import paths
+from vprlib.pipeline.arrays import figure_png
 from vprlib.pipeline.artifacts import write_bytes, write_json, write_text
 from vprlib.pipeline.params import PARAMS_PATH, At, JsonObject, Names, StageParams, UserError
-from vprlib.pipeline.png import figure_png
 from vprlib.pipeline.runtime import RuntimeSettings
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from vprlib.pipeline.arrays import figure_png
 from vprlib.pipeline.params import JsonObject
-from vprlib.pipeline.png import figure_png
 
 LABELLED = 8  # numbers that fit along a curve
 # colour and size of a category; sizes differ, so that queries at one position all stay visible

@@ -11,8 +11,8 @@ from pydantic import Field, field_validator
 
 from vprlib.evaluate.intervals import IntervalSettings, with_ends
 from vprlib.evaluate.predictions import Judgement
+from vprlib.pipeline.json_files import read_json
 from vprlib.pipeline.params import JsonObject, Metres, Section
-from vprlib.pipeline.stored import read_json
 
 DEPTH = 20  # results per query that a score uses: predictions always have as many
 POINTS = 200  # of a curve

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from vprlib.evaluate.failures import Outcomes, right_answer
 from vprlib.evaluate.predictions import Predictions
 from vprlib.images.batches import ImageSource
-from vprlib.pipeline.png import image_png
+from vprlib.pipeline.arrays import image_png
 from vprlib.places.truth import Truth
 
 PER_ROW = 5  # results

@@ -8,9 +8,9 @@ import numpy as np
 from vprlib.descriptors.rows import Rows
 from vprlib.evaluate.recall import Protocol, RecallSettings, Result, evaluate, named
 from vprlib.images.index import ImageIndex
+from vprlib.pipeline.json_files import damaged
 from vprlib.pipeline.params import PARAMS_PATH, JsonObject, UserError
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.pipeline.stored import damaged
 from vprlib.places.truth import Apart, Near, Truth, apart_by_session, is_right, recall_at
 from vprlib.search.neighbors import Found
 from vprlib.search.request import Neighbors, SearchRequest, collect

@@ -11,7 +11,8 @@ from vprlib.images.batches import ImageSource
 from vprlib.pipeline.arrays import forget
 from vprlib.pipeline.artifacts import places_in, write_json
 from vprlib.pipeline.cache import About, Cache, digest, entries, in_use, removed
-from vprlib.pipeline.stored import read_json, reading
+from vprlib.pipeline.json_files import read_json
+from vprlib.pipeline.stored import reading
 
 CONTENTS = "contents"  # array of a file of descriptors: what each image shows
 FILE, STATE = "descriptors.h5", "state.json"

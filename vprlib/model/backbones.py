@@ -38,8 +38,7 @@ def _narrowed(layer: nn.Module, width: tuple[int, ...]) -> nn.Module:
     return nn.Conv2d(given, found, **form, device="meta")
 
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN, IMAGENET_STD = torchvision_chain.MEAN, torchvision_chain.STD
 
 
 class Normaliser(nn.Module):
@@ -70,9 +69,14 @@ def names() -> list[str]:
 
 def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of the colours that the network was trained with."""
-    if name in lite0.NETWORKS:
-        return lite0.MEAN, lite0.STD
-    return IMAGENET_MEAN, IMAGENET_STD
+    home = _home(name)
+    return home.MEAN, home.STD
+
+
+def lacks(name: str, weights: str) -> str | None:
+    """What to say where the network does not come with such weights."""
+    problem: str | None = _home(name).LACKS.get(weights)
+    return problem and problem.format(name=name)
 
 
 def renamed(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

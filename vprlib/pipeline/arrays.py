@@ -1,14 +1,20 @@
-"""Small helpers for arrays: memory-mapped scratch arrays, and rows as int8 with a scale each."""
+"""Small helpers for arrays: mapped on disk, rows as int8 with a scale each, pictures as PNG."""
 
+import io
 import mmap
 import zlib
 from collections.abc import Hashable, Iterable
 from functools import reduce
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from vprlib.pipeline.artifacts import reserve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LARGEST = 127  # of int8, positive or negative
 
@@ -51,3 +57,19 @@ def forget(array: object) -> None:
     # what was written to a copy on write would be lost; not every system takes the advice
     if mapped is not None and mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def figure_png(figure: "Figure") -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()
+
+
+def image_png(image: Image.Image | np.ndarray) -> bytes:
+    """The PNG of a picture, or of an RGB array [H, W, 3]."""
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()

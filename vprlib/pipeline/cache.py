@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from vprlib.pipeline.artifacts import write_json
+from vprlib.pipeline.json_files import read_json
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import CACHE
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.pipeline.stored import read_json
 
 Say = Callable[[str], None]
 ABOUT = "about.json"  # of an entry; written last, so that it marks the entry as complete

@@ -1,19 +1,17 @@
-"""The one reader of HDF5 and JSON files: what they hold is checked before it is used."""
+"""The one reader of HDF5 files: what they hold is checked before it is used."""
 
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 import h5py
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
+from vprlib.pipeline.json_files import AGAIN, damaged
 from vprlib.pipeline.params import UserError
 
-Kind = TypeVar("Kind")
-AGAIN = "run `dvc repro`, which makes it again"
 # what h5py raises for a file whose bytes are not what they should be
 _DAMAGED = (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError)
 NETWORK = "network"  # attribute of descriptors: a digest of the file of their network
@@ -160,20 +158,6 @@ def reading(path: Path, remedy: str = AGAIN) -> Iterator[Stored]:
             if error.errno is not None or "Can't" not in str(error):
                 raise
             raise damaged(path, _reason(error), remedy) from None
-
-
-def read_json(path: Path, kind: type[Kind]) -> Kind:
-    """The content of a JSON file, checked to be of that kind."""
-    try:
-        return TypeAdapter(kind).validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise damaged(path, f"{place}: {first['msg']}" if place else first["msg"]) from None
-
-
-def damaged(path: Path, problem: str, remedy: str = AGAIN) -> UserError:
-    return UserError(f"{path} is damaged, or of another version ({problem}): {remedy}.")
 
 
 def digest(path: Path) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 
 from vprlib.descriptors.rows import Reader, Rows, gather, squared_between
 from vprlib.descriptors.settings import SearchSettings
+from vprlib.pipeline.json_files import damaged
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import existing
 from vprlib.pipeline.progress import progress
-from vprlib.pipeline.stored import damaged
 from vprlib.search.exact import nearest_first
 from vprlib.search.faiss_factory import inner_index, selecting, set_parameters, takes_selector
 from vprlib.search.hamming import search_parts

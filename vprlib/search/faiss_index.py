@@ -8,10 +8,10 @@ import numpy as np
 
 from vprlib.descriptors.rows import Reader
 from vprlib.pipeline.artifacts import writing_folder
+from vprlib.pipeline.json_files import read_json
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import existing
 from vprlib.pipeline.progress import progress
-from vprlib.pipeline.stored import read_json
 from vprlib.search.faiss_factory import goes_to_disk, inner_index
 from vprlib.search.faiss_training import IndexRequest, train, using_threads
 from vprlib.search.lists import (

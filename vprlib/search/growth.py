@@ -11,9 +11,9 @@ from vprlib.descriptors.rows import Reader, gather
 from vprlib.pipeline.artifacts import replacing, write_json
 from vprlib.pipeline.cache import About, Cache, digest, in_use, removed
 from vprlib.pipeline.draws import choose_rows
+from vprlib.pipeline.json_files import read_json
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.stored import digest as digest_of
-from vprlib.pipeline.stored import read_json
 from vprlib.search.faiss_factory import inner_index
 from vprlib.search.faiss_training import IndexRequest, train
 from vprlib.search.lists import transformed

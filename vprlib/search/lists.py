@@ -12,9 +12,10 @@ import faiss
 import numpy as np
 
 from vprlib.pipeline.artifacts import write_json, writing_at
+from vprlib.pipeline.json_files import damaged, read_json
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import existing
-from vprlib.pipeline.stored import damaged, digest, read_json
+from vprlib.pipeline.stored import digest
 from vprlib.search.faiss_factory import goes_to_disk, inner_index, transforms
 
 INDEX, LISTS, FACTS = "index.faiss", "lists.bin", "index.json"

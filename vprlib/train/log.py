@@ -69,7 +69,7 @@ def plot(log: Sequence[EpochLog]) -> bytes:
     """Loss on the left, validation recall on the right, both by epoch."""
     from matplotlib.figure import Figure  # here: variants train, and draw nothing
 
-    from vprlib.pipeline.png import figure_png
+    from vprlib.pipeline.arrays import figure_png
 
     figure = Figure(figsize=(8, 3.6), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2)

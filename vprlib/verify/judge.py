@@ -25,8 +25,8 @@ from vprlib.evaluate.intervals import (
 from vprlib.evaluate.predictions import Judgement
 from vprlib.evaluate.protocols import counted_by
 from vprlib.evaluate.recall import RecallSettings, Result, evaluate
+from vprlib.pipeline.json_files import read_json
 from vprlib.pipeline.params import JsonObject
-from vprlib.pipeline.stored import read_json
 from vprlib.verify.rerank import Reranked
 
 AGAIN = "reranked"  # the score that counts the inliers of the first result after a second look

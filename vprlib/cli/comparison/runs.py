@@ -14,9 +14,9 @@ from vprlib.evaluate.intervals import query_locations
 from vprlib.evaluate.predictions import read_judgement
 from vprlib.images.index import ImageIndex
 from vprlib.pipeline import paths
+from vprlib.pipeline.json_files import read_json
 from vprlib.pipeline.params import PARAMS_PATH, JsonObject, UserError, look_up, read_params_file
 from vprlib.pipeline.paths import existing
-from vprlib.pipeline.stored import read_json
 from vprlib.places.truth import Listed, Truth
 
 if TYPE_CHECKING:
