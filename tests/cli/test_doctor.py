@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+import toy
 import yaml
 
 from vprlib.cli import doctor
@@ -134,12 +135,17 @@ def test_objects_of_the_cache_are_held_against_their_names(project, examine):
     assert examine("--deep", "--fix")[0] == 0 and not path.exists()
 
 
+@pytest.mark.parametrize("place", ["artifacts/.cache", "elsewhere"])
 @pytest.mark.parametrize("content", ["{", "[1]", '{"what": "maps"}'])
-def test_a_damaged_entry_of_the_feature_cache_is_removed(project, examine, content):
-    entry = project / "artifacts/.cache/abc"
+def test_a_damaged_entry_of_the_cache_is_removed(project, examine, content, place):
+    if place == "elsewhere":
+        tree = yaml.safe_load((project / "params.yaml").read_text())
+        tree["runtime"]["cache_dir"] = place
+        toy.write_params(project, tree)
+    entry = project / place / "abc"
     entry.mkdir(parents=True)
     (entry / "about.json").write_text(content)
-    assert "artifacts/.cache/abc/about.json is damaged" in examine()[1]
+    assert f"{place}/abc/about.json is damaged" in examine()[1]
     assert examine("--fix")[0] == 0 and not entry.exists()
 
 

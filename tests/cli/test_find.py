@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import toy
+import yaml
 from evaluated import (
     CODES,
     INDEX,
@@ -65,6 +66,14 @@ def assert_found(lines, code, row):
     # a product with the whitening rounds one row otherwise than many; six decimals are printed
     assert printed == pytest.approx(distances.tolist(), abs=2e-6)
     return rows, distances
+
+
+def test_a_photograph_is_described_in_the_precision_of_the_database(made_here, find):
+    tree = yaml.safe_load(Path("params.yaml").read_text())
+    tree["extraction"]["precision"] = "bfloat16"
+    toy.write_params(made_here, tree)
+    find(photo(3), "-k", 12, "--code", "full", "--out", "found.csv")
+    assert_found(read(Path("found.csv").read_text()), "full", 3)
 
 
 @pytest.mark.parametrize("kept", CODES)

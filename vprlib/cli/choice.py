@@ -14,11 +14,13 @@ from vprlib.descriptors.files import failed_rows, opened
 from vprlib.descriptors.matrix import Arrays
 from vprlib.descriptors.rows import Rows
 from vprlib.images.decode import ImageSettings
+from vprlib.model.settings import Precision
 from vprlib.pipeline import paths
 from vprlib.pipeline.inside import Name
 from vprlib.pipeline.params import PARAMS_PATH, At, StageParams, UserError, nearest
 from vprlib.pipeline.paths import Side, existing
 from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.pipeline.stored import reading
 from vprlib.pipeline.switches import FULL, OWN
 
 
@@ -82,6 +84,13 @@ class Choice(NamedTuple):
         """The descriptors of one side as the code stores them; there must be `count`."""
         with opened(existing(self.descriptors_path.with_name(f"{side}.h5")), count) as rows:
             yield rows
+
+    def precision(self) -> Precision:
+        """That the database was described in; int8 networks have their own."""
+        with reading(self.descriptors_path) as file:
+            told = file.text("precision") if file.has_attribute("precision") else "auto"
+        found: dict[str, Precision] = {"float32": "float32", "bfloat16": "bfloat16"}
+        return found.get(told, "auto")
 
     def failed_rows(self) -> np.ndarray:
         """Rows of database images that could not be read."""

@@ -61,7 +61,7 @@ def look(deep: bool) -> Iterator[Finding]:
     yield _versions()
     yield _disk()
     yield _machine()
-    yield from _feature_cache()
+    yield from _cache()
     yield from _objects(deep)
 
 
@@ -199,6 +199,10 @@ def _versions() -> Finding:
     return Finding("installed packages fit each other")
 
 
+class RuntimeParams(StageParams):
+    runtime: Annotated[RuntimeSettings, At("runtime")]
+
+
 def _disk() -> Finding:
     free = shutil.disk_usage(".").free
     known = [_size(path) for path in (Path("artifacts"), Path("data")) if path.exists()]
@@ -212,11 +216,8 @@ def _machine() -> Finding:
     from vprlib.model.device import prepare, processor_name
     from vprlib.model.precision import has_bfloat16
 
-    class Params(StageParams):
-        runtime: Annotated[RuntimeSettings, At("runtime")]
-
     try:
-        runtime = Params.load().runtime
+        runtime = RuntimeParams.load().runtime
         device = prepare(runtime)
     except UserError as error:
         return Finding(str(error), is_well=False)
@@ -227,8 +228,13 @@ def _machine() -> Finding:
     )
 
 
-def _feature_cache() -> Iterator[Finding]:
-    for entry in entries(cache_at(paths.CACHE, RuntimeSettings(), lambda _: None).folder):
+def _cache() -> Iterator[Finding]:
+    """Entries that cannot be read; damaged parameters are told of elsewhere."""
+    try:
+        runtime = RuntimeParams.load().runtime
+    except UserError:
+        return
+    for entry in entries(cache_at(paths.CACHE, runtime, lambda _: None).folder):
         try:
             size_of(entry)
         except UserError as error:

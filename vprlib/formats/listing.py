@@ -62,10 +62,11 @@ def read_listing(path: Path, layout: Layout) -> Specification:
 
 
 def tells_positions(path: Path) -> bool:
-    """Whether a CSV says where images are; others may lie beside photographs too."""
+    """Whether a CSV says where images are, by its header; others may lie beside them too."""
     try:
-        header, _ = _read(path)
-    except UserError:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header = next(csv.reader(file), [])
+    except (UnicodeDecodeError, csv.Error):
         return False
     here = {name.strip().lower() for name in header}
     known = {column for column, aliases in COLUMNS.items() if here & set(aliases)}

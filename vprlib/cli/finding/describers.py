@@ -1,7 +1,6 @@
 """Describes photographs by the network in PyTorch, or faster by its export."""
 
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import typer
@@ -10,20 +9,15 @@ from vprlib.cli.choice import Choice, SetParams
 from vprlib.images.batches import ImageSource
 from vprlib.images.decode import ImageSettings
 from vprlib.interop.onnx_run import Exported, identity
-from vprlib.model.settings import Precision
-from vprlib.pipeline.params import At, UserError
+from vprlib.pipeline.params import UserError
 from vprlib.pipeline.runtime import RuntimeSettings
-
-
-class DescribeParams(SetParams):
-    precision: Annotated[Precision, At("extraction.precision")]
 
 
 class NetworkDescriber:
     """Descriptors [N, d] by PyTorch, whitened as the code asks and not yet rounded."""
 
-    def __init__(self, choice: Choice, precision: Precision) -> None:
-        self.choice, self.precision = choice, precision
+    def __init__(self, choice: Choice) -> None:
+        self.choice = choice
 
     @property
     def path(self) -> Path:
@@ -39,7 +33,8 @@ class NetworkDescriber:
         stored = read_model(self.path)
         vectors = np.empty((len(photos.index), stored.dim), np.float32)
         model, rows = placed(stored, device), np.arange(len(vectors))
-        describe_into(vectors, model, photos, rows, device, runtime, precision=self.precision)
+        precision = self.choice.precision()
+        describe_into(vectors, model, photos, rows, device, runtime, precision=precision)
         return self.choice.read_code().apply(vectors)
 
 
@@ -63,7 +58,7 @@ class ExportDescriber:
 
 
 def describer(
-    onnx: Path | None, choice: Choice, p: DescribeParams, use_export: bool
+    onnx: Path | None, choice: Choice, p: SetParams, use_export: bool
 ) -> NetworkDescriber | ExportDescriber:
     """The export at `onnx`; or, with `use_export`, a valid one of the choice; or the network."""
     given = (choice, p.images, p.runtime.cores)
@@ -74,4 +69,4 @@ def describer(
             return ExportDescriber(choice.onnx_path, *given)
         except UserError as error:
             typer.echo(f"without the export: {error}", err=True)
-    return NetworkDescriber(choice, p.precision)
+    return NetworkDescriber(choice)

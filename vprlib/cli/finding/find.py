@@ -11,10 +11,10 @@ import numpy as np
 import typer
 
 from vprlib.cli import options
-from vprlib.cli.choice import choose
+from vprlib.cli.choice import SetParams, choose
 from vprlib.cli.finding.answers import HEADER, Answer, as_geojson, as_object, as_rows, as_text
 from vprlib.cli.finding.around import asked_around
-from vprlib.cli.finding.describers import DescribeParams, describer
+from vprlib.cli.finding.describers import describer
 from vprlib.cli.finding.searching import (
     PlaceParams,
     check_sequence,
@@ -112,7 +112,7 @@ def main(
     for path in filter(None, (picture, out)):
         check_place(path)
     choice = choose(dataset, variant, code)
-    p = DescribeParams.load(dataset=choice.dataset)
+    p = SetParams.load(dataset=choice.dataset)
     database = read_index(choice.index_path)
     place = PlaceParams.load(dataset=choice.dataset)
     degrees = degrees_of(database, place.zone)
