@@ -1,4 +1,4 @@
-"""Lists and clears what training has cached on disk: the commands `vpr cache list` and `clear`."""
+"""Lists and clears what is cached on disk: the commands `vpr cache list` and `clear`."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,7 +39,7 @@ def read_entries() -> list[Entry]:
 
 
 def list_entries(as_json: options.AsJson = False) -> None:
-    """List what training has cached on disk, with sizes."""
+    """List what is kept for later runs, with sizes: maps, descriptors, facts of images."""
     found = read_entries()
     if as_json:
         echo_json([asdict(entry) for entry in found])
@@ -48,7 +48,7 @@ def list_entries(as_json: options.AsJson = False) -> None:
 
 
 def clear() -> None:
-    """Remove what training has cached on disk, except entries in use, and list it."""
+    """Remove what is kept for later runs, except entries in use, and list it."""
     for entry in read_entries():
         state = "removed" if removed(Path(entry.folder)) else "in use, kept"
         typer.echo(f"{state}: {entry}")

@@ -56,7 +56,7 @@ class RuntimeSettings(Section):
     workers: int = Field(2, ge=1, le=1024)  # threads that decode images ahead of the network
     threads: int | None = Field(None, ge=1, le=1024)  # for arithmetic; null: all cores
     memory_gib: float = Field(2.0, ge=1e-6, le=2**20)  # for search, mining and images ahead
-    cache_gib: float = Field(40.0, ge=0, le=2**20)  # disk for the feature cache; 0: no cache
+    cache_gib: float = Field(40.0, ge=0, le=2**20)  # disk for what later runs use again
     cache_dir: Folder | None = None  # where; null: artifacts/.cache
     tensorboard: bool = False  # also write training's scalars below artifacts/tensorboard
     processes: int = Field(1, ge=1, le=256)  # that train or describe; on GPUs one each

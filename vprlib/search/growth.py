@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 
 from vprlib.descriptors.rows import Reader, gather
-from vprlib.pipeline.artifacts import replacing, write_json
+from vprlib.pipeline.artifacts import write_bytes, write_json
 from vprlib.pipeline.cache import About, Cache, digest, in_use, removed
 from vprlib.pipeline.draws import choose_rows
 from vprlib.pipeline.json_files import read_json
@@ -82,12 +82,13 @@ def _to_centres(index: faiss.Index, request: IndexRequest, reader: Reader) -> np
 
 
 def _keep(cache: Cache, entry: Path, index: faiss.Index, rows: int, far: float) -> None:
+    content = faiss.serialize_index(index).tobytes()
+
     def fill(folder: Path) -> None:
-        with replacing(folder / INDEX) as partial:
-            faiss.write_index(index, str(partial))
+        write_bytes(folder / INDEX, content)
         write_json(folder / FIT, vars(Fit(rows, far, digest_of(folder / INDEX))))
 
-    about = About("a trained search index", rows, index.d * 4)
+    about = About("a trained search index", rows, len(content))
     lock = cache.open(entry.name, about, fill, is_large=False)
     if lock is not None:
         os.close(lock)
