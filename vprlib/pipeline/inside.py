@@ -1,6 +1,7 @@
 """Names that come from a file or a parameter stay inside the folder that they belong to."""
 
 import os
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -46,8 +47,17 @@ def inside(root: Path, name: str, source: object) -> Path:
 
 
 def _stays(path: Path, root: Path) -> bool:
-    real = Path(os.path.realpath(path))
-    if real.is_relative_to(os.path.realpath(root)):
-        return True
-    linked = [entry for entry in root.iterdir() if entry.is_symlink() and entry.is_dir()]
-    return any(real.is_relative_to(os.path.realpath(folder)) for folder in linked)
+    try:
+        state = root.stat()
+    except OSError:
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+    homes = _homes(str(root.absolute()), state.st_ino, state.st_mtime_ns)
+    real = os.path.realpath(path)
+    return any(real == home or real.startswith(home.rstrip(os.sep) + os.sep) for home in homes)
+
+
+@lru_cache(maxsize=16)
+def _homes(root: str, number: int, changed: int) -> list[str]:
+    """Where `root` and the folders that are linked into it are; the numbers tell of a change."""
+    linked = [entry for entry in Path(root).iterdir() if entry.is_symlink() and entry.is_dir()]
+    return [os.path.realpath(folder) for folder in (Path(root), *linked)]
