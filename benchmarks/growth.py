@@ -5,11 +5,13 @@ descriptors are held against those of a run without the cache.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,19 +42,49 @@ def photograph(path: Path, row: int, size: tuple[int, int]) -> None:
     Image.fromarray(picture(place_of, view, *size)).save(path, exif=tags, quality=QUALITY)
 
 
-def run(folder: Path, *command: str) -> float:
-    """Seconds that a command takes in the clone."""
-    start = time.perf_counter()
-    environment = os.environ | {"PYTHONPATH": str(folder)}
-    program = Path(sys.executable).parent / command[0]
-    found = subprocess.run(
-        [program, *command[1:]], cwd=folder, env=environment, capture_output=True, text=True
-    )
-    if found.returncode:
-        sys.exit(found.stdout + found.stderr)
-    told = [line for line in found.stdout.splitlines() if line.startswith("photos")]
-    print("".join(f"    {line}\n" for line in told if "known already" in line), end="")
-    return time.perf_counter() - start
+class Project:
+    """A clone of this checkout, and what its commands took."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        subprocess.run(["git", "clone", "-q", ROOT, folder], check=True)
+
+    def run(self, *command: str) -> Iterator[tuple[float, str]]:
+        """Lines, and the seconds after which they came."""
+        start = time.perf_counter()
+        program = Path(sys.executable).parent / command[0]
+        environment = os.environ | {"PYTHONPATH": str(self.folder), "PYTHONUNBUFFERED": "1"}
+        with subprocess.Popen(
+            [program, *command[1:]],
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as running:
+            assert running.stdout is not None
+            lines = []
+            for line in running.stdout:
+                lines.append(line)
+                yield time.perf_counter() - start, line
+        if running.returncode:
+            sys.exit("".join(lines))
+        yield time.perf_counter() - start, ""
+
+    def repro(self, *arguments: str) -> tuple[float, float]:
+        """Seconds of all, and of the stages that look at images."""
+        looking, begun, now = 0.0, None, 0.0
+        for now, line in self.run("dvc", "repro", *arguments):
+            if line.startswith("Running stage"):
+                begun = now if re.search("list_photos|parse_mat|extract_", line) else None
+            if line.startswith("Updating lock") and begun is not None:
+                looking, begun = looking + now - begun, None
+        return now, looking
+
+
+def moved(paths: Iterable[Path], folder: Path) -> None:
+    for path in paths:
+        path.rename(folder / path.name)
 
 
 def main(
@@ -60,49 +92,41 @@ def main(
     more: int = typer.Option(100, "--more"),
     width: int = 640,
     height: int = 480,
-    precision: str = "auto",
 ) -> None:
     """Prints seconds, and what share of the first run they are."""
     with tempfile.TemporaryDirectory() as parent:
-        project, photos = Path(parent) / "project", Path(parent) / "street"
-        photos.mkdir()
+        aside, photos = Path(parent) / "aside", Path(parent) / "street"
+        for folder in (aside, photos):
+            folder.mkdir()
         for row in range(count + more):
-            photograph(Path(parent) / f"{row:06}.jpg", row, (width, height))
-        paths = sorted(Path(parent).glob("*.jpg"))
-        for path in paths[:count]:
-            path.rename(photos / path.name)
-        subprocess.run(["git", "clone", "-q", ROOT, project], check=True)
-        run(project, "vpr", "use", "photos", str(photos))
-        params = project / "params.yaml"
-        text = params.read_text(encoding="utf-8")
-        params.write_text(text.replace("precision: float32", f"precision: {precision}"))
+            photograph(photos / f"{row:06}.jpg", row, (width, height))
+        moved(sorted(photos.iterdir())[count:], aside)
+        project = Project(Path(parent) / "project")
+        list(project.run("vpr", "use", "photos", str(photos)))
+        first = project.repro()
 
-        first = run(project, "dvc", "repro")
-        print(f"{count} photographs of {width}×{height}: {first:.1f} s")
-        for path in paths[count:]:
-            path.rename(photos / path.name)
-        grown = run(project, "dvc", "repro")
-        print(f"{more} more: {grown:.1f} s, {grown / first:.2%}")
-        gone = np.random.default_rng(1).choice(count, more, replace=False)
-        for path in (paths[row] for row in gone):
-            (photos / path.name).unlink()
-        shrunk = run(project, "dvc", "repro")
-        print(f"{more} less: {shrunk:.1f} s, {shrunk / first:.2%}")
-        nothing = run(project, "dvc", "repro")
-        print(f"nothing: {nothing:.1f} s, {nothing / first:.2%}")
+        def told(what: str) -> None:
+            found = project.repro()
+            shares = (f"{a:.1f} s, {a / b:.2%}" for a, b in zip(found, first, strict=True))
+            print(f"{what}: {'; '.join(shares)}", flush=True)
 
-        less = (project / DESCRIPTORS).read_bytes()
-        shutil.rmtree(project / "artifacts/.cache")
-        run(
-            project,
-            "dvc",
-            "repro",
-            "-f",
-            "-s",
-            "parse_mat@photos",
-            "extract_db@photos-off_the_shelf",
+        size = f"{count} photographs of {width}×{height}"
+        print(
+            f"{size}: {first[0]:.1f} s; {first[1]:.1f} s in stages that look at images", flush=True
         )
-        print(f"without the cache: same bytes {(project / DESCRIPTORS).read_bytes() == less}")
+        moved(list(aside.iterdir()), photos)
+        told(f"{more} more")
+        gone = np.random.default_rng(1).choice(count, more, replace=False)
+        moved([photos / f"{row:06}.jpg" for row in gone], aside)
+        told(f"{more} less")
+        told("nothing")
+
+        grown = (project.folder / DESCRIPTORS).read_bytes()
+        shutil.rmtree(project.folder / "artifacts/.cache")
+        project.repro("-f", "-s", "parse_mat@photos", "extract_db@photos-off_the_shelf")
+        print(
+            f"without the cache: same bytes {(project.folder / DESCRIPTORS).read_bytes() == grown}"
+        )
 
 
 if __name__ == "__main__":
