@@ -31,7 +31,7 @@ class Map:
     def describe(
         self, rows: list[int], name: str = "grown.h5", is_new: bool = False, **settings
     ) -> Outcome:
-        source = self.source.take(np.array(rows))
+        source = self.source.take(np.array(rows, int))
         chosen = ExtractionSettings(**{"precision": "float32"} | settings)
         every = np.arange(len(rows))
         work = Work(self.network, source, every, chosen, self.folder / "unreadable.txt")
@@ -137,6 +137,8 @@ def test_files_that_hold_nothing_more_are_removed(place_map: Map) -> None:
     place_map.describe(list(range(8)))
     assert kept() == 2  # what was removed may come back
     assert place_map.describe(list(range(12))).known == 12
+    place_map.describe([])
+    assert kept() == 1
     place_map.limit = 1
     place_map.describe(list(range(20)))
     assert place_map.describe(list(range(20))).known == 12

@@ -46,7 +46,7 @@ class KeptDescriptors:
 
     def keep(self, path: Path, contents: np.ndarray, what: str) -> None:
         """Links a finished file; others of this network that hold nothing more are removed."""
-        if not self.cache.limit_bytes:
+        if not (self.cache.limit_bytes and len(contents)):
             return
         name = f"{self.network}-{digest(contents)}"
         for entry in self._entries():
