@@ -10,6 +10,7 @@ from pathlib import Path
 import evaluated
 import numpy as np
 import pytest
+import reported
 import torch
 import toy
 from PIL import Image
@@ -66,6 +67,22 @@ def made_here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     shutil.copytree(made, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "here"
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn set with mistakes of all kinds, evaluated in four runs; nobody may change it."""
+    folder = tmp_path_factory.mktemp("drawn")
+    reported.make(folder)
+    return folder
+
+
+@pytest.fixture
+def drawn_here(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it that a test may spoil; the test runs inside."""
+    shutil.copytree(drawn, tmp_path / "drawn")
+    monkeypatch.chdir(tmp_path / "drawn")
+    return tmp_path / "drawn"
 
 
 @pytest.fixture

@@ -1,0 +1,51 @@
+"""A drawn set evaluated in four runs, and what its page holds."""
+
+import base64
+import importlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.drawn_results import SET, Size, draw
+from vprlib.pipeline.artifacts import write_json, write_text
+
+VARIANTS, CODES = ("off_the_shelf", "trained"), ("full", "w128")
+RUNS = [(variant, code) for variant in VARIANTS for code in CODES]
+ODD_NAME = "<img src=x onerror=alert(1)>.jpg"
+SIZE = Size(queries=120, database=144, pictures=60, short_side=48)
+LOG = """epoch,loss,learning_rate,violating,recall@1,recall@5,recall@10,recall@20,rank_loss
+0,,,,0.5,0.75,0.8,0.9,
+1,0.05,0.003,0.3,0.625,0.8,0.9,1.0,0.01
+"""
+AUDIT = {"evaluated": SET, "train": "city_train", "with_train": {"queries_same": 2}}
+
+
+def stage(name, *names):
+    importlib.import_module(f"stages.{name}").main(*names)
+
+
+def make(folder):
+    draw(folder, SIZE, VARIANTS, CODES, ODD_NAME)
+    before = Path.cwd()
+    os.chdir(folder)
+    for run in RUNS:
+        stage("calibrate", SET, *run)
+        stage("diagnose", SET, *run)
+    write_text(Path("metrics/train.csv"), LOG)
+    said = ["2 queries of drawn are copied in city_train"]
+    write_json(Path(f"metrics/audit/{SET}.json"), AUDIT | {"said": said, "remarks": ["a remark"]})
+    write_text(Path(f"artifacts/reports/{SET}_missing.txt"), "one.jpg is missing\n")
+    os.chdir(before)
+
+
+def registered(path):
+    """The content that a script of data registers."""
+    text = path.read_text()
+    assert text.isascii() and text.endswith(");\n")
+    return json.loads(text[text.index(",") + 1 : -3])
+
+
+def unpacked(packed):
+    return np.frombuffer(base64.b64decode(packed["base64"]), f"<{packed['kind']}")
