@@ -10,8 +10,8 @@ import toy
 from vprlib.cli.main import COMMANDS, GROUPS
 
 WANTED = (
-    "use, find, table, compare, predictions, tradeoffs, doctor, model convert, model export,"
-    " index sweep, index part, index merge, cache list, cache clear"
+    "use, find, table, compare, report, predictions, tradeoffs, doctor, model convert,"
+    " model export, index sweep, index part, index merge, cache list, cache clear"
 )
 VERBS = r"\b(Print|Write|Measure|Compare|Set|Remove|Build|Merge|List|Convert|Export)s?\b"
 

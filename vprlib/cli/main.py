@@ -21,6 +21,7 @@ COMMANDS = {
         "comparison.compare:main",
         "Compare runs, and test whether they differ significantly.",
     ),
+    "report": ("report.command:main", "Write a page that shows all results in a browser."),
     "predictions": ("predictions:main", "Write the images found for each query to a file."),
     "tradeoffs": ("tradeoffs:main", "Measure size and speed of all variants, with their recall."),
     "doctor": ("doctor:main", "Print what is wrong on this machine, and mend it."),

@@ -49,7 +49,7 @@ def _read(path: Path) -> Metrics:
     return found
 
 
-def in_use(rows: Sequence[Row], p: Params) -> list[Row]:
+def in_use(rows: Sequence[Row], p: options.InUse) -> list[Row]:
     """The rows whose set, variant and code params.yaml names; other files may be outdated."""
     names = (p.eval_on, p.variants, p.codes)
     return [row for row in rows if all(k in known for k, known in zip(row[:3], names, strict=True))]

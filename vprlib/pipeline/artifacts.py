@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import h5py
 import numpy as np
@@ -99,6 +100,14 @@ def writing_folder(path: Path) -> Iterator[Path]:
         for file in partial.rglob("*"):
             if file.is_file():
                 _flush(file)
+
+
+def write_zip(path: Path, folder: Path) -> None:
+    """An archive of a folder, in which all names begin with the folder's."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    with replacing(path) as partial, ZipFile(partial, "w", ZIP_DEFLATED) as archive:
+        for file in files:
+            archive.write(file, Path(folder.name) / file.relative_to(folder))
 
 
 @contextmanager

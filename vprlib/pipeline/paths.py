@@ -20,6 +20,7 @@ SCRATCH = Path("artifacts/.scratch")  # what an interrupted stage goes on from
 CACHE = Path("artifacts/.cache")  # outputs of frozen layers
 TENSORBOARD = Path("artifacts/tensorboard")
 REPORTS = Path("artifacts/reports")  # lists of images that could not be read
+PAGE = Path("artifacts/report")  # the page of `vpr report`
 
 
 def metrics(kind: Literal["sets", "audit", "variants", "photos"], name: str) -> Path:

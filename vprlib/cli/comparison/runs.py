@@ -11,7 +11,7 @@ import numpy as np
 
 from vprlib.cli.choice import Choice, best_variant
 from vprlib.evaluate.intervals import query_locations
-from vprlib.evaluate.predictions import read_judgement
+from vprlib.evaluate.predictions import Judgement, read_judgement
 from vprlib.images.index import ImageIndex
 from vprlib.pipeline import paths
 from vprlib.pipeline.json_files import read_json
@@ -133,6 +133,13 @@ def _read(files: Files, name: str, choice: Choice, params: Mapping[str, object])
     sides = [files(paths.index(choice.dataset, side)) for side in ("db", "queries")]
     made = read_judgement(files(paths.predictions(*choice)), sides[0].parent)
     metrics = read_json(files(paths.result_metrics("recall", *choice)), JsonObject)
+    return run_of(name, made, metrics, params)
+
+
+def run_of(
+    name: str, made: Judgement, metrics: Mapping[str, object], params: Mapping[str, object]
+) -> Run:
+    """A run from its predictions and the metrics of `recall`."""
     f, truth, denominator = made.found, made.truth, str(metrics.get("denominator", "all"))
     counts = truth.counts()
     counted = counts > 0 if denominator == "answerable" else np.ones(len(counts), bool)
@@ -199,7 +206,7 @@ def database_difference(a: Run, b: Run) -> str | None:
 def different_params(a: Run, b: Run) -> dict[str, tuple[object, object]]:
     """Dotted place → its value in each run, where these differ and may change predictions."""
     ours, theirs = (
-        dict(_leaves({k: v for k, v in run.params.items() if k not in NO_RESULT}, ""))
+        dict(leaves({k: v for k, v in run.params.items() if k not in NO_RESULT}, ""))
         for run in (a, b)
     )
     places = [*ours, *(place for place in theirs if place not in ours)]
@@ -207,11 +214,12 @@ def different_params(a: Run, b: Run) -> dict[str, tuple[object, object]]:
     return {place: pair for place, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def _leaves(node: object, place: str) -> list[tuple[str, object]]:
+def leaves(node: object, place: str) -> list[tuple[str, object]]:
+    """The dotted place of each value below a node of params.yaml."""
     if not isinstance(node, Mapping):
         return [(place, node)]
     return [
         leaf
         for key, value in node.items()
-        for leaf in _leaves(value, f"{place}.{key}" if place else str(key))
+        for leaf in leaves(value, f"{place}.{key}" if place else str(key))
     ]

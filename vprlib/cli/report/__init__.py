@@ -1,0 +1,1 @@
+"""The command `vpr report`: a page that shows all results."""
