@@ -1,0 +1,79 @@
+"""A real browser on the page of a drawn set; it must say nothing and ask for nothing outside."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from vprlib.cli.report.command import main
+from vprlib.pipeline import paths
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs `pip install playwright`")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+WIDTHS = {"wide": (1400, 900), "phone": (390, 844)}
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["sync_api.Browser"]:
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium: `apt-get install chromium`, or set CHROMIUM")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def page_of() -> Callable[[Path], Path]:
+    """Writes the page of a project; gives its first file."""
+
+    def make(folder: Path) -> Path:
+        before = Path.cwd()
+        os.chdir(folder)
+        main(out=paths.PAGE, archive=None, baseline=None, pictures=4000)
+        os.chdir(before)
+        return folder / paths.PAGE / "index.html"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def index(
+    drawn: Path, page_of: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("page") / "project"
+    shutil.copytree(drawn, folder)
+    return page_of(folder)
+
+
+@pytest.fixture
+def opened(browser: "sync_api.Browser", index: Path) -> Iterator[Callable[..., "sync_api.Page"]]:
+    """Opens a view; at the end nothing may have been said or asked for."""
+    said: list[str] = []
+    contexts = []
+
+    def note(text: str) -> None:
+        if not text.startswith(("file:", "data:")):
+            said.append(text)
+
+    def open_view(view: str, width: str = "wide", scheme: str = "light") -> "sync_api.Page":
+        across, down = WIDTHS[width]
+        context = browser.new_context(
+            viewport={"width": across, "height": down}, color_scheme=scheme
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: said.append(error.message))
+        page.on("dialog", lambda dialog: said.append(f"dialog: {dialog.message}"))
+        page.on("request", lambda request: note(request.url))
+        page.goto(f"{index.as_uri()}#{view}")
+        page.wait_for_selector(f"html[data-ready={view}]")
+        return page
+
+    yield open_view
+    for context in contexts:
+        context.close()
+    assert not said
