@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -92,6 +93,7 @@ def main(
     more: int = typer.Option(100, "--more"),
     width: int = 640,
     height: int = 480,
+    drawn: Annotated[Path | None, typer.Option(help="a folder that has some")] = None,
 ) -> None:
     """Prints seconds, and what share of the first run they are."""
     with tempfile.TemporaryDirectory() as parent:
@@ -99,7 +101,11 @@ def main(
         for folder in (aside, photos):
             folder.mkdir()
         for row in range(count + more):
-            photograph(photos / f"{row:06}.jpg", row, (width, height))
+            name = f"{row:06}.jpg"
+            if drawn is not None and (drawn / name).exists():
+                shutil.copyfile(drawn / name, photos / name)
+            else:
+                photograph(photos / name, row, (width, height))
         moved(sorted(photos.iterdir())[count:], aside)
         project = Project(Path(parent) / "project")
         list(project.run("vpr", "use", "photos", str(photos)))
