@@ -177,25 +177,29 @@ def grow(photos: Path, run, monkeypatch) -> Callable[[], set[str]]:
     return again
 
 
-def outputs() -> dict[str, bytes]:
-    found = [paths.photo_list("photos"), *Path("data/index/photos").iterdir()]
-    found += Path("artifacts/descriptors").rglob("*.h5")
-    return {str(path): path.read_bytes() for path in found}
-
-
-def test_photographs_that_come_are_the_only_ones_that_are_opened(
-    photos: Path, run, grow, whole
-) -> None:
+@pytest.fixture
+def learnt(photos: Path, run) -> Path:
+    """Two walks, of which the network has its words."""
     walk(photos / "monday", 5, NOON, seed=0)
     walk(photos / "tuesday", 5, NOON + DAY, seed=50)
     run("list_photos", "photos")
     for stage in LEARNING.split():
         run(stage, "photos_words")
     run("parse_mat", "photos")
+    return photos
+
+
+def outputs() -> dict[str, bytes]:
+    found = [paths.photo_list("photos"), *Path("data/index/photos").iterdir()]
+    found += Path("artifacts/descriptors").rglob("*.h5")
+    return {str(path): path.read_bytes() for path in found}
+
+
+def test_photographs_that_come_are_the_only_ones_that_are_opened(learnt: Path, grow) -> None:
     assert len(grow()) == 5  # of a name, monday's and tuesday's: they are described
     assert grow() == set()
-    walk(photos / "monday", 7, NOON, seed=0)  # two more; the others are written anew
-    (photos / "tuesday/0001.jpg").rename(photos / "tuesday/0009.jpg")
+    walk(learnt / "monday", 7, NOON, seed=0)  # two more; the others are written anew
+    (learnt / "tuesday/0001.jpg").rename(learnt / "tuesday/0009.jpg")
     opened = grow()
     assert {"0005.jpg", "0006.jpg", "0009.jpg"} <= opened
     grown = outputs()
@@ -204,15 +208,9 @@ def test_photographs_that_come_are_the_only_ones_that_are_opened(
     assert outputs() == grown
 
 
-def test_photographs_that_go_make_nothing_else_open(photos: Path, run, grow) -> None:
-    walk(photos / "monday", 5, NOON, seed=0)
-    walk(photos / "tuesday", 5, NOON + DAY, seed=50)
-    run("list_photos", "photos")
-    for stage in LEARNING.split():
-        run(stage, "photos_words")
-    run("parse_mat", "photos")
+def test_photographs_that_go_make_nothing_else_open(learnt: Path, grow) -> None:
     grow()
-    (photos / "monday/0002.jpg").unlink()
+    (learnt / "monday/0002.jpg").unlink()
     assert grow() == set()
     smaller = outputs()
     shutil.rmtree("artifacts/.cache")
