@@ -12,12 +12,12 @@ import torch
 
 from vprlib.extract import kept as kept_module
 from vprlib.extract.extraction import ExtractionSettings, Outcome, Work, extract
-from vprlib.extract.kept import FILE, KeptDescriptors, contents_of
+from vprlib.extract.kept import FILE, STATE, KeptDescriptors, contents_of
 from vprlib.images.batches import ImageSource
 from vprlib.images.index import build_index
 from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.settings import PoolSettings
-from vprlib.pipeline.cache import Cache, entries
+from vprlib.pipeline.cache import ABOUT, Cache, entries
 from vprlib.pipeline.resume import Scratch
 
 
@@ -192,3 +192,21 @@ def test_boxes_tell_contents_apart(source_of, noise) -> None:
     boxes = np.array([[0, 0, 9, 9], [0, 0, 9, 8], [0, 0, 9, 9]], float)
     cut = contents_of(replace(source, index=replace(source.index, extra={"box": boxes})), every)
     assert len({*cut.tolist(), *plain.tolist()}) == 5 and (cut >= 0).all()
+
+
+@pytest.mark.parametrize("name", [STATE, ABOUT])
+def test_a_damaged_entry_counts_as_none(place_map: Map, name: str) -> None:
+    place_map.describe(list(range(6)))
+    (entry,) = entries(place_map.folder / "cache")
+    (entry / name).write_text("{")
+    outcome = place_map.describe(list(range(7)))
+    assert outcome.known == (0 if name == STATE else 6)
+    assert place_map.is_as_from_scratch(list(range(7)))
+    assert place_map.describe(list(range(7))).known == 7
+
+
+def test_without_a_cache_what_it_holds_is_not_read(place_map: Map) -> None:
+    place_map.describe(list(range(6)))
+    place_map.limit = 0
+    assert place_map.describe(list(range(6))).known == 0
+    assert entries(place_map.folder / "cache")  # and stays for later

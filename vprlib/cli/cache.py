@@ -8,8 +8,7 @@ import typer
 
 from vprlib.cli import options
 from vprlib.cli.output import echo_json
-from vprlib.pipeline.cache import About, cache_at, entries, gib, removed
-from vprlib.pipeline.json_files import read_json
+from vprlib.pipeline.cache import cache_at, entries, gib, removed, told_of
 from vprlib.pipeline.params import At, StageParams
 from vprlib.pipeline.paths import CACHE
 from vprlib.pipeline.runtime import RuntimeSettings
@@ -34,8 +33,8 @@ def read_entries() -> list[Entry]:
     found = entries(folder)
     if not found:
         typer.echo(f"{folder} holds nothing", err=True)
-    about = {entry: read_json(entry / "about.json", About) for entry in found}
-    return [Entry(told.what, told.bytes, str(entry)) for entry, told in about.items()]
+    told = [told_of(entry) for entry in found]
+    return [Entry(t.what, t.bytes, str(entry)) for t, entry in zip(told, found, strict=True)]
 
 
 def list_entries(as_json: options.AsJson = False) -> None:

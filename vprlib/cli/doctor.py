@@ -21,7 +21,8 @@ from vprlib.cli import options
 from vprlib.cli.output import echo_json
 from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_bytes
-from vprlib.pipeline.cache import cache_at, entries, gib, size_of
+from vprlib.pipeline.cache import ABOUT, About, cache_at, entries, gib
+from vprlib.pipeline.json_files import read_json
 from vprlib.pipeline.params import (
     LOADER,
     PARAMS_PATH,
@@ -236,7 +237,7 @@ def _cache() -> Iterator[Finding]:
         return
     for entry in entries(cache_at(paths.CACHE, runtime, lambda _: None).folder):
         try:
-            size_of(entry)
+            read_json(entry / ABOUT, About)
         except UserError as error:
             yield Finding(str(error), False, partial(_remove, entry))
 

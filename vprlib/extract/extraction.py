@@ -128,9 +128,9 @@ def run(
         same = {"precision": precision} | machine(device)
         kept = scratch_for(scratch, stage, dict(values) | same, (index, network))
         form = [work.source.settings.model_dump(), settings.stored]
-        key = digest(form, same, network, *sources("images", "model", "extract"))
-        known = KeptDescriptors(cache_at(CACHE, runtime, say), key)
         told = {**work.attributes, NETWORK: digest(network)}
+        key = digest(form, same, told[NETWORK], *sources("images", "model", "extract"))
+        known = KeptDescriptors(cache_at(CACHE, runtime, say), key)
         work = replace(work, settings=settings, attributes=told)
         return extract(path, work, kept, device, runtime, group, known)
 

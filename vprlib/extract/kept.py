@@ -10,8 +10,9 @@ import numpy as np
 from vprlib.images.batches import ImageSource
 from vprlib.pipeline.arrays import forget
 from vprlib.pipeline.artifacts import places_in, write_json
-from vprlib.pipeline.cache import About, Cache, digest, entries, in_use, removed
+from vprlib.pipeline.cache import About, Cache, digest, entries, removed
 from vprlib.pipeline.json_files import read_json
+from vprlib.pipeline.params import UserError
 from vprlib.pipeline.stored import reading
 
 CONTENTS = "contents"  # array of a file of descriptors: what each image shows
@@ -37,11 +38,10 @@ class KeptDescriptors:
     def copy_known(self, path: Path, contents: np.ndarray) -> np.ndarray:
         """Fills rows of a file with what is known of their images; gives which they are [N]."""
         is_known = np.zeros(len(contents), bool)
-        for entry in sorted(self._entries()):
-            with in_use(entry) as is_there:
-                if is_there and _is_unchanged(entry):
+        for name in sorted(entry.name for entry in self._entries()):
+            with self.cache.reading(name) as entry:
+                if entry and _is_unchanged(entry):
                     is_known |= _copied(entry / FILE, path, contents, ~is_known)
-                    os.utime(entry)
         return is_known
 
     def keep(self, path: Path, contents: np.ndarray, what: str) -> None:
@@ -53,10 +53,8 @@ class KeptDescriptors:
             if not _is_unchanged(entry):
                 removed(entry)
         about = About(what, len(contents), path.stat().st_size)
-        lock = self.cache.open(name, about, lambda folder: _link(path, folder), is_large=False)
-        if lock is None:
+        if not self.cache.keep(name, about, lambda folder: _link(path, folder)):
             return
-        os.close(lock)
         for entry in self._entries():
             if entry.name != name and _is_covered(entry / FILE, contents):
                 removed(entry)
@@ -92,12 +90,17 @@ def _state(path: Path) -> State:
 
 
 def _is_unchanged(entry: Path) -> bool:
-    path = entry / FILE
-    return path.exists() and _state(path) == read_json(entry / STATE, State)
+    try:
+        return _state(entry / FILE) == read_json(entry / STATE, State)
+    except (UserError, OSError):  # damaged or gone
+        return False
 
 
 def _is_covered(path: Path, contents: np.ndarray) -> bool:
-    known = _contents(path)
+    try:
+        known = _contents(path)
+    except UserError:  # of no use
+        return True
     return bool(np.isin(known[known >= 0], contents).all())
 
 

@@ -1,6 +1,5 @@
 """What an earlier look found in image files: those that have not changed are not opened again."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from vprlib.pipeline.artifacts import write_bytes
-from vprlib.pipeline.cache import About, Cache, digest, in_use, removed, sources
+from vprlib.pipeline.cache import About, Cache, digest, sources
 from vprlib.pipeline.progress import progress
 
 YOUNG_S = 2  # a file this young may change once more and keep its times
@@ -70,17 +69,14 @@ def remembering(cache: Cache, what: str, set_name: str, kind: type[Found]) -> It
     """What the last look at this set found; at the end, what this one found takes its place."""
     own = TypeAdapter(dict[str, tuple[Stamp, kind]])  # type: ignore[valid-type]
     key = f"seen-{digest(what, set_name, str(Path.cwd()), *sources('images'))}"
-    entry, seen = cache.folder / key, Seen[Found]()
-    with in_use(entry) as is_there:
-        if is_there:
+    seen = Seen[Found]()
+    with cache.reading(key) as entry:
+        if entry:
             with suppress(ValidationError, OSError):  # as if there were none
                 seen.before = own.validate_json((entry / FILE).read_bytes())
     yield seen
-    if seen.now != seen.before and (not entry.exists() or removed(entry)):
+    if seen.now != seen.before:
         content = own.dump_json(seen.now)
-        about = About(
-            f"{what} of {len(seen.now)} images of {set_name}", len(seen.now), len(content)
-        )
-        lock = cache.open(key, about, lambda folder: write_bytes(folder / FILE, content), False)
-        if lock is not None:
-            os.close(lock)
+        told = f"{what} of {len(seen.now)} images of {set_name}"
+        about = About(told, len(seen.now), len(content))
+        cache.keep(key, about, lambda folder: write_bytes(folder / FILE, content))

@@ -62,6 +62,33 @@ class Cache:
         os.utime(folder)
         return lock
 
+    def keep(self, key: str, about: About, fill: Callable[[Path], None]) -> bool:
+        """Puts a small entry in the place of the one before, unless that is in use.
+
+        Returns whether there is one now.
+        """
+        if not self.limit_bytes:
+            return False
+        removed(self.folder / key)
+        lock = self.open(key, about, fill, is_large=False)
+        if lock is not None:
+            os.close(lock)
+        return lock is not None
+
+    @contextmanager
+    def reading(self, key: str) -> Iterator[Path | None]:
+        """The folder of an entry, kept while it is read; None if there is nothing to use."""
+        entry = self.folder / key
+        lock = _locked(entry, fcntl.LOCK_SH) if self.limit_bytes and entry.exists() else None
+        try:
+            is_there = lock is not None and (entry / ABOUT).exists()
+            if is_there:
+                os.utime(entry)
+            yield entry if is_there else None
+        finally:
+            if lock is not None:
+                os.close(lock)
+
     def _has_room(self, about: About) -> bool:
         """Whether it fits the limit and the disk, after evicting entries that are not in use."""
         reason = f"runtime.cache_gib allows {gib(self.limit_bytes)}"
@@ -77,7 +104,7 @@ class Cache:
         return not reason
 
     def _obstacle(self, size: int) -> str:
-        used = sum(size_of(entry) for entry in entries(self.folder))
+        used = sum(told_of(entry).bytes for entry in entries(self.folder))
         if used + size > self.limit_bytes:
             return f"what is in use takes {gib(used)} of the {gib(self.limit_bytes)} allowed"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -124,8 +151,13 @@ def entries(folder: Path, prefix: str = "") -> list[Path]:
     return [path for path in folder.glob(f"{prefix}*") if (path / ABOUT).exists()]
 
 
-def size_of(entry: Path) -> int:
-    return read_json(entry / ABOUT, About).bytes
+def told_of(entry: Path) -> About:
+    """What an entry says of itself; a damaged one is what it takes."""
+    try:
+        return read_json(entry / ABOUT, About)
+    except UserError:
+        sizes = [path.stat().st_size for path in entry.iterdir()]
+        return About(f"damaged: no {ABOUT} that can be read", 0, sum(sizes))
 
 
 def _open_entry(folder: Path, about: About, fill: Callable[[Path], None]) -> int:
@@ -162,17 +194,6 @@ def _locked(folder: Path, kind: int) -> int | None:
         pass
     os.close(lock)
     return None
-
-
-@contextmanager
-def in_use(entry: Path) -> Iterator[bool]:
-    """Keeps an entry while it is read; false if it has gone."""
-    lock = _locked(entry, fcntl.LOCK_SH) if entry.exists() else None
-    try:
-        yield lock is not None and (entry / ABOUT).exists()
-    finally:
-        if lock is not None:
-            os.close(lock)
 
 
 def removed(entry: Path) -> bool:

@@ -1,6 +1,5 @@
 """A trained index goes on taking rows that came later, until too many lie far from its centres."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from vprlib.descriptors.rows import Reader, gather
 from vprlib.pipeline.artifacts import write_bytes, write_json
-from vprlib.pipeline.cache import About, Cache, digest, in_use, removed
+from vprlib.pipeline.cache import About, Cache, digest
 from vprlib.pipeline.draws import choose_rows
 from vprlib.pipeline.json_files import read_json
 from vprlib.pipeline.params import UserError
@@ -43,23 +42,21 @@ def trained_for(request: IndexRequest, cache: Cache, space: str) -> tuple[faiss.
         return train(request), ""
     faiss.omp_set_num_threads(request.threads)
     form = request.settings.model_dump(exclude={"drift"})
-    entry = cache.folder / f"trained-{digest(request.code, space, form)}"
+    key = f"trained-{digest(request.code, space, form)}"
     reader = Reader(request.database, 1, request.excluded)
     said = ""
-    with in_use(entry) as is_there:
-        if is_there and (found := _read(entry)) is not None:
+    with cache.reading(key) as entry:
+        if entry and (found := _read(entry)) is not None:
             index, fit = found
             drift = float((_to_centres(index, request, reader) > fit.far).mean())
             said = f"{reader.count} descriptors for {fit.rows} then, {drift:.1%} of them far from"
             said += f" every centre (allowed {allowed:.0%})"
             if drift <= allowed and reader.count <= MOST * fit.rows:
-                os.utime(entry)
                 return index, f"not trained anew: {said}"
             said = f"trained anew: {said}"
-    removed(entry)
     index = train(request)
     far = np.quantile(_to_centres(index, request, reader), NEAR, method="higher")
-    _keep(cache, entry, index, reader.count, float(far))
+    _keep(cache, key, index, reader.count, float(far))
     return index, said
 
 
@@ -81,14 +78,11 @@ def _to_centres(index: faiss.Index, request: IndexRequest, reader: Reader) -> np
     return inner_index(index).quantizer.search(transformed(index, vectors), 1)[0][:, 0]
 
 
-def _keep(cache: Cache, entry: Path, index: faiss.Index, rows: int, far: float) -> None:
+def _keep(cache: Cache, key: str, index: faiss.Index, rows: int, far: float) -> None:
     content = faiss.serialize_index(index).tobytes()
 
     def fill(folder: Path) -> None:
         write_bytes(folder / INDEX, content)
         write_json(folder / FIT, vars(Fit(rows, far, digest_of(folder / INDEX))))
 
-    about = About("a trained search index", rows, len(content))
-    lock = cache.open(entry.name, about, fill, is_large=False)
-    if lock is not None:
-        os.close(lock)
+    cache.keep(key, About("a trained search index", rows, len(content)), fill)
