@@ -44,17 +44,34 @@ class Choice(NamedTuple):
     code: str
 
     @property
+    def root(self) -> Path:
+        """The folder that all paths are relative to."""
+        return Path()
+
+    @property
     def index_path(self) -> Path:
-        return existing(paths.index(self.dataset, "db"))
+        return existing(self.root / paths.index(self.dataset, "db"))
 
     @property
     def model_path(self) -> Path:
-        return existing(paths.model(self.variant))
+        return existing(self.root / paths.model(self.variant))
 
     @property
     def coder_path(self) -> Path | None:
         """The code `full` needs none."""
-        return None if self.code == FULL else existing(paths.coder(self.variant, self.code))
+        if self.code == FULL:
+            return None
+        return existing(self.root / paths.coder(self.variant, self.code))
+
+    @property
+    def search_index_path(self) -> Path:
+        """Of codes that have an index."""
+        return self.root / paths.search_index(*self)
+
+    @property
+    def calibration_path(self) -> Path:
+        """May not exist."""
+        return self.root / paths.calibration(self.variant, self.code)
 
     def read_code(self, whitens: bool = True) -> Code:
         path = self.coder_path
@@ -68,7 +85,7 @@ class Choice(NamedTuple):
     @property
     def onnx_path(self) -> Path:
         """The path of the export, which may not exist."""
-        return paths.onnx(self.variant, self.code)
+        return self.root / paths.onnx(self.variant, self.code)
 
     @property
     def title(self) -> str:
@@ -77,7 +94,7 @@ class Choice(NamedTuple):
     @property
     def descriptors_path(self) -> Path:
         """The database descriptors, as the code stores them."""
-        return existing(paths.descriptors(*self, "db"))
+        return existing(self.root / paths.descriptors(*self, "db"))
 
     @contextmanager
     def descriptors(self, side: Side, count: int) -> Iterator[Rows]:

@@ -150,9 +150,30 @@ def decode(path: Path, expected: ImageInfo, settings: ImageSettings) -> np.ndarr
             raise ValueError(f"is {now}, but was {expected.width}×{expected.height}")
         check_unchanged(content, expected)
         _, rgb = _load(image, settings.exif_rotate)
-    if expected.box is not None:
-        rgb = rgb.crop(crop_of(expected.box, *rgb.size))
-    size = target_size(*image.size, expected.is_rotated, settings, expected.box)
+        return _sized(image, expected.is_rotated, rgb, settings, expected.box)
+
+
+def decode_bytes(content: bytes, settings: ImageSettings, most_pixels: int) -> np.ndarray:
+    """As `decode`, of a photograph that is not on the disk; refuses a large one by its header."""
+    if not content:
+        raise ValueError("is empty (zero bytes)")
+    with opened(io.BytesIO(content)) as image:
+        if image.width * image.height > most_pixels:
+            raise ValueError(
+                f"has {image.width}×{image.height} pixels, above the limit of"
+                f" {most_pixels / 1e6:.3g} million: send a smaller one"
+            )
+        is_rotated, rgb = _load(image, settings.exif_rotate)
+        return _sized(image, is_rotated, rgb, settings, None)
+
+
+def _sized(
+    image: Image.Image, is_rotated: bool, rgb: Image.Image, settings: ImageSettings, box: Box | None
+) -> np.ndarray:
+    """The part of the upright image that is used, in the size that is asked for."""
+    if box is not None:
+        rgb = rgb.crop(crop_of(box, *rgb.size))
+    size = target_size(*image.size, is_rotated, settings, box)
     if rgb.size != size:
         rgb = rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
     return np.asarray(rgb)

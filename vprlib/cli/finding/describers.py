@@ -1,16 +1,20 @@
 """Describes photographs by the network in PyTorch, or faster by its export."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import typer
 
 from vprlib.cli.choice import Choice, SetParams
-from vprlib.images.batches import ImageSource
+from vprlib.images.batches import Batch, ImageSource
 from vprlib.images.decode import ImageSettings
 from vprlib.interop.onnx_run import Exported, identity
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.runtime import RuntimeSettings
+
+# images uint8 [B, H, W, 3] of one size to [B, d]
+Describe = Callable[[np.ndarray], np.ndarray]
 
 
 class NetworkDescriber:
@@ -37,6 +41,24 @@ class NetworkDescriber:
         describe_into(vectors, model, photos, rows, device, runtime, precision=precision)
         return self.choice.read_code().apply(vectors)
 
+    def resident(self, runtime: RuntimeSettings) -> Describe:
+        """The same for images of one size that are in memory; the network stays there too."""
+        from vprlib.model.describe import describe_batches
+        from vprlib.model.device import prepare
+        from vprlib.model.model import read_model
+        from vprlib.model.precision import placed
+
+        device = prepare(runtime)
+        model, code = placed(read_model(self.path), device), self.choice.read_code()
+        precision = self.choice.precision()
+
+        def describe(pixels: np.ndarray) -> np.ndarray:
+            batch = Batch(np.arange(len(pixels)), pixels)
+            (found,) = describe_batches(model, [batch], device, precision)
+            return code.apply(found.values.numpy())
+
+        return describe
+
 
 class ExportDescriber:
     """The same by a file of `vpr model export`, which must be of the chosen network and code."""
@@ -55,6 +77,9 @@ class ExportDescriber:
 
     def __call__(self, photos: ImageSource, runtime: RuntimeSettings) -> np.ndarray:
         return self.network.describe(photos, runtime)
+
+    def resident(self, _runtime: RuntimeSettings) -> Describe:
+        return self.network
 
 
 def describer(

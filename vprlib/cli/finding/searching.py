@@ -11,6 +11,7 @@ from vprlib.cli.choice import Choice
 from vprlib.cli.finding.answers import Answer, answer
 from vprlib.cli.finding.around import Around
 from vprlib.cli.finding.describers import ExportDescriber, NetworkDescriber
+from vprlib.descriptors.codes import Code
 from vprlib.descriptors.quantisers import Coded
 from vprlib.descriptors.rows import Rows
 from vprlib.descriptors.settings import SearchSettings
@@ -75,18 +76,34 @@ def find(
     code = choice.read_code(whitens=False)
     with choice.descriptors("db", images) as database:
         vectors = describe(photos, runtime)
-        if vectors.shape[1] != database.shape[1]:
-            raise UserError(
-                f"{describe.path} gives {vectors.shape[1]} dimensions, but the descriptors of the"
-                f" database have {database.shape[1]}: run `dvc repro` to compute them again."
-            )
-        quantiser = code.quantiser("queries", vectors.shape[1])
-        queries: Rows = quantiser.encode(vectors)
-        if code.codes_queries:
-            queries = Coded(queries, quantiser)
-        budget = runtime.memory_bytes, runtime.cores
-        request = SearchRequest(queries, database, count, *budget, choice.failed_rows())
-        return collect(search, request)
+        check_length(vectors, database, describe.path)
+        return nearest(vectors, database, code, count, runtime, choice.failed_rows(), search)
+
+
+def check_length(vectors: np.ndarray, database: Rows, network: Path) -> None:
+    if vectors.shape[1] != database.shape[1]:
+        raise UserError(
+            f"{network} gives {vectors.shape[1]} dimensions, but the descriptors of the database"
+            f" have {database.shape[1]}: run `dvc repro` to compute them again."
+        )
+
+
+def nearest(
+    vectors: np.ndarray,
+    database: Rows,
+    code: Code,
+    count: int,
+    runtime: RuntimeSettings,
+    failed: np.ndarray,
+    search: Searcher,
+) -> Neighbors:
+    """The `count` nearest of the database for each vector [N, D], which is rounded as a query."""
+    quantiser = code.quantiser("queries", vectors.shape[1])
+    queries: Rows = quantiser.encode(vectors)
+    if code.codes_queries:
+        queries = Coded(queries, quantiser)
+    budget = runtime.memory_bytes, runtime.cores
+    return collect(search, SearchRequest(queries, database, count, *budget, failed))
 
 
 def depth_of(count: int, verify: bool) -> int:
@@ -110,7 +127,7 @@ def searcher_of(
                 " another by --code."
             )
         return along_folders(SequenceSettings(frames=frames), photos.names, database.names)
-    search = searcher(paths.search_index(*choice), settings)
+    search = searcher(choice.search_index_path, settings)
     return search if around is None else InGroups(search, around.groups)
 
 
@@ -151,7 +168,7 @@ class Seen:
 
 def judged(choice: Choice, found: Neighbors, database: ImageIndex, frames: int) -> Seen:
     """By the distances and what `calibrate` knows of them."""
-    path = paths.calibration(choice.variant, choice.code)
+    path = choice.calibration_path
     known = read_calibration(path) if path.exists() else None
     nothing = np.full(len(found.rows), np.nan)
     if known is None:
