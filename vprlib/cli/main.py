@@ -22,6 +22,7 @@ COMMANDS = {
         "Compare runs, and test whether they differ significantly.",
     ),
     "report": ("report.command:main", "Write a page that shows all results in a browser."),
+    "serve": ("serving.command:main", "Answer over HTTP where photographs were taken."),
     "predictions": ("predictions:main", "Write the images found for each query to a file."),
     "tradeoffs": ("tradeoffs:main", "Measure size and speed of all variants, with their recall."),
     "doctor": ("doctor:main", "Print what is wrong on this machine, and mend it."),

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 import os
 import stat
 import warnings
@@ -153,16 +154,23 @@ def decode(path: Path, expected: ImageInfo, settings: ImageSettings) -> np.ndarr
         return _sized(image, expected.is_rotated, rgb, settings, expected.box)
 
 
-def decode_bytes(content: bytes, settings: ImageSettings, most_pixels: int) -> np.ndarray:
-    """As `decode`, of a photograph that is not on the disk; refuses a large one by its header."""
+def decode_bytes(
+    content: bytes, settings: ImageSettings, most_pixels: int, most_given: int
+) -> np.ndarray:
+    """As `decode`, of a photograph that is not on the disk.
+
+    One that has too many pixels, or would give too many, is refused by its header.
+    """
     if not content:
         raise ValueError("is empty (zero bytes)")
     with opened(io.BytesIO(content)) as image:
-        if image.width * image.height > most_pixels:
-            raise ValueError(
-                f"has {image.width}×{image.height} pixels, above the limit of"
-                f" {most_pixels / 1e6:.3g} million: send a smaller one"
-            )
+        given = math.prod(target_size(*image.size, False, settings))
+        for count, most in ((image.width * image.height, most_pixels), (given, most_given)):
+            if count > most:
+                raise ValueError(
+                    f"is {image.width}×{image.height} pixels, which is above the limit here"
+                    f" ({most / 1e6:.3g} million): send a smaller one"
+                )
         is_rotated, rgb = _load(image, settings.exif_rotate)
         return _sized(image, is_rotated, rgb, settings, None)
 

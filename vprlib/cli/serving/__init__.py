@@ -1,0 +1,1 @@
+"""The command `vpr serve`: a service that says where photographs were taken."""

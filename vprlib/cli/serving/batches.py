@@ -1,0 +1,123 @@
+"""Answers photographs in small batches: what waits while one is described makes up the next."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from vprlib.cli.serving.maps import Asked, Map
+from vprlib.pipeline.params import JsonObject, UserError
+
+AT_ONCE = 32  # photographs
+
+
+class FullError(Exception):
+    """As much waits already as may wait."""
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    asked: Asked
+    map: Map
+    done: Callable[[JsonObject | Exception], None]  # called from the thread that answers
+
+
+class Batches:
+    """One thread that describes and searches; photographs of one map are answered together."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._is_open = True
+        self._thread = threading.Thread(target=self._run, name="answers", daemon=True)
+        self._thread.start()
+
+    async def answers(self, map_: Map, asked: Sequence[Asked]) -> list[JsonObject]:
+        """The answers, in order; raises the error of the first that has one."""
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in asked]
+
+        def finish(future: "asyncio.Future[JsonObject]", found: JsonObject | Exception) -> None:
+            if future.done():  # given up meanwhile
+                return
+            if isinstance(found, Exception):
+                future.set_exception(found)
+            else:
+                future.set_result(found)
+
+        with self._changed:
+            if not self._is_open:
+                raise FullError
+            for one, future in zip(asked, futures, strict=True):
+                done = _calls(loop, finish, future)
+                self._waiting.append(_Waiting(one, map_, done))
+            self._changed.notify()
+        try:
+            return list(await asyncio.gather(*futures))
+        finally:
+            self._drop({id(one) for one in asked})
+
+    def close(self) -> None:
+        with self._changed:
+            self._is_open = False
+            self._changed.notify()
+        self._thread.join()
+
+    def _drop(self, numbers: set[int]) -> None:
+        """Takes out what nobody waits for any more."""
+        with self._changed:
+            if any(id(one.asked) in numbers for one in self._waiting):
+                kept = [one for one in self._waiting if id(one.asked) not in numbers]
+                self._waiting = deque(kept)
+
+    def _run(self) -> None:
+        while batch := self._next():
+            _answer(batch)
+            del batch  # so that a map that was replaced can go
+
+    def _next(self) -> list[_Waiting]:
+        """What waits for the same map as the first; nothing at the end."""
+        with self._changed:
+            while self._is_open and not self._waiting:
+                self._changed.wait()
+            if not self._waiting:
+                return []
+            first = self._waiting[0].map
+            batch: list[_Waiting] = []
+            later: deque[_Waiting] = deque()
+            for one in self._waiting:
+                fits = one.map is first and len(batch) < AT_ONCE
+                (batch if fits else later).append(one)
+            self._waiting = later
+            return batch
+
+
+def _calls(
+    loop: asyncio.AbstractEventLoop,
+    finish: Callable[["asyncio.Future[JsonObject]", JsonObject | Exception], None],
+    future: "asyncio.Future[JsonObject]",
+) -> Callable[[JsonObject | Exception], None]:
+    def done(found: JsonObject | Exception) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(finish, future, found)
+
+    return done
+
+
+def _answer(batch: Sequence[_Waiting]) -> None:
+    """Where a batch fails, each photograph is tried alone, so that one cannot spoil the others."""
+    try:
+        found: Sequence[JsonObject | Exception] = batch[0].map.locate([one.asked for one in batch])
+    except Exception as error:
+        if len(batch) > 1:
+            for one in batch:
+                _answer([one])
+            return
+        if not isinstance(error, UserError | MemoryError):
+            import traceback
+
+            traceback.print_exc()  # a mistake of our own, for the log alone
+        found = [error]
+    for one, what in zip(batch, found, strict=True):
+        one.done(what)
