@@ -1,6 +1,7 @@
 """The maps of the service: read when first asked for, and taken over whole when they change."""
 
 import itertools
+import shutil
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -96,6 +97,7 @@ class Catalogue:
         self._thread.join()
         with self._lock:
             self._slots.clear()
+        shutil.rmtree(self._home, ignore_errors=True)
 
     def _read(self, choice: Choice) -> _Slot:
         now = _seen(choice)

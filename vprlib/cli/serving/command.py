@@ -96,7 +96,9 @@ def main(
             f"http://{shown}:{listening.getsockname()[1]} answers from {len(found.index)} images of"
             f" {chosen.title}; Ctrl-C stops it"
         )
-        serve(app, listening)
+        serve(app, listening, max_seconds)
+    except KeyboardInterrupt:  # before the service listens for it
+        pass
     finally:
         service.close()
     typer.echo("stopped")

@@ -163,14 +163,11 @@ class Map:
 
     def locate(self, asked: Sequence[Asked]) -> list[JsonObject]:
         """An answer for each photograph, as `vpr find --json` gives it."""
-        depths = np.array([depth_of(one.count, verify=False) for one in asked])
-        found = self._nearest(self._described(asked), asked, int(depths.max()))
+        depth = depth_of(max(one.count for one in asked), verify=False)
+        found = self._nearest(self._described(asked), asked, depth)
         scores, known = np.full(len(asked), np.nan), self.calibration
-        for depth in np.unique(depths):
-            some = depths == depth  # as if each had been asked alone
-            seen = found.rows[some, :depth], found.distances[some, :depth]
-            if known is not None:
-                scores[some] = known.scores(*seen, self.index.positions)
+        if known is not None:
+            scores = known.scores(found.rows, found.distances, self.index.positions)
         distinct = DISTINCT_M if known is None else known.distinct_m
         objects = []
         for query, one in enumerate(asked):

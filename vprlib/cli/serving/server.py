@@ -16,21 +16,20 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from vprlib.cli.serving.guard import HEADERS
 from vprlib.pipeline.params import UserError
 
-HEADERS_S = 10.0  # for the headers of a request
-
 
 class Protocol(H11Protocol):
     """Closes connections whose headers do not come."""
 
+    seconds = 10.0  # for them
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._deadline = self.loop.call_later(HEADERS_S, self._too_late)
+        self._deadline = self.loop.call_later(self.seconds, self._too_late)
 
     def data_received(self, data: bytes) -> None:
         if self._deadline is None and not self._is_answering():
-            self._deadline = self.loop.call_later(HEADERS_S, self._too_late)
+            self._deadline = self.loop.call_later(self.seconds, self._too_late)
         super().data_received(data)
         if self._is_answering():
             self._stop_waiting()
@@ -45,9 +44,9 @@ class Protocol(H11Protocol):
         headers = [(b"content-type", b"application/json"), (b"connection", b"close"), *HEADERS]
         headers.append((b"content-length", str(len(body)).encode()))
         with contextlib.suppress(h11.LocalProtocolError):
-            events = h11.Response(status_code=400, headers=headers), h11.Data(data=body)
-            for event in (*events, h11.EndOfMessage()):
-                self.transport.write(self.conn.send(event) or b"")
+            first = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+            events = first, h11.Data(data=body), h11.EndOfMessage()
+            self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
         self.transport.close()
 
     def _is_answering(self) -> bool:
@@ -83,7 +82,7 @@ def bound(host: str, port: int) -> socket.socket:
         found = socket.socket(family, socket.SOCK_STREAM)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
-        found.set_inheritable(True)
+        found.listen(128)
         return found
     except socket.gaierror:
         raise UserError(f"--host is '{host}', which is no address of this machine.") from None
@@ -97,8 +96,9 @@ def bound(host: str, port: int) -> socket.socket:
         raise UserError(f"{why}.") from None
 
 
-def serve(app: ASGIApp, listening: socket.socket) -> None:
-    """Until it is stopped."""
+def serve(app: ASGIApp, listening: socket.socket, seconds: float) -> None:
+    """Until it is stopped; clients have so many seconds to say what they want."""
+    Protocol.seconds = min(Protocol.seconds, seconds)
     config = uvicorn.Config(
         app,
         http=Protocol,
