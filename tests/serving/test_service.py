@@ -181,7 +181,7 @@ def test_its_documents_are_there_and_need_nothing_from_elsewhere(service: Servic
         ("/v1/locate", *form([("a.jpg", b"x")], {"near": "nan,2", "within": 5}), 422, "LAT,LON"),
         ("/v1/locate", *form([("a.jpg", b"x")], {"near": "1,2", "within": "-1"}), 422, "above"),
         ("/v1/locate", *form([("a.jpg", b"x")], {"near": "/etc", "within": 5}), 422, "LAT,LON"),
-        ("/v1/locate", *form([("a.jpg", b"x")], {"set": "../x"}), 404, "there is no set '../x'"),
+        ("/v1/locate", *form([("a.jpg", b"x")], {"set": "../x"}), 422, "set should be a name"),
         ("/v1/locate", *form([("a.jpg", b"x")], {"code": "w9"}), 404, "there is no code 'w9'"),
         ("/v1/locate", *form([("a\nb.jpg", b"x")]), 422, "is not an image"),
     ],

@@ -5,7 +5,9 @@ import binascii
 import hmac
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 
+import h11
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEALTH = "/v1/health"
@@ -43,19 +45,21 @@ class Guard:
             if message["type"] == "http.response.start":
                 kept = [pair for pair in message.get("headers", []) if pair[0] != b"server"]
                 message["headers"] = [*kept, *HEADERS]
-            await send(message)
+            with suppress(h11.LocalProtocolError):  # the client broke off in the middle
+                await send(message)
 
         if (refusal := self._refusal(scope)) is None:
             await self.app(scope, receive, with_headers)
             return
         status, sentence = refusal
+        body = json.dumps({"error": sentence}).encode()
         headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        headers.append((b"content-length", str(len(body)).encode()))
         if status == 401:
             headers.append(
                 (b"www-authenticate", b'Basic realm="vprlib: the token is the password"')
             )
         await with_headers({"type": "http.response.start", "status": status, "headers": headers})
-        body = json.dumps({"error": sentence}).encode()
         await send({"type": "http.response.body", "body": body})
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 
@@ -166,6 +167,9 @@ def wanted(fields: Mapping[str, str]) -> Wanted:
     if (near is None) != (within is None):
         raise RefusedError(422, "near (LAT,LON) and within (metres) belong together.")
     names = tuple(fields.get(name) or None for name in FIELDS[:3])
+    for field_name, name in zip(FIELDS, names, strict=False):
+        if name is not None and not re.fullmatch(r"\w{1,100}", name):
+            raise RefusedError(422, f"{field_name} should be a name: letters, digits and _.")
     return Wanted(names, int(count[:9]), _circle(near, within))  # type: ignore[arg-type]
 
 

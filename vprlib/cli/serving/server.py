@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import json
+import logging
 import signal
 import socket
 from collections.abc import Iterator
@@ -99,6 +100,7 @@ def bound(host: str, port: int) -> socket.socket:
 def serve(app: ASGIApp, listening: socket.socket, seconds: float) -> None:
     """Until it is stopped; clients have so many seconds to say what they want."""
     Protocol.seconds = min(Protocol.seconds, seconds)
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # tells of each bad request
     config = uvicorn.Config(
         app,
         http=Protocol,
