@@ -10,10 +10,10 @@ import toy
 from vprlib.cli.main import COMMANDS, GROUPS
 
 WANTED = (
-    "use, find, table, compare, report, predictions, tradeoffs, doctor, model convert,"
+    "use, find, table, compare, report, serve, predictions, tradeoffs, doctor, model convert,"
     " model export, index sweep, index part, index merge, cache list, cache clear"
 )
-VERBS = r"\b(Print|Write|Measure|Compare|Set|Remove|Build|Merge|List|Convert|Export)s?\b"
+VERBS = r"\b(Print|Write|Measure|Compare|Set|Remove|Build|Merge|List|Convert|Export|Answer)s?\b"
 
 
 def test_every_command_is_there_and_costs_is_not_listed(vpr):
