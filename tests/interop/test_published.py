@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 import rivals
 import safetensors.torch
+import small_dinov2
 import torch
 import torchvision
 import torchvision.transforms.functional as tv
+from small_dinov2 import DIM
 from torch import Tensor, nn
 
 from vprlib.interop.networks import describe, read_network
 from vprlib.interop.port import write_checkpoint
-from vprlib.model import dinov2
 from vprlib.model.heads.settings import GemFCSettings
 from vprlib.model.model import Architecture, PlaceModel, read_model, write_model
 from vprlib.pipeline.params import UserError
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-DIM, GRID = 64, 5  # of the small DINOv2
 BILINEAR, BICUBIC = tv.InterpolationMode.BILINEAR, tv.InterpolationMode.BICUBIC
 
 
@@ -42,17 +42,8 @@ class Twin:
 
 
 @pytest.fixture(autouse=True)
-def small_dinov2(monkeypatch: pytest.MonkeyPatch) -> None:
-    timm = pytest.importorskip("timm")
-
-    def tiny(name: str) -> nn.Module:
-        form = {"img_size": 14 * GRID, "patch_size": 14, "embed_dim": DIM, "depth": 2}
-        form |= {"num_heads": 1, "init_values": 0.5, "num_classes": 0, "dynamic_img_size": True}
-        with torch.device("meta"):
-            return timm.models.VisionTransformer(**form).eval()
-
-    monkeypatch.setitem(dinov2.NETWORKS, "dinov2_vitb14", ("tiny", DIM, 2))
-    monkeypatch.setattr(dinov2, "_whole", tiny)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_dinov2.install(monkeypatch)
 
 
 def prefixed(prefix: str, network: nn.Module | dict[str, Tensor]) -> dict[str, Tensor]:
@@ -68,7 +59,7 @@ def pixels(height: int = 84, width: int = 70, count: int = 2) -> Tensor:
 def with_dino(
     head: nn.Module, wrapper: str, has_norm: bool = True, wants_token: bool = True, **how: object
 ) -> Twin:
-    dino = rivals.randomised(rivals.Dino(DIM, 2, GRID), seed=5)
+    dino = small_dinov2.twin()
     head = rivals.randomised(head)
 
     def network(images: Tensor) -> Tensor:
