@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vprlib.images.decode import Length
 from vprlib.model import backbones
 from vprlib.model.heads.rows import by_rows
+from vprlib.model.heads.settings import MixVPRSettings
 from vprlib.model.int8 import Int8Backbone
 from vprlib.model.netvlad import NetVLAD
 from vprlib.model.operations import Operations
@@ -60,6 +61,11 @@ class Architecture:
         if self.size is not None:
             return "a network that resizes its images"
         return "a network that has lost channels" if self.widths else None
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether images may have any size; MixVPR needs maps of one."""
+        return self.size is not None or not isinstance(self.pool, MixVPRSettings)
 
     def normaliser(self) -> backbones.Normaliser:
         return backbones.Normaliser(self.mean, self.std, self.size, self.resample)

@@ -70,6 +70,15 @@ def test_a_head_equals_its_slow_twin(name: str) -> None:
     torch.testing.assert_close(head(features), twin(given), atol=1e-5, rtol=0)
 
 
+def test_convaps_cells_are_those_of_adaptive_pooling() -> None:
+    x = torch.randn(2, CHANNELS, 7, 9)
+    for rows, columns in ((2, 2), (3, 4), (7, 1)):
+        settings = {"kind": "convap", "channels": 2, "rows": rows, "columns": columns}
+        head = build_pool(TypeAdapter(AnyPool).validate_python(settings), 0, CHANNELS)
+        pooled = nn.functional.adaptive_avg_pool2d(head.conv(x), (rows, columns)).flatten(1)
+        torch.testing.assert_close(head(x), nn.functional.normalize(pooled))
+
+
 @ALL
 def test_a_head_gives_unit_vectors_of_the_length_it_promises(name: str) -> None:
     described = a_head(name)(maps(name, batch=3))
