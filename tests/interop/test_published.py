@@ -86,6 +86,11 @@ def megaloc_plain() -> Twin:
     return Twin(renamed, twin.network)
 
 
+def salad_of_openvprlab() -> Twin:
+    """Which leaves DINOv2's last normalisation out."""
+    return with_dino(rivals.Salad(DIM, 8, 6, 5, 16), "dino.", has_norm=False, size=(322, 322))
+
+
 def boq_dino() -> Twin:
     head = rivals.BoQ(DIM, 64, 5, 2, 3)
     how = {"has_norm": False, "wants_token": False, "size": (322, 322), "resample": BICUBIC}
@@ -170,6 +175,11 @@ def cosplace(name: str) -> Callable[[], Twin]:
 
 TWINS = {
     "salad": (salad, "SALAD", "dinov2_vitb14 (norm), salad, 53 dimensions"),
+    "salad openvprlab": (
+        salad_of_openvprlab,
+        "SALAD",
+        "dinov2_vitb14 (block1), salad, 53 dimensions",
+    ),
     "megaloc": (megaloc, "MegaLoc", "dinov2_vitb14 (norm), salad, 20 dimensions"),
     "megaloc plain": (megaloc_plain, "MegaLoc", "dinov2_vitb14 (norm), salad, 20 dimensions"),
     "boq dino": (boq_dino, "BoQ", "dinov2_vitb14 (block1), boq, 192 dimensions"),

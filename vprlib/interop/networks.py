@@ -29,9 +29,11 @@ def read_network(path: Path) -> Network:
     kind = kind_of(path)
     if kind == "safetensors" and _is_ours(path):
         return Network("model of vprlib", read_model(path), read_history(path))
-    if kind in ("safetensors", "torch") and is_published(content := read_file(path)):
-        source, model = read_published(path, content)
-        return Network(f"published network ({source})", model)
+    if kind in ("safetensors", "torch"):
+        content = read_safetensors(path)[1] if kind == "safetensors" else read_file(path)
+        if is_published(content):
+            source, model = read_published(path, content)
+            return Network(f"published network ({source})", model)
     if kind == "torch":
         return Network("checkpoint of the PyTorch port", *read_checkpoint(path))
     if kind == "mat":

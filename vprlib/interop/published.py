@@ -35,6 +35,7 @@ _WRAPPERS = re.compile(
 )
 _POOL = re.compile(r"^(?:aggregator|aggregation)\.(?:module\.)?(?:agg\.)?")
 _BACKBONE = re.compile(r"^backbone\.(?:(?:module|model|dino|net)\.)*")
+_NO_NORM = "backbone.dino."
 _OTHERS = re.compile(r"^(?:loss|miner|criterion|classifier)")  # of training
 _HEADS = "GeM with a linear layer, ConvAP, MixVPR, BoQ, SALAD and MegaLoc"
 
@@ -81,7 +82,8 @@ def read_published(path: Path, content: object) -> tuple[str, PlaceModel]:
     except (KeyError, IndexError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} has an aggregator that cannot be read: {reason}.") from None
-    has_norm = found.settings.kind != "boq"
+    # OpenVPRLab and BoQ, which call DINOv2 so, leave its last normalisation out
+    has_norm = found.settings.kind != "boq" and not any(n.startswith(_NO_NORM) for n in state)
     backbone, cut, tensors = backbone_of(body, found.width, has_norm, path)
     side = found.side(backbone, cut)
     size = None if side is None else (side, side)

@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from vprlib.images.decode import Length
 from vprlib.model import backbones
 from vprlib.model.heads.rows import by_rows
-from vprlib.model.heads.settings import MixVPRSettings
+from vprlib.model.heads.settings import MixVPRSettings, Side
 from vprlib.model.int8 import Int8Backbone
 from vprlib.model.netvlad import NetVLAD
 from vprlib.model.operations import Operations
@@ -205,7 +204,7 @@ def _from_header(header: JsonObject) -> Architecture:
     if "int8" in fields:
         fields["int8"] = Operations(**fields["int8"])
     if fields.get("size") is not None:
-        fields["size"] = TypeAdapter(tuple[Length, Length]).validate_python(fields["size"])
+        fields["size"] = TypeAdapter(tuple[Side, Side]).validate_python(fields["size"])
     if fields.get("resample", "bilinear") not in get_args(backbones.Resample):
         raise ValueError(f"the way to resize {fields['resample']} is unknown")
     if fields.get("precision", "float32") not in get_args(ComputePrecision):

@@ -8,6 +8,7 @@ from vprlib.pipeline.params import Section
 
 Version = Literal["v1", "v2"]
 Size = Annotated[int, Field(ge=1, le=2**16)]
+Side = Annotated[int, Field(ge=1, le=2**13)]  # of an image, in pixels
 GemPower = Annotated[float, Field(ge=0.01, le=100)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 

@@ -23,9 +23,9 @@ class SuperVLAD(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, D, H, W] to unit vectors [B, K·D], cluster-major."""
-        x = F.normalize(features, dim=1)
-        a = self.conv(x).flatten(2).softmax(dim=1)[:, : self.kept]  # B K N
-        vlad = F.normalize(a @ x.flatten(2).transpose(1, 2), dim=2)  # B K D
+        x = F.normalize(features, dim=1).flatten(2).transpose(1, 2)  # B N D
+        a = (x @ self.conv.weight.flatten(1).T).softmax(dim=2)  # B N K, with the ghosts
+        vlad = F.normalize((a.transpose(1, 2) @ x)[:, : self.kept], dim=2)  # B K D
         return F.normalize(vlad.flatten(1), dim=1)
 
     @torch.no_grad()
