@@ -323,6 +323,31 @@ def without(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
             "has a backbone with conv1.weight, .* which is none of resnet18",
         ),
         (
+            salad,
+            lambda t: t | {"backbone.model.cls_token": torch.tensor(1.0)},
+            "has a backbone that cannot be read: tuple index out of range",
+        ),
+        (
+            salad,
+            lambda t: {n: v[:1] if "patch_embed" in n else v for n, v in t.items()},
+            r"embedding\.patch_embed\.proj\.weight is \[1, 3, 14, 14\] instead of \[64, 3, 14, 14",
+        ),
+        (
+            mixvpr,
+            lambda t: t | {"aggregator.mix.99999.mix.0.weight": torch.ones(1)},
+            r"does not fit resnet50: it lacks pool\.mixers\.4\.norm\.weight",
+        ),
+        (  # a linear layer of 2**47 weights
+            megaloc,
+            lambda t: (
+                t
+                | {"aggregator.linear.weight": torch.ones(2**16, 1)}
+                | {"aggregator.agg.cluster_features.3.weight": torch.ones(2**16, 1, 1, 1)}
+                | {"aggregator.agg.score.3.weight": torch.ones(2**15, 1, 1, 1)}
+            ),
+            r"pool\.local\.3\.weight is \[65536, 1, 1, 1\] instead of \[65536, 16, 1, 1\]",
+        ),
+        (
             cosplace("resnet18"),
             lambda t: t | {"aggregation.3.bias": torch.full((9,), torch.nan)},
             r"pool\.fc\.bias is not finite",

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vprlib.interop.bodies import backbone_of
-from vprlib.interop.fill import fill
+from vprlib.interop.fill import check_fit, fill
 from vprlib.model import dinov2
-from vprlib.model.backbones import Resample
+from vprlib.model.backbones import Resample, bare_backbone, channels
 from vprlib.model.heads.settings import (
     BoQSettings,
     ConvAPSettings,
@@ -25,6 +26,7 @@ from vprlib.model.heads.settings import (
     SaladSettings,
 )
 from vprlib.model.model import Architecture, PlaceModel
+from vprlib.model.pools import build_pool
 from vprlib.model.tensor_files import check_tensors
 from vprlib.pipeline.params import UserError
 
@@ -77,22 +79,34 @@ def read_published(path: Path, content: object) -> tuple[str, PlaceModel]:
             f"{path} is not one of the published networks that can be read: {others[0]} belongs"
             " neither to the backbone nor to the aggregator."
         )
+    part = "an aggregator"
     try:
         found, pool = head_of(head)
-    except (KeyError, IndexError, ValueError) as error:
+        # OpenVPRLab and BoQ, which call DINOv2 so, leave its last normalisation out
+        has_norm = found.settings.kind != "boq" and not any(n.startswith(_NO_NORM) for n in state)
+        part = "a backbone"
+        backbone, cut, tensors = backbone_of(body, found.width, has_norm, path)
+    except (KeyError, IndexError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} has an aggregator that cannot be read: {reason}.") from None
-    # OpenVPRLab and BoQ, which call DINOv2 so, leave its last normalisation out
-    has_norm = found.settings.kind != "boq" and not any(n.startswith(_NO_NORM) for n in state)
-    backbone, cut, tensors = backbone_of(body, found.width, has_norm, path)
+        raise UserError(f"{path} has {part} that cannot be read: {reason}.") from None
     side = found.side(backbone, cut)
     size = None if side is None else (side, side)
     a = Architecture(backbone, cut, found.settings, size=size, resample=found.resample)
-    model = PlaceModel(a)
     ours = {f"backbone.{name}": tensor for name, tensor in tensors.items()}
     ours |= {f"pool.{name}": tensor for name, tensor in pool.items()}
-    fill(model, ours, {name: name for name in model.state_dict()}, path)
+    needed = _needed(a)  # before so much memory is taken
+    check_fit(needed, ours, {name: name for name in needed}, backbone, path)
+    model = PlaceModel(a)
+    fill(model, ours, {name: name for name in needed}, path)
     return found.source, model
+
+
+def _needed(a: Architecture) -> Tensors:
+    """The tensors of a network by name, without values."""
+    body = bare_backbone(a.backbone, a.cut, None, a.pool.has_token)
+    with torch.device("meta"):
+        pool = build_pool(a.pool, 0, channels(a.backbone, a.cut))
+    return {**body.state_dict(prefix="backbone."), **pool.state_dict(prefix="pool.")}
 
 
 def _state(content: object) -> Tensors:
@@ -204,4 +218,5 @@ _READERS: dict[str, Callable[[Mapping[str, Tensor]], Found]] = {
 
 
 def _count(names: Mapping[str, Any], pattern: str) -> int:
-    return 1 + max((int(m[1]) for m in (re.match(pattern, n) for n in names) if m), default=-1)
+    """How many numbers the pattern finds in the names."""
+    return len({m[1] for m in (re.match(pattern, name) for name in names) if m})
