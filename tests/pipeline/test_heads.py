@@ -3,12 +3,13 @@
 import h5py
 import numpy as np
 import pytest
+import rivals
 import small_dinov2
 import torch
 import toy
 from staged import EXTRACT, MODEL, SET, TRAIN, VARIANT, VECTORS, to_model
 
-from vprlib.model.model import read_model
+from vprlib.model.model import read_history, read_model
 from vprlib.pipeline import paths
 
 HEADS = {
@@ -47,6 +48,18 @@ def test_a_head_goes_through_all_stages(here, run, kind):
         norms = np.linalg.norm(file["descriptors"][:], axis=1)
         assert file["descriptors"].shape == (12, dim)
     assert norms == pytest.approx(np.ones(12), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["supervlad", "netvlad_linear"])
+def test_a_head_with_words_starts_from_them_as_netvlad_does(here, run, kind):
+    use(here, {"kind": kind})
+    to_model(run)
+    with h5py.File(paths.CENTROIDS) as file:
+        words = torch.from_numpy(file["centroids"][:])
+    alpha = read_history(MODEL)["alpha"]
+    expected = alpha * torch.nn.functional.normalize(words, dim=1)
+    found = read_model(MODEL).pool.conv.weight.detach()[:, :, 0, 0]
+    torch.testing.assert_close(found, expected)
 
 
 def test_the_class_token_passes_through_caches_and_stages(here, run, monkeypatch):
@@ -92,3 +105,25 @@ def test_a_head_with_a_class_token_refuses_a_network_without_one(here, run, refu
     for stage in ("parse_mat", "sample_features", "kmeans_centroids"):
         run(stage, SET)
     assert "needs a class token, which alexnet does not have" in refused("init_model", SET)
+
+
+def test_a_published_network_is_loaded_described_and_trained_further(here, run, monkeypatch):
+    small_dinov2.install(monkeypatch)
+    paths.WEIGHTS.mkdir()
+    head = rivals.randomised(rivals.Salad(small_dinov2.DIM, 8, 3, 5, 16))
+    tensors = {f"backbone.model.{n}": t for n, t in small_dinov2.twin().state_dict().items()}
+    tensors |= {f"aggregator.{n}": t for n, t in head.state_dict().items()}
+    torch.save({"state_dict": tensors}, paths.WEIGHTS / "salad.ckpt")
+    tree = toy.params() | {"networks": {"salad": {"file": "salad.ckpt"}}}
+    tree["train"].update(first_layer="pool", **LEARNING)
+    toy.write_params(here, tree)
+    run("parse_mat", SET)
+    said = run("load_model", "salad")
+    assert "a published network (SALAD): dinov2_vitb14 (norm), salad, 29 dimensions" in said
+    run("train", SET, SET, "salad")
+    given, trained = read_model(paths.model("salad")), read_model(paths.model("trained"))
+    assert trained.architecture == given.architecture and trained.architecture.size == (322, 322)
+    assert not torch.equal(trained.pool.dustbin, given.pool.dustbin)
+    run("extract_db", SET, "trained")
+    with h5py.File(paths.descriptors(SET, "trained", "full", "db")) as file:
+        assert file["descriptors"].shape == (12, 29)

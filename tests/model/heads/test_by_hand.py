@@ -138,6 +138,21 @@ def test_supervlad() -> None:
     torch.testing.assert_close(head(features), F.normalize(torch.tensor([[1.6, 0.8]])))
 
 
+def test_supervlad_equals_the_loop_over_positions_and_clusters() -> None:
+    head = SuperVLAD(SuperVLADSettings(kind="supervlad", ghosts=2), 5, 4)
+    features = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(5))
+    expected = []
+    for image in features.flatten(2):
+        vlad = torch.zeros(3, 4)
+        for x in image.T:
+            x = x / x.norm()
+            a = (head.conv.weight[:, :, 0, 0] @ x).softmax(0)
+            for k in range(3):  # the last two are ghosts
+                vlad[k] += a[k] * x
+        expected.append(F.normalize(F.normalize(vlad, dim=1).flatten(), dim=0))
+    torch.testing.assert_close(head(features), torch.stack(expected))
+
+
 def test_supervlad_starts_from_words_as_netvlad_does() -> None:
     words = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
     head = SuperVLAD(SuperVLADSettings(kind="supervlad"), 2, 2)
