@@ -21,6 +21,7 @@ HEADS = {
     "netvlad_linear": ({"channels": 4}, 12),
 }
 LEARNING = {"learning_rate": 0.1, "margin": 1.0, "keep": "last"}
+QUICK = ("boq", "netvlad_linear")
 SALAD = {"clusters": 4, "channels": 3, "token": 5, "hidden": 16, "linear": 7}
 
 
@@ -31,7 +32,10 @@ def use(here, pool: dict) -> None:
     toy.write_params(here, tree)
 
 
-@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in HEADS],
+)
 def test_a_head_goes_through_all_stages(here, run, kind):
     own, dim = HEADS[kind]
     use(here, {"kind": kind, **own})
@@ -107,6 +111,7 @@ def test_a_head_with_a_class_token_refuses_a_network_without_one(here, run, refu
     assert "needs a class token, which alexnet does not have" in refused("init_model", SET)
 
 
+@pytest.mark.slow
 def test_a_published_network_is_loaded_described_and_trained_further(here, run, monkeypatch):
     small_dinov2.install(monkeypatch)
     paths.WEIGHTS.mkdir()
