@@ -7,7 +7,7 @@ import typer
 from vprlib.compress.settings import Step, check_variants, pruned_of
 from vprlib.descriptors.codes import CodeSettings, check_codes
 from vprlib.interop.settings import NetworkSettings
-from vprlib.model.settings import PoolSettings
+from vprlib.model.settings import AnyPool
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_text
 from vprlib.pipeline.params import At, Clusters, Count
@@ -31,7 +31,7 @@ class Params(Switches):
     # what the length of a descriptor depends on
     backbone: Annotated[str, At("model.backbone.name")]
     cut: Annotated[str, At("model.backbone.cut")]
-    pool: Annotated[PoolSettings, At("model.pool")]
+    pool: Annotated[AnyPool, At("model.pool")]
     clusters: Annotated[Clusters, At("kmeans.clusters")]
     datasets: Annotated[dict[str, SetFiles], At("datasets")]
     photos: Annotated[dict[str, object], At("photos")]

@@ -8,7 +8,7 @@ import typer
 from vprlib.interop.words import NO_WORDS, read_words
 from vprlib.model.device import prepare
 from vprlib.model.model import write_model
-from vprlib.model.settings import PoolSettings, has_words
+from vprlib.model.settings import AnyPool, has_words
 from vprlib.model.weights import BackboneSettings, starting_backbone
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.params import At, StageParams
@@ -19,7 +19,7 @@ from vprlib.train.start import assemble, start_sentence
 
 class Params(StageParams):
     backbone: Annotated[BackboneSettings, At("model.backbone")]
-    pool: Annotated[PoolSettings, At("model.pool")]
+    pool: Annotated[AnyPool, At("model.pool")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 

@@ -16,7 +16,7 @@ from vprlib.train.words import KmeansSettings, cluster, no_words, read_descripto
 
 class Params(StageParams):
     kmeans: Annotated[KmeansSettings, At("kmeans")]
-    pool: Annotated[PoolKind, At("model.pool.kind")]  # only NetVLAD has words
+    pool: Annotated[PoolKind, At("model.pool.kind")]  # only some have words
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 

@@ -3,12 +3,11 @@
 from typing import Annotated
 
 import typer
-from pydantic import StrictBool
 
 from vprlib.images.batches import open_source
 from vprlib.images.decode import ImageSettings
 from vprlib.model.device import prepare
-from vprlib.model.settings import PoolKind, has_words
+from vprlib.model.settings import AnyPool, PoolSettings, has_words
 from vprlib.model.weights import BackboneSettings, starting_backbone
 from vprlib.pipeline import command, paths
 from vprlib.pipeline.inside import Name
@@ -19,8 +18,7 @@ from vprlib.train.sample import SampleSettings, Wanted, take_sample, write_sampl
 
 class Params(StageParams):
     backbone: Annotated[BackboneSettings, At("model.backbone")]
-    pool: Annotated[PoolKind, At("model.pool.kind")]  # only NetVLAD has words
-    is_normalised: Annotated[StrictBool, At("model.pool.normalise_input")]
+    pool: Annotated[AnyPool, At("model.pool")]  # only some have words
     sample: Annotated[SampleSettings, At("sample")]
     images: Annotated[ImageSettings, At("datasets.{training}.images")]
     folder: Annotated[Name, At("datasets.{training}.folder")]
@@ -31,7 +29,8 @@ def main(training: str) -> None:
     p = Params.load(training=training)
     source = open_source(paths.index(training, "db"), paths.RAW / p.folder, p.images)
     backbone = starting_backbone(p.backbone, paths.WEIGHTS)
-    wanted = Wanted(has_words(p.pool), p.is_normalised)
+    is_normalised = not isinstance(p.pool, PoolSettings) or p.pool.normalise_input
+    wanted = Wanted(has_words(p.pool.kind), is_normalised)
     device = prepare(p.runtime)
     sample = take_sample(backbone, p.backbone, source, p.sample, device, p.runtime, wanted)
     write_sample(paths.SAMPLE, sample)

@@ -102,7 +102,7 @@ def test_without_a_committed_file_nothing_is_overwritten(refused, git):
 
 
 def test_the_list_of_presets_has_a_line_each(use):
-    lines = use("--list").splitlines()
+    *lines, _ = use("--list").splitlines()  # the last names the published networks
     assert [line.split()[0] for line in lines] == sorted(
         path.stem for path in Path("presets").glob("*.yaml")
     )
@@ -237,3 +237,35 @@ def test_outside_a_project_it_says_where_to_go(tmp_path, monkeypatch, vpr, argum
     monkeypatch.chdir(tmp_path)
     said = toy.refusal(*vpr("use", *arguments))
     assert "go to the folder of the project" in said or "name a preset" in said
+
+
+NETWORKS = yaml.load((toy.ROOT / "presets/parts/networks.yaml").read_text(), toy.LOADER)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_published_network_joins_the_variants_on_the_sets_in_use(use, name):
+    paths.WEIGHTS.mkdir(parents=True, exist_ok=True)
+    (paths.WEIGHTS / NETWORKS[name]["file"]).touch()
+    use("pitts30k")
+    before = params()
+    said = use(name)
+    assert params() == before | {
+        "networks": {name: NETWORKS[name]},
+        "variants": [*before["variants"], name],
+    }
+    assert f"networks.{name}: nothing → {{file, whitening}}\nThe file of {name}, " in said
+    assert " comes from https://" in said
+    assert use(name).startswith("params.yaml stays as it is.\n")
+
+
+def test_a_published_network_without_its_file_says_where_it_comes_from(project, vpr):
+    code, said = vpr("use", "megaloc", "--variants", "off_the_shelf")
+    assert code == 1 and said.count("error: ") == 1
+    assert "megaloc.torch, comes from https://github.com/gmberton/MegaLoc/" in said
+    assert "megaloc.torch is missing: put or link the network's file there" in said
+    assert params()["variants"] == ["off_the_shelf", "megaloc"]
+
+
+def test_the_list_ends_with_the_published_networks(use):
+    last = use("--list").splitlines()[-1]
+    assert last == f"Published networks, each evaluated on the sets in use: {', '.join(NETWORKS)}"

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import rivals
 import torch
 from torch import Tensor, nn
 
 from vprlib.model import dinov2
 from vprlib.model.backbones import channels, empty_backbone, layer_names, trainable_children
+from vprlib.model.heads.token import without_token
 from vprlib.model.weights import BackboneSettings, starting_backbone
 from vprlib.pipeline.params import UserError
 
@@ -69,11 +71,27 @@ def image(height: int, width: int) -> Tensor:
     return torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(1))
 
 
+def facebooks_way(learnt: Tensor, new_size: list[int], **_: object) -> Tensor:
+    """The class token's position, and those of the patches by cubic convolution."""
+    maps = learnt[:, 1:].mT.unflatten(2, (GRID, GRID))
+    down, across = (rivals.bicubic(side, GRID) for side in new_size)
+    if list(new_size) != [GRID, GRID]:
+        maps = torch.einsum("hi,bdij,wj->bdhw", down, maps, across)
+    return torch.cat([learnt[:, :1], maps.flatten(2).mT], dim=1)
+
+
 @pytest.mark.parametrize("size", [(14 * GRID, 14 * GRID), (56, 98)])
 @pytest.mark.parametrize("naming", [facebooks, lambda name: tiny(name).state_dict()])
 def test_the_map_holds_timms_own_features_of_the_patches(
-    tmp_path: Path, name: str, naming: Callable[[str], dict[str, Tensor]], size: tuple[int, int]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    naming: Callable[[str], dict[str, Tensor]],
+    size: tuple[int, int],
 ) -> None:
+    """But for the positions, which timm interpolates otherwise than Facebook without registers."""
+    if not name.endswith("_reg"):
+        monkeypatch.setattr(timm.models.vision_transformer, "resample_abs_pos_embed", facebooks_way)
     network = loaded(name, "norm", tmp_path, naming(name))
     twin = tiny(name)
     with torch.no_grad():
@@ -104,6 +122,29 @@ def test_other_sizes_are_resized_to_the_nearest_multiple_of_a_patch(
     with torch.no_grad():
         assert network(image(*size)).shape == (2, 16, *grid)
         torch.testing.assert_close(network(image(*size)), network(resized))
+
+
+def test_the_class_token_stands_above_the_map_if_it_is_wanted(name: str) -> None:
+    network, twin = empty_backbone(name, "norm", has_token=True), tiny(name)
+    network.load_state_dict(renamed_tiny(name))
+    with torch.no_grad():
+        token, maps = without_token(network(image(70, 70)))
+        expected = twin.forward_features(image(70, 70))
+        torch.testing.assert_close(token, expected[:, 0], atol=1e-5, rtol=1e-5)
+        assert maps.shape == (2, 16, GRID, GRID)
+        for place in range(1, 6):  # any cut between what is frozen and what learns keeps it
+            before, after = dinov2.parts(network, place)
+            torch.testing.assert_close(after(before(image(70, 56))), network(image(70, 56)))
+
+
+def renamed_tiny(name: str) -> dict[str, Tensor]:
+    return dinov2.renamed(name, facebooks(name))
+
+
+def test_no_other_backbone_has_a_class_token() -> None:
+    sentence = r"needs a class token, which resnet18 does not have: set model\.backbone\.name"
+    with pytest.raises(UserError, match=sentence):
+        empty_backbone("resnet18", "layer3", has_token=True)
 
 
 def test_blocks_learn_by_their_names(name: str) -> None:

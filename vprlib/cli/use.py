@@ -126,7 +126,13 @@ def _completed(p: Parts) -> Tree:
             f"{', '.join(fitted)} are fitted on training images, but params.yaml names no training"
             " set: set fit_on to a set of `datasets`."
         )
-    given = {*OWN, *p.networks}
+    published = _parts_of("networks")
+    networks = {
+        name: published[name]
+        for name in p.variants
+        if name in published and name not in {*p.networks, *p.derived}
+    }
+    given = {*OWN, *p.networks, *networks}
     derived: dict[str, str] = {}
     variant_defs: Tree = {}
     for name in p.variants:
@@ -142,6 +148,7 @@ def _completed(p: Parts) -> Tree:
     code_defs = dict(p.code_defs)
     code_defs |= {name: _part("codes", name) for name in p.codes if name not in code_defs}
     found = {
+        "networks": {**p.networks, **networks},
         "derived": derived,
         "variant_defs": variant_defs,
         "fitted": fitted,
@@ -153,10 +160,22 @@ def _completed(p: Parts) -> Tree:
 
 def _part(kind: str, name: str) -> Tree:
     """A definition of presets/parts."""
-    known: Tree = read_params_file(PRESETS / f"parts/{kind}.yaml")
+    known = _parts_of(kind)
     if name not in known:
         raise UserError(f"{kind} has no '{name}'{nearest(name, list(known))}.")
     return known[name]
+
+
+def _parts_of(kind: str) -> Tree:
+    return read_params_file(PRESETS / f"parts/{kind}.yaml")
+
+
+def source_of(network: str) -> str:
+    """Where the file of a published network is obtained."""
+    text = (PRESETS / "parts/networks.yaml").read_text(encoding="utf-8")
+    found = re.search(rf"^{re.escape(network)}:  # (.*)$", text, re.MULTILINE)
+    assert found is not None, "each network says where its file comes from"
+    return found[1]
 
 
 def preset_with(kind: Kind, name: str, in_use: Sequence[str]) -> str | None:
@@ -216,7 +235,8 @@ def _overwritten(text: str) -> list[str | None]:
 
 def main(
     name: Annotated[
-        str | None, typer.Argument(help="a preset, such as pitts30k; --list shows all")
+        str | None,
+        typer.Argument(help="a preset, such as pitts30k, or a published network; --list shows all"),
     ] = None,
     folders: Annotated[
         list[Path] | None, typer.Argument(help="folders of photographs, for the preset photos")
@@ -240,13 +260,21 @@ def main(
         for preset in preset_names():
             title, _, _ = (PRESETS / f"{preset}.yaml").read_text(encoding="utf-8").partition("\n")
             typer.echo(f"{preset:{width}}  {title.lstrip('# ')}")
+        networks = ", ".join(_parts_of("networks"))
+        typer.echo(f"Published networks, each evaluated on the sets in use: {networks}")
         return
     asked = {"codes": codes, "variants": variants}
     lists = {key: text.split(",") for key, text in asked.items() if text is not None}
+    network = name if name in _parts_of("networks") else None
+    if network is not None:  # it joins the variants and changes nothing else
+        others = lists.get("variants", Parts.of(before).variants)
+        lists["variants"] = [*(other for other in others if other != network), network]
+        name = None
     if name is None and not lists:
         raise UserError("name a preset, or --codes or --variants; `vpr use --list` shows presets.")
     if name is not None and name not in preset_names():
-        raise UserError(f"there is no preset '{name}'{nearest(name, preset_names())}.")
+        known = [*preset_names(), *_parts_of("networks")]
+        raise UserError(f"there is no preset '{name}'{nearest(name, known)}.")
     photos.check(name, folders or [], queries, paths.RAW / photos.PRESET)
     # loads PyTorch, which takes seconds
     from vprlib.cli.whole import check_whole
@@ -260,6 +288,9 @@ def main(
     write_text(PARAMS_PATH, new)
     changed += differences(before, after)
     typer.echo("\n".join(changed) or f"{PARAMS_PATH} stays as it is.")
+    if network is not None:
+        file = paths.WEIGHTS / after["networks"][network]["file"]
+        typer.echo(f"The file of {network}, {file}, comes from {source_of(network)}")
     places = {key: (d["folder"], d["list"]) for key, d in after["datasets"].items()}
     files = [network["file"] for network in after["networks"].values()]
     check_files(places, files, paths.RAW, paths.WEIGHTS, after["photos"])

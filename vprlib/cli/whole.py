@@ -11,7 +11,7 @@ from vprlib.formats.specification import Layout
 from vprlib.images.decode import ImageSettings
 from vprlib.images.index import Unreadable
 from vprlib.interop.settings import NetworkSettings
-from vprlib.model.settings import PoolSettings, Precision
+from vprlib.model.settings import AnyPool, Precision
 from vprlib.model.weights import BackboneSettings
 from vprlib.pipeline.params import At, Count, StageParams
 from vprlib.pipeline.switches import SetFiles, Switches, check, check_photos
@@ -35,7 +35,7 @@ class Whole(Switches):
     descriptors: Annotated[Count, At("whitening.descriptors")]
     dimensions: Annotated[Count, At("whitening.dimensions")]
     backbone: Annotated[BackboneSettings, At("model.backbone")]
-    pool: Annotated[PoolSettings, At("model.pool")]
+    pool: Annotated[AnyPool, At("model.pool")]
     sample: Annotated[SampleSettings, At("sample")]
     kmeans: Annotated[KmeansSettings, At("kmeans")]
     train: Annotated[TrainSettings, At("train")]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vprlib.model.backbones import channels as map_channels
 from vprlib.model.backbones import widths_of
 from vprlib.model.model import Architecture, PlaceModel
-from vprlib.model.settings import has_words
+from vprlib.model.settings import PoolSettings, has_words
 from vprlib.pipeline.params import UserError
 
 Scores = dict[str, Tensor]  # by layer of the backbone, one per output channel
@@ -88,7 +88,12 @@ def without_channels(model: PlaceModel, fraction: float, scores: Scores) -> Plac
 
 def check_prunable(model: PlaceModel) -> None:
     """Raises an error unless all weights are in ordinary or depthwise convolutions and norms."""
-    name = model.architecture.backbone
+    name, pool = model.architecture.backbone, model.architecture.pool
+    if not isinstance(pool, PoolSettings):
+        raise UserError(
+            f"the pool {pool.kind} cannot lose channels: prune a network with netvlad, gem, average"
+            " or max, or use the step `sparsify`."
+        )
     for place, layer in model.backbone.named_modules():
         if not isinstance(layer, nn.Conv2d | nn.BatchNorm2d) and list(layer.parameters(False)):
             raise UserError(

@@ -14,11 +14,17 @@ from vprlib.model.backbones import channels
 from vprlib.model.int8 import Pixels, with_weights
 from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.operations import Operations
+from vprlib.pipeline.params import UserError
 
 
 def rehearse(model: PlaceModel, images: Images) -> FakeQuantBackbone:
     """The backbone as operations that round from now on; `images` gives batches of pixels."""
     a, device = model.architecture, model.device
+    if a.size is not None:
+        raise UserError(
+            "a network that resizes its images cannot become int8, which starts from the pixels of"
+            " the images: round it to float16 instead."
+        )
     fake_quant = FakeQuantBackbone(trace(model.backbone, a.backbone)).to(device)
 
     def normalised() -> Iterator[Tensor]:

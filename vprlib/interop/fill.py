@@ -16,7 +16,18 @@ def fill(
     model: PlaceModel, tensors: Mapping[str, Tensor], names: Mapping[str, str], path: Path
 ) -> None:
     """`names` maps the network's tensors to those of the file."""
-    needed = model.state_dict()
+    check_fit(model.state_dict(), tensors, names, model.architecture.backbone, path)
+    model.load_state_dict({ours: tensors[theirs].float() for ours, theirs in names.items()})
+
+
+def check_fit(
+    needed: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    backbone: str,
+    path: Path,
+) -> None:
+    """Raises an error unless the file has all that is needed and nothing else."""
     found = {ours: theirs for ours, theirs in names.items() if theirs in tensors}
     absent = [theirs for theirs in names.values() if theirs not in tensors]
     known = set(names.values())
@@ -33,6 +44,4 @@ def fill(
         if not torch.isfinite(tensors[theirs]).all()
     ][:_NAMED]
     if problems:
-        backbone = model.architecture.backbone
         raise UserError(f"{path} does not fit {backbone}: {'; '.join(problems)}.")
-    model.load_state_dict({ours: tensors[theirs].float() for ours, theirs in found.items()})

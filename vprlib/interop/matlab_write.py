@@ -34,8 +34,8 @@ def _check_holds(model: PlaceModel, path: Path) -> None:
         problem = f"the backbone {a.backbone} cut at {a.cut}, but only vgg16 at conv5_3"
     elif a.pool.kind != "netvlad":
         problem = f"the pool {a.pool.kind}, but only NetVLAD"
-    elif a.pool.version != "v1":
-        problem = f"NetVLAD {a.pool.version}, since its assignment has no bias"
+    elif a.plain_pool.version != "v1":
+        problem = f"NetVLAD {a.plain_pool.version}, since its assignment has no bias"
     if problem:
         raise UserError(f"{path} was not written: the MATLAB network cannot hold {problem}.")
 
@@ -75,14 +75,14 @@ def _normalisation(name: str, size: int) -> dict[str, object]:
 def _vlad_layers(model: PlaceModel) -> Iterator[dict[str, object]]:
     pool = model.netvlad
     clusters, dim = pool.centroids.shape
-    if model.architecture.pool.normalise_input:
+    if model.architecture.plain_pool.normalise_input:
         yield _normalisation("preL2", dim)
     assignment = pool.conv.weight.detach().cpu().numpy()[:, :, 0, 0].T
     centres = -pool.centroids.detach().cpu().numpy().T
     weights = cell([np.asfortranarray(assignment), np.asfortranarray(centres)])
     sizes = {"K": float(clusters), "D": float(dim), "vladDim": float(clusters * dim)}
     yield {"type": "custom", "name": "vlad:core", "weights": weights, **sizes}
-    if model.architecture.pool.intra_normalise:
+    if model.architecture.plain_pool.intra_normalise:
         yield _normalisation("vlad:intranorm", dim)
     yield {"type": "custom", "name": "postL2"}
 

@@ -5,11 +5,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from safetensors import SafetensorError
+
 from vprlib.formats.matfile import variable_names
 from vprlib.interop.matlab_read import read_struct
 from vprlib.interop.port import read_checkpoint
+from vprlib.interop.published import is_published, read_published
 from vprlib.interop.words import Words, kind_of, read_words
 from vprlib.model.model import PlaceModel, read_history, read_model
+from vprlib.model.tensor_files import read_file, read_safetensors
 from vprlib.pipeline.params import UserError
 
 
@@ -21,10 +25,15 @@ class Network:
 
 
 def read_network(path: Path) -> Network:
-    """A model of ours, a checkpoint of the PyTorch port, or a network of the MATLAB original."""
+    """Of ours, of the PyTorch port, of the MATLAB original, or one that was published since."""
     kind = kind_of(path)
-    if kind == "safetensors":
+    if kind == "safetensors" and _is_ours(path):
         return Network("model of vprlib", read_model(path), read_history(path))
+    if kind in ("safetensors", "torch"):
+        content = read_safetensors(path)[1] if kind == "safetensors" else read_file(path)
+        if is_published(content):
+            source, model = read_published(path, content)
+            return Network(f"published network ({source})", model)
     if kind == "torch":
         return Network("checkpoint of the PyTorch port", *read_checkpoint(path))
     if kind == "mat":
@@ -34,6 +43,15 @@ def read_network(path: Path) -> Network:
         f"{path} should be a safetensors file of vprlib, a PyTorch checkpoint or a MATLAB struct,"
         f" but is {held}."
     )
+
+
+def _is_ours(path: Path) -> bool:
+    """Also a damaged file, of which `read_model` says what is wrong."""
+    try:
+        metadata, tensors = read_safetensors(path)
+    except (SafetensorError, OSError, ValueError):
+        return True
+    return "header" in metadata or not is_published(tensors)
 
 
 def load_network(path: Path, whitening: Literal["keep", "drop"]) -> Network:
@@ -74,4 +92,4 @@ def describe(network: Network) -> str:
 def _pool(model: PlaceModel) -> str:
     a = model.architecture
     is_netvlad = a.pool.kind == "netvlad"
-    return f"NetVLAD {a.pool.version}, K {a.clusters}" if is_netvlad else a.pool.kind
+    return f"NetVLAD {a.plain_pool.version}, K {a.clusters}" if is_netvlad else a.pool.kind

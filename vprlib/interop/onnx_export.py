@@ -88,14 +88,17 @@ class Plain(nn.Module):
         return x if self.whitening is None else self.whitening(x)
 
 
-def to_onnx(network: nn.Module, image: np.ndarray, identity: Identity) -> tuple[bytes, bool]:
+def to_onnx(
+    network: nn.Module, image: np.ndarray, identity: Identity, any_size: bool = True
+) -> tuple[bytes, bool]:
     """The file, and whether it takes images of any size; some networks need a fixed one."""
     for module in ("onnx", "onnxscript"):
         if importlib.util.find_spec(module) is None:
             raise UserError(f"exporting needs {module}: run `pip install -e '.[onnx]'`.")
     example = torch.from_numpy(np.stack([image] * TRACED))
-    with contextlib.suppress(torch.onnx.errors.OnnxExporterError):
-        return _file(network, example, identity, any_size=True), True
+    if any_size:
+        with contextlib.suppress(torch.onnx.errors.OnnxExporterError):
+            return _file(network, example, identity, any_size=True), True
     return _file(network, example, identity, any_size=False), False
 
 

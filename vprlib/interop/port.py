@@ -156,7 +156,7 @@ def _check_holds(model: PlaceModel, path: Path) -> None:
         problem = f"the pool {a.pool.kind}"
     elif a.whitening is not None:
         problem = f"a whitening of its own ({a.whitening} dimensions)"
-    elif not (a.pool.normalise_input and a.pool.intra_normalise):
+    elif not (a.plain_pool.normalise_input and a.plain_pool.intra_normalise):
         problem = "NetVLAD without normalise_input and intra_normalise"
     elif (a.mean, a.std) != (IMAGENET_MEAN, IMAGENET_STD):
         problem = f"an input normalised otherwise than ImageNet's (mean {a.mean}, std {a.std})"
@@ -183,7 +183,7 @@ def _flags(architecture: Architecture) -> dict[str, object]:
         "arch": architecture.backbone,
         "pooling": pooling,
         "num_clusters": architecture.clusters if is_netvlad else 64,
-        "vladv2": is_netvlad and architecture.pool.version == "v2",
+        "vladv2": is_netvlad and architecture.plain_pool.version == "v2",
         "optim": "SGD",
         "lr": _SGD["lr"],
         "lrStep": 5.0,

@@ -4,13 +4,16 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from types import ModuleType
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vprlib.model import dinov2, lite0, torchvision_chain
 from vprlib.pipeline.params import UserError
 
+Resample = Literal["bilinear", "bicubic"]
 # by layer: channels in, channels out and groups of a convolution; channels of a normalisation
 Widths = Mapping[str, tuple[int, ...]]
 
@@ -42,15 +45,20 @@ IMAGENET_MEAN, IMAGENET_STD = torchvision_chain.MEAN, torchvision_chain.STD
 
 
 class Normaliser(nn.Module):
-    """uint8 images [B, H, W, 3] to the network's float input [B, 3, H, W]."""
+    """uint8 images [B, H, W, 3] to the network's float input [B, 3, H, W], of one size if asked."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
+        self,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+        size: tuple[int, int] | None = None,  # height and width
+        resample: Resample = "bilinear",
     ) -> None:
         super().__init__()
+        self.size, self.resample = size, resample
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
         self.register_buffer("std", torch.tensor(std), persistent=False)
 
@@ -59,7 +67,10 @@ class Normaliser(nn.Module):
         width = pixels.shape[2]
         mean, std = (t.expand(width, 3).reshape(-1) for t in (self.mean, self.std))
         numbers = (pixels.flatten(2) / 255.0).sub_(mean).div_(std)
-        return numbers.unflatten(2, (width, 3)).permute(0, 3, 1, 2)  # channels-last
+        images = numbers.unflatten(2, (width, 3)).permute(0, 3, 1, 2)  # channels-last
+        if self.size is None or tuple(images.shape[2:]) == self.size:
+            return images
+        return F.interpolate(images, self.size, mode=self.resample, antialias=True)
 
 
 def names() -> list[str]:
@@ -84,19 +95,30 @@ def renamed(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return _home(name).renamed(name, tensors)
 
 
-def empty_backbone(name: str, cut: str, widths: Widths | None = None) -> nn.Sequential:
+def empty_backbone(
+    name: str, cut: str, widths: Widths | None = None, has_token: bool = False
+) -> nn.Sequential:
     """The network up to the cut, with uninitialised weights and BatchNorm frozen.
 
-    `widths` are those of pruned layers.
+    `widths` are those of pruned layers. `has_token` puts the class token above the map.
     """
-    network = bare_backbone(name, cut, widths).to_empty(device="cpu").eval()
+    network = bare_backbone(name, cut, widths, has_token).to_empty(device="cpu").eval()
     fill_at_random(network, 0)
     return network
 
 
-def bare_backbone(name: str, cut: str, widths: Widths | None = None) -> nn.Sequential:
+def bare_backbone(
+    name: str, cut: str, widths: Widths | None = None, has_token: bool = False
+) -> nn.Sequential:
     """The same without weights, on the meta device."""
     network: nn.Sequential = _home(name).cut_network(name, cut)
+    if has_token:
+        if not isinstance(network, dinov2.Dinov2):
+            raise UserError(
+                f"params.yaml: the pool of model.pool needs a class token, which {name} does not"
+                f" have: set model.backbone.name to one of {', '.join(dinov2.NETWORKS)}."
+            )
+        network.gives_token = True
     for layer, width in (widths or {}).items():
         network.set_submodule(layer, _narrowed(network.get_submodule(layer), width))
     return network

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vprlib.model.heads.token import with_token
 from vprlib.pipeline.params import UserError
 
 if TYPE_CHECKING:
@@ -36,27 +37,43 @@ class Embedding(nn.Module):
     """Images to tokens [B, 1 + registers + N, D] with their positions."""
 
     reg_token: nn.Parameter | None
+    pos_embed: nn.Parameter
 
     def __init__(self, whole: "VisionTransformer") -> None:
         super().__init__()
         self.patch_embed = whole.patch_embed
+        assert whole.pos_embed is not None
         self.cls_token, self.pos_embed = whole.cls_token, whole.pos_embed
         self.register_parameter("reg_token", whole.reg_token)
 
     def forward(self, images: Tensor) -> Tensor:
-        from timm.layers import resample_abs_pos_embed
-
         patches = self.patch_embed.proj(images)  # B D h w
         size, tokens = list(patches.shape[2:]), patches.flatten(2).transpose(1, 2)
         own = [token for token in (self.cls_token, self.reg_token) if token is not None]
         first = [token.expand(len(images), -1, -1) for token in own]
         # with registers, the class token's position is already part of the token
-        counted = 0 if self.reg_token is not None else 1
+        if self.reg_token is not None:
+            return torch.cat([*first, tokens + self._positions(self.pos_embed, size)], dim=1)
+        own_position, others = self.pos_embed[:, :1], self.pos_embed[:, 1:]
+        positions = torch.cat([own_position, self._positions(others, size)], dim=1)
+        return torch.cat([*first, tokens], dim=1) + positions
+
+    def _positions(self, learnt: Tensor, size: list[int]) -> Tensor:
+        """Those of the patches [1, N, D] for another grid, interpolated as in Facebook's code.
+
+        Networks without registers were trained with 0.1 added to the number of patches a side, and
+        without antialiasing.
+        """
         grid = list(self.patch_embed.grid_size)
-        positions = resample_abs_pos_embed(self.pos_embed, size, grid, counted)
-        if counted:
-            return torch.cat([*first, tokens], dim=1) + positions
-        return torch.cat([*first, tokens + positions], dim=1)
+        if size == grid:
+            return learnt
+        maps = learnt.transpose(1, 2).unflatten(2, grid)
+        if self.reg_token is not None:
+            found = F.interpolate(maps, size, mode="bicubic", antialias=True)
+        else:
+            scale = [(new + 0.1) / old for new, old in zip(size, grid, strict=True)]
+            found = F.interpolate(maps, scale_factor=scale, mode="bicubic")
+        return found.flatten(2).transpose(1, 2)
 
 
 class Dinov2(nn.Sequential):
@@ -65,9 +82,11 @@ class Dinov2(nn.Sequential):
     An image whose sides are no multiples of 14 is resized to the nearest ones first.
     """
 
+    gives_token = False  # the class token, in a row of its own above the map
+
     def forward(self, images: Tensor) -> Tensor:
         images = _whole_patches(images)
-        return _patches(super().forward(images), *_grid(images))
+        return _patches(super().forward(images), *_grid(images), self.gives_token)
 
 
 class TokensAsMap(nn.Sequential):
@@ -84,15 +103,17 @@ class TokensAsMap(nn.Sequential):
 class MapToPatches(nn.Sequential):
     """The other children, from a map as `TokensAsMap` makes it; `first` tokens are no patches."""
 
-    def __init__(self, children: OrderedDict[str, nn.Module], first: int) -> None:
+    def __init__(
+        self, children: OrderedDict[str, nn.Module], first: int, gives_token: bool
+    ) -> None:
         super().__init__(children)
-        self.first = first
+        self.first, self.gives_token = first, gives_token
 
     def forward(self, maps: Tensor) -> Tensor:
         width = maps.shape[3]
         tokens = maps.flatten(2).transpose(1, 2)[:, -self.first % width :]
         height = (tokens.shape[1] - self.first) // width
-        return _patches(super().forward(tokens), height, width)
+        return _patches(super().forward(tokens), height, width, self.gives_token)
 
 
 def parts(network: Dinov2, place: int) -> tuple[TokensAsMap, MapToPatches]:
@@ -103,7 +124,7 @@ def parts(network: Dinov2, place: int) -> tuple[TokensAsMap, MapToPatches]:
     registers = embedding.reg_token
     first = 1 + (0 if registers is None else registers.shape[1])
     before, after = (OrderedDict(part) for part in (children[:place], children[place:]))
-    return TokensAsMap(before), MapToPatches(after, first)
+    return TokensAsMap(before), MapToPatches(after, first, network.gives_token)
 
 
 def _grid(images: Tensor) -> tuple[int, int]:
@@ -119,9 +140,13 @@ def _whole_patches(images: Tensor) -> Tensor:
     return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
-def _patches(tokens: Tensor, height: int, width: int) -> Tensor:
-    """The map [B, D, h, w] of the tokens that are patches, without class and registers."""
-    return tokens[:, -height * width :].transpose(1, 2).unflatten(2, (height, width))
+def _patches(tokens: Tensor, height: int, width: int, gives_token: bool) -> Tensor:
+    """The map [B, D, h, w] of the tokens that are patches, without registers.
+
+    The class token is dropped, or stands above the map.
+    """
+    maps = tokens[:, -height * width :].transpose(1, 2).unflatten(2, (height, width))
+    return with_token(tokens[:, 0], maps) if gives_token else maps
 
 
 def channels(name: str, cut: str) -> int:

@@ -8,21 +8,23 @@ from typing import get_args
 
 import torch
 import torch.nn.functional as F
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from vprlib.model import backbones
+from vprlib.model.heads.rows import by_rows
+from vprlib.model.heads.settings import MixVPRSettings, Side
 from vprlib.model.int8 import Int8Backbone
 from vprlib.model.netvlad import NetVLAD
 from vprlib.model.operations import Operations
 from vprlib.model.packing import PLAIN, Form, pack, unpack
 from vprlib.model.pools import build_pool, dim_out
-from vprlib.model.settings import ComputePrecision, PoolSettings
+from vprlib.model.settings import AnyPool, ComputePrecision, Pool, PoolSettings
 from vprlib.model.tensor_files import read_safetensors
 from vprlib.pipeline.artifacts import write_tensors
 from vprlib.pipeline.params import JsonObject, UserError
 
 FORMAT = "vprlib model 2"
-WHITENED_AT_ONCE = 48  # rows: a multiple of what kernels take at a time
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class Architecture:
 
     backbone: str
     cut: str  # its last layer
-    pool: PoolSettings
-    clusters: int = 0  # of NetVLAD
+    pool: Pool
+    clusters: int = 0  # visual words
     whitening: int | None = None  # dimensions of the network's own whitening, if it has one
     mean: tuple[float, ...] = backbones.IMAGENET_MEAN
     std: tuple[float, ...] = backbones.IMAGENET_STD
@@ -41,13 +43,31 @@ class Architecture:
     channels: int | None = None  # of its map, if it was pruned
     int8: Operations | None = None  # of an int8 backbone
     precision: ComputePrecision = "float32"  # of convolutions
+    size: tuple[int, int] | None = None  # height and width that images are resized to, if to one
+    resample: backbones.Resample = "bilinear"  # how
+
+    @property
+    def plain_pool(self) -> PoolSettings:
+        """Settings of a pool of the original: NetVLAD, GeM, average or maximum."""
+        assert isinstance(self.pool, PoolSettings)
+        return self.pool
 
     @property
     def difference(self) -> str | None:
         """Why files of other systems cannot hold this network; None if they can."""
         if self.int8 is not None:
             return "a network in int8"
+        if self.size is not None:
+            return "a network that resizes its images"
         return "a network that has lost channels" if self.widths else None
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether images may have any size; MixVPR needs maps of one."""
+        return self.size is not None or not isinstance(self.pool, MixVPRSettings)
+
+    def normaliser(self) -> backbones.Normaliser:
+        return backbones.Normaliser(self.mean, self.std, self.size, self.resample)
 
 
 class PlaceModel(nn.Module):
@@ -59,7 +79,7 @@ class PlaceModel(nn.Module):
         width = a.channels or backbones.channels(a.backbone, a.cut)
         self.backbone: nn.Module
         if a.int8 is None:
-            self.backbone = backbones.empty_backbone(a.backbone, a.cut, a.widths)
+            self.backbone = backbones.empty_backbone(a.backbone, a.cut, a.widths, a.pool.has_token)
         else:
             self.backbone = Int8Backbone(a.int8)
         self.pool = build_pool(a.pool, a.clusters, width)
@@ -69,7 +89,7 @@ class PlaceModel(nn.Module):
             self.whitening = nn.Linear(pooled, a.whitening).requires_grad_(False)
         self.dim = a.whitening or pooled
         # int8 backbones normalise pixels themselves
-        self.normalise = backbones.Normaliser(a.mean, a.std) if a.int8 is None else nn.Identity()
+        self.normalise = a.normaliser() if a.int8 is None else nn.Identity()
         self.eval()
 
     @property
@@ -100,15 +120,9 @@ class PlaceModel(nn.Module):
         """Feature maps [B, D, H, W] to unit vectors [B, dim], always in float32."""
         with torch.autocast(maps.device.type, enabled=False):
             pooled = self.pool(maps.float())
-            return pooled if self.whitening is None else F.normalize(self._whitened(pooled), dim=1)
-
-    def _whitened(self, pooled: Tensor) -> Tensor:
-        """Of as many rows as any batch has, since kernels round the last few rows differently."""
-        assert self.whitening is not None
-        if torch.compiler.is_exporting():
-            return self.whitening(pooled)
-        more = max(0, WHITENED_AT_ONCE - len(pooled))
-        return self.whitening(F.pad(pooled, (0, 0, 0, more)))[: len(pooled)]
+            if self.whitening is None:
+                return pooled
+            return F.normalize(by_rows(self.whitening, pooled), dim=1)
 
 
 def write_model(
@@ -169,7 +183,9 @@ def _check_sizes(a: Architecture, tensors: Mapping[str, Tensor]) -> None:
         if a.whitening is not None:
             parts["whitening"] = nn.Linear(dim_out(a.pool, a.clusters, width), a.whitening)
         if a.int8 is None:
-            parts["backbone"] = backbones.bare_backbone(a.backbone, a.cut, a.widths)
+            parts["backbone"] = backbones.bare_backbone(
+                a.backbone, a.cut, a.widths, a.pool.has_token
+            )
     for part, module in parts.items():
         for name, tensor in module.state_dict(prefix=f"{part}.").items():
             found = tensors.get(name)
@@ -181,16 +197,21 @@ def _check_sizes(a: Architecture, tensors: Mapping[str, Tensor]) -> None:
 def _from_header(header: JsonObject) -> Architecture:
     fields: JsonObject = {name: header[name] for name in _FIRST}
     fields |= {name: tuple(fields[name]) for name in ("mean", "std")}
-    fields["pool"] = PoolSettings(**fields["pool"])
+    fields["pool"] = TypeAdapter(AnyPool).validate_python(fields["pool"])
     fields |= {name: header[name] for name in _LATER if name in header}
     if "widths" in fields:
         fields["widths"] = {name: tuple(width) for name, width in fields["widths"].items()}
     if "int8" in fields:
         fields["int8"] = Operations(**fields["int8"])
+    if fields.get("size") is not None:
+        fields["size"] = TypeAdapter(tuple[Side, Side]).validate_python(fields["size"])
+    if fields.get("resample", "bilinear") not in get_args(backbones.Resample):
+        raise ValueError(f"the way to resize {fields['resample']} is unknown")
     if fields.get("precision", "float32") not in get_args(ComputePrecision):
         raise ValueError(f"the precision {fields['precision']} is unknown")
     return Architecture(**fields)
 
 
 _LATER: JsonObject = {"widths": {}, "channels": None, "int8": None, "precision": "float32"}
+_LATER |= {"size": None, "resample": "bilinear"}
 _FIRST = [f.name for f in fields(Architecture) if f.name not in _LATER]

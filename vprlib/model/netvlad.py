@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vprlib.model.settings import Version
+from vprlib.model.heads.settings import Version
 
 # the nearest word weighs 100 times the second: exp(α · gap) = 100
 LOG_RATIO = -math.log(0.01)
@@ -29,7 +29,11 @@ class NetVLAD(nn.Module):
         self.centroids = nn.Parameter(torch.zeros(clusters, dim))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Local features [B, D, H, W] to unit vectors [B, K·D], cluster-major.
+        """Local features [B, D, H, W] to unit vectors [B, K·D], cluster-major."""
+        return F.normalize(self.residuals(features).flatten(1), dim=1)
+
+    def residuals(self, features: Tensor) -> Tensor:
+        """The sum of each cluster's residuals [B, K, D], of unit length where that is wanted.
 
         Eq. 4 of the paper, factored: Σ a (x − c) = A Xᵀ − (Σ a) c, so that no residual is stored.
         Normalised features are not stored either: their lengths go into A and into the scores.
@@ -41,8 +45,7 @@ class NetVLAD(nn.Module):
         scores = x @ self.conv.weight.flatten(1).T * scale  # B N K
         a = (scores if self.conv.bias is None else scores + self.conv.bias).softmax(dim=2)
         vlad = (a * scale).transpose(1, 2) @ x - a.sum(dim=1)[:, :, None] * self.centroids  # B K D
-        vlad = F.normalize(vlad, dim=2) if self.intra_normalise else vlad
-        return F.normalize(vlad.flatten(1), dim=1)
+        return F.normalize(vlad, dim=2) if self.intra_normalise else vlad
 
 
 @torch.no_grad()

@@ -1,54 +1,44 @@
-"""Pooling layers, from local features to one vector: NetVLAD, average, maximum, GeM."""
+"""The pool of a network by its settings: from local features to one vector."""
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
+from vprlib.model.heads import settings as of
+from vprlib.model.heads.boq import BoQ
+from vprlib.model.heads.convap import ConvAP
+from vprlib.model.heads.gem_fc import GemFC
+from vprlib.model.heads.means import Average, GeM, Maximum
+from vprlib.model.heads.mixvpr import MixVPR
+from vprlib.model.heads.netvlad_linear import NetVLADLinear
+from vprlib.model.heads.salad import Salad
+from vprlib.model.heads.supervlad import SuperVLAD
 from vprlib.model.netvlad import NetVLAD
-from vprlib.model.settings import PoolSettings, has_words
+from vprlib.model.settings import Pool, PoolSettings
 
 
-class Average(nn.Module):
-    """The mean over positions, as a unit vector."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        return F.normalize(features.flatten(2).mean(dim=2), dim=1)
-
-
-class Maximum(nn.Module):
-    """The largest value over positions, as a unit vector."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        return F.normalize(features.flatten(2).amax(dim=2), dim=1)
-
-
-class GeM(nn.Module):
-    """The generalised mean (Radenović et al., 2018) with a learnt exponent."""
-
-    EPSILON = 1e-6  # smaller features are raised to this
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = nn.Parameter(torch.tensor([float(p)]))
-
-    def forward(self, features: Tensor) -> Tensor:
-        x = features.flatten(2).clamp(min=self.EPSILON)  # B D N
-        # divided out, since the power of a small number could underflow to zero
-        largest = x.amax(dim=2, keepdim=True).detach()
-        mean = (x / largest).pow(self.p).mean(dim=2, keepdim=True).pow(1 / self.p)
-        return F.normalize((largest * mean).flatten(1), dim=1)
-
-
-def build_pool(settings: PoolSettings, clusters: int, dim: int) -> nn.Module:
-    """The layer for `dim` channels, uninitialised; only NetVLAD has clusters."""
-    if has_words(settings.kind):
-        return NetVLAD(
-            clusters, dim, settings.version, settings.normalise_input, settings.intra_normalise
-        )
-    if settings.kind == "gem":
-        return GeM(settings.gem_p)
+def build_pool(settings: Pool, clusters: int, dim: int) -> nn.Module:
+    """The layer for `dim` channels; weights that come from visual words are not set yet."""
+    match settings:
+        case of.GemFCSettings():
+            return GemFC(settings, dim)
+        case of.ConvAPSettings():
+            return ConvAP(settings, dim)
+        case of.MixVPRSettings():
+            return MixVPR(settings, dim)
+        case of.BoQSettings():
+            return BoQ(settings, dim)
+        case of.SaladSettings():
+            return Salad(settings, dim)
+        case of.SuperVLADSettings():
+            return SuperVLAD(settings, clusters, dim)
+        case of.NetVLADLinearSettings():
+            return NetVLADLinear(settings, clusters, dim)
+        case PoolSettings(kind="netvlad"):
+            switches = (settings.normalise_input, settings.intra_normalise)
+            return NetVLAD(clusters, dim, settings.version, *switches)
+        case PoolSettings(kind="gem"):
+            return GeM(settings.gem_p)
     return Average() if settings.kind == "average" else Maximum()
 
 
-def dim_out(settings: PoolSettings, clusters: int, dim: int) -> int:
-    return clusters * dim if has_words(settings.kind) else dim
+def dim_out(settings: Pool, clusters: int, dim: int) -> int:
+    return settings.length(clusters, dim)

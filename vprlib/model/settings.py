@@ -1,34 +1,42 @@
 """Settings of the model: the `pool` section, and names of precisions."""
 
 import difflib
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vprlib.pipeline.params import Section
+from vprlib.model.heads.settings import GemPower, Head, HeadSettings, Version
 
 ComputePrecision = Literal["float32", "bfloat16"]
 Precision = Literal["auto", "float32", "bfloat16"]  # auto: see precision.resolve_precision
 StoredPrecision = Literal["float32", "float16", "bfloat16"]
 
 
-PoolKind = Literal["netvlad", "average", "max", "gem"]
-Version = Literal["v1", "v2"]
+PlainKind = Literal["netvlad", "average", "max", "gem"]
 
 
-class PoolSettings(Section):
+class PoolSettings(HeadSettings):
     """How local features become one vector; all but `kind` and `gem_p` are for NetVLAD only."""
 
-    kind: PoolKind = "netvlad"
+    kind: PlainKind = "netvlad"
     version: Version = "v1"  # of the assignment: v1 without a bias, v2 with one
     normalise_input: bool = True  # local features to unit length first
     intra_normalise: bool = True  # each cluster's residual to unit length
-    gem_p: float = Field(3.0, ge=0.01, le=100)  # initial value of GeM's learnt exponent
+    gem_p: GemPower = 3.0  # initial value of GeM's learnt exponent
+
+    def length(self, clusters: int, channels: int) -> int:
+        return clusters * channels if self.kind == "netvlad" else channels
+
+
+Pool = PoolSettings | Head
+AnyPool = Annotated[Pool, Field(discriminator="kind")]  # in params.yaml and in model files
+HeadKind = Literal["gem_fc", "convap", "mixvpr", "boq", "salad", "supervlad", "netvlad_linear"]
+PoolKind = Literal[PlainKind, HeadKind]
 
 
 def has_words(kind: PoolKind) -> bool:
-    """Only NetVLAD needs visual words, and so sampled local descriptors."""
-    return kind == "netvlad"
+    """Whether the pool starts from visual words, and so needs sampled local descriptors."""
+    return kind in ("netvlad", "supervlad", "netvlad_linear")
 
 
 def unknown_name(name: str, known: list[str]) -> str:

@@ -13,6 +13,7 @@ class Draw(IntEnum):
     SAMPLE = 3  # of the database, for a whole block
     VALIDATION = 4
     RANKING = 5
+    DROPOUT = 6  # of a part of a step
 
 
 def generator(what: Draw, seed: int, epoch: int = 0, place: int = 0) -> np.random.Generator:

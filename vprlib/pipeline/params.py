@@ -1,6 +1,7 @@
 """Reads params.yaml: each section is a frozen, strict object, and each mistake one sentence."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args, get_type_hints
@@ -195,10 +196,12 @@ def _explain(
     first = error.errors(include_url=False)[0]
     field, *path = first["loc"]
     names = _keys(values[str(field)], path)
+    if first["type"].startswith("union_tag"):  # of sections told apart by one key
+        return _wrong_kind(".".join([places[str(field)], *names]), first["ctx"])
     place = ".".join([places[str(field)], *names])
     holder = place.rpartition(".")[0]
     if first["type"] == "extra_forbidden":
-        known = _known_keys(cls, str(field), names[:-1])
+        known = _known_keys(cls, str(field), names[:-1], path)
         return f"{PARAMS_PATH}: {holder} has no '{names[-1]}'{nearest(names[-1], known)}."
     if first["type"] == "missing":
         return f"{PARAMS_PATH}: {holder} lacks '{names[-1]}'."
@@ -208,11 +211,21 @@ def _explain(
     return f"{PARAMS_PATH}: {place} is {first['input']!r}: {problem}."
 
 
+def _wrong_kind(place: str, context: dict[str, str]) -> str:
+    key = context["discriminator"].strip("'")
+    if "tag" not in context:
+        return f"{PARAMS_PATH}: {place} lacks '{key}'."
+    known = re.findall(r"'(\w+)'", context["expected_tags"])
+    return f"{PARAMS_PATH}: {place}.{key} is '{context['tag']}'{nearest(context['tag'], known)}."
+
+
 def _keys(node: object, path: Sequence[str | int]) -> list[str]:
     """The parts of a pydantic location that are keys; the name of a union's branch is none."""
     keys = []
     for part in path:
         if isinstance(node, dict):
+            if part not in node and part is not path[-1]:
+                continue
             node = node.get(part)
         elif isinstance(node, list) and isinstance(part, int):
             node = node[part] if part < len(node) else None
@@ -222,9 +235,17 @@ def _keys(node: object, path: Sequence[str | int]) -> list[str]:
     return keys
 
 
-def _known_keys(cls: type[StageParams], field: str, names: list[str]) -> list[str]:
-    """The keys that the section at `field`, and `names` below it, may hold."""
+def _known_keys(
+    cls: type[StageParams], field: str, names: list[str], path: Sequence[str | int]
+) -> list[str]:
+    """The keys that the section at `field`, and `names` below it, may hold.
+
+    `path` names the branch where sections are told apart by one key.
+    """
     kind: object = cls.model_fields[field].annotation
+    branch = _branch(kind, path)
+    if branch is not None:
+        return list(branch.model_fields)
     for name in names:
         fields = getattr(kind, "model_fields", {})
         arguments = [a for a in get_args(kind) if a is not type(None)]
@@ -235,3 +256,12 @@ def _known_keys(cls: type[StageParams], field: str, names: list[str]) -> list[st
     while get_args(kind) and not hasattr(kind, "model_fields"):
         kind = next(a for a in get_args(kind)[::-1] if a is not type(None))
     return list(getattr(kind, "model_fields", {}))
+
+
+def _branch(kind: object, path: Sequence[str | int]) -> type[BaseModel] | None:
+    """The section of a union whose literal `kind` is the first part of the path."""
+    for section in get_args(kind):
+        own = getattr(section, "model_fields", {}).get("kind")
+        if own is not None and path and path[0] in get_args(own.annotation):
+            return section
+    return None

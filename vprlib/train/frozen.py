@@ -180,7 +180,7 @@ def _cache_spec(source: ImageSource, network: SplitNetwork, sizes: np.ndarray) -
         *sources("images", "model"),
         Path(__file__),
         [name for name, _ in frozen.named_children()],
-        [a.backbone, a.cut, a.mean, a.std],
+        [a.backbone, a.cut, a.mean, a.std, a.size, a.resample],
         fingerprint(frozen),
         *(values.cpu().numpy() for values in statistics(frozen).values()),
         [network.precision, network.stored, network.device.type],

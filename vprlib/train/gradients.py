@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vprlib.pipeline.draws import Draw, generator
 from vprlib.pipeline.group import Group
 from vprlib.train.augmentation import Change
+from vprlib.train.dropout import dropping_out
 from vprlib.train.frozen import LoadedImage, SplitNetwork
 from vprlib.train.losses import triplet_loss
 from vprlib.train.mining import Tuple
@@ -76,30 +78,43 @@ class StepGradients:
         parts = (part[self.group.share] for part in step)
         return [part for part in parts if part]
 
-    def compute(self, step: Step, images: Iterator[list[LoadedImage]]) -> float:
+    def compute(
+        self, step: Step, images: Iterator[list[LoadedImage]], epoch: int, number: int
+    ) -> float:
         """Sets the gradients of the whole step and returns the sum of its triplets' losses.
 
-        `images` yields those of each of this process's parts.
+        `images` yields those of each of this process's parts. `number` is that of the step within
+        the epoch; dropout depends on it.
         """
         self._clear()
         negatives, own = count_negatives(step), self.own_parts(step)
+        first, seed = number * self.settings.accumulate, self.settings.seed
+        draws = [generator(Draw.DROPOUT, seed, epoch, first + n) for n in range(len(step))]
         if self.takes_whole_parts:
-            return self._in_turns(len(step), own, images, negatives)
-        losses = [self._add_part(part, next(images), negatives) for part in own]
+            return self._in_turns(step, own, images, negatives, draws[self.group.share])
+        losses = [
+            self._add_part(part, next(images), negatives, draw)
+            for part, draw in zip(own, draws, strict=False)
+        ]
         total = torch.tensor([sum(losses)], dtype=torch.float64)
         self.group.add([total, *self._gradients()])
         return float(total)
 
     def _in_turns(
-        self, parts: int, own: list[Part], images: Iterator[list[LoadedImage]], negatives: int
+        self,
+        step: Step,
+        own: list[Part],
+        images: Iterator[list[LoadedImage]],
+        negatives: int,
+        draws: list[np.random.Generator],
     ) -> float:
         """One part per process, then the next ones, summed in the order of the parts."""
-        size, total = self.group.size, 0.0
+        parts, size, total = len(step), self.group.size, 0.0
         sums = [torch.zeros_like(p) for p in self.parameters]
         for turn in range(math.ceil(parts / size)):
             loss = 0.0
             if turn < len(own):
-                loss = self._add_part(own[turn], next(images), negatives)
+                loss = self._add_part(own[turn], next(images), negatives, draws[turn])
             given = [torch.tensor([loss], dtype=torch.float64), *self._gradients()]
             for value, *gradients in self.group.gather_tensors(given)[: parts - turn * size]:
                 total += float(value)
@@ -110,10 +125,17 @@ class StepGradients:
             parameter.grad = added
         return total
 
-    def _add_part(self, part: Part, images: list[LoadedImage], negatives: int) -> float:
+    def _add_part(
+        self,
+        part: Part,
+        images: list[LoadedImage],
+        negatives: int,
+        draw: np.random.Generator,
+    ) -> float:
         """Adds the gradient of one part; returns the sum of the losses of its triplets."""
         query, positive, negative = triplet_places(part)
-        v, s = self.network.describe(images), self.settings
+        with dropping_out(self.network.model.pool, draw):
+            v, s = self.network.describe(images), self.settings
         loss = triplet_loss(v[query], v[positive], v[negative], s.margin, s.distance)
         (loss * (len(negative) / negatives)).backward()
         return loss.item() * len(negative)

@@ -172,7 +172,7 @@ class Trainer:
     def _learn(self, step: Step, images: Iterator[list[LoadedImage]]) -> None:
         """One step of the optimiser."""
         self.state.step += 1
-        loss_sum = self.gradients.compute(step, images)
+        loss_sum = self.gradients.compute(step, images, self.state.epoch, self.state.step)
         if not np.isfinite(loss_sum):
             raise self._diverged(f"the loss became {loss_sum}")
         self.state.loss_sum += loss_sum

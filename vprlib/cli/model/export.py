@@ -60,7 +60,7 @@ def main(
         """As the pipeline does it, by PyTorch on the CPU."""
         return whitening.apply(network_output(model, torch.from_numpy(pixels)).numpy())
 
-    content, any_size = to_onnx(network, pictures[0], about)
+    content, any_size = to_onnx(network, pictures[0], about, model.architecture.takes_any_size)
     found = difference(Exported(content, cores), described, pictures, any_size)
     check(found, len(pictures), target)
     write_bytes(target, content)

@@ -1,0 +1,1 @@
+"""Pools that came after NetVLAD, one a file."""
