@@ -7,7 +7,7 @@ import typer
 from vprlib.extract.extraction import ExtractionSettings, Work, run
 from vprlib.images.batches import open_source
 from vprlib.images.decode import ImageSettings
-from vprlib.model.model import read_model
+from vprlib.model.model import read_variant
 from vprlib.pipeline import launch, paths
 from vprlib.pipeline.artifacts import Attribute
 from vprlib.pipeline.draws import choose_rows
@@ -31,7 +31,7 @@ def main(training: str, variant: str) -> None:
     rows = choose_rows(len(source.index), p.descriptors, p.seed)
     report = paths.REPORTS / f"{training}_sample_unreadable.txt"
     origin: dict[str, Attribute] = {"variant": variant, "seed": p.seed}
-    work = Work(read_model(inputs[1]), source, rows, p, report, {"image_rows": rows}, origin)
+    work = Work(read_variant(inputs[1]), source, rows, p, report, {"image_rows": rows}, origin)
     values = p.model_dump(exclude={"runtime", "folder", "unreadable"}) | origin
     out = paths.fit_sample(variant)
     scratch = (paths.SCRATCH, "extract_train", values)

@@ -111,12 +111,12 @@ def _describer(path: Path, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     import torch
 
     from vprlib.model.describe import network_output
-    from vprlib.model.model import read_model
+    from vprlib.model.model import read_variant
     from vprlib.model.precision import compute_in, placed
 
     torch.set_num_threads(threads)
     cpu = torch.device("cpu")
-    stored = read_model(path)
+    stored = read_variant(path)
     model, precision = placed(stored, cpu), stored.precision
 
     @torch.no_grad()

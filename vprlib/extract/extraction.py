@@ -21,7 +21,8 @@ from vprlib.images.decode import ImageSettings
 from vprlib.images.index import SIGNATURE, Unreadable, signature
 from vprlib.model.describe import describe_batches
 from vprlib.model.device import prepare, processor_name
-from vprlib.model.model import PlaceModel, read_model
+from vprlib.model.model import PlaceModel, read_variant
+from vprlib.model.onnx.network import OnnxNetwork
 from vprlib.model.precision import placed, resolve_precision
 from vprlib.model.settings import Precision
 from vprlib.pipeline import paths
@@ -64,7 +65,7 @@ class ExtractionSettings(StageParams):
 class Work:
     """The images to describe, the network, and how."""
 
-    model: PlaceModel
+    model: PlaceModel | OnnxNetwork
     source: ImageSource
     rows: np.ndarray  # ascending; the file has one descriptor for each
     settings: ExtractionSettings
@@ -125,7 +126,7 @@ def run(
     with joined(device) as group:
         precision = resolve_precision(work.settings.precision, device, say)
         settings = work.settings.model_copy(update={"precision": precision})
-        same = {"precision": precision} | machine(device)
+        same = {"precision": precision} | machine(device) | work.model.versions
         kept = scratch_for(scratch, stage, dict(values) | same, (index, network))
         form = [work.source.settings.model_dump(), settings.stored]
         told = {**work.attributes, NETWORK: digest(network)}
@@ -151,10 +152,8 @@ def extract(
     however many processes share it.
     """
     index, contents = work.source.index, contents_of(work.source, work.rows)
-    precision: str = resolve_precision(work.settings.precision, device)
-    if work.model.precision != "float32":  # int8 and rounded networks have their own
-        precision = work.model.precision
-    precision = precision if work.model.architecture.int8 is None else "int8"
+    asked = resolve_precision(work.settings.precision, device)
+    precision = work.model.own_precision or asked
     origin = {"set": index.set_name, SIGNATURE: signature(index), "precision": precision}
     unfinished, known_path = kept.folder / FILE, kept.folder / KNOWN
     if group.is_first and not (unfinished.exists() and known_path.exists()):
@@ -292,7 +291,7 @@ def describe_side(side: Side, dataset: str, variant: str, p: SideParams) -> None
     inputs = (paths.index(dataset, side), paths.model(variant))
     source = open_source(inputs[0], paths.RAW / p.folder, p.images)
     report = paths.REPORTS / f"{dataset}_{CALLED[side]}_unreadable.txt"
-    work = Work(read_model(inputs[1]), source, np.arange(len(source.index)), p, report)
+    work = Work(read_variant(inputs[1]), source, np.arange(len(source.index)), p, report)
     values = p.model_dump(include={"images", "precision", "stored"})
     out = paths.descriptors(dataset, variant, "full", side)
     stage = f"extract_{side}"

@@ -11,8 +11,10 @@ from vprlib.formats.matfile import variable_names
 from vprlib.interop.matlab_read import read_struct
 from vprlib.interop.port import read_checkpoint
 from vprlib.interop.published import is_published, read_published
+from vprlib.interop.settings import NetworkSettings
 from vprlib.interop.words import Words, kind_of, read_words
 from vprlib.model.model import PlaceModel, read_history, read_model
+from vprlib.model.onnx.network import OnnxNetwork
 from vprlib.model.tensor_files import read_file, read_safetensors
 from vprlib.pipeline.params import UserError
 
@@ -52,6 +54,27 @@ def _is_ours(path: Path) -> bool:
     except (SafetensorError, OSError, ValueError):
         return True
     return "header" in metadata or not is_published(tensors)
+
+
+def read_onnx(path: Path, settings: NetworkSettings, place: str) -> OnnxNetwork | None:
+    """The network of an entry that is in ONNX; None if it is of another kind."""
+    if settings.input is None:
+        if path.suffix == ".onnx":
+            raise UserError(
+                f"{path} is a network in ONNX, which does not tell how it takes images: add `input`"
+                f" to {place} in params.yaml, with at least mean and std (see docs/models.md)."
+            )
+        return None
+    if kind_of(path) != "unknown":
+        raise UserError(
+            f"{path} is not in ONNX, but {place} in params.yaml has `input`, which only such"
+            " networks need: take it out."
+        )
+    if settings.whitening == "drop":
+        raise UserError(
+            f"{path} is a network in ONNX, whose layers are fixed: set {place}.whitening to keep."
+        )
+    return OnnxNetwork(path.read_bytes(), settings.input, str(path))
 
 
 def load_network(path: Path, whitening: Literal["keep", "drop"]) -> Network:

@@ -29,11 +29,10 @@ def check_exportable(model: PlaceModel, path: Path) -> None:
 
     The int8 operations are oneDNN's; ONNX Runtime has others, or computes them in float.
     """
-    own = "int8" if model.architecture.int8 is not None else model.precision
-    if own != "float32":
+    if model.own_precision:
         raise UserError(
-            f"{path} is a network that computes in {own}, but an export computes in float32:"
-            " export the variant that it was made from."
+            f"{path} is a network that computes in {model.own_precision}, but an export computes in"
+            " float32: export the variant that it was made from."
         )
 
 

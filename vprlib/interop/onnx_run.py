@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter
 
 from vprlib.images.batches import ImageSource, plan_batches, stream
 from vprlib.images.decode import ImageSettings
+from vprlib.model.onnx.session import open_session, reason
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import progress
 from vprlib.pipeline.runtime import RuntimeSettings
@@ -68,19 +69,9 @@ class Exported:
     """A network in ONNX Runtime."""
 
     def __init__(self, content: bytes | Path, threads: int) -> None:
-        try:
-            import onnxruntime as runtime
-        except ImportError:
-            raise UserError(
-                "an exported network needs ONNX Runtime: run `pip install -e '.[onnx]'`."
-            ) from None
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3  # errors alone
         self.name = str(content) if isinstance(content, Path) else "the export"
-        given = str(content) if isinstance(content, Path) else content
         try:
-            self._session = runtime.InferenceSession(given, options, ["CPUExecutionProvider"])
+            self._session = open_session(content, threads, "an exported network")
             header = json.loads(self._session.get_modelmeta().custom_metadata_map[HEADER])
             if header.pop("format") != FORMAT:
                 raise KeyError(FORMAT)
@@ -90,9 +81,9 @@ class Exported:
                 raise ValueError(f"its output is of {length}, not of {self.identity.dim}")
         except KeyError:
             raise UserError(f"{self.name} is not a '{FORMAT}' file: export it again.") from None
-        except Exception as error:  # ONNX Runtime's errors have no base class of their own
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{self.name} is not a network ({reason}): export it again.") from None
+        except (ValueError, TypeError, AttributeError) as error:
+            why = reason(error)
+            raise UserError(f"{self.name} is not a network ({why}): export it again.") from None
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -112,10 +103,9 @@ class Exported:
         try:
             return self._session.run([OUTPUT], {INPUT: pixels})[0]
         except Exception as error:
-            reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"{self.name} cannot describe images of {width}×{height} pixels ({reason}): make"
-                " them larger with the data set's images.resize."
+                f"{self.name} cannot describe images of {width}×{height} pixels ({reason(error)}):"
+                " make them larger with the data set's images.resize."
             ) from None
 
     def describe(self, source: ImageSource, runtime: RuntimeSettings) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from vprlib.model.onnx.settings import OnnxInput
 from vprlib.pipeline.inside import Name
 from vprlib.pipeline.params import Section
 
@@ -11,3 +12,4 @@ class NetworkSettings(Section):
 
     file: Name  # in data/raw/weights
     whitening: Literal["keep", "drop"] = "keep"  # its own, if it brings one
+    input: OnnxInput | None = None  # how a network in ONNX takes images

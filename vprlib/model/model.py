@@ -16,6 +16,8 @@ from vprlib.model.heads.rows import by_rows
 from vprlib.model.heads.settings import MixVPRSettings, Side
 from vprlib.model.int8 import Int8Backbone
 from vprlib.model.netvlad import NetVLAD
+from vprlib.model.onnx.network import OnnxNetwork
+from vprlib.model.onnx.settings import OnnxInput
 from vprlib.model.operations import Operations
 from vprlib.model.packing import PLAIN, Form, pack, unpack
 from vprlib.model.pools import build_pool, dim_out
@@ -108,6 +110,17 @@ class PlaceModel(nn.Module):
         return self.architecture.precision
 
     @property
+    def own_precision(self) -> str | None:
+        """What it computes in whatever is asked for; None if it does as asked."""
+        own = "int8" if self.architecture.int8 is not None else self.precision
+        return None if own == "float32" else own
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What its rounding depends on besides PyTorch and the processor."""
+        return {}
+
+    @property
     def is_exact_alone(self) -> bool:
         """Whether an image alone and in a batch get the same bytes on a CPU."""
         return self.architecture.int8 is not None and self.whitening is None
@@ -139,8 +152,39 @@ def write_model(
     write_tensors(path, packed, header | ({"shapes": shapes} if shapes else {}))
 
 
-def read_model(path: Path) -> PlaceModel:
+def write_onnx(path: Path, network: OnnxNetwork, history: Mapping[str, object]) -> None:
+    """The file of a network in ONNX: what it was, and how it takes images."""
+    content = torch.frombuffer(bytearray(network.content), dtype=torch.uint8)
+    header = {"format": FORMAT, "history": dict(history), "onnx": network.takes.model_dump()}
+    write_tensors(path, {"onnx": content}, header)
+
+
+def read_variant(path: Path) -> PlaceModel | OnnxNetwork:
+    """A network to describe with, whatever runs it."""
     header, tensors = _read(path)
+    if "onnx" not in header:
+        return _built(path, header, tensors)
+    try:
+        takes = OnnxInput.model_validate(header["onnx"])
+        content = tensors["onnx"].numpy().tobytes()
+    except (ValueError, KeyError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: header and tensors disagree ({why}): make it again.") from None
+    return OnnxNetwork(content, takes, str(path))
+
+
+def read_model(path: Path) -> PlaceModel:
+    """A network that can also be trained, changed and written in other forms."""
+    header, tensors = _read(path)
+    if "onnx" in header:
+        raise UserError(
+            f"{path} is a network in ONNX, which can only be described with: it cannot be trained,"
+            " made smaller, exported or converted."
+        )
+    return _built(path, header, tensors)
+
+
+def _built(path: Path, header: JsonObject, tensors: Mapping[str, Tensor]) -> PlaceModel:
     try:
         architecture = _from_header(header)
         whole = unpack(tensors, header.get("shapes", {}))

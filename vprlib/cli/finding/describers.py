@@ -30,11 +30,11 @@ class NetworkDescriber:
     def __call__(self, photos: ImageSource, runtime: RuntimeSettings) -> np.ndarray:
         from vprlib.model.describe import describe_into
         from vprlib.model.device import prepare
-        from vprlib.model.model import read_model
+        from vprlib.model.model import read_variant
         from vprlib.model.precision import placed
 
         device = prepare(runtime)
-        stored = read_model(self.path)
+        stored = read_variant(self.path)
         vectors = np.empty((len(photos.index), stored.dim), np.float32)
         model, rows = placed(stored, device), np.arange(len(vectors))
         precision = self.choice.precision()
@@ -45,11 +45,11 @@ class NetworkDescriber:
         """The same for images of one size that are in memory; the network stays there too."""
         from vprlib.model.describe import describe_batches
         from vprlib.model.device import prepare
-        from vprlib.model.model import read_model
+        from vprlib.model.model import read_variant
         from vprlib.model.precision import placed
 
         device = prepare(runtime)
-        model, code = placed(read_model(self.path), device), self.choice.read_code()
+        model, code = placed(read_variant(self.path), device), self.choice.read_code()
         precision = self.choice.precision()
 
         def describe(pixels: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Networks in ONNX from any source, run by ONNX Runtime."""
