@@ -13,6 +13,9 @@ class Draw(IntEnum):
     SAMPLE = 3  # of the database, for a whole block
     VALIDATION = 4
     RANKING = 5
+    PLACES = 6  # the order in which they are formed
+    MEMBERS = 7  # images of a place
+    BATCHES = 8
 
 
 def generator(what: Draw, seed: int, epoch: int = 0, place: int = 0) -> np.random.Generator:

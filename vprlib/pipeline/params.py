@@ -194,25 +194,32 @@ def _explain(
     """The first thing that pydantic found wrong, as one sentence with its place."""
     first = error.errors(include_url=False)[0]
     field, *path = first["loc"]
-    names = _keys(values[str(field)], path)
+    names = _keys(values[str(field)], path, first["type"] == "missing")
     place = ".".join([places[str(field)], *names])
     holder = place.rpartition(".")[0]
     if first["type"] == "extra_forbidden":
-        known = _known_keys(cls, str(field), names[:-1])
+        known = _known_keys(cls, str(field), names[:-1], values[str(field)])
         return f"{PARAMS_PATH}: {holder} has no '{names[-1]}'{nearest(names[-1], known)}."
     if first["type"] == "missing":
         return f"{PARAMS_PATH}: {holder} lacks '{names[-1]}'."
+    if first["type"] == "union_tag_not_found":
+        return f"{PARAMS_PATH}: {place} lacks 'kind'."
+    if first["type"] == "union_tag_invalid":
+        tag, known_tags = first["ctx"]["tag"], first["ctx"]["expected_tags"]
+        return f"{PARAMS_PATH}: {place}.kind is '{tag}': it should be one of {known_tags}."
     if first["type"] == "value_error":
         return f"{PARAMS_PATH}: {place}: {first['ctx']['error']}."
     problem = first["msg"][0].lower() + first["msg"][1:]
     return f"{PARAMS_PATH}: {place} is {first['input']!r}: {problem}."
 
 
-def _keys(node: object, path: Sequence[str | int]) -> list[str]:
+def _keys(node: object, path: Sequence[str | int], is_missing: bool) -> list[str]:
     """The parts of a pydantic location that are keys; the name of a union's branch is none."""
     keys = []
-    for part in path:
+    for at, part in enumerate(path, 1):
         if isinstance(node, dict):
+            if part not in node and not (is_missing and at == len(path)):
+                continue
             node = node.get(part)
         elif isinstance(node, list) and isinstance(part, int):
             node = node[part] if part < len(node) else None
@@ -222,9 +229,9 @@ def _keys(node: object, path: Sequence[str | int]) -> list[str]:
     return keys
 
 
-def _known_keys(cls: type[StageParams], field: str, names: list[str]) -> list[str]:
-    """The keys that the section at `field`, and `names` below it, may hold."""
-    kind: object = cls.model_fields[field].annotation
+def _known_keys(cls: type[StageParams], field: str, names: list[str], node: object) -> list[str]:
+    """The keys that the section at `field`, and `names` below it, may hold; `node` is its value."""
+    kind: object = _branch(cls.model_fields[field].annotation, node)
     for name in names:
         fields = getattr(kind, "model_fields", {})
         arguments = [a for a in get_args(kind) if a is not type(None)]
@@ -232,6 +239,20 @@ def _known_keys(cls: type[StageParams], field: str, names: list[str]) -> list[st
             kind = fields[name].annotation
         elif arguments:
             kind = arguments[-1]
+        node = node.get(name) if isinstance(node, dict) else None
+        kind = _branch(kind, node)
     while get_args(kind) and not hasattr(kind, "model_fields"):
         kind = next(a for a in get_args(kind)[::-1] if a is not type(None))
     return list(getattr(kind, "model_fields", {}))
+
+
+def _branch(kind: object, node: object) -> object:
+    """Of a union of sections that differ by their `kind`, the one that a mapping is."""
+    for option in get_args(kind):
+        section = getattr(option, "__origin__", option)  # of Annotated
+        own = getattr(section, "model_fields", {}).get("kind")
+        if own is None or not isinstance(node, dict):
+            continue
+        if node.get("kind", own.default) in get_args(own.annotation):
+            return section
+    return kind
