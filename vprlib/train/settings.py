@@ -130,8 +130,8 @@ class StepSchedule(Section):
     epochs: tuple[_Some, ...] = ()  # … after each of these
 
     def factor_at(self, epoch: int, done: int, share: float) -> float:
-        """Of the rate, after `done` steps of the run and this share of an epoch's steps."""
-        passed = done if self.unit == "steps" else epoch - 1 + share
+        """Of the rate, after `done` steps of the run; after this one, `share` of its epoch."""
+        passed = done + 1 if self.unit == "steps" else epoch - 1 + share
         lowered = self.factor ** sum(epoch > limit for limit in self.epochs)
         return lowered * (min(1.0, passed / self.warm_up) if self.warm_up else 1.0)
 

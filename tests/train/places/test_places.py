@@ -193,13 +193,13 @@ def test_pairs_within_the_radius_are_never_negatives() -> None:
     [
         ({"kind": "steps"}, [1, 1, 1, 1, 1, 1]),
         ({"kind": "steps", "factor": 0.5, "epochs": [1, 2]}, [1, 1, 0.5, 0.5, 0.25, 0.25]),
-        ({"kind": "steps", "warm_up": 4}, [0, 0.25, 0.5, 0.75, 1, 1]),
-        ({"kind": "steps", "warm_up": 2, "unit": "epochs"}, [0, 0.25, 0.5, 0.75, 1, 1]),
+        ({"kind": "steps", "warm_up": 4}, [0.25, 0.5, 0.75, 1, 1, 1]),
+        ({"kind": "steps", "warm_up": 2, "unit": "epochs"}, [0.25, 0.5, 0.75, 1, 1, 1]),
         ({"kind": "linear", "steps": 4, "end": 0.2}, [1, 0.8, 0.6, 0.4, 0.2, 0.2]),
     ],
 )
 def test_schedules_by_hand(schedule: dict, rates: list[float]) -> None:
     """Three epochs of two steps."""
     plan = settings(schedule=schedule).schedule
-    found = [plan.factor_at(1 + done // 2, done, done % 2 / 2) for done in range(6)]
+    found = [plan.factor_at(1 + done // 2, done, (done % 2 + 1) / 2) for done in range(6)]
     assert found == pytest.approx(rates)

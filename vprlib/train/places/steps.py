@@ -53,7 +53,7 @@ class PlaceSteps:
         return batches, sum(len(batch.rows) for batch in batches)
 
     def rate(self, epoch: int, step: int, done: int) -> float:
-        share = step / max(1, len(self.memory))
+        share = (step + 1) / max(1, len(self.memory))
         return self.settings.learning_rate * self.settings.schedule.factor_at(epoch, done, share)
 
     def _batch(self, rows: np.ndarray, epoch: int) -> Batch:
