@@ -17,9 +17,10 @@ from vprlib.train.mining import Tuple
 from vprlib.train.settings import TrainSettings
 
 Part = list[Tuple]  # tuples whose images go through the network together
-AnyStep = TypeVar("AnyStep", contravariant=True)
-AnyPart = TypeVar("AnyPart")
 Step = list[Part]  # the optimiser moves once by the sum of its parts' gradients
+# steps and parts of either kind of training
+StepT_contra = TypeVar("StepT_contra", contravariant=True)
+PartT = TypeVar("PartT")
 
 
 def as_steps(found: Sequence[Tuple | None], queries: int, parts: int) -> list[Step]:
@@ -65,18 +66,18 @@ class Loss(NamedTuple):
     terms: int
 
 
-class Gradients(Protocol[AnyStep, AnyPart]):
+class Gradients(Protocol[StepT_contra, PartT]):
     """Computes the gradient of a step of either kind of training."""
 
     @property
     def parameters(self) -> Sequence[Tensor]: ...
 
-    def own_parts(self, step: AnyStep) -> list[AnyPart]:
+    def own_parts(self, step: StepT_contra) -> list[PartT]:
         """What this process passes through the network, in order."""
 
-    def images_of(self, part: AnyPart) -> list[Wanted]: ...
+    def images_of(self, part: PartT) -> list[Wanted]: ...
 
-    def compute(self, step: AnyStep, images: Iterator[list[LoadedImage]]) -> Loss: ...
+    def compute(self, step: StepT_contra, images: Iterator[list[LoadedImage]]) -> Loss: ...
 
 
 def count_negatives(step: Step) -> int:

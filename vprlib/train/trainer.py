@@ -46,7 +46,7 @@ class State:
     epoch: int = 0
     block: int = 0
     step: int = 0  # within the epoch
-    steps: int = 0  # of the whole run
+    steps_done: int = 0  # of the whole run
     loss_sum: float = 0.0
     terms: int = 0  # of that sum
     looked_at: int = 0  # terms, and those that were zero
@@ -126,7 +126,7 @@ class Trainer:
     def _set_rate(self) -> None:
         state = self.state
         for group in self.optimizer.param_groups:
-            group["lr"] = self.steps.rate(state.epoch, state.step, state.steps)
+            group["lr"] = self.steps.rate(state.epoch, state.step, state.steps_done)
 
     def _is_validated(self, epoch: int) -> bool:
         """Also where training may end: after the last epoch, and when patience runs out."""
@@ -170,7 +170,7 @@ class Trainer:
         """One step of the optimiser."""
         self._set_rate()
         self.state.step += 1
-        self.state.steps += 1
+        self.state.steps_done += 1
         loss = self.gradients.compute(step, images)
         if not np.isfinite(loss.total):
             raise self._diverged(f"the loss became {loss.total}")

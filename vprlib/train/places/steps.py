@@ -17,6 +17,7 @@ from vprlib.train.places.maker import Places
 from vprlib.train.settings import PlacesSettings
 
 STEPS_A_BLOCK = 50  # so often the state is kept
+ROWS = 64  # descriptors in memory at once
 
 
 class PlaceSteps:
@@ -30,7 +31,7 @@ class PlaceSteps:
         learnt: Sequence[Tensor],
         group: Group,
     ) -> None:
-        self.places, self.settings = places, settings
+        self.places, self.settings, self.group = places, settings, group
         self.gradients = BatchGradients(network, learnt, settings, group, places.shots)
         self.memory = torch.zeros((0, 0), dtype=torch.int64)
 
@@ -41,7 +42,7 @@ class PlaceSteps:
             rows = self.places.labels.draw(self.settings.seed, epoch, distances)
             is_alike = self.settings.batches == "alike"
             plan = draw_batches(rows, self.settings, epoch, distances if is_alike else None)
-            self.memory = torch.from_numpy(plan)
+            self.memory = torch.from_numpy(self.group.gather(plan)[0])  # machines round differently
         steps = np.arange(len(self.memory))
         return [steps[start : start + STEPS_A_BLOCK] for start in steps[::STEPS_A_BLOCK]]
 
@@ -74,6 +75,8 @@ class PlaceSteps:
             return np.stack([sources[name][row] for name, row in places])
 
         def distances(row: int, others: np.ndarray) -> np.ndarray:
-            return np.linalg.norm(read(others) - read(np.array([row])), axis=1)
+            own = read(np.array([row]))
+            few = [others[start : start + ROWS] for start in range(0, len(others), ROWS)]
+            return np.concatenate([np.linalg.norm(read(rows) - own, axis=1) for rows in few])
 
         return distances
