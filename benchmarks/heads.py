@@ -2,12 +2,14 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 import h5py
 import numpy as np
@@ -52,9 +54,10 @@ def main(
 ) -> None:
     """Trains each pool by each recipe with each seed; what has been done is not done again.
 
-    The table has recall@1 on city_test over all seeds with the interval over locations, the seconds
-    of the stage `train` with an empty feature cache, and the paired difference from the first
-    recipe.
+    The table has recall@1 on city_test over all seeds with the interval over locations, the
+    values of the seeds, the paired difference from the first recipe, and seconds and processor
+    seconds of the stage `train` with an empty feature cache. On a busy machine, compare the latter,
+    with OMP_WAIT_POLICY=passive.
     """
     for pool in pools.split(","):
         baseline: list[np.ndarray] = []
@@ -63,7 +66,8 @@ def main(
             hits = [_run(folder, case, threads) for case in cases]
             with h5py.File(folder / "common" / paths.index(SETS["test"], "queries")) as index:
                 place = locations(index["positions"][:], IntervalSettings().location_m)
-            seconds = [json.loads(_result(folder, case).read_text())["seconds"] for case in cases]
+            results = [json.loads(_result(folder, case).read_text()) for case in cases]
+            seconds = [mean(r[key] for r in results) for key in ("seconds", "processor")]
             baseline = baseline or hits
             print(_row(pool, recipe, hits, baseline, place, seconds), flush=True)
 
@@ -80,13 +84,13 @@ def _row(
     settings = IntervalSettings()
     low, high = share_interval(np.mean(hits, axis=0), place, settings)
     values = ", ".join(f"{100 * run.mean():.1f}" for run in hits)
-    mean = f"{100 * np.mean(hits):.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    recall = f"{100 * np.mean(hits):.1f} [{100 * low:.1f}, {100 * high:.1f}]"
     against = "–"
     if hits is not baseline:
         sides = (np.concatenate(side) for side in (baseline, hits))
         d = difference_interval(*sides, np.tile(place, len(hits)), settings, CompareSettings())
         against = f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
-    return f"| {pool} | {recipe} | {mean} | {values} | {against} | {np.mean(seconds):.0f} |"
+    return f"| {pool} | {recipe} | {recall} | {values} | {against} | {seconds[0]:.0f} | {seconds[1]:.0f} |"
 
 
 def _result(folder: Path, case: Case) -> Path:
@@ -105,16 +109,22 @@ def _run(folder: Path, case: Case, threads: int) -> np.ndarray:
         shutil.copytree(common / "artifacts/features", work / "artifacts/features")
         _configure(work, threads, case)
         _stages(work, [f"init_model {SETS['train']}"])
-        start = time.perf_counter()
+        start, before = time.perf_counter(), _processor_seconds()
         _stages(work, [f"train {SETS['train']} {SETS['val']} off_the_shelf"])
-        seconds = time.perf_counter() - start
+        took = {"seconds": time.perf_counter() - start, "processor": _processor_seconds() - before}
         test = f"{SETS['test']} trained"
         _stages(work, [f"extract_db {test}", f"extract_queries {test}"])
         _stages(work, [f"search {test} full", f"recall {test} full"])
         with h5py.File(work / paths.predictions(*RUN)) as predictions:
             hits = predictions["hits"][:, 0].tolist()
-        write_json(result, {"seconds": seconds, "hits": hits})
+        write_json(result, took | {"hits": hits})
     return np.array(json.loads(result.read_text())["hits"], bool)
+
+
+def _processor_seconds() -> float:
+    """Of all processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _prepared(folder: Path, threads: int) -> Path:
