@@ -199,11 +199,11 @@ class TimedTrainer(Trainer):
             return super()._mine(queries)
 
     def _learn(self, step: Step, images: Iterator[list[np.ndarray]]) -> None:
-        loss, triplets = self.state.loss_sum, self.state.triplets
+        loss, terms = self.state.loss_sum, self.state.terms
         backward = self.clock.timed("backward", torch.Tensor.backward)
         with self.clock.part("forward"), patch.object(torch.Tensor, "backward", backward):
             super()._learn(step, self.clock.waiting("data", images))
-        self.losses.append((self.state.loss_sum - loss) / (self.state.triplets - triplets))
+        self.losses.append((self.state.loss_sum - loss) / (self.state.terms - terms))
         self.steps.append(step)
 
 

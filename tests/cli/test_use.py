@@ -6,9 +6,11 @@ import pytest
 import toy
 import yaml
 
+from vprlib.cli.recipes import KEPT, RECIPES, read_recipes
 from vprlib.cli.use import compose
 from vprlib.pipeline import paths
 from vprlib.pipeline.params import UserError
+from vprlib.train.settings import LearningSettings, PlacesSettings
 
 LISTS = [paths.RAW / f"pitts30k/datasets/pitts30k_{part}.mat" for part in ("train", "val", "test")]
 READY = "All files are there: type `dvc repro`.\n"
@@ -155,7 +157,7 @@ def test_a_preset_and_codes_can_be_asked_for_at_once(use):
         (["pits30k"], "there is no preset 'pits30k'; did you mean 'pitts30k'?"),
         (["--codes", "full,w512_int"], "codes has no 'w512_int'; did you mean 'w512_int8'?"),
         (["--variants", "prune30"], "variants has no 'prune30'; did you mean 'pruned30'?"),
-        ([], "name a preset, or --codes or --variants; `vpr use --list` shows presets."),
+        ([], "name a preset, or --codes, --variants or --train; `vpr use --list` shows presets."),
     ],
 )
 def test_an_unknown_name_is_one_sentence_with_the_nearest(refused, arguments, sentence):
@@ -269,3 +271,46 @@ def test_a_published_network_without_its_file_says_where_it_comes_from(project, 
 def test_the_list_ends_with_the_published_networks(use):
     last = use("--list").splitlines()[-1]
     assert last == f"Published networks, each evaluated on the sets in use: {', '.join(NETWORKS)}"
+
+
+def test_a_recipe_replaces_how_the_network_learns_and_keeps_what_it_does_not_say(use):
+    before = params()
+    said = use("--train", "places")
+    assert "train.kind: nothing → places" in said and said.endswith(READY)
+    after = params()
+    assert {key for key in before if before[key] != after[key]} == {"train"}
+    kept = {key: before["train"][key] for key in KEPT}
+    assert after["train"] == yaml.safe_load(RECIPES.read_text())["places"] | kept
+    assert "images_a_pass: 64          # through the network at once" in text()
+    assert use("--train", "places") == f"params.yaml stays as it is.\n{READY}"
+    use("--train", "salad")
+    assert after["train"]["seed"] == params()["train"]["seed"]
+    use("city")
+    assert params() == before
+
+
+def test_a_recipe_goes_over_a_preset(use):
+    use("pitts30k", "--train", "mixvpr")
+    train = params()["train"]
+    assert (train["places_a_batch"], train["first_layer"]) == (120, "conv5_1")
+
+
+def test_edits_are_not_lost_to_a_recipe(use, refused):
+    Path("params.yaml").write_text(text().replace("  epochs: 6\n", "  epochs: 7\n"))
+    assert "has edits that are not committed" in refused("--train", "places")
+    use("--train", "places", "--force")
+
+
+def test_an_unknown_recipe_is_a_sentence(refused):
+    assert "there is no recipe 'place'; did you mean 'places'?" in refused("--train", "place")
+
+
+@pytest.mark.parametrize("name", read_recipes())
+def test_each_recipe_is_whole(name):
+    """DVC sees only what is in the file."""
+    recipe = yaml.safe_load(RECIPES.read_text())[name]
+    settings = PlacesSettings(**recipe)
+    assert {*recipe, *KEPT} == set(PlacesSettings.model_fields) and not {*recipe} & {*KEPT}
+    for key in ("labels", "schedule", "loss"):
+        assert set(recipe[key]) == set(type(getattr(settings, key)).model_fields)
+    assert set(KEPT) <= set(LearningSettings.model_fields)

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from training import RADII, StopError, settings, weights
 
+from vprlib.model.heads.dropout import dropping_out
 from vprlib.model.heads.settings import SaladSettings
 from vprlib.model.model import Architecture, PlaceModel
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.train.data import TrainingData, training_data
-from vprlib.train.dropout import dropping_out
 from vprlib.train.trainer import Trainer
 
 

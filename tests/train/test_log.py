@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
+from vprlib.places.geo import pairs_of
 from vprlib.train import log
+from vprlib.train.data import TrainingData
 from vprlib.train.log import COLUMNS, EpochLog, Outcome, plot, rows, sentence, summarise
+from vprlib.train.mining import Candidates
 
 RECALLS = {f"recall@{n}": n / 40 for n in (1, 5, 10, 20)}
 START = EpochLog(0, None, None, None, RECALLS)
@@ -53,10 +56,10 @@ def test_no_line_is_said_where_a_progress_bar_is_shown(monkeypatch):
 
 
 def test_the_summary_counts_the_queries_left_out():
-    trainable = SimpleNamespace(trainable=lambda: np.array([0, 2]))
-    data = SimpleNamespace(
-        candidates=trainable, train=SimpleNamespace(queries=SimpleNamespace(index=[0] * 5))
-    )
+    rows = [np.array(found, np.int64) for found in ([4], [], [7], [], [])]
+    allowed = Candidates(pairs_of(rows), pairs_of(rows), 9)
+    train = SimpleNamespace(queries=SimpleNamespace(index=[0] * 5))
+    data = TrainingData(train, allowed, None, None)
     summary = summarise(Outcome(None, [START, FIRST], FIRST), data, "bfloat16")
     assert (summary["queries"], summary["queries_left_out"]) == (2, 3)
     assert (summary["best_epoch"], summary["epochs"]) == (1, 1)

@@ -44,9 +44,9 @@ class Params(StageParams):
 
 class Listening(Trainer):
     def _learn(self, step, images):
-        before = self.state.loss_sum, self.state.triplets
+        before = self.state.loss_sum, self.state.terms
         super()._learn(step, images)
-        sums = (self.state.loss_sum - before[0], self.state.triplets - before[1])
+        sums = (self.state.loss_sum - before[0], self.state.terms - before[1])
         self.losses = [*getattr(self, "losses", []), sums[0] / sums[1]]
 
 

@@ -29,6 +29,7 @@ from vprlib.train.losses import triplet_loss
 from vprlib.train.mining import Candidates, Mined, Pool, Tuple
 from vprlib.train.settings import TrainSettings
 from vprlib.train.trainer import Trainer, make_optimizer
+from vprlib.train.triplets import TripletSteps
 
 MakeTrainer = Callable[..., Trainer]
 
@@ -70,7 +71,7 @@ def assert_same(running: Trainer, outcome: Outcome, twin: Trainer, expected: Out
     """The log, the best and the last weights, and what is remembered."""
     assert outcome.log == expected.log
     assert weights(outcome.model) == weights(expected.model)
-    assert torch.equal(running.state.hardest, twin.state.hardest)
+    assert torch.equal(running.state.memory, twin.state.memory)
     last = twin.state.weights
     assert all(torch.equal(t, last[name]) for name, t in running.state.weights.items())
 
@@ -153,8 +154,8 @@ def test_bfloat16_learns_what_float32_does_but_for_rounding(trainer: MakeTrainer
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, method: str, call: int) -> None:
-    """Makes the call of that number to a method of Trainer or StepGradients raise."""
-    owner = Trainer if hasattr(Trainer, method) else StepGradients
+    """Makes the call of that number to a method of one of these classes raise."""
+    owner = next(o for o in (Trainer, TripletSteps, StepGradients) if hasattr(o, method))
     whole, calls = getattr(owner, method), iter(range(1, 1000))
 
     def broken(self: object, *args: object) -> object:
@@ -248,9 +249,9 @@ def test_a_finished_run_called_again_gives_the_same_outcome(trainer: MakeTrainer
 
 def test_the_hardest_negatives_of_each_query_are_kept(trainer: MakeTrainer) -> None:
     running = trainer(epochs=1)
-    assert (running.state.hardest == -1).all()
+    assert (running.state.memory == -1).all()
     running.run()
-    hardest = running.state.hardest
+    hardest = running.state.memory
     assert hardest.shape == (PLACES * ASKED, 3)
     assert (hardest >= 0).all()
     for query, rows in enumerate(hardest.tolist()):
@@ -570,13 +571,17 @@ def test_images_of_mixed_sizes_are_described_in_their_order(
     assert model.pool.centroids.grad.isfinite().all()
 
 
+def loaded(running: Trainer, part: list[Tuple]) -> list[LoadedImage]:
+    return [load() for load in running.inputs.loaders(running.gradients.images_of(part))]
+
+
 def test_a_step_learns_from_the_loss_of_its_triplets(
     trainer: MakeTrainer, data: TrainingData
 ) -> None:
     running = trainer(momentum=0.0, weight_decay=0.0, margin=4.0)
     running.state.epoch = 1
     step = [Tuple(0, 1, np.array([3, 6])), Tuple(5, 8, np.array([1, 3]))]
-    running._learn([step], iter([[load() for load in running.inputs.images_of(step)]]))
+    running._learn([step], iter([loaded(running, step)]))
     twin, total = a_model(), 0.0
     for t in step:
         rows = [data.train.queries.pixels(t.query)]
@@ -585,9 +590,7 @@ def test_a_step_learns_from_the_loss_of_its_triplets(
         for n in negatives:
             total = total + (torch.dist(q, p) + 2.0 - torch.dist(q, n)).clamp(min=0)
     (total / 4).backward()
-    assert running.state.loss_sum / running.state.triplets == pytest.approx(
-        total.item() / 4, abs=1e-4
-    )
+    assert running.state.loss_sum / running.state.terms == pytest.approx(total.item() / 4, abs=1e-4)
     learnt = running.model.pool.centroids.detach()
     expected = twin.pool.centroids.detach() - 0.01 * twin.pool.centroids.grad
     torch.testing.assert_close(learnt, expected, atol=1e-5, rtol=0)
@@ -657,7 +660,7 @@ def test_random_mining_describes_no_training_image(
     assert described == {"val-queries", "val-database"}
     assert [row.violating for row in outcome.log] == [None] * 3
     assert all(row.loss > 0 for row in outcome.log[1:])
-    assert (running.state.hardest == -1).all()
+    assert (running.state.memory == -1).all()
 
 
 def test_references_are_queries_and_database_at_once(

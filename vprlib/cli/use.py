@@ -10,6 +10,7 @@ import typer
 import yaml
 
 from vprlib.cli import photos
+from vprlib.cli.recipes import recipe_of, with_recipe
 from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_text
 from vprlib.pipeline.params import PARAMS_PATH, At, JsonObject, UserError, nearest, read_params_file
@@ -30,8 +31,12 @@ class Parts(Switches):
     code_defs: Annotated[Tree, At("code_defs")]
 
 
-def compose(text: str, name: str | None, lists: Mapping[str, list[str]]) -> str:
+def compose(
+    text: str, name: str | None, lists: Mapping[str, list[str]], recipe: str | None = None
+) -> str:
     """The text of params.yaml with a preset over it, and lists of codes or variants over that.
+
+    A recipe then replaces how the network learns.
 
     What describes the experiment starts from the base preset, so that the order in which presets
     are used does not matter. How it is evaluated and run stays as it is, except for `extraction`
@@ -55,6 +60,8 @@ def compose(text: str, name: str | None, lists: Mapping[str, list[str]]) -> str:
                 f"{PARAMS_PATH}: there is no section '{key}'{nearest(str(key), [*blocks])}."
             )
         blocks[key] = _changed(blocks[key], key, value)
+    if recipe is not None:
+        blocks["train"] = with_recipe(blocks["train"], recipe)
     return "".join(blocks.values())
 
 
@@ -219,7 +226,9 @@ def _check_committed(text: str) -> None:
             " it, or add --force."
         )
     committed = shown.stdout
-    known = (committed, *(compose(committed, name, {}) for name in preset_names()))
+    recipe = recipe_of(_blocks(text)["train"])
+    known = [committed, *(compose(committed, name, {}) for name in preset_names())]
+    known += [compose(other, None, {}, recipe) for other in known if recipe]
     if _overwritten(text) not in map(_overwritten, known):
         raise UserError(
             f"{PARAMS_PATH} has edits that are not committed, and they would be overwritten:"
@@ -250,6 +259,9 @@ def main(
     variants: Annotated[
         str | None, typer.Option(help="evaluate these networks, such as trained,int8")
     ] = None,
+    train: Annotated[
+        str | None, typer.Option(help="how the network learns: places, mixvpr, salad …")
+    ] = None,
     is_list: Annotated[bool, typer.Option("--list", help="list all presets")] = False,
     force: Annotated[bool, typer.Option("--force", help="overwrite uncommitted edits")] = False,
 ) -> None:
@@ -270,8 +282,10 @@ def main(
         others = lists.get("variants", Parts.of(before).variants)
         lists["variants"] = [*(other for other in others if other != network), network]
         name = None
-    if name is None and not lists:
-        raise UserError("name a preset, or --codes or --variants; `vpr use --list` shows presets.")
+    if name is None and not lists and train is None:
+        raise UserError(
+            "name a preset, or --codes, --variants or --train; `vpr use --list` shows presets."
+        )
     if name is not None and name not in preset_names():
         known = [*preset_names(), *_parts_of("networks")]
         raise UserError(f"there is no preset '{name}'{nearest(name, known)}.")
@@ -279,9 +293,9 @@ def main(
     # loads PyTorch, which takes seconds
     from vprlib.cli.whole import check_whole
 
-    if name is not None and not force:
+    if (name is not None or train is not None) and not force:
         _check_committed(text)
-    new = compose(text, name, lists)
+    new = compose(text, name, lists, train)
     after = yaml.safe_load(new)
     check_whole(after)
     changed = photos.link(folders or [], queries, paths.RAW / photos.PRESET)

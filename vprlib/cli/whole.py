@@ -20,7 +20,7 @@ from vprlib.places.truth import RadiusOrOwn
 from vprlib.search.faiss_factory import check_indexes
 from vprlib.search.neighbors import NeighborSettings
 from vprlib.train.sample import SampleSettings
-from vprlib.train.settings import TrainSettings
+from vprlib.train.settings import Training
 from vprlib.train.words import KmeansSettings
 
 
@@ -38,7 +38,7 @@ class Whole(Switches):
     pool: Annotated[AnyPool, At("model.pool")]
     sample: Annotated[SampleSettings, At("sample")]
     kmeans: Annotated[KmeansSettings, At("kmeans")]
-    train: Annotated[TrainSettings, At("train")]
+    train: Annotated[Training, At("train")]
     search: Annotated[NeighborSettings, At("search")]
     precision: Annotated[Precision, At("extraction.precision")]
     stored: Annotated[Stored, At("extraction.stored")]

@@ -33,7 +33,7 @@ from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.train.data import TrainingData
 from vprlib.train.log import Outcome
-from vprlib.train.settings import TrainSettings
+from vprlib.train.settings import AnySettings
 from vprlib.train.trainer import Trainer
 
 
@@ -42,7 +42,7 @@ class FineTuner:
     """Trains networks on the training set of the experiment, with its settings."""
 
     read: Callable[[], TrainingData]  # called when the first network is trained
-    settings: TrainSettings  # of the experiment
+    settings: AnySettings  # of the experiment
     device: torch.device
     runtime: RuntimeSettings
     scratch: Scratch  # each training has a folder in it

@@ -14,6 +14,9 @@ class Draw(IntEnum):
     VALIDATION = 4
     RANKING = 5
     DROPOUT = 6  # of a part of a step
+    PLACES = 7  # the order in which they are formed
+    MEMBERS = 8  # images of a place
+    BATCHES = 9
 
 
 def generator(what: Draw, seed: int, epoch: int = 0, place: int = 0) -> np.random.Generator:

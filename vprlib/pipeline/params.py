@@ -195,16 +195,21 @@ def _explain(
     """The first thing that pydantic found wrong, as one sentence with its place."""
     first = error.errors(include_url=False)[0]
     field, *path = first["loc"]
-    names = _keys(values[str(field)], path)
+    names = _keys(values[str(field)], path, first["type"] == "missing")
     if first["type"].startswith("union_tag"):  # of sections told apart by one key
         return _wrong_kind(".".join([places[str(field)], *names]), first["ctx"])
     place = ".".join([places[str(field)], *names])
     holder = place.rpartition(".")[0]
     if first["type"] == "extra_forbidden":
-        known = _known_keys(cls, str(field), names[:-1], path)
+        known = _known_keys(cls, str(field), names[:-1], values[str(field)])
         return f"{PARAMS_PATH}: {holder} has no '{names[-1]}'{nearest(names[-1], known)}."
     if first["type"] == "missing":
         return f"{PARAMS_PATH}: {holder} lacks '{names[-1]}'."
+    if first["type"] == "union_tag_not_found":
+        return f"{PARAMS_PATH}: {place} lacks 'kind'."
+    if first["type"] == "union_tag_invalid":
+        tag, known_tags = first["ctx"]["tag"], first["ctx"]["expected_tags"]
+        return f"{PARAMS_PATH}: {place}.kind is '{tag}': it should be one of {known_tags}."
     if first["type"] == "value_error":
         return f"{PARAMS_PATH}: {place}: {first['ctx']['error']}."
     problem = first["msg"][0].lower() + first["msg"][1:]
@@ -212,19 +217,20 @@ def _explain(
 
 
 def _wrong_kind(place: str, context: dict[str, str]) -> str:
-    key = context["discriminator"].strip("'")
+    key = context["discriminator"].strip("'").partition("(")[0]
+    key = key if key.isidentifier() and not key.startswith("_") else "kind"
     if "tag" not in context:
         return f"{PARAMS_PATH}: {place} lacks '{key}'."
     known = re.findall(r"'(\w+)'", context["expected_tags"])
     return f"{PARAMS_PATH}: {place}.{key} is '{context['tag']}'{nearest(context['tag'], known)}."
 
 
-def _keys(node: object, path: Sequence[str | int]) -> list[str]:
+def _keys(node: object, path: Sequence[str | int], is_missing: bool) -> list[str]:
     """The parts of a pydantic location that are keys; the name of a union's branch is none."""
     keys = []
-    for part in path:
+    for at, part in enumerate(path, 1):
         if isinstance(node, dict):
-            if part not in node and part is not path[-1]:
+            if part not in node and not (is_missing and at == len(path)):
                 continue
             node = node.get(part)
         elif isinstance(node, list) and isinstance(part, int):
@@ -235,17 +241,9 @@ def _keys(node: object, path: Sequence[str | int]) -> list[str]:
     return keys
 
 
-def _known_keys(
-    cls: type[StageParams], field: str, names: list[str], path: Sequence[str | int]
-) -> list[str]:
-    """The keys that the section at `field`, and `names` below it, may hold.
-
-    `path` names the branch where sections are told apart by one key.
-    """
-    kind: object = cls.model_fields[field].annotation
-    branch = _branch(kind, path)
-    if branch is not None:
-        return list(branch.model_fields)
+def _known_keys(cls: type[StageParams], field: str, names: list[str], node: object) -> list[str]:
+    """The keys that the section at `field`, and `names` below it, may hold; `node` is its value."""
+    kind: object = _branch(cls.model_fields[field].annotation, node)
     for name in names:
         fields = getattr(kind, "model_fields", {})
         arguments = [a for a in get_args(kind) if a is not type(None)]
@@ -253,15 +251,20 @@ def _known_keys(
             kind = fields[name].annotation
         elif arguments:
             kind = arguments[-1]
+        node = node.get(name) if isinstance(node, dict) else None
+        kind = _branch(kind, node)
     while get_args(kind) and not hasattr(kind, "model_fields"):
         kind = next(a for a in get_args(kind)[::-1] if a is not type(None))
     return list(getattr(kind, "model_fields", {}))
 
 
-def _branch(kind: object, path: Sequence[str | int]) -> type[BaseModel] | None:
-    """The section of a union whose literal `kind` is the first part of the path."""
-    for section in get_args(kind):
+def _branch(kind: object, node: object) -> object:
+    """Of a union of sections that differ by their `kind`, the one that a mapping is."""
+    for option in get_args(kind):
+        section = getattr(option, "__origin__", option)  # of Annotated
         own = getattr(section, "model_fields", {}).get("kind")
-        if own is not None and path and path[0] in get_args(own.annotation):
+        if own is None or not isinstance(node, dict):
+            continue
+        if node.get("kind", own.default) in get_args(own.annotation):
             return section
-    return None
+    return kind

@@ -23,7 +23,8 @@ from vprlib.places.truth import (
     read_truth,
 )
 from vprlib.train.mining import Candidates, candidates
-from vprlib.train.settings import TrainSettings
+from vprlib.train.places.maker import Places, places_in
+from vprlib.train.settings import AnySettings, PlacesSettings, Training, TrainSettings
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class SplitFiles:
 class TrainingParams(StageParams):
     """What `train` and `make_variant` read of the two sets, and how they train."""
 
-    train: Annotated[TrainSettings, At("train")]
+    train: Annotated[Training, At("train")]
     images: Annotated[ImageSettings, At("datasets.{training}.images")]
     val_images: Annotated[ImageSettings, At("datasets.{validation}.images")]
     val_radius_m: Annotated[RadiusOrOwn, At("datasets.{validation}.radius_m")]
@@ -68,9 +69,17 @@ class TrainingParams(StageParams):
 @dataclass(frozen=True)
 class TrainingData:
     train: Split
-    candidates: Candidates
+    candidates: Candidates | Places  # what can be learnt from
     val: Split  # with the queries used for validation
     val_truth: Truth  # of those queries
+
+    def counts(self) -> dict[str, int]:
+        """How much can be learnt from, and how much is left out."""
+        if isinstance(self.candidates, Places):
+            return self.candidates.counts()
+        trained = len(self.candidates.trainable())
+        left_out = len(self.train.queries.index) - trained
+        return {"queries": trained, "queries_left_out": left_out}
 
     def sources(self) -> dict[str, ImageSource]:
         train = {"database": self.train.database, "queries": self.train.queries}
@@ -78,7 +87,7 @@ class TrainingData:
 
 
 def read_training_data(
-    train: SplitFiles, val: SplitFiles, val_radius_m: RadiusOrOwn, settings: TrainSettings
+    train: SplitFiles, val: SplitFiles, val_radius_m: RadiusOrOwn, settings: AnySettings
 ) -> TrainingData:
     learnt, asked = train.open(), val.open()
     _, queries = train.indices
@@ -92,22 +101,45 @@ def training_data(
     radii: Radii,
     val: Split,
     val_truth: Truth,
-    settings: TrainSettings,
+    settings: AnySettings,
     listed: Listed | None = None,
 ) -> TrainingData:
-    """Finds each query's possible positives and negatives; an error if no query has both."""
-    is_own = settings.train_queries == "database"
-    if is_own and listed is not None:
+    """Finds what can be learnt from, by position; an error if nothing can."""
+    positive_m = settings.positive_radius_m or radii.training_m
+    negative_m = settings.negative_radius_m or radii.positive_m
+    asked = validation_queries(len(val.queries.index), settings)
+    if asked is not None:
+        val, val_truth = Split(val.database, val.queries.take(asked)), val_truth.take(asked)
+    if isinstance(settings, PlacesSettings):
+        is_listed, indices = listed is not None, (train.database.index, train.queries.index)
+        found = places_in(*indices, positive_m, negative_m, settings, is_listed)
+        return TrainingData(train, found, val, val_truth)
+    train = _asking_itself(train, listed) if settings.train_queries == "database" else train
+    allowed = _candidates(train, positive_m, negative_m, settings, listed)
+    return TrainingData(train, allowed, val, val_truth)
+
+
+def _asking_itself(train: Split, listed: Listed | None) -> Split:
+    """The database images as queries too."""
+    if listed is not None:
         raise UserError(
             f"train.train_queries is 'database', but {train.queries.index.set_name} lists right"
             " images only for its queries: set it to queries, or give positions."
         )
-    train = Split(train.database, train.database) if is_own else train
-    positive_m = settings.positive_radius_m or radii.training_m
-    negative_m = settings.negative_radius_m or radii.positive_m
+    return Split(train.database, train.database)
+
+
+def _candidates(
+    train: Split,
+    positive_m: float,
+    negative_m: float,
+    settings: TrainSettings,
+    listed: Listed | None,
+) -> Candidates:
+    """Each query's possible positives and negatives; an error if no query has both."""
     indices, is_apart = (train.queries.index, train.database.index), settings.exclude_same_spot
     allowed = candidates(*indices, positive_m, negative_m, is_apart, listed)
-    allowed = allowed.without_self() if is_own else allowed
+    allowed = allowed.without_self() if settings.train_queries == "database" else allowed
     if not len(allowed.trainable()):
         needed = f"a database image within {positive_m:g} m and one beyond {negative_m:g} m"
         if listed is not None:
@@ -116,13 +148,10 @@ def training_data(
             f"no query of {train.queries.index.set_name} can be trained on: none has both"
             f" {needed}; check the positions, or raise train.positive_radius_m."
         )
-    asked = validation_queries(len(val.queries.index), settings)
-    if asked is not None:
-        val, val_truth = Split(val.database, val.queries.take(asked)), val_truth.take(asked)
-    return TrainingData(train, allowed, val, val_truth)
+    return allowed
 
 
-def validation_queries(count: int, settings: TrainSettings) -> np.ndarray | None:
+def validation_queries(count: int, settings: AnySettings) -> np.ndarray | None:
     """Ascending rows of the queries used for validation, the same each epoch; None for all."""
     if settings.val_queries is None or settings.val_queries >= count:
         return None

@@ -1,7 +1,7 @@
 """Loads the images of training and validation ahead of the network, and describes them."""
 
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +16,8 @@ from vprlib.pipeline.group import Group
 from vprlib.pipeline.progress import progress
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.train.frozen import CachedSource, LoadedImage, SplitNetwork
-from vprlib.train.gradients import Part, database_images
-from vprlib.train.settings import TrainSettings
+from vprlib.train.gradients import Wanted
+from vprlib.train.settings import AnySettings
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,16 @@ class Inputs:
     group: Group
 
     def load(
-        self, parts: Sequence[Part], settings: TrainSettings
+        self, parts: Iterable[Sequence[Wanted]], settings: AnySettings
     ) -> Generator[list[LoadedImage], None, None]:
         """The images of each part in turn, decoded ahead."""
-        images = settings.queries_a_step * (2 + settings.negatives)
         factor = max(1.0, settings.jitter[1] if settings.jitter else 1.0) ** 2
         largest = max(self.sources[name].largest() for name in ("database", "queries"))
-        ahead = groups_ahead(math.ceil(images * largest * factor), self.runtime)
-        return load_ahead(map(self.images_of, parts), self.runtime.workers, ahead)
+        ahead = groups_ahead(math.ceil(settings.images_a_part * largest * factor), self.runtime)
+        return load_ahead(map(self.loaders, parts), self.runtime.workers, ahead)
 
-    def images_of(self, part: Part) -> list[partial[LoadedImage]]:
-        """Loads the queries first, then each database image of the part once."""
-        queries, database = self.sources["queries"], self.sources["database"]
-        return [partial(queries.load, t.query, t.change) for t in part] + [
-            partial(database.load, row, change) for row, change in database_images(part)
-        ]
+    def loaders(self, part: Sequence[Wanted]) -> list[partial[LoadedImage]]:
+        return [partial(self.sources[name].load, row, change) for name, row, change in part]
 
     @torch.no_grad()
     def describe(self, name: str, rows: np.ndarray | None, label: str) -> np.ndarray:

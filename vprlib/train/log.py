@@ -24,7 +24,8 @@ class EpochLog:
     epoch: int
     loss: float | None
     learning_rate: float | None
-    violating: float | None  # share of the mined negatives that violate the margin
+    # share of the mined negatives that violate the margin, or of the images with a pair kept
+    violating: float | None
     recalls: dict[str, float]  # empty if the epoch was not validated
     rank_loss: float | None = None
 
@@ -49,13 +50,11 @@ def rows(log: Sequence[EpochLog]) -> Iterator[tuple[object, ...]]:
 
 
 def summarise(outcome: Outcome, data: TrainingData, precision: str) -> JsonObject:
-    trained = len(data.candidates.trainable())
     return {
         "best_epoch": outcome.best.epoch,
         "epochs": outcome.log[-1].epoch,
         "precision": precision,
-        "queries": trained,
-        "queries_left_out": len(data.train.queries.index) - trained,
+        **data.counts(),
         "val_start": _validation(outcome.log[0]),
         "val_best": _validation(outcome.best),
     }
@@ -75,7 +74,7 @@ def plot(log: Sequence[EpochLog]) -> bytes:
     left, right = figure.subplots(1, 2)
     learnt = [row for row in log if row.loss is not None]
     left.plot([row.epoch for row in learnt], [row.loss for row in learnt], marker="o")
-    left.set(xlabel="epoch", ylabel="triplet loss", title="training")
+    left.set(xlabel="epoch", ylabel="loss", title="training")
     validated = [row for row in log if row.recalls]
     epochs = [row.epoch for row in validated]
     for name in _RECALLS[:2]:
@@ -91,12 +90,15 @@ def plot(log: Sequence[EpochLog]) -> bytes:
 
 def sentence(summary: JsonObject) -> str:
     start, best = summary["val_start"], summary["val_best"]
+    left_out = f"{summary.get('queries_left_out')} queries without a possible triplet left out"
+    if "images" in summary:
+        left_out = f"{summary['images_left_out']} images left out, which are in no place"
     return (
         f"training in {summary['precision']}: best epoch {summary['best_epoch']}"
         f" of {summary['epochs']},"
         f" val recall@1 {start['recall@1']:.3f} → {best['recall@1']:.3f},"
         f" recall@5 {start['recall@5']:.3f} → {best['recall@5']:.3f};"
-        f" {summary['queries_left_out']} queries without a possible triplet left out"
+        f" {left_out}"
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from vprlib.pipeline.draws import Draw, generator
 from vprlib.places.truth import Truth
 from vprlib.train.pairwise import squared_distances
-from vprlib.train.settings import Distance, TrainSettings
+from vprlib.train.settings import AnySettings, Distance
 
 
 def distances(a: Tensor, b: Tensor, kind: Distance) -> Tensor:
@@ -40,7 +40,7 @@ def rank_losses(
     rows: np.ndarray,
     distances: np.ndarray,
     truth: Truth,
-    settings: TrainSettings,
+    settings: AnySettings,
     memory_bytes: int,
 ) -> np.ndarray:
     """Mean over negatives of max(min d(positive) + m − d(negative), 0) for each query [q].

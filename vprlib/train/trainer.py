@@ -1,9 +1,9 @@
-"""Weakly supervised training by triplets, which resumes where it was interrupted."""
+"""Weakly supervised training, which resumes where it was interrupted."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,31 +19,37 @@ from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import progress
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
-from vprlib.train.augmentation import change_of
-from vprlib.train.data import TrainingData, epoch_blocks
+from vprlib.train.data import TrainingData
 from vprlib.train.frozen import CachedSource, LoadedImage, SplitNetwork
-from vprlib.train.gradients import Step, StepGradients, as_steps, count_negatives
+from vprlib.train.gradients import Gradients, Step
 from vprlib.train.inputs import Inputs
 from vprlib.train.log import EpochLines, EpochLog, Outcome
-from vprlib.train.mining import Block, select
-from vprlib.train.settings import TrainSettings
+from vprlib.train.mining import Candidates
+from vprlib.train.places.gradients import Batch
+from vprlib.train.places.maker import Places
+from vprlib.train.places.steps import PlaceSteps
+from vprlib.train.settings import AnySettings, PlacesSettings
+from vprlib.train.triplets import TripletSteps
 from vprlib.train.validation import Validation, validate
+
+AnyStep = Step | Batch
 
 
 @dataclass
 class State:
-    """All that a run needs to resume at the start of a block of queries."""
+    """All that a run needs to resume at the start of a block of steps."""
 
     weights: dict[str, Tensor]
     best_weights: dict[str, Tensor]
-    hardest: Tensor  # [Q, n] database rows remembered, -1 for none
+    memory: Tensor  # what one block of steps leaves to the next
     optimizer: dict[str, Any] = field(default_factory=dict)
     epoch: int = 0
     block: int = 0
     step: int = 0  # within the epoch
+    steps_done: int = 0  # of the whole run
     loss_sum: float = 0.0
-    triplets: int = 0
-    looked_at: int = 0
+    terms: int = 0  # of that sum
+    looked_at: int = 0  # terms, and those that were zero
     best_epoch: int = 0
     log: list[dict[str, Any]] = field(default_factory=list)
 
@@ -58,7 +64,7 @@ class Trainer:
         self,
         model: PlaceModel,
         data: TrainingData,
-        settings: TrainSettings,
+        settings: AnySettings,
         device: torch.device,
         runtime: RuntimeSettings,
         scratch: Scratch,
@@ -71,10 +77,10 @@ class Trainer:
         self.scratch, self.group = scratch, group
         how = (settings.first_layer, settings.precision, settings.stored)
         network = SplitNetwork(self.model, *how)
-        self.queries = data.candidates.trainable()
         self.optimizer = make_optimizer(model, settings)
         learnt = [p for p in model.parameters() if p.requires_grad]
-        self.gradients = StepGradients(network, learnt, settings, group)
+        self.steps = steps_of(data, settings, network, learnt, group, runtime.memory_bytes)
+        self.gradients: Gradients[Any, Any] = self.steps.gradients
         sources = {n: CachedSource(s, network, cache) for n, s in data.sources().items()}
         self.inputs = Inputs(sources, network, scratch.folder, runtime, group)
         self.state = self._kept_or_fresh()
@@ -104,19 +110,23 @@ class Trainer:
 
     def _run_epoch(self) -> None:
         state = self.state
-        rate = self.settings.rate_at(state.epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        blocks = epoch_blocks(self.queries, state.epoch, self.settings)
+        blocks = self.steps.begin(state.epoch, state.block > 0, self._describe)
+        self._set_rate()
         for block in blocks[state.block :]:
             self._run_block(block)
             state.block += 1
             if state.block < len(blocks):
                 self._save()
-        loss = state.loss_sum / max(1, state.triplets)
-        violating = state.triplets / state.looked_at if state.looked_at else None
+        loss = state.loss_sum / max(1, state.terms)
+        violating = state.terms / state.looked_at if state.looked_at else None
+        rate = self.optimizer.param_groups[0]["lr"]
         found = self._validate() if self._is_validated(state.epoch) else Validation({}, None)
         self._finish_epoch(EpochLog(state.epoch, loss, rate, violating, *found))
+
+    def _set_rate(self) -> None:
+        state = self.state
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.steps.rate(state.epoch, state.step, state.steps_done)
 
     def _is_validated(self, epoch: int) -> bool:
         """Also where training may end: after the last epoch, and when patience runs out."""
@@ -133,50 +143,39 @@ class Trainer:
         if is_kept or (row.recalls and row.score > rows[state.best_epoch].score):
             state.best_epoch, state.best_weights = row.epoch, self._weights()
         state.epoch, state.block, state.step = row.epoch + 1, 0, 0
-        state.loss_sum, state.triplets, state.looked_at = 0.0, 0, 0
+        state.loss_sum, state.terms, state.looked_at = 0.0, 0, 0
         self._save()
         self.lines(row)
         self.on_epoch(row)
 
     def _run_block(self, block: np.ndarray) -> None:
-        """Mines the tuples of a block with the weights as they are now, and learns from them."""
+        """Chooses the steps of a block with the weights as they are now, and learns from them."""
         self.group.same(self.gradients.parameters)
-        steps = self._mine(block)
-        parts = [part for step in steps for part in self.gradients.own_parts(step)]
+        steps, gradients = self._mine(block), self.gradients
+        parts = [part for step in steps for part in gradients.own_parts(step)]
         label = f"epoch {self.state.epoch}: learning"
-        with closing(self.inputs.load(parts, self.settings)) as images:
+        with closing(self.inputs.load(map(gradients.images_of, parts), self.settings)) as images:
             for step in progress(steps, len(steps), label, "step"):
                 self._learn(step, images)
         if not all(torch.isfinite(p).all() for p in self.model.parameters()):
             raise self._diverged("a weight became NaN or infinite")
 
-    def _mine(self, queries: np.ndarray) -> list[Step]:
-        state, settings = self.state, self.settings
-        block = Block(queries, state.epoch, state.block)
-        memory, hardest = self.runtime.memory_bytes, state.hardest.numpy()
-        allowed, share = self.data.candidates, self.group.share
-        own = select(block, allowed, hardest, settings, self._describe, self.device, memory, share)
-        mined = self.group.interleave(own)
-        found = []
-        for query, seen in zip(queries.tolist(), mined, strict=True):
-            self._remember(query, seen.hardest)
-            change = change_of(settings, query, state.epoch)
-            found.append(replace(seen.tuple, change=change) if seen.tuple else None)
-        return as_steps(found, settings.queries_a_step, settings.accumulate)
+    def _mine(self, block: np.ndarray) -> Sequence[AnyStep]:
+        state = self.state
+        steps, looked_at = self.steps.of_block(block, state.epoch, state.block, self._describe)
+        state.looked_at += looked_at
+        return steps
 
-    def _remember(self, query: int, hardest: np.ndarray) -> None:
-        self.state.hardest[query] = -1
-        self.state.hardest[query, : len(hardest)] = torch.from_numpy(hardest)
-        self.state.looked_at += max(0, len(hardest) - self.settings.skip_hardest)
-
-    def _learn(self, step: Step, images: Iterator[list[LoadedImage]]) -> None:
+    def _learn(self, step: AnyStep, images: Iterator[list[LoadedImage]]) -> None:
         """One step of the optimiser."""
+        self._set_rate()
         self.state.step += 1
-        loss_sum = self.gradients.compute(step, images, self.state.epoch, self.state.step)
-        if not np.isfinite(loss_sum):
-            raise self._diverged(f"the loss became {loss_sum}")
-        self.state.loss_sum += loss_sum
-        self.state.triplets += count_negatives(step)
+        self.state.steps_done += 1
+        loss = self.gradients.compute(step, images, self.state.epoch, self.state.step)
+        if not np.isfinite(loss.total):
+            raise self._diverged(f"the loss became {loss.total}")
+        self.state.loss_sum += loss.total
+        self.state.terms += loss.terms
         self.optimizer.step()
 
     def _diverged(self, what: str) -> UserError:
@@ -199,11 +198,10 @@ class Trainer:
     def _kept_or_fresh(self) -> State:
         kept = self.scratch.load()
         if kept is None:
-            columns = self.settings.skip_hardest + self.settings.negatives
-            shape = (len(self.data.train.queries.index), columns)
             weights = self._weights()
-            return State(weights, weights, torch.full(shape, -1, dtype=torch.int64))
+            return State(weights, weights, self.steps.memory)
         state = State(**kept)
+        self.steps.memory = state.memory
         self.model.load_state_dict(state.weights)
         self.optimizer.load_state_dict(copy.deepcopy(state.optimizer))
         return state
@@ -212,11 +210,28 @@ class Trainer:
         if not self.group.is_first:
             return
         self.state.weights = self._weights()
+        self.state.memory = self.steps.memory
         self.state.optimizer = self.optimizer.state_dict()
         self.scratch.save(vars(self.state))
 
 
-def make_optimizer(model: PlaceModel, settings: TrainSettings) -> torch.optim.Optimizer:
+def steps_of(
+    data: TrainingData,
+    settings: AnySettings,
+    network: SplitNetwork,
+    learnt: Sequence[Tensor],
+    group: Group,
+    memory_bytes: int,
+) -> TripletSteps | PlaceSteps:
+    found = data.candidates
+    if isinstance(settings, PlacesSettings):
+        assert isinstance(found, Places)
+        return PlaceSteps(found, settings, network, learnt, group)
+    assert isinstance(found, Candidates)
+    return TripletSteps(found, settings, network, learnt, group, memory_bytes)
+
+
+def make_optimizer(model: PlaceModel, settings: AnySettings) -> torch.optim.Optimizer:
     """Over the layers that learn; all others are frozen."""
     a = model.architecture
     learning = trainable_children(a.backbone, a.cut, settings.first_layer)
@@ -230,6 +245,7 @@ def make_optimizer(model: PlaceModel, settings: TrainSettings) -> torch.optim.Op
             " the backbone."
         )
     rate, decay = settings.learning_rate, settings.weight_decay
-    if settings.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
+    if settings.optimizer != "sgd":
+        kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
+        return kind(parameters, lr=rate, weight_decay=decay)
     return torch.optim.SGD(parameters, lr=rate, momentum=settings.momentum, weight_decay=decay)

@@ -11,7 +11,7 @@ from vprlib.places.truth import Truth, recall_at
 from vprlib.train.losses import mean_loss, rank_losses
 from vprlib.train.mining import Describe
 from vprlib.train.pairwise import nearest
-from vprlib.train.settings import TrainSettings
+from vprlib.train.settings import AnySettings
 
 VALIDATION_NS = (1, 5, 10, 20)
 CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ class Validation(NamedTuple):
 
 def validate(
     truth: Truth,
-    settings: TrainSettings,
+    settings: AnySettings,
     describe: Describe,
     runtime: RuntimeSettings,
     share: slice = slice(None),

@@ -7,7 +7,8 @@ from pydantic import Field, model_validator
 from vprlib.images.decode import Length
 from vprlib.pipeline.params import Section
 
-Positive = Annotated[float, Field(gt=0)]
+Mean = Annotated[float, Field(ge=-1000, le=1000)]
+Spread = Annotated[float, Field(ge=1e-6, le=1000)]
 
 
 class OnnxInput(Section):
@@ -18,8 +19,8 @@ class OnnxInput(Section):
     resample: Literal["bilinear", "bicubic"] = "bilinear"  # how they become of that size
     colours: Literal["rgb", "bgr"] = "rgb"
     # of pixels from 0 to 1; null, both: the network takes pixels from 0 to 255
-    mean: tuple[float, float, float] | None
-    std: tuple[Positive, Positive, Positive] | None
+    mean: tuple[Mean, Mean, Mean] | None
+    std: tuple[Spread, Spread, Spread] | None
     output: str | None = None  # its name, if there are several
 
     @model_validator(mode="after")

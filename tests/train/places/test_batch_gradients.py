@@ -1,0 +1,94 @@
+"""Gradients of a batch, pass by pass, are those of the whole batch at once."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from training import VIEWS, a_model
+
+from vprlib.model.model import PlaceModel
+from vprlib.pipeline.cache import NO_CACHE
+from vprlib.pipeline.group import ALONE
+from vprlib.train.augmentation import Change, changed
+from vprlib.train.data import TrainingData
+from vprlib.train.frozen import CachedSource, SplitNetwork
+from vprlib.train.gradients import Loss
+from vprlib.train.places.gradients import Batch, BatchGradients
+from vprlib.train.places.shots import shots_of
+from vprlib.train.places.similarity import similarity_loss
+from vprlib.train.settings import PlacesSettings
+
+ROWS = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8])  # three images of three places
+SETTINGS = PlacesSettings(
+    kind="places",
+    labels={"kind": "cliques"},
+    schedule={"kind": "steps"},
+    loss={"epsilon": 2.0},
+    precision="float32",
+)
+
+
+def computed(
+    data: TrainingData, size: int, first_layer: str, flip: bool = False
+) -> tuple[Loss, PlaceModel]:
+    """The gradients by passes of so many images."""
+    model = a_model()
+    network = SplitNetwork(model, first_layer, "float32", "float32")
+    shots = shots_of(data.train.database.index, data.train.queries.index, 25.0)
+    learnt = list(model.parameters())
+    gradients = BatchGradients(network, learnt, SETTINGS, ALONE, shots)
+    images = [(row, Change(is_mirrored=flip and row % 2 == 1)) for row in ROWS.tolist()]
+    parts = [images[start : start + size] for start in range(0, len(images), size)]
+    batch = Batch(ROWS, parts, VIEWS)
+    sources = {n: CachedSource(s, network, NO_CACHE) for n, s in data.sources().items()}
+    wanted = [gradients.images_of(part) for part in gradients.own_parts(batch)]
+    loaded = [[sources[name].load(row, change) for name, row, change in part] for part in wanted]
+    return gradients.compute(batch, iter(loaded), 1, 1), model
+
+
+@pytest.mark.parametrize("first_layer", ["conv1", "conv5"])
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+def test_passes_equal_the_whole_batch(
+    data: TrainingData, slim: str, size: int, first_layer: str
+) -> None:
+    whole, model = computed(data, 9, first_layer, flip=True)
+    cut, other = computed(data, size, first_layer, flip=True)
+    assert cut.total == pytest.approx(whole.total, abs=1e-5)
+    assert cut.terms == whole.terms == 9
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        assert (one.grad is None) == (two.grad is None)
+        if one.grad is not None:
+            torch.testing.assert_close(two.grad, one.grad, atol=1e-5, rtol=1e-5)
+    assert model.pool.centroids.grad.abs().max() > 1e-3
+
+
+def test_the_whole_batch_equals_the_plain_way(data: TrainingData, slim: str) -> None:
+    loss, model = computed(data, 9, "conv1", flip=True)
+    twin = a_model()
+    pixels = [changed(data.train.database.pixels(r), Change(r % 2 == 1)) for r in ROWS.tolist()]
+    labels = torch.arange(9) // VIEWS
+    same = labels[:, None] == labels
+    masks = (same & ~torch.eye(9, dtype=torch.bool), ~same)
+    expected, _ = similarity_loss(twin(torch.from_numpy(np.stack(pixels))), *masks, SETTINGS.loss)
+    expected.backward()
+    assert loss.total == pytest.approx(9 * expected.item(), abs=1e-4)
+    torch.testing.assert_close(
+        model.pool.centroids.grad, twin.pool.centroids.grad, atol=1e-5, rtol=1e-4
+    )
+
+
+def test_a_pair_within_the_radius_of_two_places_is_no_negative(
+    data: TrainingData, slim: str
+) -> None:
+    """All nine images lie within 1,000 m, so that nothing pushes."""
+    model = a_model()
+    network = SplitNetwork(model, "conv5", "float32", "float32")
+    shots = replace(shots_of(data.train.database.index, None, 25.0), apart_m=1000.0)
+    gradients = BatchGradients(network, list(model.parameters()), SETTINGS, ALONE, shots)
+    batch = Batch(ROWS, [[(row, Change()) for row in ROWS.tolist()]], VIEWS)
+    images = [
+        CachedSource(data.train.database, network, NO_CACHE).load(row) for row in ROWS.tolist()
+    ]
+    found = gradients.compute(batch, iter([images]), 1, 1)
+    assert found == (0.0, 0)

@@ -1,0 +1,116 @@
+"""The stage with train.kind places: killed, resumed, and in several processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import toy
+from groups import worker_of
+from staged import SET, TRAIN, to_model
+from training import StopError
+
+from vprlib.pipeline import paths
+from vprlib.train.places import steps
+from vprlib.train.trainer import Trainer
+
+PLACES = {
+    "kind": "places",
+    "epochs": 3,
+    "precision": "float32",
+    "first_layer": "conv4",
+    "learning_rate": 0.01,
+    "labels": {"kind": "cliques"},
+    "images_a_place": 3,
+    "places_a_batch": 2,
+    "images_a_pass": 2,
+    "schedule": {"kind": "steps", "warm_up": 3},
+}
+
+
+def ask_for_places(here: Path, processes: int = 1) -> None:
+    tree = toy.params()
+    tree["train"] = PLACES
+    tree["runtime"].update(processes=processes, threads=1)
+    toy.write_params(here, tree)
+
+
+def test_a_stage_that_was_killed_ends_at_the_same_bytes(here, run, slim, monkeypatch):
+    monkeypatch.setattr(steps, "STEPS_A_BLOCK", 1)
+    to_model(run)
+    ask_for_places(here)
+    said = run("train", *TRAIN)
+    assert "of 3, val recall@1" in said
+    assert said.rstrip().endswith("0 images left out, which are in no place")
+    expected = paths.model("trained").read_bytes(), paths.TRAIN_LOG.read_bytes()
+    summary = json.loads(paths.TRAIN_METRICS.read_text())
+    assert (summary["images"], summary["images_left_out"]) == (18, 0)
+    paths.model("trained").unlink()
+    whole, calls = Trainer._learn, iter(range(1, 100))
+
+    def learn(self, *args):
+        if next(calls) == 5:  # in the second epoch
+            raise StopError
+        whole(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_learn", learn)
+        with pytest.raises(StopError):
+            run("train", *TRAIN)
+    assert list(paths.SCRATCH.glob("train-*/state.pt"))
+    run("train", *TRAIN)
+    assert (paths.model("trained").read_bytes(), paths.TRAIN_LOG.read_bytes()) == expected
+    assert not list(paths.SCRATCH.glob("train-*"))
+
+
+def start(here: Path) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(toy.ROOT)}
+    arguments = [sys.executable, "-m", "stages.train", *TRAIN]
+    return subprocess.Popen(arguments, cwd=here, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_any_number_of_processes_and_a_kill_give_the_same_bytes(here, run):
+    to_model(run)
+    found = set()
+    for processes in (1, 2, 4):  # of four, one has nothing to do
+        ask_for_places(here, processes)
+        process = start(here)
+        if processes == 2:
+            while not list(paths.SCRATCH.glob("train-*/state.pt")):
+                assert process.poll() is None, process.communicate()[1]
+                time.sleep(0.005)
+            os.kill(worker_of(process.pid), signal.SIGKILL)
+            assert "was stopped by SIGKILL: run `dvc repro` again" in process.communicate()[1]
+            process = start(here)
+        said = process.communicate()[1]
+        assert process.returncode == 0, said
+        log = [line.rpartition(",")[0] for line in paths.TRAIN_LOG.read_text().splitlines()]
+        found.add((paths.model("trained").read_bytes(), "\n".join(log)))  # less the rank loss
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"negatives": 3}, "train has no 'negatives'"),
+        ({"kind": "pairs"}, "train.kind is 'pairs'; did you mean 'places'?"),
+        (
+            {"labels": {"kind": "squares"}},
+            "labels.kind is 'squares'; did you mean 'cliques'?",
+        ),
+        ({"labels": {}}, "train.labels lacks 'kind'"),
+        ({"labels": {"kind": "cells", "members": "alike"}}, "train.labels has no 'members'"),
+        ({"schedule": {"kind": "linear"}}, "train.schedule lacks 'steps'"),
+        ({"images_a_place": 1}, "train.images_a_place is 1"),
+    ],
+)
+def test_what_does_not_fit_places_is_refused(here, refused, changes, sentence):
+    tree = toy.params()
+    tree["train"] = PLACES | changes
+    toy.write_params(here, tree)
+    assert sentence in refused("train", SET, SET, "off_the_shelf")

@@ -1,0 +1,1 @@
+"""Training: visual words, tuples, losses, epochs, validation."""
