@@ -1,10 +1,8 @@
 """A map that is rebuilt is taken over whole or not at all, while clients go on asking."""
 
 import hashlib
-import json
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 import toy
 import yaml
+from clients import Clients
 from evaluated import MODEL, SET, VARIANT, photo, stage
 from served import Service, in_a_zone, until
 
@@ -47,40 +46,13 @@ def newer(made_here: Path, tmp_path: Path) -> Path:
     return folder
 
 
-class Clients:
-    """Threads that ask the same photograph all the time."""
-
-    def __init__(self, service: Service, count: int) -> None:
-        self.service, self.path = service, service.folder / photo(3)
-        self.seen: list[tuple[int, str, str]] = []  # status, version, results
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(count)]
-        for thread in self._threads:
-            thread.start()
-
-    def _ask(self) -> None:
-        while not self._stop.is_set():
-            answer = self.service.locate(self.path)
-            told = answer.json
-            results = [(r["database"], r["distance"]) for r in told["answers"][0]["results"]]
-            self.seen.append((answer.status, told["map"]["version"], json.dumps(results)))
-
-    def versions(self) -> list[str]:
-        return list(dict.fromkeys(version for _, version, _ in self.seen))
-
-    def stop(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-
 def test_a_newer_map_is_taken_over_whole_while_clients_ask(
     made_here: Path, newer: Path, starting: Callable[..., Service]
 ) -> None:
     in_a_zone(made_here)
     service = starting(made_here)
     descriptors = paths.descriptors(*CHOICE, "db")
-    clients = Clients(service, 3)
+    clients = Clients(service, made_here / photo(3), 3)
     until(lambda: len(clients.seen) > 5)
     for path in (MODEL, descriptors):  # as DVC does: what a stage will write is removed first
         (made_here / path).unlink()
