@@ -45,6 +45,8 @@ from vprlib.search.approximate import searcher
 from vprlib.search.groups import Group, InGroups
 from vprlib.search.request import Neighbors, Searcher
 
+# described at once: more are slower outside the main thread, where memory is returned each time
+PIXELS = 5 * 2**18
 IN_MEMORY = 4  # a database up to this part of the memory is read whole
 Circle = tuple[float, float, float]  # latitude, longitude, metres
 
@@ -183,13 +185,13 @@ class Map:
         return objects
 
     def _described(self, asked: Sequence[Asked]) -> np.ndarray:
-        """Images of one size together, as many as in a batch of the pipeline."""
+        """Images of one size together, a few at a time."""
         by_size: dict[tuple[int, ...], list[int]] = {}
         for number, one in enumerate(asked):
             by_size.setdefault(one.pixels.shape, []).append(number)
         vectors = np.empty((len(asked), self.rows.shape[1]), np.float32)
         for (height, width, _), numbers in by_size.items():
-            size = images_a_batch(width, height)
+            size = min(images_a_batch(width, height), max(2, PIXELS // (width * height)))
             for start in range(0, len(numbers), size):
                 some = numbers[start : start + size]
                 vectors[some] = self.describe(np.stack([asked[n].pixels for n in some]))
