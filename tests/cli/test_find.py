@@ -182,9 +182,9 @@ def test_a_folder_gives_a_csv_with_every_photograph_and_loads_the_network_once(
     import vprlib.model.model
 
     loaded = []
-    read_model = vprlib.model.model.read_model
+    read_variant = vprlib.model.model.read_variant
     monkeypatch.setattr(
-        vprlib.model.model, "read_model", lambda p: loaded.append(p) or read_model(p)
+        vprlib.model.model, "read_variant", lambda p: loaded.append(p) or read_variant(p)
     )
     (made_here / QUERIES / ".DS_Store").write_text("hidden")
     code, said = find(QUERIES, "-k", 4)

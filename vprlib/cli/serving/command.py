@@ -91,14 +91,12 @@ def main(
         hosts = LOCAL if is_local(host) and token is None and not is_open else None
         app = Guard(new_app(service, token is not None), token, hosts)
         shown = f"[{host}]" if ":" in host else host
-        found = service.catalogue.get(None, None, None)
-        typer.echo(
-            f"http://{shown}:{listening.getsockname()[1]} answers from {len(found.index)} images of"
+        images = len(service.catalogue.get(None, None, None).index)
+        line = (
+            f"http://{shown}:{listening.getsockname()[1]} answers from {images} images of"
             f" {chosen.title}; Ctrl-C stops it"
         )
-        serve(app, listening, max_seconds)
-    except KeyboardInterrupt:  # before the service listens for it
-        pass
+        serve(app, listening, max_seconds, lambda: typer.echo(line))
     finally:
         service.close()
     typer.echo("stopped")

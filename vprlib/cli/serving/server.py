@@ -7,7 +7,7 @@ import json
 import logging
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import h11
 import uvicorn
@@ -100,20 +100,29 @@ def bound(host: str, port: int) -> socket.socket:
         raise UserError(f"{why}.") from None
 
 
-def serve(app: ASGIApp, listening: socket.socket, seconds: float) -> None:
-    """Until it is stopped; clients have so many seconds to say what they want."""
+def serve(
+    app: ASGIApp, listening: socket.socket, seconds: float, ready: Callable[[], None]
+) -> None:
+    """Until it is stopped; clients have so many seconds to say what they want.
+
+    `ready` is called when a signal would be heard.
+    """
     Protocol.seconds = min(Protocol.seconds, seconds)
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # tells of each bad request
-    config = uvicorn.Config(
-        app,
-        http=Protocol,
-        ws="none",
-        lifespan="off",
-        log_level="critical",
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=5,
-        timeout_graceful_shutdown=5,
-        h11_max_incomplete_event_size=2**15,
+    server = Server(
+        uvicorn.Config(
+            app,
+            http=Protocol,
+            ws="none",
+            lifespan="off",
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=5,
+            h11_max_incomplete_event_size=2**15,
+        )
     )
-    Server(config).run(sockets=[listening])
+    with server.capture_signals():
+        ready()
+        server.run(sockets=[listening])
