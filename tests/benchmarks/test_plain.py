@@ -65,7 +65,7 @@ def test_both_learn_from_the_same_tuples_with_the_same_loss(
         assert rows(seen) == rows([t for step in ours.learnt for part in step for t in part])
         assert len(losses) > 1
         np.testing.assert_allclose(losses, ours.losses, atol=1e-5, rtol=0)
-    np.testing.assert_array_equal(plain.hardest, ours.state.hardest.numpy())
+    np.testing.assert_array_equal(plain.hardest, ours.steps.memory.numpy())
     centroids = [side.pool.centroids for side in (plain.network, ours.model)]
     torch.testing.assert_close(*centroids, atol=1e-5, rtol=0)
     assert set(plain.clock.seconds) == {"encode", "mine", "data", "forward", "backward"}
