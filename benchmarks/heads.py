@@ -90,7 +90,8 @@ def _row(
         sides = (np.concatenate(side) for side in (baseline, hits))
         d = difference_interval(*sides, np.tile(place, len(hits)), settings, CompareSettings())
         against = f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
-    return f"| {pool} | {recipe} | {recall} | {values} | {against} | {seconds[0]:.0f} | {seconds[1]:.0f} |"
+    cells = [pool, recipe, recall, values, against, *(f"{value:.0f}" for value in seconds)]
+    return f"| {' | '.join(cells)} |"
 
 
 def _result(folder: Path, case: Case) -> Path:
