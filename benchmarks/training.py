@@ -179,7 +179,7 @@ class TimedTrainer(Trainer):
 
     def __init__(self, *args: object, **others: object) -> None:
         super().__init__(*args, **others)
-        self.clock, self.losses, self.steps = Stopwatch.of(self.device), [], []
+        self.clock, self.losses, self.taken = Stopwatch.of(self.device), [], []
         self.on_epoch = self.lines = lambda row: None
         self.optimizer.step = self.clock.timed("backward", self.optimizer.step)
 
@@ -204,7 +204,7 @@ class TimedTrainer(Trainer):
         with self.clock.part("forward"), patch.object(torch.Tensor, "backward", backward):
             super()._learn(step, self.clock.waiting("data", images))
         self.losses.append((self.state.loss_sum - loss) / (self.state.terms - terms))
-        self.steps.append(step)
+        self.taken.append(step)
 
 
 def our_trainer(
@@ -239,7 +239,7 @@ def our_epoch(
         start = time.perf_counter()
         trainer._run_epoch()
         seconds = time.perf_counter() - start
-    parts = [part for step in trainer.steps for part in step]
+    parts = [part for step in trainer.taken for part in step]
     return Timing(
         seconds,
         trainer.clock.seconds,

@@ -57,15 +57,15 @@ def test_both_learn_from_the_same_tuples_with_the_same_loss(
     plain._learn = lambda step, images: (seen.extend(step), learn(step, images))[1]
     ours.start()
     for epoch in (1, 2, 3):
-        ours.steps.clear()
+        ours.taken.clear()
         ours.losses.clear()
         seen.clear()
         ours._run_epoch()
         losses = plain.epoch(epoch)
-        assert rows(seen) == rows([t for step in ours.steps for part in step for t in part])
+        assert rows(seen) == rows([t for step in ours.taken for part in step for t in part])
         assert len(losses) > 1
         np.testing.assert_allclose(losses, ours.losses, atol=1e-5, rtol=0)
-    np.testing.assert_array_equal(plain.hardest, ours.state.hardest.numpy())
+    np.testing.assert_array_equal(plain.hardest, ours.state.memory.numpy())
     centroids = [side.pool.centroids for side in (plain.network, ours.model)]
     torch.testing.assert_close(*centroids, atol=1e-5, rtol=0)
     assert set(plain.clock.seconds) == {"encode", "mine", "data", "forward", "backward"}
