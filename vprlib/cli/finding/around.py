@@ -52,6 +52,17 @@ def asked_around(
     return circles(near, within_m, folder, photos, degrees)
 
 
+def in_circle(centre: np.ndarray, within_m: float, degrees: np.ndarray) -> tuple[np.ndarray, float]:
+    """Rows within so many metres of latitude and longitude, and how far away the nearest is."""
+    metres = metres_from(centre[::-1], degrees)
+    return np.flatnonzero(metres <= within_m), float(np.nanmin(metres, initial=np.inf))
+
+
+def and_nearest(metres: float) -> str:
+    """How far away the nearest image is, to follow that none is near enough."""
+    return f"; the nearest is {metres:,.0f} m away" if np.isfinite(metres) else ""
+
+
 def circles(
     near: str, within_m: float, folder: Path, photos: ImageIndex, degrees: np.ndarray
 ) -> Around:
@@ -60,19 +71,17 @@ def circles(
     groups, lost, nearest = [], [], np.inf
     different, which = np.unique(centres, axis=0, return_inverse=True, equal_nan=False)
     for number, centre in enumerate(different):
-        metres = metres_from(centre[::-1], degrees)
-        among = np.flatnonzero(metres <= within_m)
+        among, away = in_circle(centre, within_m, degrees)
         queries = np.flatnonzero(which.reshape(-1) == number)
         groups.append(Group(queries, among))
         if not len(among):
             lost += queries.tolist()
-            nearest = min(nearest, np.nanmin(metres, initial=np.inf))
+            nearest = min(nearest, away)
     if len(lost) == len(photos):
         where = f"around {near}" if number_pair(near) else "around any of the photographs"
-        far = f"; the nearest is {nearest:,.0f} m away" if np.isfinite(nearest) else ""
         raise UserError(
-            f"no image of the database lies within {within_m:g} m {where}{far}: raise --within, or"
-            " check the order (latitude first)."
+            f"no image of the database lies within {within_m:g} m {where}{and_nearest(nearest)}:"
+            " raise --within, or check the order (latitude first)."
         )
     return Around(groups, sorted(lost))
 

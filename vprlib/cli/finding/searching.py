@@ -15,7 +15,7 @@ from vprlib.descriptors.codes import Code
 from vprlib.descriptors.quantisers import Coded
 from vprlib.descriptors.rows import Rows
 from vprlib.descriptors.settings import SearchSettings
-from vprlib.evaluate.confidence import DEPTH, Thresholds, read_calibration
+from vprlib.evaluate.confidence import DEPTH, Calibration, Thresholds, read_calibration
 from vprlib.formats.checks import is_image
 from vprlib.images.batches import ImageSource
 from vprlib.images.index import ImageIndex, build_index
@@ -157,26 +157,37 @@ class Seen:
         self, photos: ImageIndex, database: ImageIndex, degrees: np.ndarray | None, count: int
     ) -> list[Answer]:
         """An answer for each photograph, from its first `count` results."""
-        found = []
-        for query, name in enumerate(photos.names):
-            rows = self.found.of(query)[:count]
-            inliers = None if self.inliers is None else self.inliers[query, : len(rows)]
-            judged = self.thresholds, float(self.scores[query])
-            found.append(answer(name, database, degrees, rows, self.distinct_m, *judged, inliers))
-        return found
+        names = enumerate(photos.names)
+        return [self.answer(query, name, database, degrees, count) for query, name in names]
+
+    def answer(
+        self, query: int, name: str, database: ImageIndex, degrees: np.ndarray | None, count: int
+    ) -> Answer:
+        rows = self.found.of(query)[:count]
+        inliers = None if self.inliers is None else self.inliers[query, : len(rows)]
+        judged = self.thresholds, float(self.scores[query])
+        return answer(name, database, degrees, rows, self.distinct_m, *judged, inliers)
 
 
 def judged(choice: Choice, found: Neighbors, database: ImageIndex, frames: int) -> Seen:
     """By the distances and what `calibrate` knows of them."""
     path = choice.calibration_path
     known = read_calibration(path) if path.exists() else None
-    nothing = np.full(len(found.rows), np.nan)
     if known is None:
         why = f"not calibrated: {path} is missing, so nothing is known of how sure this is;"
-        return Seen(found, nothing, None, f"{why} `dvc repro` makes it")
+        return judged_by(None, found, database, f"{why} `dvc repro` makes it")
     if known.frames != frames:
         why = f"not calibrated: {path} is of sequences of {known.frames} frames"
-        return Seen(found, nothing, None, why)
+        return judged_by(None, found, database, why)
+    return judged_by(known, found, database)
+
+
+def judged_by(
+    known: Calibration | None, found: Neighbors, database: ImageIndex, unknown: str = ""
+) -> Seen:
+    """`unknown` says why nothing is known."""
+    if known is None:
+        return Seen(found, np.full(len(found.rows), np.nan), None, unknown)
     scores = known.scores(found.rows, found.distances, database.positions)
     return Seen(found, scores, known, "", known.distinct_m)
 

@@ -9,7 +9,7 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -56,21 +56,16 @@ class Service:
     async def locate(self, request: Request) -> JsonObject:
         length = request.headers.get("content-length", "")
         size = min(int(length[:18]), self.limits.bytes) if length.isdecimal() else self.limits.bytes
-        self.room.take(0, size)
-        try:
+        with self.room.holding(size=size):
             upload = await read(request, self.limits)
-            self.room.take(len(upload.photographs), 0)
-            try:
-                async with asyncio.timeout(self.limits.seconds):
-                    return await self._answered(upload)
-            except TimeoutError:
-                raise RefusedError(
-                    503, f"No answer within {self.limits.seconds:g} seconds: try again later."
-                ) from None
-            finally:
-                self.room.give(len(upload.photographs), 0)
-        finally:
-            self.room.give(0, size)
+            with self.room.holding(len(upload.photographs)):
+                try:
+                    async with asyncio.timeout(self.limits.seconds):
+                        return await self._answered(upload)
+                except TimeoutError:
+                    raise RefusedError(
+                        503, f"No answer within {self.limits.seconds:g} seconds: try again later."
+                    ) from None
 
     async def _answered(self, upload: Upload) -> JsonObject:
         asked = wanted(upload.fields)
@@ -80,17 +75,14 @@ class Service:
             raise RefusedError(404, _sentence(error)) from None
         if asked.circle is not None:
             await run_in_threadpool(found.around, asked.circle)
-        loop, photographs, held = asyncio.get_running_loop(), [], 0
-        try:
+        loop, photographs = asyncio.get_running_loop(), []
+        with ExitStack() as held:
             for name, content in upload.photographs:
                 decoded = loop.run_in_executor(self.decoders, self._decoded, found, name, content)
                 pixels = await decoded
-                self.room.take(0, pixels.nbytes)
-                held += pixels.nbytes
+                held.enter_context(self.room.holding(size=pixels.nbytes))
                 photographs.append(Asked(name, pixels, asked.count, asked.circle))
             answers = await self.batches.answers(found, photographs)
-        finally:
-            self.room.give(0, held)
         return {"map": found.told, "answers": answers}
 
     def _decoded(self, found: Map, name: str, content: bytes) -> np.ndarray:

@@ -2,14 +2,16 @@
 
 import asyncio
 import threading
+import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vprlib.cli.serving.maps import Asked, Map
 from vprlib.pipeline.params import JsonObject, UserError
 
 AT_ONCE = 32  # photographs
+Future = asyncio.Future[JsonObject]
 
 
 class FullError(Exception):
@@ -20,7 +22,21 @@ class FullError(Exception):
 class _Waiting:
     asked: Asked
     map: Map
-    done: Callable[[JsonObject | Exception], None]  # called from the thread that answers
+    loop: asyncio.AbstractEventLoop
+    future: Future
+
+    def done(self, found: JsonObject | Exception) -> None:
+        """Called from the thread that answers."""
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._finish, found)
+
+    def _finish(self, found: JsonObject | Exception) -> None:
+        if self.future.done():  # given up meanwhile
+            return
+        if isinstance(found, Exception):
+            self.future.set_exception(found)
+        else:
+            self.future.set_result(found)
 
 
 class Batches:
@@ -36,22 +52,12 @@ class Batches:
     async def answers(self, map_: Map, asked: Sequence[Asked]) -> list[JsonObject]:
         """The answers, in order; raises the error of the first that has one."""
         loop = asyncio.get_running_loop()
-        futures = [loop.create_future() for _ in asked]
-
-        def finish(future: "asyncio.Future[JsonObject]", found: JsonObject | Exception) -> None:
-            if future.done():  # given up meanwhile
-                return
-            if isinstance(found, Exception):
-                future.set_exception(found)
-            else:
-                future.set_result(found)
-
+        futures: list[Future] = [loop.create_future() for _ in asked]
         with self._changed:
             if not self._is_open:
                 raise FullError
             for one, future in zip(asked, futures, strict=True):
-                done = _calls(loop, finish, future)
-                self._waiting.append(_Waiting(one, map_, done))
+                self._waiting.append(_Waiting(one, map_, loop, future))
             self._changed.notify()
         try:
             return list(await asyncio.gather(*futures))
@@ -93,18 +99,6 @@ class Batches:
             return batch
 
 
-def _calls(
-    loop: asyncio.AbstractEventLoop,
-    finish: Callable[["asyncio.Future[JsonObject]", JsonObject | Exception], None],
-    future: "asyncio.Future[JsonObject]",
-) -> Callable[[JsonObject | Exception], None]:
-    def done(found: JsonObject | Exception) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(finish, future, found)
-
-    return done
-
-
 def _answer(batch: Sequence[_Waiting]) -> None:
     """Where a batch fails, each photograph is tried alone, so that one cannot spoil the others."""
     try:
@@ -115,8 +109,6 @@ def _answer(batch: Sequence[_Waiting]) -> None:
                 _answer([one])
             return
         if not isinstance(error, UserError | MemoryError):
-            import traceback
-
             traceback.print_exc()  # a mistake of our own, for the log alone
         found = [error]
     for one, what in zip(batch, found, strict=True):

@@ -11,7 +11,7 @@ import typer
 
 from vprlib.cli.choice import Choice, choose
 from vprlib.cli.options import InUse
-from vprlib.cli.serving.maps import Map
+from vprlib.cli.serving.maps import Map, named
 from vprlib.cli.serving.pinned import Stamp, files_of, home, stamp, surroundings
 from vprlib.cli.serving.recorded import Recorded
 from vprlib.pipeline.params import JsonObject, UserError
@@ -85,12 +85,11 @@ class Catalogue:
             slots = dict(self._slots)
         maps = []
         for choice in dict.fromkeys([*slots, *every]):
-            about: JsonObject = dict(zip(("set", "variant", "code"), choice, strict=True))
+            about = named(choice)
             if (slot := slots.get(choice)) is not None:
                 about |= slot.map.told | {"since": slot.map.since, "waiting": slot.waiting}
             maps.append(about)
-        default = dict(zip(("set", "variant", "code"), self.default, strict=True))
-        return {"default": default, "maps": maps}
+        return {"default": named(self.default), "maps": maps}
 
     def close(self) -> None:
         self._stopped.set()

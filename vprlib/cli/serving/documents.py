@@ -1,5 +1,6 @@
 """What /openapi.json and /docs say of the service."""
 
+import json
 from collections.abc import Iterator
 from html import escape
 
@@ -127,6 +128,4 @@ def _sections(schema: JsonObject) -> Iterator[str]:
 
 
 def _pretty(example: object) -> str:
-    import json
-
     return json.dumps(example, indent=2, ensure_ascii=False)

@@ -3,12 +3,15 @@
 import asyncio
 import math
 import re
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
+
+from vprlib.cli.finding.around import number_pair
 
 MOST_RESULTS = 50
 FIELDS = ("set", "variant", "code", "k", "near", "within")
@@ -57,23 +60,19 @@ class Room:
     limits: Limits
     bytes: int = 0
     photographs: int = 0
-    _most_bytes: int = field(init=False)
 
-    def __post_init__(self) -> None:
-        self._most_bytes = max(8 * self.limits.bytes, 2**27)
-
-    def take(self, photographs: int, size: int) -> None:
-        if (
-            self.photographs + photographs > self.limits.queue
-            or self.bytes + size > self._most_bytes
-        ):
+    @contextmanager
+    def holding(self, photographs: int = 0, size: int = 0) -> Iterator[None]:
+        most = max(8 * self.limits.bytes, 2**27)
+        if self.photographs + photographs > self.limits.queue or self.bytes + size > most:
             raise RefusedError(503, "Too many photographs are waiting: try again in a moment.")
         self.photographs += photographs
         self.bytes += size
-
-    def give(self, photographs: int, size: int) -> None:
-        self.photographs -= photographs
-        self.bytes -= size
+        try:
+            yield
+        finally:
+            self.photographs -= photographs
+            self.bytes -= size
 
 
 class _InMemory(MultiPartParser):
@@ -176,13 +175,16 @@ def wanted(fields: Mapping[str, str]) -> Wanted:
 def _circle(near: str | None, within: str | None) -> tuple[float, float, float] | None:
     if near is None or within is None:
         return None
+    pair = number_pair(near[:NAMED])
     try:
-        latitude, longitude = (float(part) for part in near[:NAMED].split(","))
         metres = float(within[:NAMED])
     except ValueError:
+        pair = None
+    if pair is None:
         raise RefusedError(
             422, "near should be LAT,LON such as 52.50301,13.33001, and within metres."
-        ) from None
+        )
+    latitude, longitude = pair
     if not (abs(latitude) <= 90 and abs(longitude) <= 180):
         raise RefusedError(
             422, "near should be LAT,LON: latitude from -90 to 90, longitude to ±180."

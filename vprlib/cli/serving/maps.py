@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from vprlib.cli.choice import Choice, SetParams
-from vprlib.cli.finding.answers import answer, as_object
+from vprlib.cli.finding.answers import as_object
+from vprlib.cli.finding.around import and_nearest, in_circle
 from vprlib.cli.finding.describers import Describe, describer
 from vprlib.cli.finding.searching import (
-    DISTINCT_M,
     CodeParams,
     PlaceParams,
     check_length,
     depth_of,
+    judged_by,
     nearest,
 )
 from vprlib.cli.serving.pinned import Pinned, Stamp, files_of, pin
@@ -40,13 +40,17 @@ from vprlib.pipeline.params import (
     look_up,
     read_params_file,
 )
-from vprlib.places.projection import degrees_of, metres_from
+from vprlib.places.projection import degrees_of
 from vprlib.search.approximate import searcher
 from vprlib.search.groups import Group, InGroups
-from vprlib.search.request import Neighbors, Searcher
+from vprlib.search.request import Neighbors, Searcher, no_neighbors
 
 # described at once: more are slower outside the main thread, where memory is returned each time
 PIXELS = 5 * 2**18
+NOT_CALIBRATED = (
+    "not calibrated: nothing is known of how sure an answer is. Name a set with queries as"
+    " calibrate_on, and run `dvc repro`."
+)
 IN_MEMORY = 4  # a database up to this part of the memory is read whole
 Circle = tuple[float, float, float]  # latitude, longitude, metres
 
@@ -128,20 +132,11 @@ class Map:
     @property
     def told(self) -> JsonObject:
         """What answers say of the map that they come from."""
-        dataset, variant, code = self.choice
-        return {
-            **{"set": dataset, "variant": variant, "code": code, "version": self.version},
+        return named(self.choice) | {
+            "version": self.version,
             "images": len(self.index),
             "geographic": self.degrees is not None,
         }
-
-    @cached_property
-    def unknown(self) -> str:
-        """Why no answer can be sure, where that is so."""
-        return (
-            "not calibrated: nothing is known of how sure an answer is. Name a set with queries as"
-            " calibrate_on, and run `dvc repro`."
-        )
 
     def most_pixels(self) -> int:
         """Of an image that the network gets; others would not fit into the memory."""
@@ -154,34 +149,25 @@ class Map:
                 f"latitude and longitude of {self.choice.dataset} are not known: leave near out, or"
                 f" set datasets.{self.choice.dataset}.utm_zone, such as 17N."
             )
-        latitude, longitude, metres = circle
-        far = metres_from(np.array([longitude, latitude]), self.degrees)
-        found = np.flatnonzero(far <= metres)
+        *centre, metres = circle
+        found, away = in_circle(np.array(centre), metres, self.degrees)
         if not len(found):
-            away = np.nanmin(far, initial=np.inf)
-            nearest_is = f"; the nearest is {away:,.0f} m away" if np.isfinite(away) else ""
-            raise UserError(f"no image of the map lies within {metres:g} m of near{nearest_is}.")
+            far = and_nearest(away)
+            raise UserError(f"no image of the map lies within {metres:g} m of near{far}.")
         return found
 
     def locate(self, asked: Sequence[Asked]) -> list[JsonObject]:
         """An answer for each photograph, as `vpr find --json` gives it."""
         depth = depth_of(max(one.count for one in asked), verify=False)
         found = self._nearest(self._described(asked), asked, depth)
-        scores, known = np.full(len(asked), np.nan), self.calibration
-        if known is not None:
-            scores = known.scores(found.rows, found.distances, self.index.positions)
-        distinct = DISTINCT_M if known is None else known.distinct_m
+        seen = judged_by(self.calibration, found, self.index, NOT_CALIBRATED)
         objects = []
         for query, one in enumerate(asked):
-            results = found.of(query)[: one.count]
-            told = answer(
-                *(one.name, self.index, self.degrees, results, distinct),
-                *(known, float(scores[query])),
-            )
+            told = seen.answer(query, one.name, self.index, self.degrees, one.count)
             given = as_object(told)
-            for result, (row, _) in zip(given["results"], results, strict=True):
+            for result, (row, _) in zip(given["results"], found.of(query), strict=False):
                 result["image"] = f"/v1/images/{self.choice.dataset}/{self.version}/{row}"
-            objects.append(given | {"verdict": told.verdict or self.unknown})
+            objects.append(given | {"verdict": told.verdict or seen.unknown})
         return objects
 
     def _described(self, asked: Sequence[Asked]) -> np.ndarray:
@@ -202,8 +188,7 @@ class Map:
         groups: dict[Circle | None, list[int]] = {}
         for number, one in enumerate(asked):
             groups.setdefault(one.circle, []).append(number)
-        shape = len(asked), min(depth, len(self.index))
-        rows, distances = np.full(shape, -1, np.int64), np.full(shape, np.inf, np.float32)
+        found = no_neighbors((len(asked), min(depth, len(self.index))))
         for circle, numbers in groups.items():
             search = self.search
             if circle is not None:
@@ -212,8 +197,12 @@ class Map:
             part = vectors[numbers]
             runtime = self.params.runtime
             near = nearest(part, self.rows, self.code, depth, runtime, self.failed, search)
-            rows[numbers], distances[numbers] = near.rows, near.distances
-        return Neighbors(rows, distances)
+            found.rows[numbers], found.distances[numbers] = near.rows, near.distances
+        return found
+
+
+def named(choice: Choice) -> JsonObject:
+    return dict(zip(("set", "variant", "code"), choice, strict=True))
 
 
 def _clean(stack: ExitStack, folder: Path) -> None:
