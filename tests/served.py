@@ -5,11 +5,13 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,6 +74,11 @@ class Service:
         said, _ = self.process.communicate(timeout=20)
         return self.process.returncode, said
 
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
     def peak_bytes(self) -> int:
         text = Path(f"/proc/{self.process.pid}/status").read_text()
         return 1024 * int(re.search(r"VmHWM:\s+(\d+)", text)[1])
@@ -112,8 +119,25 @@ def start(folder: Path, *options: str, token: str | None = None) -> Service:
     raise AssertionError(f"ended with {process.wait()}")
 
 
+@contextmanager
+def running(folder: Path, *options: str, token: str | None = None) -> Iterator[Service]:
+    started = start(folder, *options, token=token)
+    try:
+        yield started
+    finally:
+        started.kill()
+
+
 def basic(password: str) -> str:
     return "Basic " + base64.b64encode(f"anyone:{password}".encode()).decode()
+
+
+def copied(made: Path, folder: Path) -> Path:
+    """A project to serve, and a token in it."""
+    shutil.copytree(made, folder)
+    in_a_zone(folder)
+    (folder / "token").write_text(f"{TOKEN}\n")
+    return folder
 
 
 def in_a_zone(folder: Path) -> None:

@@ -1,7 +1,9 @@
 """What tests of training share: quick settings, a small model, and what interrupts a run."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 
 from vprlib.model.model import Architecture, PlaceModel
@@ -9,7 +11,10 @@ from vprlib.model.netvlad import initialise
 from vprlib.model.settings import PoolSettings
 from vprlib.model.weights import BackboneSettings, starting_backbone
 from vprlib.places.truth import Radii
+from vprlib.train.gradients import StepGradients
 from vprlib.train.settings import TrainSettings
+from vprlib.train.trainer import Trainer
+from vprlib.train.triplets import TripletSteps
 
 CUTS = {"alexnet": "conv5", "resnet18": "layer4"}
 RADII = Radii(positive_m=25.0, training_m=10.0)
@@ -49,3 +54,27 @@ def a_model(name: str = "alexnet", clusters: int = 4) -> PlaceModel:
 
 def weights(model: PlaceModel) -> dict[str, bytes]:
     return {name: t.detach().numpy().tobytes() for name, t in model.state_dict().items()}
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, method: str, call: int) -> None:
+    """Makes the call of that number to a method of one of these classes raise."""
+    owner = next(o for o in (Trainer, TripletSteps, StepGradients) if hasattr(o, method))
+    whole, calls = getattr(owner, method), iter(range(1, 1000))
+
+    def broken(self: object, *args: object) -> object:
+        if next(calls) == call:
+            raise StopError
+        return whole(self, *args)
+
+    monkeypatch.setattr(owner, method, broken)
+
+
+def broken_off(
+    monkeypatch: pytest.MonkeyPatch, method: str, call: int, make: Callable[[], Trainer]
+) -> Trainer:
+    """A trainer that goes on from where such a call broke off the one before it."""
+    with monkeypatch.context() as patch:
+        stop_at(patch, method, call)
+        with pytest.raises(StopError):
+            make().run()
+    return make()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from evaluated import SET, photo
-from served import TOKEN, Service, in_a_zone, start
+from served import TOKEN, Service, copied, running, start
 from toy import LOADER, write_params
 
 pytest.importorskip("fastapi", reason="needs `pip install -e '.[serve]'`")
@@ -19,19 +19,13 @@ Open = Callable[..., "sync_api.Page"]
 
 @pytest.fixture(scope="module")
 def project(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("page") / "project"
-    shutil.copytree(made, folder)
-    in_a_zone(folder)
-    (folder / "token").write_text(TOKEN)
-    return folder
+    return copied(made, tmp_path_factory.mktemp("page") / "project")
 
 
 @pytest.fixture(scope="module")
 def service(project: Path) -> Iterator[Service]:
-    started = start(project)
-    yield started
-    started.process.kill()
-    started.process.communicate()
+    with running(project) as started:
+        yield started
 
 
 @pytest.fixture
@@ -172,8 +166,7 @@ def test_a_token_is_asked_for_and_kept(browser: "sync_api.Browser", project: Pat
     page.goto(f"http://127.0.0.1:{guarded.port}/")
     page.wait_for_selector("html[data-ready=yes]")
     ask(page, 3, folder=project)  # the browser's own form has the token for the whole page
-    guarded.process.kill()
-    guarded.process.communicate()
+    guarded.kill()
     page.set_input_files("#choose", project / photo(3))
     page.wait_for_selector("#problem:not([hidden])")
     assert "cannot be reached" in page.inner_text("#problem")
@@ -228,10 +221,8 @@ def test_without_degrees_metres_are_drawn(
     other = project.parent / "metres"
     shutil.copytree(project, other)
     write_params(other, tree)
-    one = start(other)
-    page = opened(port=one.port)
-    ask(page, 3, folder=other)
-    assert "metres" in page.inner_text("#told") and page.locator("#canvas .pin").count() == 5
-    assert not page.is_visible("#tiles") and not page.is_visible("#around")
-    one.process.kill()
-    one.process.communicate()
+    with running(other) as one:
+        page = opened(port=one.port)
+        ask(page, 3, folder=other)
+        assert "metres" in page.inner_text("#told") and page.locator("#canvas .pin").count() == 5
+        assert not page.is_visible("#tiles") and not page.is_visible("#around")

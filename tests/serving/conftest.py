@@ -1,42 +1,33 @@
 """Services that tests share."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from served import TOKEN, Service, in_a_zone, start
+from served import TOKEN, Service, copied, running, start
 
 pytest.importorskip("fastapi", reason="needs `pip install -e '.[serve]'`")
 
 
 @pytest.fixture(scope="session")
 def place(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("served") / "project"
-    shutil.copytree(made, folder)
-    in_a_zone(folder)
-    return folder
+    return copied(made, tmp_path_factory.mktemp("served") / "project")
 
 
 @pytest.fixture(scope="session")
 def service(place: Path) -> Iterator[Service]:
     """Shared by tests that change nothing."""
-    started = start(place)
-    yield started
-    started.process.kill()
-    started.process.communicate()
+    with running(place) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")
 def guarded(place: Path) -> Iterator[Service]:
     """One with a token and narrow limits."""
-    (place / "token").write_text(f"{TOKEN}\n")
     narrow = ("--max-mb", "0.3", "--max-megapixels", "1", "--max-seconds", "1.5")
     options = ("--host", "0.0.0.0", "--token-file", "token", "--max-waiting", "3", *narrow)
-    started = start(place, *options, token=TOKEN)
-    yield started
-    started.process.kill()
-    started.process.communicate()
+    with running(place, *options, token=TOKEN) as started:
+        yield started
 
 
 @pytest.fixture
@@ -50,6 +41,4 @@ def starting() -> Iterator[Callable[..., Service]]:
 
     yield begin
     for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.communicate()
+        one.kill()

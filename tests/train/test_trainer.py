@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training import ASKED, PLACES, RADII, VIEWS, StopError, a_model, settings, weights
+from training import ASKED, PLACES, RADII, VIEWS, StopError, a_model, broken_off, settings, weights
 
 from vprlib.images.batches import ImageSource
 from vprlib.model.model import Architecture, PlaceModel
@@ -29,7 +29,6 @@ from vprlib.train.losses import triplet_loss
 from vprlib.train.mining import Candidates, Mined, Pool, Tuple
 from vprlib.train.settings import TrainSettings
 from vprlib.train.trainer import Trainer, make_optimizer
-from vprlib.train.triplets import TripletSteps
 
 MakeTrainer = Callable[..., Trainer]
 
@@ -151,30 +150,6 @@ def test_bfloat16_learns_what_float32_does_but_for_rounding(trainer: MakeTrainer
     losses = [[row.loss for row in outcome.log[1:]] for outcome in (one, other)]
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, method: str, call: int) -> None:
-    """Makes the call of that number to a method of one of these classes raise."""
-    owner = next(o for o in (Trainer, TripletSteps, StepGradients) if hasattr(o, method))
-    whole, calls = getattr(owner, method), iter(range(1, 1000))
-
-    def broken(self: object, *args: object) -> object:
-        if next(calls) == call:
-            raise StopError
-        return whole(self, *args)
-
-    monkeypatch.setattr(owner, method, broken)
-
-
-def broken_off(
-    monkeypatch: pytest.MonkeyPatch, method: str, call: int, make: Callable[[], Trainer]
-) -> Trainer:
-    """A trainer that goes on from where such a call broke off the one before it."""
-    with monkeypatch.context() as patch:
-        stop_at(patch, method, call)
-        with pytest.raises(StopError):
-            make().run()
-    return make()
 
 
 BERLIN = {

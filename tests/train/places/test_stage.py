@@ -12,11 +12,10 @@ import pytest
 import toy
 from groups import worker_of
 from staged import SET, TRAIN, to_model
-from training import StopError
+from training import StopError, stop_at
 
 from vprlib.pipeline import paths
 from vprlib.train.places import steps
-from vprlib.train.trainer import Trainer
 
 PLACES = {
     "kind": "places",
@@ -50,15 +49,8 @@ def test_a_stage_that_was_killed_ends_at_the_same_bytes(here, run, slim, monkeyp
     summary = json.loads(paths.TRAIN_METRICS.read_text())
     assert (summary["images"], summary["images_left_out"]) == (18, 0)
     paths.model("trained").unlink()
-    whole, calls = Trainer._learn, iter(range(1, 100))
-
-    def learn(self, *args):
-        if next(calls) == 5:  # in the second epoch
-            raise StopError
-        whole(self, *args)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_learn", learn)
+        stop_at(patch, "_learn", 5)  # in the second epoch
         with pytest.raises(StopError):
             run("train", *TRAIN)
     assert list(paths.SCRATCH.glob("train-*/state.pt"))

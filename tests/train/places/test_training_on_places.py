@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training import ASKED, PLACES, RADII, VIEWS, StopError, a_model, weights
+from training import ASKED, PLACES, RADII, VIEWS, a_model, broken_off, weights
 
 from vprlib.pipeline.cache import NO_CACHE, Cache
 from vprlib.pipeline.params import UserError
@@ -141,19 +141,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(
 ) -> None:
     whole = trainer("whole", **changes)
     expected = whole.run()
-    method, number = stop
-    with monkeypatch.context() as patch:
-        original, calls = getattr(Trainer, method), iter(range(1, 1000))
-
-        def broken(self: Trainer, *args: object) -> object:
-            if next(calls) == number:
-                raise StopError
-            return original(self, *args)
-
-        patch.setattr(Trainer, method, broken)
-        with pytest.raises(StopError):
-            trainer("broken", **changes).run()
-    resumed = trainer("broken", **changes)
+    resumed = broken_off(monkeypatch, *stop, lambda: trainer("broken", **changes))
     outcome = resumed.run()
     assert outcome.log == expected.log
     assert weights(outcome.model) == weights(expected.model)
