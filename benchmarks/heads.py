@@ -16,7 +16,7 @@ import numpy as np
 import typer
 import yaml
 
-from vprlib.cli.recipes import KEPT, RECIPES
+from vprlib.cli.parts import KEPT, RECIPES
 from vprlib.evaluate.intervals import (
     CompareSettings,
     IntervalSettings,

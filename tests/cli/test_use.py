@@ -6,7 +6,7 @@ import pytest
 import toy
 import yaml
 
-from vprlib.cli.recipes import KEPT, RECIPES, read_recipes
+from vprlib.cli.parts import KEPT, RECIPES, read_recipes
 from vprlib.cli.use import compose
 from vprlib.pipeline import paths
 from vprlib.pipeline.params import UserError

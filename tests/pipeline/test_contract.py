@@ -258,6 +258,8 @@ def test_every_package_is_planned_and_none_is_crowded():
     assert packages == {*ROOMS, "cli"}
     for package in packages:
         assert len(list((ROOT / "vprlib" / package).glob("*.py"))) <= 18, package
+    lines = {p: p.read_text().count("\n") for p in (ROOT / "vprlib").rglob("*.py")}
+    assert {path.name: count for path, count in lines.items() if count > 300} == {}
 
 
 def test_imports_have_no_cycle():

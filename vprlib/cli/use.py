@@ -10,7 +10,7 @@ import typer
 import yaml
 
 from vprlib.cli import photos
-from vprlib.cli.recipes import recipe_of, with_recipe
+from vprlib.cli.parts import part, parts_of, recipe_of, source_of, split, with_recipe
 from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_text
 from vprlib.pipeline.params import PARAMS_PATH, At, JsonObject, UserError, nearest, read_params_file
@@ -47,7 +47,7 @@ def compose(
         base = _base_blocks()
         own = _blocks(text)
         text = "".join(
-            _parts(own[key], key)[0] + "".join(_parts(base[key], key)[1:]) if key in base else block
+            split(own[key], key)[0] + "".join(split(base[key], key)[1:]) if key in base else block
             for key, block in own.items()
         )
         changes = read_params_file(PRESETS / f"{name}.yaml") if name != BASE else {}
@@ -85,16 +85,9 @@ def _blocks(text: str) -> dict[str, str]:
     return blocks
 
 
-def _parts(block: str, key: str) -> tuple[str, str, str]:
-    """The comments above a key, its own line, and what belongs to it below."""
-    found = re.fullmatch(rf"((?:.*\n)*?)({key}:.*\n)((?:.*\n)*)", block)
-    assert found is not None, "each block has the line of its key"
-    return found[1], found[2], found[3]
-
-
 def _changed(block: str, key: str, value: object) -> str:
     """A block with another value; comments stay, but for those inside what is replaced."""
-    above, line, body = _parts(block, key)
+    above, line, body = split(block, key)
     if key in MERGED and isinstance(value, dict) and body:
         for name, inner in value.items():
             old = re.search(rf"^  {name}: .*\n", body, re.MULTILINE)
@@ -133,7 +126,7 @@ def _completed(p: Parts) -> Tree:
             f"{', '.join(fitted)} are fitted on training images, but params.yaml names no training"
             " set: set fit_on to a set of `datasets`."
         )
-    published = _parts_of("networks")
+    published = parts_of("networks")
     networks = {
         name: published[name]
         for name in p.variants
@@ -145,15 +138,13 @@ def _completed(p: Parts) -> Tree:
     for name in p.variants:
         while name not in given and name not in derived:
             known = p.variant_defs.get(name) if name in p.derived else None
-            part = (
-                _part("variants", name)
-                if known is None
-                else {"of": p.derived[name], "steps": known}
+            made = (
+                part("variants", name) if known is None else {"of": p.derived[name], "steps": known}
             )
-            derived[name], variant_defs[name] = part["of"], part["steps"]
-            name = part["of"]
+            derived[name], variant_defs[name] = made["of"], made["steps"]
+            name = made["of"]
     code_defs = dict(p.code_defs)
-    code_defs |= {name: _part("codes", name) for name in p.codes if name not in code_defs}
+    code_defs |= {name: part("codes", name) for name in p.codes if name not in code_defs}
     found = {
         "networks": {**p.networks, **networks},
         "derived": derived,
@@ -165,33 +156,13 @@ def _completed(p: Parts) -> Tree:
     return {key: value for key, value in found.items() if value != getattr(p, key)}
 
 
-def _part(kind: str, name: str) -> Tree:
-    """A definition of presets/parts."""
-    known = _parts_of(kind)
-    if name not in known:
-        raise UserError(f"{kind} has no '{name}'{nearest(name, list(known))}.")
-    return known[name]
-
-
-def _parts_of(kind: str) -> Tree:
-    return read_params_file(PRESETS / f"parts/{kind}.yaml")
-
-
-def source_of(network: str) -> str:
-    """Where the file of a published network is obtained."""
-    text = (PRESETS / "parts/networks.yaml").read_text(encoding="utf-8")
-    found = re.search(rf"^{re.escape(network)}:  # (.*)$", text, re.MULTILINE)
-    assert found is not None, "each network says where its file comes from"
-    return found[1]
-
-
 def preset_with(kind: Kind, name: str, in_use: Sequence[str]) -> str | None:
     """The command that brings a set, variant or code into params.yaml; None if none does."""
     if kind == "set":
         preset = preset_with_set(name)
         return preset and f"vpr use {preset}"
-    part = PRESETS / f"parts/{SWITCHES[kind]}.yaml"
-    is_there = part.exists() and name in read_params_file(part)
+    path = PRESETS / f"parts/{SWITCHES[kind]}.yaml"
+    is_there = path.exists() and name in read_params_file(path)
     return f"vpr use --{SWITCHES[kind]} {','.join([*in_use, name])}" if is_there else None
 
 
@@ -267,17 +238,18 @@ def main(
 ) -> None:
     """Write a preset into params.yaml; print what changed and which files are missing."""
     before, text = read_params_file(PARAMS_PATH), PARAMS_PATH.read_text(encoding="utf-8")
+    published = [*parts_of("networks")]
     if is_list:
         width = max(map(len, preset_names()), default=0)
         for preset in preset_names():
             title, _, _ = (PRESETS / f"{preset}.yaml").read_text(encoding="utf-8").partition("\n")
             typer.echo(f"{preset:{width}}  {title.lstrip('# ')}")
-        networks = ", ".join(_parts_of("networks"))
+        networks = ", ".join(published)
         typer.echo(f"Published networks, each evaluated on the sets in use: {networks}")
         return
     asked = {"codes": codes, "variants": variants}
     lists = {key: text.split(",") for key, text in asked.items() if text is not None}
-    network = name if name in _parts_of("networks") else None
+    network = name if name in published else None
     if network is not None:  # it joins the variants and changes nothing else
         others = lists.get("variants", Parts.of(before).variants)
         lists["variants"] = [*(other for other in others if other != network), network]
@@ -287,7 +259,7 @@ def main(
             "name a preset, or --codes, --variants or --train; `vpr use --list` shows presets."
         )
     if name is not None and name not in preset_names():
-        known = [*preset_names(), *_parts_of("networks")]
+        known = [*preset_names(), *published]
         raise UserError(f"there is no preset '{name}'{nearest(name, known)}.")
     photos.check(name, folders or [], queries, paths.RAW / photos.PRESET)
     # loads PyTorch, which takes seconds

@@ -1,9 +1,9 @@
-"""Recipes of training in presets/parts/training.yaml: what `vpr use --train NAME` writes."""
+"""What presets/parts holds: definitions by name, and recipes of training."""
 
 import re
 from collections.abc import Mapping
 
-from vprlib.pipeline.params import UserError, nearest
+from vprlib.pipeline.params import JsonObject, UserError, nearest, read_params_file
 from vprlib.pipeline.switches import PRESETS
 
 RECIPES = PRESETS / "parts/training.yaml"
@@ -12,6 +12,33 @@ KEPT = (
     *("first_layer", "precision", "stored", "keep", "patience", "validate_every", "seed"),
     *("positive_radius_m", "negative_radius_m", "val_queries", "rank_loss_negatives"),
 )
+
+
+def split(block: str, key: str) -> tuple[str, str, str]:
+    """The comments above a key, its own line, and what belongs to it below."""
+    found = re.fullmatch(rf"((?:.*\n)*?)({key}:.*\n)((?:.*\n)*)", block)
+    assert found is not None, "each block has the line of its key"
+    return found[1], found[2], found[3]
+
+
+def part(kind: str, name: str) -> JsonObject:
+    """A definition of presets/parts."""
+    known = parts_of(kind)
+    if name not in known:
+        raise UserError(f"{kind} has no '{name}'{nearest(name, list(known))}.")
+    return known[name]
+
+
+def parts_of(kind: str) -> JsonObject:
+    return read_params_file(PRESETS / f"parts/{kind}.yaml")
+
+
+def source_of(network: str) -> str:
+    """Where the file of a published network is obtained."""
+    text = (PRESETS / "parts/networks.yaml").read_text(encoding="utf-8")
+    found = re.search(rf"^{re.escape(network)}:  # (.*)$", text, re.MULTILINE)
+    assert found is not None, "each network says where its file comes from"
+    return found[1]
 
 
 def read_recipes() -> dict[str, str]:
@@ -25,12 +52,10 @@ def with_recipe(block: str, name: str) -> str:
     recipes = read_recipes()
     if name not in recipes:
         raise UserError(f"there is no recipe '{name}'{nearest(name, list(recipes))}.")
-    found = re.fullmatch(r"((?:.*\n)*?train:.*\n)((?:.*\n)*)", block)
-    assert found is not None, "the block has the line of its key"
-    above, lines = found.groups()
+    above, line, lines = split(block, "train")
     stated, kept = _by_key(recipes[name]), _by_key(lines)
     staying = [kept[key] for key in KEPT if key in kept and key not in stated]
-    return above + recipes[name] + "".join(staying)
+    return above + line + recipes[name] + "".join(staying)
 
 
 def recipe_of(block: str) -> str | None:
