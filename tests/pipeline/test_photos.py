@@ -23,9 +23,9 @@ RESULT = "photos", "off_the_shelf", "full"
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project that lists photographs; gives the folder to put them into."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vprlib.cli.use.PRESETS", toy.ROOT / "presets")
+    monkeypatch.chdir(toy.ROOT)
     tree = yaml.safe_load(compose((toy.ROOT / "params.yaml").read_text(), "photos", {}))
+    monkeypatch.chdir(tmp_path)
     for entry in tree["datasets"].values():
         entry["images"]["resize"] = None
     tree["sample"].update(images=4, positions=9)
