@@ -4,11 +4,16 @@ import base64
 import importlib
 import json
 import os
+import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import toy
+import yaml
 
 from benchmarks.drawn_results import SET, Size, draw
+from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_json, write_text
 
 VARIANTS, CODES = ("off_the_shelf", "trained"), ("full", "w128")
@@ -38,6 +43,22 @@ def make(folder):
     write_json(Path(f"metrics/audit/{SET}.json"), AUDIT | {"said": said, "remarks": ["a remark"]})
     write_text(Path(f"artifacts/reports/{SET}_missing.txt"), "one.jpg is missing\n")
     os.chdir(before)
+
+
+def with_history():
+    """Commits the set of this folder, and then gives `trained` the answers of another run."""
+    repo = toy.new_repository()
+    repo.add(["artifacts/predictions", "artifacts/calibration", "data/index"])
+    toy.git("add", "-A", ":!data/raw")
+    toy.git("commit", "-qm", "Draw <b>a set</b>")
+    toy.git("branch", "old")
+    for path in (paths.predictions, partial(paths.result_metrics, "recall")):
+        source, target = path(SET, *RUNS[1]), path(SET, *RUNS[2])
+        target.unlink()  # it may be a link into the cache
+        shutil.copy(source, target)
+    tree = yaml.safe_load(Path("params.yaml").read_text())
+    tree["train"]["epochs"] = 99
+    write_text(Path("params.yaml"), yaml.safe_dump(tree, sort_keys=False))
 
 
 def registered(path):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import reported
+import toy
 from reported import ODD_NAME, RUNS, SET
 
 from vprlib.evaluate.failures import CATEGORIES
@@ -301,6 +303,34 @@ def test_two_runs_are_compared_as_by_the_command(opened, drawn, vpr, monkeypatch
     page.locator("#pairs button").first.click()
     shown = page.locator("#viewer article h2").all_inner_texts()
     assert shown[0] == shown[1] and shown[0] in names
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_a_run_of_another_revision_is_compared_and_named_as_text(
+    browser, drawn_here, page_of, vpr, width
+):
+    reported.with_history()
+    toy.git("branch", "<b>old")
+    index = page_of(drawn_here, ["<b>old"])
+    told = json.loads(vpr("compare", "<b>old:trained", "trained", "--json")[1])["pairs"][0]
+    page = browser.new_page(viewport={"width": width, "height": 850})
+    page.goto(f"{index.as_uri()}#compare")
+    page.wait_for_selector("html[data-ready=compare]")
+    page.select_option("[data-view=compare] [data-state=against]", "<b>old:trained/full")
+    page.wait_for_function("page.$('changed').textContent.includes('train.epochs 6 → 99')")
+    found = told["differences"]["recall@1"]
+    for kind in ("gained", "lost", "both_wrong", "both_right"):
+        label = page.locator(f"#kinds label:has(input[value={kind}]) b")
+        assert label.inner_text() == str(found[kind])
+    assert f"{100 * abs(found['value']):.1f} points" in page.locator("#test").inner_text()
+    page.click("nav [data-view=table]")
+    page.wait_for_selector("html[data-ready=table]")
+    assert any("<b>old:trained" in cell for row in rows(page) for cell in row)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.click("nav [data-view=about]")
+    said = page.locator("[data-view=about]:visible").last.inner_text()
+    assert "Draw <b>a set</b>" in said and "train.epochs" in said
+    page.close()
 
 
 def test_what_was_run_is_told(opened, index):

@@ -62,11 +62,19 @@ def _shown(values: dict[str, object], place: str) -> str:
 
 def git_state() -> JsonObject | None:
     """The commit, its date and subject, and whether tracked files have changed since."""
-    told = _git("log", "-1", "--format=%H%n%cs%n%s").splitlines()
-    if len(told) < 3:
-        return None
+    told = commit_of("HEAD")
     dirty = _git("status", "--porcelain", "--untracked-files=no").splitlines()
-    return {"revision": told[0], "date": told[1], "subject": told[2], "changed": len(dirty)}
+    return None if told is None else told | {"changed": len(dirty)}
+
+
+def commit_of(revision: str) -> JsonObject | None:
+    """The commit that a revision or an experiment of DVC stands for."""
+    kept = _git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{revision}").split()
+    for name in (revision, *kept):
+        told = _git("log", "-1", "--format=%H%n%cs%n%s", "--end-of-options", name, "--")
+        if len(lines := told.splitlines()) >= 3:
+            return dict(zip(("revision", "date", "subject"), lines, strict=False))
+    return None
 
 
 def _git(*arguments: str) -> str:

@@ -68,6 +68,19 @@ page.views.about = (() => {
     return [...found, more("params.yaml", params)];
   }
 
+  function otherRevision({ name, git, params }) {
+    const commit = git
+      ? [
+          ["Commit", git.revision],
+          ["Date", git.date],
+          ["Subject", git.subject],
+        ]
+      : [["Commit", null]];
+    const found = [page.el("h3", {}, name), pairs(commit)];
+    if (!params.length) return [...found, page.el("p", {}, "Its parameters are those used here.")];
+    return [...found, table(`Parameters of ${name}`, ["parameter", "here", name], params)];
+  }
+
   function audit(found) {
     const said = [...found.said, ...found.remarks];
     const text = found.said.length
@@ -120,6 +133,9 @@ page.views.about = (() => {
           pairs([["Page made", page.date(made)], ...Object.entries(about.versions)]),
         ),
         part("Parameters", ...parameters(about)),
+        ...(page.summary.revisions.length
+          ? [part("Other revisions", ...page.summary.revisions.flatMap(otherRevision))]
+          : []),
         part(
           "Sets",
           table(
