@@ -31,8 +31,8 @@ def stage(name, *names):
     importlib.import_module(f"stages.{name}").main(*names)
 
 
-def make(folder):
-    draw(folder, SIZE, VARIANTS, CODES, ODD_NAME)
+def make(folder, size=SIZE):
+    draw(folder, size, VARIANTS, CODES, ODD_NAME)
     before = Path.cwd()
     os.chdir(folder)
     for run in RUNS:

@@ -82,7 +82,7 @@ def test_the_table_shows_recall_and_the_difference_of_compare(opened, drawn, vpr
     change = told["pairs"][0]["differences"]["recall@1"]
     recall = metrics(drawn, "recall")
     row = rows(page)[2]
-    assert row[:4] == [SET, "trained", "full", "120"]
+    assert row[:4] == [SET, "trained", "full", str(QUERIES)]
     assert row[4] == "{:.1f} {:.1f}–{:.1f}".format(
         *(100 * recall[f"recall@1{end}"] for end in ("", "_low", "_high"))
     )
@@ -161,7 +161,7 @@ def test_a_click_on_the_map_shows_the_query_and_what_was_found(opened):
     box, point = page.locator("#canvas").bounding_box(), page.evaluate("page.views.map.pointOf(11)")
     page.mouse.click(box["x"] + point["x"], box["y"] + point["y"])
     assert page.locator("#map-query h2").inner_text() == "000/drawn_q000011.jpg"
-    assert page.locator("#map-query .results img").count() == 10
+    assert page.locator("#map-query .results .picture").count() == 10
     assert page.locator("#map-query .pair img").count() == 2
     assert "distance 0." in page.locator("#map-query .results").inner_text()
     page.fill("#search-name", "nobody")

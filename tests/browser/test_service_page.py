@@ -74,8 +74,7 @@ def ask(page: "sync_api.Page", *rows: int, folder: Path) -> None:
     page.locator("#results img[src]").nth(4).wait_for()
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [("wide", "light"), ("phone", "dark")])
 def test_a_photograph_is_asked_and_shown(
     opened: Open, service: Service, width: str, scheme: str
 ) -> None:
@@ -165,6 +164,7 @@ def test_names_are_text(opened: Open, service: Service, tmp_path: Path) -> None:
     assert page.inner_text("#problem") == f"{name} is not an image that can be read."
 
 
+@pytest.mark.slow
 def test_a_token_is_asked_for_and_kept(browser: "sync_api.Browser", project: Path) -> None:
     guarded = start(project, "--token-file", "token", token=TOKEN)
     context = browser.new_context(http_credentials={"username": "", "password": TOKEN})
@@ -219,6 +219,7 @@ def test_the_street_map_is_off_until_it_is_switched_on(opened: Open, service: Se
     assert page.locator(".leaflet-tile").count() == 0
 
 
+@pytest.mark.slow
 def test_without_degrees_metres_are_drawn(
     browser: "sync_api.Browser", opened: Open, project: Path
 ) -> None:

@@ -325,6 +325,7 @@ def test_it_ends_when_asked_and_leaves_nothing(
     assert (code, said) == (0, "stopped\n") and not scratch.exists()
 
 
+@pytest.mark.slow
 def test_killed_it_starts_again_and_clears_up(
     place: Path, starting: Callable[..., Service]
 ) -> None:

@@ -5,16 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from training import VIEWS, a_model
 
+from vprlib.model.heads.dropout import dropping_out
 from vprlib.model.model import PlaceModel
 from vprlib.pipeline.cache import NO_CACHE
+from vprlib.pipeline.draws import Draw, generator
 from vprlib.pipeline.group import ALONE
 from vprlib.train.augmentation import Change, changed
 from vprlib.train.data import TrainingData
 from vprlib.train.frozen import CachedSource, SplitNetwork
 from vprlib.train.gradients import Loss
-from vprlib.train.places.gradients import Batch, BatchGradients
+from vprlib.train.places.gradients import MOST_PARTS, Batch, BatchGradients
 from vprlib.train.places.shots import shots_of
 from vprlib.train.places.similarity import similarity_loss
 from vprlib.train.settings import PlacesSettings
@@ -30,10 +33,17 @@ SETTINGS = PlacesSettings(
 
 
 def computed(
-    data: TrainingData, size: int, first_layer: str, flip: bool = False
+    data: TrainingData,
+    size: int,
+    first_layer: str,
+    flip: bool = False,
+    dropout: float = 0.0,
+    number: int = 1,
 ) -> tuple[Loss, PlaceModel]:
-    """The gradients by passes of so many images."""
+    """The gradients by passes of so many images, of the batch of that number."""
     model = a_model()
+    if dropout:
+        model.pool = nn.Sequential(model.pool, nn.Dropout(dropout))
     network = SplitNetwork(model, first_layer, "float32", "float32")
     shots = shots_of(data.train.database.index, data.train.queries.index, 25.0)
     learnt = list(model.parameters())
@@ -44,7 +54,7 @@ def computed(
     sources = {n: CachedSource(s, network, NO_CACHE) for n, s in data.sources().items()}
     wanted = [gradients.images_of(part) for part in gradients.own_parts(batch)]
     loaded = [[sources[name].load(row, change) for name, row, change in part] for part in wanted]
-    return gradients.compute(batch, iter(loaded), 1, 1), model
+    return gradients.compute(batch, iter(loaded), 1, number), model
 
 
 @pytest.mark.parametrize("first_layer", ["conv1", "conv5"])
@@ -76,6 +86,29 @@ def test_the_whole_batch_equals_the_plain_way(data: TrainingData, slim: str) -> 
     torch.testing.assert_close(
         model.pool.centroids.grad, twin.pool.centroids.grad, atol=1e-5, rtol=1e-4
     )
+
+
+def test_dropout_is_the_same_in_both_passes_of_an_image(data: TrainingData, slim: str) -> None:
+    given, model = computed(data, 4, "conv1", dropout=0.5, number=2)
+    twin = a_model()
+    twin.pool = nn.Sequential(twin.pool, nn.Dropout(0.5))
+    described = []
+    for part, start in enumerate(range(0, 9, 4)):
+        pixels = [data.train.database.pixels(r) for r in ROWS[start : start + 4].tolist()]
+        draw = generator(Draw.DROPOUT, SETTINGS.seed, 1, 2 * MOST_PARTS + part)
+        with dropping_out(twin.pool, draw):
+            described.append(twin(torch.from_numpy(np.stack(pixels))))
+    labels = torch.arange(9) // VIEWS
+    same = labels[:, None] == labels
+    masks = (same & ~torch.eye(9, dtype=torch.bool), ~same)
+    expected, _ = similarity_loss(torch.cat(described), *masks, SETTINGS.loss)
+    expected.backward()
+    assert given.total == pytest.approx(9 * expected.item(), abs=1e-4)
+    for one, two in zip(model.parameters(), twin.parameters(), strict=True):
+        if two.grad is not None:
+            torch.testing.assert_close(one.grad, two.grad, atol=1e-5, rtol=1e-4)
+    other, _ = computed(data, 4, "conv1", dropout=0.5, number=3)
+    assert other.total != given.total
 
 
 def test_a_pair_within_the_radius_of_two_places_is_no_negative(
