@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from pathlib import Path
 
 import typer
 
@@ -34,7 +33,7 @@ def run(main: typer.Typer | Callable[..., None], name: str | None = None) -> Non
     """Runs an application, or one function, with the options of the command line."""
     app = main if isinstance(main, typer.Typer) else new_app()
     if not isinstance(main, typer.Typer):
-        app.command()(_timed(main) if main.__module__ == "__main__" else main)
+        app.command()(_timed(main))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
@@ -53,33 +52,33 @@ def run(main: typer.Typer | Callable[..., None], name: str | None = None) -> Non
 
 
 def _timed(main: Callable[..., None]) -> Callable[..., None]:
-    """`main`, which also notes how long it took: for `vpr report`, since DVC keeps no times."""
+    """`main`, which notes how long a stage took: for `vpr report`, since DVC keeps no times."""
 
     @wraps(main)
     def timed(**options: object) -> None:
         started, clock = time.time(), time.perf_counter()
         main(**options)
-        if not is_member():  # of a group the launcher tells
-            _note(started, time.perf_counter() - clock)
+        name = getattr(sys.modules["__main__"].__spec__, "name", "")
+        if name.startswith("stages.") and not is_member():  # of a group the launcher tells
+            _note([name, *sys.argv[1:]], started, time.perf_counter() - clock)
 
     return timed
 
 
-def _note(started: float, seconds: float) -> None:
-    """A file for each command of a stage, so that stages can run at once; no output of DVC."""
+def _note(stage: list[str], started: float, seconds: float) -> None:
+    """A file for each command, so that stages can run at once; no output of DVC."""
     from vprlib.pipeline.artifacts import write_json  # h5py, which `vpr --help` need not load
 
     torch = sys.modules.get("torch")
     on_gpu = torch is not None and torch.cuda.is_initialized()
     told = {
-        "command": " ".join(["python", *sys.orig_argv[1:]]),  # as in dvc.lock
+        "command": " ".join(["python -m", *stage]),  # as in dvc.lock
         "started": started,
         "seconds": seconds,
         "processor": torch.cuda.get_device_name() if torch and on_gpu else processor_name(),
     }
-    name = "-".join([*sys.orig_argv[2:3], *sys.argv[1:]])
     with suppress(UserError):  # the stage has done its work
-        write_json(paths.TIMES / f"{Path(name).name}.json", told)
+        write_json(paths.TIMES / f"{'-'.join(stage).replace('/', '-')}.json", told)
 
 
 def _end() -> None:
