@@ -333,6 +333,31 @@ def test_a_run_of_another_revision_is_compared_and_named_as_text(
     page.close()
 
 
+def test_a_second_look_is_shown_before_and_after(browser, drawn_here, page_of):
+    reported.look_again()
+    told = metrics(drawn_here, "rerank")
+    page = browser.new_page()
+    page.goto(f"{page_of(drawn_here).as_uri()}#table")
+    page.wait_for_selector("html[data-ready=table]")
+    row = page.locator("#second-look-table tbody tr").nth(1).inner_text()
+    before, after = (100 * told[side]["recall@1"] for side in ("before", "after"))
+    change = told["difference"]["recall@1"]
+    assert "trained/full" in row and f"{before:.1f} → {after:.1f}" in row
+    ends = f"{100 * change['value']:+.1f} {100 * change['low']:+.1f} to"
+    assert ends.replace("-", "−") in re.sub(r"\s+", " ", row)
+    page.click("nav [data-view=compare]")
+    page.select_option("[data-view=compare] [data-state=against]", "trained/full")
+    page.select_option("[data-view=compare] [data-state=run]", "trained/full + second look")
+    for kind in ("gained", "lost"):
+        label = page.locator(f"#kinds label:has(input[value={kind}]) b")
+        label.get_by_text(re.compile(f"^{change[kind]}$")).wait_for()
+    page.check("#kinds input[value=gained]")
+    page.locator("#pairs button").first.click()
+    plain, again = page.locator("#viewer section .results").all_inner_texts()
+    assert "inliers" in again and "inliers" not in plain
+    page.close()
+
+
 def test_what_was_run_is_told(opened, index):
     page = opened("about")
     said = page.locator("[data-view=about]:visible").last.inner_text()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,13 +17,14 @@ import toy
 import yaml
 from reported import RUNS, SET, registered, unpacked
 
-from vprlib.cli.report.context import changes, context, training
+from vprlib.cli.report.context import changes, context, stages, training
 from vprlib.cli.report.results import merged, right_rows
 from vprlib.cli.report.thumbnails import Album, chosen
 from vprlib.evaluate.failures import CATEGORIES, outcomes, right_answer
 from vprlib.evaluate.predictions import read_judgement
 from vprlib.images.index import ImageIndex, read_index, write_index
 from vprlib.pipeline import paths
+from vprlib.pipeline.artifacts import write_json
 from vprlib.pipeline.params import UserError, read_params_file
 
 PAGE = toy.ROOT / "vprlib/cli/report/page"
@@ -162,6 +164,64 @@ def test_a_revision_with_other_queries_is_not_shown(drawn_here, vpr):
     assert (
         "queries have other positions" in registered(paths.PAGE / "data/summary.js")["problems"][0]
     )
+
+
+def test_a_second_look_is_a_run_with_the_numbers_of_its_stage(drawn_here, vpr):
+    reported.look_again()
+    assert "6 runs on 1 set" in vpr("report", "--pictures", 0)[1]
+    summary = registered(paths.PAGE / "data/summary.js")
+    names = [run["name"] for run in summary["runs"]]
+    for variant in reported.VARIANTS:
+        told = metrics("rerank", (variant, "full"))
+        before, after = (names.index(f"{variant}/full{end}") for end in ("", " + second look"))
+        run, found = summary["runs"][after], answers(paths.PAGE, after)
+        assert run["second_look"] == told and told["after"].items() <= run["metrics"].items()
+        assert summary["runs"][before]["second_look"] is None
+        hits = unpacked(found["hits"]).reshape(reported.SIZE.queries, -1)
+        assert hits[:, 0].mean() == told["after"]["recall@1"] != told["before"]["recall@1"]
+        pair = next(p for p in summary["differences"] if (p["from"], p["to"]) == (before, after))
+        for n, shown in pair["at"].items():
+            assert told["difference"][f"recall@{n}"].items() <= shown.items()
+        inliers = unpacked(found["inliers"]).reshape(hits.shape)
+        assert (np.diff(inliers, axis=1) <= 0).all() and (inliers >= 0).all()
+        assert (scores_of(found) == inliers[:, 0]).all()
+        path = paths.inlier_thresholds(SET, variant, "full")
+        assert run["thresholds"] == json.loads(path.read_text())["thresholds"]
+        assert answers(paths.PAGE, before)["inliers"] is None
+
+
+def test_a_second_look_that_is_not_in_use_or_has_not_run_is_not_shown(drawn_here, vpr):
+    reported.look_again()
+    paths.reranked(SET, "trained", "full").unlink()
+    assert "5 runs on 1 set" in vpr("report", "--pictures", 0)[1]
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace(f"rerank_on:\n- {SET}", "rerank_on: []"))
+    assert "4 runs on 1 set" in vpr("report", "--pictures", 0)[1]
+
+
+def test_stages_have_the_seconds_of_a_run_that_made_what_is_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert stages() == []
+    entries, started = {}, 1_700_000_000.0
+    for name, age in (("here", 5.0), ("restored", 500.0), ("elsewhere", 5.0), ("gone", 5.0)):
+        out = tmp_path / f"{name}.h5"
+        out.write_bytes(b"")
+        os.utime(out, (started + age, started + age))
+        command = f"python -m stages.{name} a"
+        entries[f"{name}@a"] = {"cmd": command, "outs": [{"path": out.name}]}
+        if name != "elsewhere":
+            note = {"command": command, "started": started, "seconds": 9.5, "processor": "one"}
+            write_json(paths.TIMES / f"{name}.json", note)
+    (tmp_path / "gone.h5").unlink()
+    Path("dvc.lock").write_text(yaml.safe_dump({"stages": entries}))
+    Path("dvc.yaml").write_text("stages: {restored: {}, here: {}}")
+    told = {stage["name"]: stage["run"] for stage in stages()}
+    assert [*told] == ["restored@a", "here@a", "elsewhere@a"]
+    assert told["restored@a"] is None and told["elsewhere@a"] is None
+    assert told["here@a"]["seconds"] == 9.5
+    Path("dvc.lock").write_text("stages: [")
+    with pytest.raises(UserError, match=r"dvc\.lock is damaged"):
+        stages()
 
 
 def test_two_databases_become_one():
