@@ -317,7 +317,7 @@ def test_a_run_of_another_revision_is_compared_and_named_as_text(
     page.goto(f"{index.as_uri()}#compare")
     page.wait_for_selector("html[data-ready=compare]")
     page.select_option("[data-view=compare] [data-state=against]", "<b>old:trained/full")
-    page.wait_for_function("page.$('changed').textContent.includes('train.epochs 6 → 99')")
+    page.get_by_text("train.epochs 6 → 99").wait_for()
     found = told["differences"]["recall@1"]
     for kind in ("gained", "lost", "both_wrong", "both_right"):
         label = page.locator(f"#kinds label:has(input[value={kind}]) b")
@@ -342,8 +342,10 @@ def test_a_second_look_is_shown_before_and_after(browser, drawn_here, page_of):
     row = page.locator("#second-look-table tbody tr").nth(1).inner_text()
     before, after = (100 * told[side]["recall@1"] for side in ("before", "after"))
     change = told["difference"]["recall@1"]
+    page.evaluate(AXE)
+    assert not mistakes(page)
     assert "trained/full" in row and f"{before:.1f} → {after:.1f}" in row
-    ends = f"{100 * change['value']:+.1f} {100 * change['low']:+.1f} to"
+    ends = f"{100 * change['value']:+.1f} ({100 * change['low']:+.1f} to"
     assert ends.replace("-", "−") in re.sub(r"\s+", " ", row)
     page.click("nav [data-view=compare]")
     page.select_option("[data-view=compare] [data-state=against]", "trained/full")

@@ -86,6 +86,7 @@ class Page:
         name = f"run-{len(self.runs)}"
         write_data(self.folder / f"data/{name}.js", name, answers_of(result))
         known, look = result.calibration, result.second_look
+        is_plain = result.revision is None and look is None
         self.runs.append(
             {
                 "set": len(self.sets),
@@ -95,7 +96,7 @@ class Page:
                 "revision": result.revision,
                 "data": name,
                 "metrics": result.metrics,
-                "sizes": sizes(result.choice) if result.revision is None else {},
+                "sizes": sizes(result.choice) if is_plain else {},
                 "kind": result.kind,
                 "calibrated_on": None if known is None else known.set,
                 "thresholds": {} if known is None else known.thresholds,

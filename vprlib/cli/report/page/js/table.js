@@ -2,6 +2,7 @@
 "use strict";
 
 page.views.table = (() => {
+  const ADDED = " + second look"; // to the names of runs
   let sorting = { column: null, isFalling: true };
 
   // Columns that any run has: their title, the value to sort by, and the cell.
@@ -58,7 +59,9 @@ page.views.table = (() => {
 
   const variantOf = (run) => (run.revision ? `${run.revision}:${run.variant}` : run.variant);
 
-  const codeOf = (run) => (run.second_look ? `${run.code} + second look` : run.code);
+  const codeOf = (run) => (run.second_look ? run.code + ADDED : run.code);
+
+  const setOf = (run) => page.summary.sets[run.set].name;
 
   const looks = (column) => `${column.isNumber ? "number" : ""} ${column.width ?? ""}`;
 
@@ -87,7 +90,7 @@ page.views.table = (() => {
     const isSure = low > 0 || high < 0;
     return [
       page.el(isSure ? "strong" : "span", {}, page.points(value)),
-      ` ${page.points(low)} to ${page.points(high)}`,
+      `${page.points(low)} to ${page.points(high)}`,
     ];
   }
 
@@ -157,13 +160,17 @@ page.views.table = (() => {
     const names = page.summary.ns
       .map(page.recallName)
       .filter((name) => looked.some((run) => name in run.second_look.difference));
-    const head = ["Run", "Set", ...names.map((name) => `R@${name.split("@")[1]}`)];
-    const rows = looked.map((run) => [
-      [page.runName(run).replace(" + second look", "")],
-      [page.summary.sets[run.set].name],
-      ...names.map((name) => lookCell(run.second_look, name)),
-    ]);
-    const shape = (at) => ({ className: at > 1 ? "number" : "" });
+    const head = ["Run", "Set", "Run", ...names.map((name) => `R@${name.split("@")[1]}`)];
+    const rows = looked.map((run) => {
+      const [name, set] = [page.runName(run).slice(0, -ADDED.length), setOf(run)];
+      return [
+        [name, page.el("span", { className: "ends" }, set)],
+        [set],
+        [name],
+        ...names.map((measure) => lookCell(run.second_look, measure)),
+      ];
+    });
+    const shape = (at) => ({ className: ["narrow", "broad", "broad"][at] ?? "number" });
     page
       .$("second-look-table")
       .replaceChildren(
@@ -189,9 +196,10 @@ page.views.table = (() => {
   function lookCell({ before, after, difference }, name) {
     const change = difference[name];
     if (!change) return ["–"];
+    const [value, ends] = changeParts(change);
     return [
       `${page.percent(before[name])} → ${page.percent(after[name])}`,
-      page.el("span", { className: "ends" }, ...changeParts(change)),
+      page.el("span", { className: "ends" }, value, ` (${ends})`),
     ];
   }
 
