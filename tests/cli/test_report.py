@@ -10,6 +10,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import reported
@@ -24,7 +25,7 @@ from vprlib.evaluate.failures import CATEGORIES, outcomes, right_answer
 from vprlib.evaluate.predictions import read_judgement
 from vprlib.images.index import ImageIndex, read_index, write_index
 from vprlib.pipeline import paths
-from vprlib.pipeline.artifacts import write_json
+from vprlib.pipeline.artifacts import write_hdf5, write_json
 from vprlib.pipeline.params import UserError, read_params_file
 
 PAGE = toy.ROOT / "vprlib/cli/report/page"
@@ -222,6 +223,33 @@ def test_stages_have_the_seconds_of_a_run_that_made_what_is_there(tmp_path, monk
     Path("dvc.lock").write_text("stages: [")
     with pytest.raises(UserError, match=r"dvc\.lock is damaged"):
         stages()
+
+
+def test_a_revision_with_another_database_shows_the_same_images(drawn_here, vpr):
+    reported.with_history()
+    order = np.random.default_rng(1).permutation(reported.SIZE.database)
+    path = paths.index(SET, "db")
+    database = read_index(path).take(order)
+    database.digests[0] += 1  # another picture under the same name
+    path.unlink()
+    write_index(path, database)
+    for run in RUNS:
+        with h5py.File(paths.predictions(SET, *run)) as file:
+            arrays = {name: file[name][:] for name in file} | {"facts": dict(file.attrs)}
+        facts = arrays.pop("facts")
+        arrays["indices"] = np.argsort(order)[arrays["indices"]]
+        paths.predictions(SET, *run).unlink()
+        write_hdf5(paths.predictions(SET, *run), arrays, facts)
+    assert "8 runs on 1 set" in vpr("report", "--with", "old", "--pictures", 0)[1]
+    names = registered(paths.PAGE / "data/set-0.js")["database"]
+    assert len(names) == reported.SIZE.database + 1
+
+    def images(number, what):
+        return [names[row] for row in unpacked(answers(paths.PAGE, number)[what]) if row >= 0]
+
+    for number in (0, 1, 3):  # the other one has changed since
+        for what in ("rows", "right"):
+            assert images(number, what) == images(len(RUNS) + number, what)
 
 
 def test_two_databases_become_one():
