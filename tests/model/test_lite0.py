@@ -145,6 +145,7 @@ def test_a_file_with_the_packages_names_or_our_own_fits(tmp_path: Path) -> None:
             assert torch.equal(found[name], tensor), name
 
 
+@pytest.mark.slow
 def test_its_onnx_file_gives_the_same_descriptors_at_other_sizes(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     model = a_model()
