@@ -1,4 +1,7 @@
-"""Measures `vpr report` on a large drawn set: `python -m benchmarks.page [queries] [database]`."""
+"""Measures `vpr report` on a large drawn set of two variants or more, in two codes each.
+
+`python -m benchmarks.page [queries] [database] [variants]`
+"""
 
 import os
 import subprocess
@@ -15,7 +18,7 @@ READY = "html"  # carries the name of the view that is drawn
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 PICTURES = 8000  # that differ
 FRAMES = 150  # of scrolling
-VARIANTS, CODES = ("off_the_shelf", "trained"), ("full", "w128")
+CODES = ("full", "w128")
 SCROLL = """async (frames) => {
   const times = [];
   let last = performance.now();
@@ -68,12 +71,13 @@ def browse(index: Path) -> None:
         browser.close()
 
 
-def main(queries: int, database: int) -> None:
+def main(queries: int, database: int, variants: int = 2) -> None:
+    names = ("off_the_shelf", "trained", *(f"variant{n}" for n in range(3, variants + 1)))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        draw(folder, Size(queries, database, min(PICTURES, database)), VARIANTS, CODES)
+        draw(folder, Size(queries, database, min(PICTURES, database)), names, CODES)
         code = "from stages.calibrate import main; " + "; ".join(
-            f"main('drawn', '{variant}', '{code}')" for variant in VARIANTS for code in CODES
+            f"main('drawn', '{variant}', '{code}')" for variant in names for code in CODES
         )
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=True)
@@ -83,4 +87,4 @@ def main(queries: int, database: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(text) for text in sys.argv[1:3]) if sys.argv[1:] else (10_000, 100_000))
+    main(*(int(text) for text in sys.argv[1:4]) if sys.argv[1:] else (10_000, 100_000))

@@ -4,12 +4,19 @@ import base64
 import importlib
 import json
 import os
+import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import toy
+import yaml
 
 from benchmarks.drawn_results import SET, Size, draw
+from vprlib.evaluate.predictions import read_predictions
+from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_json, write_text
+from vprlib.verify.rerank import Reranked, write_reranked
 
 VARIANTS, CODES = ("off_the_shelf", "trained"), ("full", "w128")
 RUNS = [(variant, code) for variant in VARIANTS for code in CODES]
@@ -38,6 +45,38 @@ def make(folder, size=SIZE):
     write_json(Path(f"metrics/audit/{SET}.json"), AUDIT | {"said": said, "remarks": ["a remark"]})
     write_text(Path(f"artifacts/reports/{SET}_missing.txt"), "one.jpg is missing\n")
     os.chdir(before)
+
+
+def with_history():
+    """Commits the set of this folder, and then gives `trained` the answers of another run."""
+    repo = toy.new_repository()
+    repo.add(["artifacts/predictions", "artifacts/calibration", "data/index"])
+    toy.git("add", "-A", ":!data/raw")
+    toy.git("commit", "-qm", "Draw <b>a set</b>")
+    toy.git("branch", "old")
+    for path in (paths.predictions, partial(paths.result_metrics, "recall")):
+        source, target = path(SET, *RUNS[1]), path(SET, *RUNS[2])
+        target.unlink()  # it may be a link into the cache
+        shutil.copy(source, target)
+    tree = yaml.safe_load(Path("params.yaml").read_text())
+    tree["train"]["epochs"] = 99
+    write_text(Path("params.yaml"), yaml.safe_dump(tree, sort_keys=False))
+
+
+def look_again():
+    """Gives the runs of the code `full` a second look at the first ten results, with inliers."""
+    tree = yaml.safe_load(Path("params.yaml").read_text()) | {"rerank_on": [SET]}
+    write_text(Path("params.yaml"), yaml.safe_dump(tree, sort_keys=False))
+    for number, run in enumerate((variant, "full") for variant in VARIANTS):
+        found = read_predictions(paths.predictions(SET, *run), paths.index(SET, "db").parent)
+        inliers = np.full(found.rows.shape, -1, np.int32)
+        chance = np.random.default_rng(number).integers(0, 30, (len(inliers), 10))
+        inliers[:, :10] = chance + 25 * found.right[:, :10]
+        ranks = np.argsort(-inliers, axis=1, kind="stable")
+        arrays = (found.rows, found.distances, inliers)
+        made = Reranked(*(np.take_along_axis(one, ranks, axis=1) for one in arrays), ranks)
+        write_reranked(paths.reranked(SET, *run), made, {})
+        stage("second_look", SET, *run)
 
 
 def registered(path):

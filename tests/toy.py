@@ -3,9 +3,12 @@
 import copy
 import functools
 import importlib
+import logging
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.io
@@ -16,11 +19,28 @@ from vprlib.formats.mat import specification_bytes
 from vprlib.formats.specification import Specification
 from vprlib.pipeline import command
 
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
 ROOT = Path(__file__).parents[1]
 # PyYAML's in C, where it has them, are five times faster
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 SPACING_M = 30.0  # between places, so that neighbours are negatives
+
+
+def new_repository() -> "Repo":
+    """Git and DVC in this folder; DVC would write to the stream of the test that loaded it."""
+    from dvc.repo import Repo
+
+    git("init", "-q")
+    logging.getLogger("dvc").setLevel(logging.WARNING)
+    return Repo.init(".")
+
+
+def git(*arguments: str) -> None:
+    who = ("-c", "user.name=me", "-c", "user.email=me@example.org")
+    subprocess.run(["git", *who, *arguments], check=True, capture_output=True)
 
 
 def specification(places: int = 6, name: str = "toy") -> Specification:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -29,10 +29,10 @@ def browser() -> Iterator["sync_api.Browser"]:
 def page_of() -> Callable[[Path], Path]:
     """Writes the page of a project; gives its first file."""
 
-    def make(folder: Path) -> Path:
+    def make(folder: Path, others: Sequence[str] = ()) -> Path:
         before = Path.cwd()
         os.chdir(folder)
-        main(out=paths.PAGE, archive=None, baseline=None, pictures=4000)
+        main(out=paths.PAGE, archive=None, baseline=None, others=list(others), pictures=4000)
         os.chdir(before)
         return folder / paths.PAGE / "index.html"
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import reported
+import toy
 from reported import ODD_NAME, RUNS, SET
 
 from vprlib.evaluate.failures import CATEGORIES
@@ -301,6 +303,61 @@ def test_two_runs_are_compared_as_by_the_command(opened, drawn, vpr, monkeypatch
     page.locator("#pairs button").first.click()
     shown = page.locator("#viewer article h2").all_inner_texts()
     assert shown[0] == shown[1] and shown[0] in names
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_a_run_of_another_revision_is_compared_and_named_as_text(
+    browser, drawn_here, page_of, vpr, width
+):
+    reported.with_history()
+    toy.git("branch", "<b>old")
+    index = page_of(drawn_here, ["<b>old"])
+    told = json.loads(vpr("compare", "<b>old:trained", "trained", "--json")[1])["pairs"][0]
+    page = browser.new_page(viewport={"width": width, "height": 850})
+    page.goto(f"{index.as_uri()}#compare")
+    page.wait_for_selector("html[data-ready=compare]")
+    page.select_option("[data-view=compare] [data-state=against]", "<b>old:trained/full")
+    page.get_by_text("train.epochs 6 → 99").wait_for()
+    found = told["differences"]["recall@1"]
+    for kind in ("gained", "lost", "both_wrong", "both_right"):
+        label = page.locator(f"#kinds label:has(input[value={kind}]) b")
+        assert label.inner_text() == str(found[kind])
+    assert f"{100 * abs(found['value']):.1f} points" in page.locator("#test").inner_text()
+    page.click("nav [data-view=table]")
+    page.wait_for_selector("html[data-ready=table]")
+    assert any("<b>old:trained" in cell for row in rows(page) for cell in row)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.click("nav [data-view=about]")
+    said = page.locator("[data-view=about]:visible").last.inner_text()
+    assert "Draw <b>a set</b>" in said and "train.epochs" in said
+    page.close()
+
+
+def test_a_second_look_is_shown_before_and_after(browser, drawn_here, page_of):
+    reported.look_again()
+    told = metrics(drawn_here, "rerank")
+    page = browser.new_page()
+    page.goto(f"{page_of(drawn_here).as_uri()}#table")
+    page.wait_for_selector("html[data-ready=table]")
+    row = page.locator("#second-look-table tbody tr").nth(1).inner_text()
+    before, after = (100 * told[side]["recall@1"] for side in ("before", "after"))
+    change = told["difference"]["recall@1"]
+    page.evaluate(AXE)
+    assert not mistakes(page)
+    assert "trained/full" in row and f"{before:.1f} → {after:.1f}" in row
+    ends = f"{100 * change['value']:+.1f} ({100 * change['low']:+.1f} to"
+    assert ends.replace("-", "−") in re.sub(r"\s+", " ", row)
+    page.click("nav [data-view=compare]")
+    page.select_option("[data-view=compare] [data-state=against]", "trained/full")
+    page.select_option("[data-view=compare] [data-state=run]", "trained/full + second look")
+    for kind in ("gained", "lost"):
+        label = page.locator(f"#kinds label:has(input[value={kind}]) b")
+        label.get_by_text(re.compile(f"^{change[kind]}$")).wait_for()
+    page.check("#kinds input[value=gained]")
+    page.locator("#pairs button").first.click()
+    plain, again = page.locator("#viewer section .results").all_inner_texts()
+    assert "inliers" in again and "inliers" not in plain
+    page.close()
 
 
 def test_what_was_run_is_told(opened, index):

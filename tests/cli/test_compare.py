@@ -1,7 +1,6 @@
 """Runs held against each other: counts against a loop, spellings, refusals, revisions, seeds."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import h5py
@@ -208,23 +207,15 @@ def test_one_run_twice_is_no_experiment_over_seeds(here, refused):
     assert "trained/full and trained/full have the same seeds" in said
 
 
-def git(*arguments):
-    who = ("-c", "user.name=toy", "-c", "user.email=toy@example.org")
-    subprocess.run(["git", *who, *arguments], check=True, capture_output=True)
-
-
 def commit(repo, tag):
     repo.add(["artifacts/predictions", "data/index"])
-    git("add", "-A")
-    git("commit", "-qm", tag)
-    git("tag", tag)
+    toy.git("add", "-A")
+    toy.git("commit", "-qm", tag)
+    toy.git("tag", tag)
 
 
 def test_a_revision_is_read_through_dvc_and_held_against_the_workspace(here, ask, refused):
-    from dvc.repo import Repo
-
-    git("init", "-q")
-    repo = Repo.init(".")
+    repo = toy.new_repository()
     commit(repo, "old")
     found = write_run("trained", 5, 0.9)
     answer = ask("HEAD", "trained", "--json")
@@ -236,10 +227,7 @@ def test_a_revision_is_read_through_dvc_and_held_against_the_workspace(here, ask
 @pytest.fixture
 def history(here, index_at):
     """Four commits: two seeds, a longer training, and other queries."""
-    from dvc.repo import Repo
-
-    git("init", "-q")
-    repo = Repo.init(".")
+    repo = toy.new_repository()
     Path("dvc.yaml").write_text("{}\n")
     hits = {}
     for draw, (tag, skill, change) in enumerate(

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import reported
@@ -15,12 +18,14 @@ import toy
 import yaml
 from reported import RUNS, SET, registered, unpacked
 
-from vprlib.cli.report.context import changes, context, training
-from vprlib.cli.report.sets import nearest_right, right_rows
+from vprlib.cli.report.context import changes, context, stages, training
+from vprlib.cli.report.results import merged, right_rows
 from vprlib.cli.report.thumbnails import Album, chosen
 from vprlib.evaluate.failures import CATEGORIES, outcomes, right_answer
 from vprlib.evaluate.predictions import read_judgement
+from vprlib.images.index import ImageIndex, read_index, write_index
 from vprlib.pipeline import paths
+from vprlib.pipeline.artifacts import write_hdf5, write_json
 from vprlib.pipeline.params import UserError, read_params_file
 
 PAGE = toy.ROOT / "vprlib/cli/report/page"
@@ -99,13 +104,183 @@ def test_differences_are_those_of_compare(page, vpr):
         assert pair["at"] == {name.split("@")[1]: found for name, found in told.items()}
 
 
+@pytest.fixture
+def with_old(drawn_here, vpr):
+    """What is said, and the summary of a page with the runs of a branch."""
+    reported.with_history()
+    code, said = vpr("report", "--with", "old", "--pictures", 0)
+    assert code == 0, said
+    return said, registered(paths.PAGE / "data/summary.js")
+
+
+def test_other_revisions_are_compared_as_by_the_command(with_old, vpr):
+    said, summary = with_old
+    assert "8 runs on 1 set" in said
+    names = [run["name"] for run in summary["runs"]]
+    assert names == [f"{side}{'/'.join(run)}" for side in ("", "old:") for run in RUNS]
+    for one, other in (("old:trained/full", "trained/full"), ("trained/w128", "old:trained/full")):
+        told = json.loads(vpr("compare", one, other, "--json")[1])["pairs"][0]
+        ends = [names.index(one), names.index(other)]
+        pair = next(p for p in summary["differences"] if {p["from"], p["to"]} == {*ends})
+        sign = 1 if pair["from"] == ends[0] else -1
+        for name, found in told["differences"].items():
+            shown = pair["at"][name.split("@")[1]]
+            assert shown["p"] == found["p"] and shown["both_wrong"] == found["both_wrong"]
+            assert shown["gained" if sign > 0 else "lost"] == found["gained"]
+            assert sign * shown["value"] == found["value"]
+    assert summary["revisions"][0]["name"] == "old"
+    assert summary["revisions"][0]["git"]["subject"] == "Draw <b>a set</b>"
+    assert summary["revisions"][0]["params"] == [["train.epochs", "99", "6"]]
+
+
+def test_a_revision_shows_what_its_own_page_showed(drawn_here, vpr):
+    assert vpr("report", "--pictures", 0)[0] == 0
+    before = [answers(paths.PAGE, number) for number in range(len(RUNS))]
+    reported.with_history()
+    assert vpr("report", "--with", "old", "--pictures", 0)[0] == 0
+    assert [answers(paths.PAGE, len(RUNS) + number) for number in range(len(RUNS))] == before
+    assert answers(paths.PAGE, 2) != before[2]
+
+
+def test_runs_that_are_not_to_be_had_are_one_sentence_each(drawn_here, vpr):
+    reported.with_history()
+    shutil.rmtree(".dvc/cache")
+    said = vpr("report", "--with", "old", "--with", "HEAD:trained/w128")[1]
+    assert "4 runs on 1 set" in said
+    problems = registered(paths.PAGE / "data/summary.js")["problems"]
+    assert len(problems) == 5 and all(f"{problem}\n" in said for problem in problems)
+    assert "HEAD:trained/w128 on drawn is not shown: HEAD has no " in problems[4]
+    assert "--with is 'workspace', which names no other" in refused(vpr, "--with", "workspace")
+    assert "nowhere is not a git revision" in refused(vpr, "--with", "nowhere")
+
+
+def test_a_revision_with_other_queries_is_not_shown(drawn_here, vpr):
+    reported.with_history()
+    queries = read_index(paths.index(SET, "queries"))
+    moved = replace(queries, positions=queries.positions + 1.0)
+    paths.index(SET, "queries").unlink()
+    radii = {"positive_radius_m": 25.0, "training_radius_m": 10.0}
+    write_index(paths.index(SET, "queries"), moved, radii)
+    assert "4 runs on 1 set" in vpr("report", "--with", "old")[1]
+    assert (
+        "queries have other positions" in registered(paths.PAGE / "data/summary.js")["problems"][0]
+    )
+
+
+def test_a_second_look_is_a_run_with_the_numbers_of_its_stage(drawn_here, vpr):
+    reported.look_again()
+    assert "6 runs on 1 set" in vpr("report", "--pictures", 0)[1]
+    summary = registered(paths.PAGE / "data/summary.js")
+    names = [run["name"] for run in summary["runs"]]
+    for variant in reported.VARIANTS:
+        told = metrics("rerank", (variant, "full"))
+        before, after = (names.index(f"{variant}/full{end}") for end in ("", " + second look"))
+        run, found = summary["runs"][after], answers(paths.PAGE, after)
+        assert run["second_look"] == told and told["after"].items() <= run["metrics"].items()
+        assert summary["runs"][before]["second_look"] is None
+        hits = unpacked(found["hits"]).reshape(reported.SIZE.queries, -1)
+        assert hits[:, 0].mean() == told["after"]["recall@1"] != told["before"]["recall@1"]
+        pair = next(p for p in summary["differences"] if (p["from"], p["to"]) == (before, after))
+        for n, shown in pair["at"].items():
+            assert told["difference"][f"recall@{n}"].items() <= shown.items()
+        inliers = unpacked(found["inliers"]).reshape(hits.shape)
+        assert (np.diff(inliers, axis=1) <= 0).all() and (inliers >= 0).all()
+        assert (scores_of(found) == inliers[:, 0]).all()
+        path = paths.inlier_thresholds(SET, variant, "full")
+        assert run["thresholds"] == json.loads(path.read_text())["thresholds"]
+        assert answers(paths.PAGE, before)["inliers"] is None
+
+
+def test_a_second_look_that_is_not_in_use_or_has_not_run_is_not_shown(drawn_here, vpr):
+    reported.look_again()
+    paths.reranked(SET, "trained", "full").unlink()
+    assert "5 runs on 1 set" in vpr("report", "--pictures", 0)[1]
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace(f"rerank_on:\n- {SET}", "rerank_on: []"))
+    assert "4 runs on 1 set" in vpr("report", "--pictures", 0)[1]
+
+
+def test_stages_have_the_seconds_of_a_run_that_made_what_is_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert stages() == []
+    entries, started = {}, 1_700_000_000.0
+    for name, age in (("here", 5.0), ("restored", 500.0), ("elsewhere", 5.0), ("gone", 5.0)):
+        out = tmp_path / f"{name}.h5"
+        out.write_bytes(b"")
+        os.utime(out, (started + age, started + age))
+        command = f"python -m stages.{name} a"
+        entries[f"{name}@a"] = {"cmd": command, "outs": [{"path": out.name}]}
+        if name != "elsewhere":
+            note = {"command": command, "started": started, "seconds": 9.5, "processor": "one"}
+            write_json(paths.TIMES / f"{name}.json", note)
+    (tmp_path / "gone.h5").unlink()
+    Path("dvc.lock").write_text(yaml.safe_dump({"stages": entries}))
+    Path("dvc.yaml").write_text("stages: {restored: {}, here: {}}")
+    told = {stage["name"]: stage["run"] for stage in stages()}
+    assert [*told] == ["restored@a", "here@a", "elsewhere@a"]
+    assert told["restored@a"] is None and told["elsewhere@a"] is None
+    assert told["here@a"]["seconds"] == 9.5
+    Path("dvc.lock").write_text("stages: [")
+    with pytest.raises(UserError, match=r"dvc\.lock is damaged"):
+        stages()
+
+
+def test_a_revision_with_another_database_shows_the_same_images(drawn_here, vpr):
+    reported.with_history()
+    order = np.random.default_rng(1).permutation(reported.SIZE.database)
+    path = paths.index(SET, "db")
+    database = read_index(path).take(order)
+    database.digests[0] += 1  # another picture under the same name
+    path.unlink()
+    write_index(path, database)
+    for run in RUNS:
+        with h5py.File(paths.predictions(SET, *run)) as file:
+            arrays = {name: file[name][:] for name in file} | {"facts": dict(file.attrs)}
+        facts = arrays.pop("facts")
+        arrays["indices"] = np.argsort(order)[arrays["indices"]]
+        paths.predictions(SET, *run).unlink()
+        write_hdf5(paths.predictions(SET, *run), arrays, facts)
+    assert "8 runs on 1 set" in vpr("report", "--with", "old", "--pictures", 0)[1]
+    names = registered(paths.PAGE / "data/set-0.js")["database"]
+    assert len(names) == reported.SIZE.database + 1
+
+    def images(number, what):
+        return [names[row] for row in unpacked(answers(paths.PAGE, number)[what]) if row >= 0]
+
+    for number in (0, 1, 3):  # the other one has changed since
+        for what in ("rows", "right"):
+            assert images(number, what) == images(len(RUNS) + number, what)
+
+
+def test_two_databases_become_one():
+    random = np.random.default_rng(1)
+    ours = index_of(["a", "b", "c"], random)
+    theirs = ours.take(np.array([2, 0, 1]))
+    theirs.digests[1] += 1  # another picture named a
+    both, places = merged(ours, theirs)
+    assert both.names == ["a", "b", "c", "a"] and places.tolist() == [2, 3, 1, -1]
+    rows = np.array([[0, 1], [2, -1]])
+    assert [[both.names[row] for row in line if row >= 0] for line in places[rows]] == [
+        ["c", "a"], ["b"],
+    ]  # fmt: skip
+    assert (both.positions[places[:3]] == theirs.positions).all()
+    assert (both.digests[places[:3]] == theirs.digests).all()
+    assert merged(ours, ours)[0] is ours
+
+
+def index_of(names, random):
+    count = len(names)
+    facts = [np.arange(count) for _ in range(3)]
+    digests = random.integers(0, 2**40, count)
+    positions = random.normal(0, 1, (count, 2))
+    return ImageIndex("a_set", names, positions, *facts, np.zeros(count, bool), digests, {})
+
+
 def test_the_right_image_is_the_one_that_diagnose_shows(drawn):
     path = drawn / paths.predictions(SET, *RUNS[0])
     scored = read_judgement(path, drawn / paths.index(SET, "db").parent)
     outcome = outcomes(scored.found, scored.truth, 2.0)
-    nearest = nearest_right(scored.found, scored.truth)
-    result = type("Result", (), {"found": scored.found, "outcome": outcome})
-    shown = right_rows(result, nearest)
+    shown = right_rows(scored, outcome)
     is_answerable = scored.truth.counts() > 0
     assert not is_answerable.all() and (shown[~is_answerable] == -1).all()
     for query in np.flatnonzero(is_answerable).tolist():

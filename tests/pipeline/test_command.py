@@ -1,8 +1,10 @@
 """Errors end in one sentence, at the shell and in Python."""
 
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -12,7 +14,7 @@ from safetensors import safe_open
 from vprlib.model.device import prepare
 from vprlib.pipeline import command
 from vprlib.pipeline.params import UserError
-from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.pipeline.runtime import RuntimeSettings, processor_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -151,6 +153,61 @@ def test_a_stage_outside_the_project_says_where_to_run_it(tmp_path):
         "error: params.yaml is missing: go to the folder of the project, the one that holds"
         " params.yaml and dvc.yaml, and run again."
     )
+
+
+STAGE = """
+import sys
+from vprlib.pipeline import command
+from vprlib.pipeline.params import UserError
+
+def main(name: str) -> None:
+    if name == "bad":
+        raise UserError("it is bad.")
+
+command.run(main)
+"""
+
+
+@pytest.fixture
+def run_stage(tmp_path):
+    """Runs a stage in a project of its own; gives its exit code and all notes of seconds."""
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/__init__.py").touch()
+    (tmp_path / "stages/some.py").write_text(STAGE)
+
+    def run(*arguments, **environment):
+        command = [sys.executable, "-m", "stages.some", *arguments]
+        given = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "PATH": os.environ["PATH"], **environment}
+        done = subprocess.run(command, cwd=tmp_path, env=given, capture_output=True)
+        notes = tmp_path.glob("artifacts/.times/*")
+        return done.returncode, [json.loads(path.read_text()) for path in notes]
+
+    return run
+
+
+def test_a_stage_that_has_run_notes_its_seconds(run_stage):
+    before = time.time()
+    _, [note] = run_stage("city")
+    assert note["command"] == "python -m stages.some city"
+    assert before < note["started"] < note["started"] + note["seconds"] < time.time()
+    assert note["processor"] == processor_name()
+    run_stage("town")
+    assert len(run_stage("town")[1]) == 2
+
+
+@pytest.mark.parametrize("arguments", [["bad"], ["--help"], []])
+def test_a_stage_that_did_nothing_notes_nothing(run_stage, arguments):
+    assert run_stage(*arguments)[1] == []
+
+
+def test_one_process_of_a_group_notes_nothing(run_stage):
+    group = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "1"}
+    assert run_stage("city", **group) == (0, [])
+
+
+def test_a_stage_that_cannot_note_its_seconds_has_done_its_work(run_stage, tmp_path):
+    (tmp_path / "artifacts").write_text("no folder")
+    assert run_stage("city") == (0, [])
 
 
 def test_a_device_that_is_not_there_is_said():

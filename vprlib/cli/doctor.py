@@ -214,8 +214,9 @@ def _disk() -> Finding:
 
 
 def _machine() -> Finding:
-    from vprlib.model.device import prepare, processor_name
+    from vprlib.model.device import prepare
     from vprlib.model.precision import has_bfloat16
+    from vprlib.pipeline.runtime import processor_name
 
     try:
         runtime = RuntimeParams.load().runtime

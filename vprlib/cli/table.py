@@ -37,11 +37,12 @@ def read_rows(metrics_dir: Path) -> list[Row]:
     if not paths:
         raise UserError(f"{metrics_dir} holds no metrics of recall: run `dvc repro` first.")
     keys = [(path.parent.name, *path.stem.rsplit("-", 1)) for path in paths]
-    contents = [_read(path) for path in paths]
+    contents = [read_metrics(path) for path in paths]
     return [(key[0], key[1], key[-1], c) for key, c in zip(keys, contents, strict=True)]
 
 
-def _read(path: Path) -> Metrics:
+def read_metrics(path: Path) -> Metrics:
+    """Of one run, by `recall`."""
     found = read_json(path, Metrics)
     for name, value in found.items():
         if (name == "map" or "@" in name) and not isinstance(value, (int, float)):

@@ -165,7 +165,7 @@ def commonest_size(index: ImageIndex, settings: ImageSettings) -> tuple[int, int
 
 def measured_rows(full: Choice, index: ImageIndex, threads: Sequence[int], p: Params) -> list[Row]:
     """A row for each variant and code; the others are compared with `full`."""
-    from vprlib.model.device import processor_name
+    from vprlib.pipeline.runtime import processor_name
 
     size = commonest_size(index, p.images)
     choices = {v: [Choice(full.dataset, v, c) for c in p.codes] for v in p.variants}

@@ -20,7 +20,7 @@ from vprlib.images.batches import ImageSource, open_source, plan_batches, stream
 from vprlib.images.decode import ImageSettings
 from vprlib.images.index import SIGNATURE, Unreadable, signature
 from vprlib.model.describe import describe_batches
-from vprlib.model.device import prepare, processor_name
+from vprlib.model.device import prepare
 from vprlib.model.model import PlaceModel, read_variant
 from vprlib.model.onnx.network import OnnxNetwork
 from vprlib.model.precision import placed, resolve_precision
@@ -42,7 +42,7 @@ from vprlib.pipeline.params import At, StageParams, UserError
 from vprlib.pipeline.paths import CACHE, Side
 from vprlib.pipeline.progress import counting, progress
 from vprlib.pipeline.resume import Scratch, scratch_for
-from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.pipeline.runtime import RuntimeSettings, processor_name
 from vprlib.pipeline.stored import NETWORK
 
 SHOWN = 3  # images that an error names

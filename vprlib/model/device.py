@@ -2,23 +2,13 @@
 
 import ctypes
 import os
-import platform
 import sys
-from pathlib import Path
 
 import torch
 from torch.utils import deterministic
 
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.runtime import RuntimeSettings, member
-
-
-def processor_name() -> str:
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
-
 
 # options of glibc's mallopt: sizes above which freed memory is returned to the system
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1

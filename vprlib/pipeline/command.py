@@ -4,11 +4,16 @@ import io
 import os
 import re
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
 
 import typer
 
+from vprlib.pipeline import paths
 from vprlib.pipeline.params import UserError
+from vprlib.pipeline.runtime import is_member, processor_name
 
 LONGEST = 390  # characters of a sentence
 
@@ -28,7 +33,7 @@ def run(main: typer.Typer | Callable[..., None], name: str | None = None) -> Non
     """Runs an application, or one function, with the options of the command line."""
     app = main if isinstance(main, typer.Typer) else new_app()
     if not isinstance(main, typer.Typer):
-        app.command()(main)
+        app.command()(_timed(main))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
@@ -44,6 +49,36 @@ def run(main: typer.Typer | Callable[..., None], name: str | None = None) -> Non
         for sentence in said:
             typer.echo(f"error: {sentence}", err=True)
         sys.exit(1)
+
+
+def _timed(main: Callable[..., None]) -> Callable[..., None]:
+    """`main`, which notes how long a stage took: for `vpr report`, since DVC keeps no times."""
+
+    @wraps(main)
+    def timed(**options: object) -> None:
+        started, clock = time.time(), time.perf_counter()
+        main(**options)
+        name = getattr(sys.modules["__main__"].__spec__, "name", "")
+        if name.startswith("stages.") and not is_member():  # of a group the launcher tells
+            _note([name, *sys.argv[1:]], started, time.perf_counter() - clock)
+
+    return timed
+
+
+def _note(stage: list[str], started: float, seconds: float) -> None:
+    """A file for each command, so that stages can run at once; no output of DVC."""
+    from vprlib.pipeline.artifacts import write_json  # h5py, which `vpr --help` need not load
+
+    torch = sys.modules.get("torch")
+    on_gpu = torch is not None and torch.cuda.is_initialized()
+    told = {
+        "command": " ".join(["python -m", *stage]),  # as in dvc.lock
+        "started": started,
+        "seconds": seconds,
+        "processor": torch.cuda.get_device_name() if torch and on_gpu else processor_name(),
+    }
+    with suppress(UserError):  # the stage has done its work
+        write_json(paths.TIMES / f"{'-'.join(stage).replace('/', '-')}.json", told)
 
 
 def _end() -> None:

@@ -17,6 +17,7 @@ TRAIN_LOG = Path("metrics/train.csv")
 TRAIN_PLOT = Path("artifacts/plots/train.png")
 # not tracked by DVC
 SCRATCH = Path("artifacts/.scratch")  # what an interrupted stage goes on from
+TIMES = Path("artifacts/.times")  # seconds of each stage's last run
 CACHE = Path("artifacts/.cache")  # outputs of frozen layers
 TENSORBOARD = Path("artifacts/tensorboard")
 REPORTS = Path("artifacts/reports")  # lists of images that could not be read

@@ -1,8 +1,10 @@
 """Where and how a stage runs; no stage depends on it, since it does not change results."""
 
 import os
+import platform
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator
@@ -21,6 +23,13 @@ class Member:
     size: int = 1
     local_rank: int = 0  # among those on this machine
     local_size: int = 1
+
+
+def processor_name() -> str:
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def is_member() -> bool:

@@ -36,6 +36,8 @@ def files_of(revision: str | None) -> Iterator[Files]:
     if revision is None:
         yield existing
         return
+    from dvc_data.index import DataIndexDirError  # of a folder that the cache lacks
+
     with TemporaryDirectory() as folder, closing(_opened(revision)) as source:
 
         def copied(name: Path) -> Path:
@@ -44,7 +46,7 @@ def files_of(revision: str | None) -> Iterator[Files]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 try:
                     source.get_file(f"/{name}", str(target))
-                except FileNotFoundError:
+                except (FileNotFoundError, DataIndexDirError):
                     raise UserError(
                         f"{revision} has no {name}: it was not made there, or DVC's cache and"
                         f" remote lack it; `dvc exp apply {revision}` or `git checkout` and then"
@@ -130,10 +132,15 @@ def read_run(spec: RunSpec, dataset: str) -> Run:
 
 
 def _read(files: Files, name: str, choice: Choice, params: Mapping[str, object]) -> Run:
-    sides = [files(paths.index(choice.dataset, side)) for side in ("db", "queries")]
-    made = read_judgement(files(paths.predictions(*choice)), sides[0].parent)
+    made = read_made(files, choice)
     metrics = read_json(files(paths.result_metrics("recall", *choice)), JsonObject)
     return run_of(name, made, metrics, params)
+
+
+def read_made(files: Files, choice: Choice) -> Judgement:
+    """The predictions of a revision, with both sides of its set and its ground truth."""
+    sides = [files(paths.index(choice.dataset, side)) for side in ("db", "queries")]
+    return read_judgement(files(paths.predictions(*choice)), sides[0].parent)
 
 
 def run_of(

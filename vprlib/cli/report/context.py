@@ -4,6 +4,7 @@ import csv
 import platform
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,7 +17,22 @@ from vprlib.pipeline.params import LOADER, PARAMS_PATH, JsonObject
 
 PACKAGES = ("vprlib", "torch", "torchvision", "faiss-cpu", "numpy", "pillow", "dvc")
 LISTED = 200  # lines of a report on images
+COARSE = 1.0  # seconds by which the time of a file may differ from the clock
 Change = tuple[str, str, str]  # place, committed value, value of the workspace
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a stage has noted of its last run."""
+
+    command: str
+    started: float  # seconds since 1970
+    seconds: float
+    processor: str
+
+    def holds(self, time: float) -> bool:
+        """Whether the run was going on."""
+        return self.started - COARSE <= time <= self.started + self.seconds + COARSE
 
 
 def context(params: dict[str, object], sets: Sequence[str], train_on: Sequence[str]) -> JsonObject:
@@ -29,7 +45,38 @@ def context(params: dict[str, object], sets: Sequence[str], train_on: Sequence[s
         "sets": {name: facts for name in sets for facts in _json(paths.metrics("sets", name))},
         "left_out": left_out(),
         "training": training(paths.TRAIN_LOG) if train_on else [],
+        "stages": stages(),
     }
+
+
+def stages() -> list[JsonObject]:
+    """Each stage that dvc.lock knows, with its last run if its outputs are of that run.
+
+    DVC puts other outputs in their place when it restores a result; those are older or newer.
+    """
+    lock, known = _yaml("dvc.lock"), list(_yaml("dvc.yaml"))
+    notes = [read_json(path, Note) for path in sorted(paths.TIMES.glob("*.json"))]
+    by_command = {note.command: note for note in notes}
+    found = []
+    for name, entry in lock.items():
+        made = [path for out in entry.get("outs", []) if (path := Path(out["path"])).exists()]
+        note = by_command.get(entry.get("cmd", ""))
+        is_of_it = note is not None and any(note.holds(path.stat().st_mtime) for path in made)
+        if made:
+            found.append({"name": name, "run": vars(note) if note and is_of_it else None})
+    order = {name: at for at, name in enumerate(known)}
+    return sorted(found, key=lambda one: order.get(one["name"].partition("@")[0], len(order)))
+
+
+def _yaml(name: str) -> JsonObject:
+    """The stages in a file of DVC; none without the file."""
+    path = Path(name)
+    if not path.exists():
+        return {}
+    try:
+        return dict(yaml.load(path.read_text(encoding="utf-8"), LOADER)["stages"])
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, ValueError) as error:
+        raise damaged(path, " ".join(str(error).split())) from None
 
 
 def audits(sets: Sequence[str], train_on: Sequence[str]) -> list[JsonObject]:
@@ -62,11 +109,19 @@ def _shown(values: dict[str, object], place: str) -> str:
 
 def git_state() -> JsonObject | None:
     """The commit, its date and subject, and whether tracked files have changed since."""
-    told = _git("log", "-1", "--format=%H%n%cs%n%s").splitlines()
-    if len(told) < 3:
-        return None
+    told = commit_of("HEAD")
     dirty = _git("status", "--porcelain", "--untracked-files=no").splitlines()
-    return {"revision": told[0], "date": told[1], "subject": told[2], "changed": len(dirty)}
+    return None if told is None else told | {"changed": len(dirty)}
+
+
+def commit_of(revision: str) -> JsonObject | None:
+    """The commit that a revision or an experiment of DVC stands for."""
+    kept = _git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{revision}").split()
+    for name in (revision, *kept):
+        told = _git("log", "-1", "--format=%H%n%cs%n%s", "--end-of-options", name, "--")
+        if len(lines := told.splitlines()) >= 3:
+            return dict(zip(("revision", "date", "subject"), lines, strict=False))
+    return None
 
 
 def _git(*arguments: str) -> str:

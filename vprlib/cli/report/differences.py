@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import combinations
 
+import numpy as np
+
 from vprlib.cli.comparison.compare import kept_ns
 from vprlib.cli.comparison.stats import change
 from vprlib.cli.report.results import Params, Result
+from vprlib.cli.report.second import ADDED
 from vprlib.pipeline.params import JsonObject
 
 
@@ -16,15 +19,17 @@ def differences(results: Sequence[Result], first: int, p: Params) -> list[JsonOb
     if len(numbered) < 2:
         return []
     ns = kept_ns(p.recall.ns, [result.run for _, result in numbered])
+    place = results[0].run.locations(p.interval.location_m)  # of all: the queries are the same
     return [
-        {"from": a, "to": b, "at": {n: _at(n, one, other, p) for n in ns}}
+        {"from": a, "to": b, "at": {n: _at(n, one, other, place, p) for n in ns}}
         for (a, one), (b, other) in combinations(numbered, 2)
     ]
 
 
-def _at(n: int, a: Result, b: Result, p: Params) -> JsonObject:
-    run = a.run
-    place = run.locations(p.interval.location_m)
+def _at(n: int, a: Result, b: Result, place: np.ndarray, p: Params) -> JsonObject:
+    run, look = a.run, b.second_look
     found = change(run.found(n), b.run.found(n), run.counted, place, p.interval, p.compare)
-    counts = {kind: len(rows) for kind, rows in found.queries.items()}
-    return asdict(found.difference) | counts
+    difference = asdict(found.difference)
+    if look is not None and b.name == f"{a.name} {ADDED}":  # as its stage says
+        difference = {key: look.metrics["difference"][f"recall@{n}"][key] for key in difference}
+    return difference | {kind: len(rows) for kind, rows in found.queries.items()}

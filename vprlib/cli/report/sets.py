@@ -1,6 +1,7 @@
 """What the page knows of one set: its images, and what each run found for each query."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,17 +11,16 @@ from vprlib.evaluate.predictions import Predictions
 from vprlib.evaluate.slices import QueryFacts, SliceSettings, binned, query_facts
 from vprlib.pipeline.params import JsonObject
 from vprlib.places.projection import Zone, degrees_of
-from vprlib.places.truth import Truth
 
 SHOWN = 10  # results of a query
-BLOCK = 1000  # queries whose right images are looked up at once
 UNKNOWN = 255  # the number of no label
 
 
 def images_of(result: Result, settings: SliceSettings, zone: Zone) -> JsonObject:
     """Names, positions and facts of both sides of the set that the result belongs to."""
     found = result.found
-    facts = query_facts(found, result.scored.truth, result.scored.protocol)
+    own = replace(found, database=found.database.take(np.arange(result.scored.truth.database_size)))
+    facts = query_facts(own, result.scored.truth, result.scored.protocol)
     return {
         "queries": found.queries.names,
         "database": found.database.names,
@@ -77,33 +77,12 @@ def _fact(name: str, labels: list[str], numbers: np.ndarray) -> JsonObject:
     return {"name": name, "labels": shown, "of": packed(numbers.clip(0, UNKNOWN), "u1")}
 
 
-def nearest_right(found: Predictions, truth: Truth) -> np.ndarray:
-    """The nearest right database image of each query [Q], or -1; the first where lists decide."""
-    nearest = np.full(len(found.queries), -1)
-    for start in range(0, len(nearest), BLOCK):
-        part = slice(start, start + BLOCK)
-        pairs = truth.take(part).positives()
-        queries = pairs.queries()
-        offsets = found.database.positions[pairs.rows] - found.queries.positions[part][queries]
-        order = np.lexsort((np.nan_to_num(np.linalg.norm(offsets, axis=1)), queries))
-        first, at = np.unique(queries[order], return_index=True)
-        nearest[start + first] = pairs.rows[order][at]
-    return nearest
-
-
-def right_rows(result: Result, nearest: np.ndarray) -> np.ndarray:
-    """The right image to show for each query [Q]: the first one found, else the nearest."""
-    rank = np.maximum(result.outcome.right_at - 1, 0)[:, None]
-    first = np.take_along_axis(result.found.rows, rank, axis=1)[:, 0]
-    return np.where(result.outcome.right_at > 0, first, nearest)
-
-
-def answers_of(result: Result, right: np.ndarray) -> JsonObject:
+def answers_of(result: Result) -> JsonObject:
     """What a run found: its first results, the outcome, and the score of each query."""
     found, outcome = result.found, result.outcome
     rows = found.rows[:, :SHOWN]
     distances = np.where(rows >= 0, found.distances[:, :SHOWN], 0)
-    scores = result.scores
+    scores, look = result.scores, result.second_look
     return {
         "columns": rows.shape[1],
         "rows": packed(rows, "i4"),
@@ -111,25 +90,26 @@ def answers_of(result: Result, right: np.ndarray) -> JsonObject:
         "hits": packed(found.right[:, :SHOWN], "u1"),
         "category": packed(outcome.category, "u1"),
         "right_at": packed(outcome.right_at, "u4"),
-        "right": packed(right, "i4"),
+        "right": packed(result.right, "i4"),
         "counted": packed(result.run.counted, "u1"),
         "answerable": packed(result.scored.truth.counts() > 0, "u1"),
         "scores": None if scores is None else packed(scores, "f8"),
+        "inliers": None if look is None else packed(look.inliers[:, :SHOWN], "i4"),
     }
 
 
-def wanted(results: Sequence[Result], rights: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+def wanted(results: Sequence[Result]) -> list[list[np.ndarray]]:
     """The images that are looked at, most needed first: pairs of side and row [N, 2] in tiers.
 
     Mistakes come first, the surest ones of all; then other queries; then further results.
     """
     tiers: list[list[np.ndarray]] = [[], [], []]
-    for result, right in zip(results, rights, strict=True):
+    for result in results:
         order = surest_first(result)
         is_wrong = ~result.outcome.is_correct[order]
         first = result.found.rows[:, 0]
         for tier, queries in enumerate((order[is_wrong], order[~is_wrong])):
-            three = ((1, queries), (0, first[queries]), (0, right[queries]))
+            three = ((1, queries), (0, first[queries]), (0, result.right[queries]))
             tiers[tier].append(_pairs(three))
         more = result.found.rows[order, 1:SHOWN].T
         tiers[2].append(_pairs([(0, rows) for rows in more]))

@@ -2,6 +2,8 @@
 "use strict";
 
 page.views.about = (() => {
+  const NOT_RUN = ["not run here", "", ""];
+
   const part = (title, ...content) =>
     page.el("section", { className: "part" }, page.el("h2", {}, title), ...content);
 
@@ -68,6 +70,37 @@ page.views.about = (() => {
     return [...found, more("params.yaml", params)];
   }
 
+  function stages(all) {
+    if (!all.length) return [page.el("p", {}, "No stage has run.")];
+    const rows = all.map(({ name, run }) => [
+      name,
+      ...(run ? [page.seconds(run.seconds), page.clock(run.started), run.processor] : NOT_RUN),
+    ]);
+    const sum = all.reduce((total, { run }) => total + (run?.seconds ?? 0), 0);
+    return [
+      page.el(
+        "p",
+        {},
+        `The last run of each stage, without the start of Python: ${page.seconds(sum)} in all. ` +
+          "What was not run here came from DVC's cache or from another copy of the project.",
+      ),
+      table("Stages", ["stage", "time", "started", "processor"], rows),
+    ];
+  }
+
+  function otherRevision({ name, git, params }) {
+    const commit = git
+      ? [
+          ["Commit", git.revision],
+          ["Date", git.date],
+          ["Subject", git.subject],
+        ]
+      : [["Commit", null]];
+    const found = [page.el("h3", {}, name), pairs(commit)];
+    if (!params.length) return [...found, page.el("p", {}, "Its parameters are those used here.")];
+    return [...found, table(`Parameters of ${name}`, ["parameter", "here", name], params)];
+  }
+
   function audit(found) {
     const said = [...found.said, ...found.remarks];
     const text = found.said.length
@@ -120,6 +153,9 @@ page.views.about = (() => {
           pairs([["Page made", page.date(made)], ...Object.entries(about.versions)]),
         ),
         part("Parameters", ...parameters(about)),
+        ...(page.summary.revisions.length
+          ? [part("Other revisions", ...page.summary.revisions.flatMap(otherRevision))]
+          : []),
         part(
           "Sets",
           table(
@@ -134,6 +170,7 @@ page.views.about = (() => {
             ? about.audits.map(audit)
             : [page.el("p", {}, "No audit has run.")]),
         ),
+        part("Time", ...stages(about.stages)),
         part("Images left out", ...(left.length ? left : [page.el("p", {}, "None.")])),
       );
   }

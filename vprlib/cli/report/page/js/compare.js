@@ -45,6 +45,13 @@ page.views.compare = (() => {
     );
   }
 
+  function parameters() {
+    const changed = page.changedParams(a.run, b.run);
+    if (!changed.length) return "";
+    const said = changed.map(([place, one, other]) => `${place} ${one} → ${other}`);
+    return `Parameters of A → B: ${said.join("; ")}.`;
+  }
+
   function card(query) {
     const name = b.set.names.queries[query];
     const pictures = [
@@ -82,6 +89,7 @@ page.views.compare = (() => {
   function draw() {
     const n = Number(page.$("compare-n").value);
     page.$("test").textContent = sentence(n);
+    page.$("changed").textContent = parameters();
     const groups = grouped(n);
     const kinds = Object.entries(KINDS).map(([name, text]) => ({
       name,

@@ -74,6 +74,19 @@ page.metres = (metres) => {
 
 page.date = (text) => text.slice(0, 16).replace("T", " ");
 
+// Seconds as a person would say them.
+page.seconds = (seconds) => {
+  if (seconds < 100) return `${seconds.toFixed(1)} s`;
+  const minutes = seconds / 60;
+  return minutes < 100 ? `${minutes.toFixed(1)} min` : `${(minutes / 60).toFixed(1)} h`;
+};
+
+// Seconds since 1970 as the date and time of this place.
+page.clock = (seconds) => {
+  const local = new Date(1000 * (seconds - 60 * new Date(1000 * seconds).getTimezoneOffset()));
+  return page.date(local.toISOString());
+};
+
 page.words = (name) => name.replaceAll("_", " ");
 
 page.factTitle = (name) =>

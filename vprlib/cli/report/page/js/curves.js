@@ -40,12 +40,13 @@ page.curves = (() => {
 
   function size(set) {
     const kind = page.$("size-kind").value;
-    const runs = page.runsOf(set).filter((run) => kind in run.sizes);
+    const every = page.runsOf(set);
+    const runs = every.filter((run) => kind in run.sizes);
     const scale = kind === "network_bytes" ? 1e6 : 1;
     const first = page.recallName(page.summary.ns[0]);
     const label = kind === "network_bytes" ? "MB of the network's file" : "bytes of a descriptor";
     const point = (number) => {
-      const { stroke } = page.lineStyle(number);
+      const { stroke } = page.lineStyle(every.indexOf(runs[number]));
       return { stroke, paths: () => null, points: { show: true, size: 11, fill: stroke } };
     };
     page.$("size-figure").hidden = runs.length < 2;

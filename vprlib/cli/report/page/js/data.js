@@ -1,7 +1,25 @@
 // The data of sets and runs, unpacked when a view first needs them.
 "use strict";
 
-page.runName = (run) => `${run.variant}/${run.code}`;
+page.runName = (run) => run.name;
+
+// Where the parameters of two runs differ: place, value of the first, value of the second.
+page.changedParams = (a, b) => {
+  const of = ({ revision }) =>
+    new Map(
+      (page.summary.revisions.find((one) => one.name === revision)?.params ?? []).map(
+        ([place, here, there]) => [place, { here, there }],
+      ),
+    );
+  const [ours, theirs] = [of(a), of(b)];
+  return [...new Set([...ours.keys(), ...theirs.keys()])]
+    .map((place) => [
+      place,
+      ours.get(place)?.there ?? theirs.get(place).here,
+      theirs.get(place)?.there ?? ours.get(place).here,
+    ])
+    .filter(([, one, other]) => one !== other);
+};
 
 page.setNumber = (name) => page.summary.sets.findIndex((set) => set.name === name);
 

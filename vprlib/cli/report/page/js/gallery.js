@@ -43,7 +43,7 @@ page.views.gallery = (() => {
     const foot = [page.outcomeText(outcome)];
     if (answers.scores)
       foot.push(
-        page.el("span", { className: "small" }, `score ${answers.scores[query].toFixed(3)}`),
+        page.el("span", { className: "small" }, `score ${page.score(answers.scores[query], 3)}`),
       );
     return page.card(name, pictures, foot);
   }

@@ -16,6 +16,10 @@ page.picture = (set, side, row, ...caption) => {
   );
 };
 
+// Inliers are whole numbers.
+page.score = (score, digits = 4) =>
+  Number.isInteger(score) ? String(score) : Number.isFinite(score) ? score.toFixed(digits) : "none";
+
 page.nothing = (text) =>
   page.el("span", { className: "picture" }, page.el("span", { className: "nameless" }, text));
 
@@ -54,10 +58,14 @@ function resultCaption({ set, answers }, query, rank) {
   const at = query * answers.columns + rank;
   const isRight = answers.hits[at] === 1;
   const verdict = isRight ? "right" : "wrong";
+  const lines = [
+    `distance ${answers.distances[at].toFixed(4)}`,
+    page.metres(page.apart(set, query, answers.rows[at])),
+  ];
+  if (answers.inliers?.[at] >= 0) lines.push(page.plural(answers.inliers[at], "inlier"));
   return [
     text(`verdict ${verdict}`, `${rank + 1}. ${isRight ? "✓" : "✗"} ${verdict}`),
-    text("small", `distance ${answers.distances[at].toFixed(4)}`),
-    text("small", page.metres(page.apart(set, query, answers.rows[at]))),
+    ...lines.map((line) => text("small", line)),
   ];
 }
 
@@ -96,7 +104,7 @@ page.queryFacts = ({ set, run, answers }, query) => {
   const facts = [["Outcome", page.outcomeText(page.category(answers, query))]];
   if (answers.scores) {
     const score = answers.scores[query];
-    facts.push([`Score (${run.kind})`, Number.isFinite(score) ? score.toFixed(4) : "none"]);
+    facts.push([`Score (${run.kind})`, page.score(score)]);
   }
   for (const fact of set.facts) {
     const label = fact.labels[fact.of[query]];

@@ -2,6 +2,7 @@
 "use strict";
 
 page.views.table = (() => {
+  const ADDED = " + second look"; // to the names of runs
   let sorting = { column: null, isFalling: true };
 
   // Columns that any run has: their title, the value to sort by, and the cell.
@@ -17,8 +18,8 @@ page.views.table = (() => {
         width: "narrow",
       },
       { title: "Set", of: (run) => summary.sets[run.set].name, width: "broad" },
-      { title: "Variant", of: (run) => run.variant, width: "broad" },
-      { title: "Code", of: (run) => run.code, width: "broad" },
+      { title: "Variant", of: variantOf, width: "broad" },
+      { title: "Code", of: codeOf, width: "broad" },
     ];
     if (runs.some((run) => run.metrics.protocol !== "plain")) {
       found.push({ title: "Protocol", of: (run) => run.metrics.protocol ?? "plain" });
@@ -56,6 +57,12 @@ page.views.table = (() => {
     page.el("span", { className: "ends" }, page.summary.sets[run.set].name),
   ];
 
+  const variantOf = (run) => (run.revision ? `${run.revision}:${run.variant}` : run.variant);
+
+  const codeOf = (run) => (run.second_look ? run.code + ADDED : run.code);
+
+  const setOf = (run) => page.summary.sets[run.set].name;
+
   const looks = (column) => `${column.isNumber ? "number" : ""} ${column.width ?? ""}`;
 
   function changeOf(run, base, n) {
@@ -75,10 +82,16 @@ page.views.table = (() => {
     if (page.runName(run) === base) return [page.el("span", { className: "ends" }, "baseline")];
     if (!change)
       return [page.el("span", { className: "ends", title: run.incomparable ?? "" }, "–")];
-    const isSure = change.low > 0 || change.high < 0;
-    const value = page.el(isSure ? "strong" : "span", {}, page.points(change.value));
-    const ends = `${page.points(change.low)} to ${page.points(change.high)}`;
+    const [value, ends] = changeParts(change);
     return [value, page.el("span", { className: "ends" }, ends)];
+  }
+
+  function changeParts({ value, low, high }) {
+    const isSure = low > 0 || high < 0;
+    return [
+      page.el(isSure ? "strong" : "span", {}, page.points(value)),
+      `${page.points(low)} to ${page.points(high)}`,
+    ];
   }
 
   function sorted(column) {
@@ -139,6 +152,57 @@ page.views.table = (() => {
     page.$("table-note").textContent = [...parts, ...odd.map((run) => run.incomparable)].join(" ");
   }
 
+  // What the stage second_look says of each run that it looked at.
+  function drawSecondLooks() {
+    const looked = page.summary.runs.filter((run) => run.second_look);
+    page.$("second-looks").hidden = !looked.length;
+    if (!looked.length) return;
+    const names = page.summary.ns
+      .map(page.recallName)
+      .filter((name) => looked.some((run) => name in run.second_look.difference));
+    const head = ["Run", "Set", "Run", ...names.map((name) => `R@${name.split("@")[1]}`)];
+    const rows = looked.map((run) => {
+      const [name, set] = [page.runName(run).slice(0, -ADDED.length), setOf(run)];
+      return [
+        [name, page.el("span", { className: "ends" }, set)],
+        [set],
+        [name],
+        ...names.map((measure) => lookCell(run.second_look, measure)),
+      ];
+    });
+    const shape = (at) => ({ className: ["narrow", "broad", "broad"][at] ?? "number" });
+    page
+      .$("second-look-table")
+      .replaceChildren(
+        page.el(
+          "thead",
+          {},
+          page.el(
+            "tr",
+            {},
+            ...head.map((title, at) => page.el("th", { scope: "col", ...shape(at) }, title)),
+          ),
+        ),
+        page.el(
+          "tbody",
+          {},
+          ...rows.map((cells) =>
+            page.el("tr", {}, ...cells.map((cell, at) => page.el("td", shape(at), ...cell))),
+          ),
+        ),
+      );
+  }
+
+  function lookCell({ before, after, difference }, name) {
+    const change = difference[name];
+    if (!change) return ["–"];
+    const [value, ends] = changeParts(change);
+    return [
+      `${page.percent(before[name])} → ${page.percent(after[name])}`,
+      page.el("span", { className: "ends" }, value, ` (${ends})`),
+    ];
+  }
+
   function drawCurves() {
     const set = page.$("curves-set").value;
     page.curves.recall(set);
@@ -147,6 +211,7 @@ page.views.table = (() => {
 
   function start() {
     drawLeaks();
+    drawSecondLooks();
     const names = [...new Set(page.summary.runs.map(page.runName))];
     const sets = page.summary.sets.map((set) => [set.name, set.name]);
     page.options(
@@ -170,11 +235,13 @@ page.views.table = (() => {
     page.$("size-kind").addEventListener("change", drawCurves);
   }
 
+  // Leaks, and runs that were asked for and are not here.
   function drawLeaks() {
     const leaking = page.summary.about.audits.filter((audit) => audit.said.length);
     const lines = leaking.map((audit) => `${audit.evaluated}: LEAK: ${audit.said.join("; ")}`);
     page.$("leaks").replaceChildren(
       ...lines.map((line) => page.el("p", { className: "warning" }, line)),
+      ...page.summary.problems.map((line) => page.el("p", { className: "note" }, `${line}.`)),
     );
   }
 

@@ -73,7 +73,7 @@ page.trust = (() => {
     const { answered, right, rightAnswerable, answerable } = counted();
     const share = (a, b) => (b ? `${page.percent(a / b)}\u00a0%` : "–");
     const from =
-      threshold === -Infinity ? "No threshold" : `Score at least ${threshold.toFixed(4)}`;
+      threshold === -Infinity ? "No threshold" : `Score at least ${page.score(threshold)}`;
     const said =
       `${from}: ${answered} of ${data.set.count} answered, ` +
       `precision ${share(right, answered)}, recall ${share(rightAnswerable, answerable)}`;
