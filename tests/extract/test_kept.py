@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from vprlib.extract import kept as kept_module
 from vprlib.extract.extraction import ExtractionSettings, Outcome, Work, extract
 from vprlib.extract.kept import FILE, STATE, KeptDescriptors, contents_of
 from vprlib.images.batches import ImageSource
 from vprlib.images.index import build_index
 from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.settings import PoolSettings
+from vprlib.pipeline import artifacts
 from vprlib.pipeline.cache import ABOUT, Cache, entries
 from vprlib.pipeline.resume import Scratch
 
@@ -148,7 +148,7 @@ def test_without_links_the_file_is_copied(place_map: Map, monkeypatch: pytest.Mo
     def refuse(*paths: Path) -> None:
         raise OSError
 
-    monkeypatch.setattr(kept_module.os, "link", refuse)
+    monkeypatch.setattr(artifacts.os, "link", refuse)
     place_map.describe(list(range(6)))
     (entry,) = entries(place_map.folder / "cache")
     assert not (entry / FILE).samefile(place_map.folder / "grown.h5")

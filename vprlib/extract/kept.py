@@ -1,7 +1,5 @@
 """Descriptors of earlier runs, found again by the content of their images."""
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +7,7 @@ import numpy as np
 
 from vprlib.images.batches import ImageSource
 from vprlib.pipeline.arrays import forget
-from vprlib.pipeline.artifacts import places_in, write_json
+from vprlib.pipeline.artifacts import link, places_in, write_json
 from vprlib.pipeline.cache import About, Cache, digest, entries, removed
 from vprlib.pipeline.json_files import read_json
 from vprlib.pipeline.params import UserError
@@ -77,10 +75,7 @@ def contents_of(source: ImageSource, rows: np.ndarray) -> np.ndarray:
 
 
 def _link(path: Path, folder: Path) -> None:
-    try:
-        os.link(path, folder / FILE)
-    except OSError:  # another disk, or one without links
-        shutil.copyfile(path, folder / FILE)
+    link(path, folder / FILE)
     write_json(folder / STATE, vars(_state(folder / FILE)))
 
 

@@ -201,6 +201,14 @@ def places_in(path: Path, names: Iterable[str]) -> list[Place]:
         return [Place(f.id.get_offset() or 0, f.shape, f.dtype) for f in found]
 
 
+def link(source: Path, path: Path) -> None:
+    """Holds what a file has now at another place too, whatever becomes of the file."""
+    try:
+        os.link(source, path)
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(source, path)
+
+
 def publish(source: Path, path: Path) -> None:
     """Moves a finished file to its place, flushed; by a copy where that is on another disk."""
     with explaining(path):

@@ -205,11 +205,6 @@ def _explain(
         return f"{PARAMS_PATH}: {holder} has no '{names[-1]}'{nearest(names[-1], known)}."
     if first["type"] == "missing":
         return f"{PARAMS_PATH}: {holder} lacks '{names[-1]}'."
-    if first["type"] == "union_tag_not_found":
-        return f"{PARAMS_PATH}: {place} lacks 'kind'."
-    if first["type"] == "union_tag_invalid":
-        tag, known_tags = first["ctx"]["tag"], first["ctx"]["expected_tags"]
-        return f"{PARAMS_PATH}: {place}.kind is '{tag}': it should be one of {known_tags}."
     if first["type"] == "value_error":
         return f"{PARAMS_PATH}: {place}: {first['ctx']['error']}."
     problem = first["msg"][0].lower() + first["msg"][1:]

@@ -9,6 +9,7 @@ from pathlib import Path
 from vprlib.cli.choice import Choice
 from vprlib.cli.serving.recorded import LOCK
 from vprlib.pipeline import paths
+from vprlib.pipeline.artifacts import link
 from vprlib.pipeline.params import PARAMS_PATH
 from vprlib.pipeline.switches import FULL
 
@@ -63,12 +64,7 @@ def pin(choice: Choice, folder: Path) -> Pinned:
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
-            try:
-                os.link(path, target)
-            except FileNotFoundError:
-                raise
-            except OSError:  # a disk without links
-                shutil.copyfile(path, target)
+            link(path, target)
     pinned = Pinned(*choice)
     pinned.folder = folder
     return pinned
