@@ -30,6 +30,15 @@ from vprlib.places.geo import locations
 ROOT = Path(__file__).parents[1]
 SETS = {part: f"city_{part}" for part in ("train", "val", "test")}
 RUN = (SETS["test"], "trained", "full")
+# what the published sizes become on the city's images, whose maps have 8 rows and 10 columns
+POOLS: dict[str, dict[str, object]] = {
+    "netvlad": {},  # as in params.yaml
+    "gem": {"kind": "gem", "gem_p": 3.0},
+    "gem_fc": {"kind": "gem_fc", "dimensions": 512},
+    "mixvpr": {"kind": "mixvpr", "map": [8, 10]},
+    "boq": {"kind": "boq"},
+    "netvlad_linear": {"kind": "netvlad_linear"},
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Case:
 
 def main(
     folder: Path = typer.Argument(help="where to work, and to go on after a stop"),
-    pools: str = typer.Option("netvlad,gem", help="values of model.pool.kind"),
+    pools: str = typer.Option("netvlad,gem", help=f"of {', '.join(POOLS)}"),
     recipes: str = typer.Option(
         "triplets,places", help="the first is what others are held against"
     ),
@@ -146,7 +155,7 @@ def _prepared(folder: Path, threads: int) -> Path:
 
 def _configure(work: Path, threads: int, case: Case) -> None:
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
-    tree["model"]["pool"]["kind"] = case.pool
+    tree["model"]["pool"] = POOLS[case.pool] or tree["model"]["pool"]
     if case.recipe != "triplets":
         kept = {key: tree["train"][key] for key in KEPT}
         tree["train"] = kept | yaml.safe_load((ROOT / RECIPES).read_text())[case.recipe]
