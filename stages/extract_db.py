@@ -4,8 +4,8 @@ from vprlib.extract.extraction import SideParams, describe_side
 from vprlib.pipeline import launch
 
 
-def main(dataset: str, variant: str) -> None:
-    describe_side("db", dataset, variant, SideParams.load(dataset=dataset))
+def main(dataset: str, variant: str) -> dict[str, float]:
+    return describe_side("db", dataset, variant, SideParams.load(dataset=dataset))
 
 
 if __name__ == "__main__":

@@ -99,6 +99,19 @@ def test_the_table_shows_recall_and_the_difference_of_compare(opened, drawn, vpr
     assert page.locator("#recalls th", has_text="Δ").count() == 0
 
 
+def test_the_table_has_what_a_descriptor_costs_where_it_is_known(opened):
+    page = opened("table")
+    assert page.locator("#recalls th", has_text="Dimensions").count() == 0
+    sizes = {"dimensions": 30720, "descriptor_bytes": 122880, "network_bytes": 2.36e6}
+    page.evaluate(
+        "(sizes) => { page.summary.runs[0].sizes = sizes; page.views.table.show(); }", sizes
+    )
+    assert rows(page)[0][-3:] == ["30,720", "122,880", "2.4"]
+    assert rows(page)[1][-3:] == ["–", "–", "–"]
+    page.locator("#recalls button", has_text="Bytes").click()
+    assert rows(page)[0][-2] == "122,880"
+
+
 def test_the_table_is_sorted_by_any_column(opened, drawn):
     page = opened("table")
     values = [100 * metrics(drawn, "recall", run)["recall@1"] for run in RUNS]

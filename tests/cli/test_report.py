@@ -212,6 +212,7 @@ def test_stages_have_the_seconds_of_a_run_that_made_what_is_there(tmp_path, monk
         entries[f"{name}@a"] = {"cmd": command, "outs": [{"path": out.name}]}
         if name != "elsewhere":
             note = {"command": command, "started": started, "seconds": 9.5, "processor": "one"}
+            note["told"] = {}
             write_json(paths.TIMES / f"{name}.json", note)
     (tmp_path / "gone.h5").unlink()
     Path("dvc.lock").write_text(yaml.safe_dump({"stages": entries}))

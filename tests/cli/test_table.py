@@ -1,11 +1,18 @@
 """The table of all variants, and what training gained."""
 
+import importlib
 import json
+import os
+import shutil
+from pathlib import Path
 
 import pytest
 import toy
+from evaluated import SET, VARIANT, VECTORS
 
-from vprlib.cli.table import markdown, read_rows, table
+from vprlib.cli.choice import Choice
+from vprlib.cli.table import cost, markdown, read_rows, table
+from vprlib.images.index import read_index
 from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_json
 from vprlib.pipeline.params import UserError
@@ -117,3 +124,50 @@ def test_one_variant_alone_has_no_gain(tmp_path):
 def test_no_metrics_yet_is_said(tmp_path):
     with pytest.raises(UserError, match="holds no metrics of recall: run `dvc repro` first"):
         read_rows(tmp_path)
+
+
+def note(side, **told):
+    """What a stage that made the descriptors of a side would have noted."""
+    made = VECTORS[side].stat().st_mtime
+    run = {"started": made - 5, "seconds": 6.0, "processor": "one", "told": told}
+    command = f"python -m stages.extract_{side} {SET} {VARIANT}"
+    write_json(paths.TIMES / f"extract_{side}.json", {"command": command, **run})
+
+
+def test_a_second_table_has_what_a_descriptor_costs(made_here, vpr):
+    tree = toy.params() | {"eval_on": [SET], "variants": [VARIANT], "codes": ["full", "w8_binary"]}
+    toy.write_params(made_here, tree)
+    folder = Path("metrics/recall") / SET
+    for code in ("full", "w8_binary"):
+        write_json(folder / f"{VARIANT}-{code}.json", {"recall@1": 0.5})
+    note("db", described=30, describing=0.2)
+    note("queries", described=10, describing=0.1)
+    megabytes = f"{paths.model(VARIANT).stat().st_size / 1e6:.1f}"
+    shown = vpr("table")[1].split("\n\n")[1].splitlines()
+    assert [line.split() for line in shown[1:]] == [
+        [VARIANT, "full", "768", "3,072", megabytes, "7.5"],
+        [VARIANT, "w8_binary", "8", "1", megabytes, "7.5"],
+    ]
+    assert vpr("table", "--markdown")[1].endswith(f"| 8 | 1 | {megabytes} | 7.5 |\n")
+    assert [run["ms_an_image"] for run in json.loads(vpr("table", "--json")[1])] == [
+        pytest.approx(7.5)
+    ] * 2
+
+
+def test_times_of_a_run_that_made_other_descriptors_are_not_shown(made_here):
+    note("db", described=30, describing=0.3)
+    note("queries", described=0, describing=0.0)
+    assert cost(Choice(SET, VARIANT, "full"))["ms_an_image"] == 10
+    os.utime(VECTORS["db"], (1e9, 1e9))
+    assert "ms_an_image" not in cost(Choice(SET, VARIANT, "full"))
+
+
+def test_a_stage_tells_how_many_images_it_described(made_here):
+    extract = importlib.import_module("stages.extract_db").main
+    VECTORS["db"].unlink()
+    told = extract(SET, VARIANT)
+    assert told["described"] == 0 == told["describing"]  # they were known
+    shutil.rmtree("artifacts/.cache")
+    VECTORS["db"].unlink()
+    told = extract(SET, VARIANT)
+    assert told["described"] == len(read_index(paths.index(SET, "db"))) and told["describing"] > 0

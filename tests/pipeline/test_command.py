@@ -160,9 +160,10 @@ import sys
 from vprlib.pipeline import command
 from vprlib.pipeline.params import UserError
 
-def main(name: str) -> None:
+def main(name: str) -> dict[str, float]:
     if name == "bad":
         raise UserError("it is bad.")
+    return {"shown": 3}
 
 command.run(main)
 """
@@ -190,7 +191,7 @@ def test_a_stage_that_has_run_notes_its_seconds(run_stage):
     _, [note] = run_stage("city")
     assert note["command"] == "python -m stages.some city"
     assert before < note["started"] < note["started"] + note["seconds"] < time.time()
-    assert note["processor"] == processor_name()
+    assert note["processor"] == processor_name() and note["told"] == {"shown": 3}
     run_stage("town")
     assert len(run_stage("town")[1]) == 2
 

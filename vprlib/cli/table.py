@@ -4,14 +4,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from vprlib.cli import options, output
+from vprlib.cli.choice import Choice
+from vprlib.descriptors.files import opened
+from vprlib.descriptors.quantisers import bytes_a_row
 from vprlib.pipeline import paths
+from vprlib.pipeline.command import read_notes
 from vprlib.pipeline.json_files import damaged, read_json
-from vprlib.pipeline.params import PARAMS_PATH, At, UserError
+from vprlib.pipeline.params import PARAMS_PATH, At, JsonObject, UserError
+from vprlib.pipeline.paths import Side
+from vprlib.pipeline.switches import FULL
 
 Metrics = dict[str, Any]  # of one JSON file
 
@@ -24,6 +30,11 @@ class Leaks:
     said: tuple[str, ...] = ()
 
 
+# a figure of `cost`, its unit, and the places after the point
+COSTS = (
+    *(("dimensions", 1, 0), ("descriptor_bytes", 1, 0)),
+    *(("network_bytes", 1e6, 1), ("ms_an_image", 1, 1)),
+)
 Row = tuple[str, str, str, Metrics]  # set, variant, code and the metrics
 
 
@@ -61,6 +72,54 @@ def leaks(dataset: str, train_on: Sequence[str]) -> Sequence[str]:
     path = paths.metrics("audit", dataset)
     found = read_json(path, Leaks) if path.exists() else Leaks()
     return found.said if found.train in train_on else ()
+
+
+def cost(choice: Choice) -> JsonObject:
+    """Bytes of the network's file and of a descriptor, its dimensions, and milliseconds an image.
+
+    What is not there is left out, as are times of a run that made other descriptors.
+    """
+    found: JsonObject = {}
+    network, stored = paths.model(choice.variant), paths.descriptors(*choice, "db")
+    if network.exists():
+        found["network_bytes"] = network.stat().st_size
+    if stored.exists():
+        with opened(stored) as descriptors:
+            found["dimensions"] = descriptors.shape[1]
+            found["descriptor_bytes"] = bytes_a_row(descriptors)
+    images, seconds = _described(choice)
+    return found | ({"ms_an_image": 1000 * seconds / images} if images else {})
+
+
+def _described(choice: Choice) -> tuple[float, float]:
+    """How many images of the set the stages have described in their last runs, and the seconds."""
+    images = seconds = 0.0
+    notes = read_notes()
+    for side in get_args(Side):
+        note = notes.get(f"python -m stages.extract_{side} {choice.dataset} {choice.variant}")
+        made = paths.descriptors(choice.dataset, choice.variant, FULL, side)
+        if note and made.exists() and note.holds(made.stat().st_mtime):
+            images += note.told.get("described", 0)
+            seconds += note.told.get("describing", 0)
+    return images, seconds
+
+
+def costs(rows: Sequence[Row]) -> list[list[str]]:
+    """What a descriptor of each variant and code costs, with a head; nothing if nothing is known.
+
+    The milliseconds are those of the first set that has them.
+    """
+    lines: dict[tuple[str, str], list[str]] = {}
+    for *names, _ in rows:
+        found = cost(Choice(*names))
+        shown = [
+            f"{found[key] / scale:,.{places}f}" if key in found else "-"
+            for key, scale, places in COSTS
+        ]
+        if found and lines.get((names[1], names[2]), ["-"])[-1] == "-":
+            lines[names[1], names[2]] = [*names[1:], *shown]
+    head = ["variant", "code", "dimensions", "bytes", "network, MB", "ms an image"]
+    return [head, *lines.values()] if lines else []
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -135,7 +194,10 @@ def main(
 ) -> None:
     """Print the recall of all variants in one table, and how much training gained.
 
-    Lines below the table report leaks: images of the training set in an evaluated set, or near it.
+    A second table has what a descriptor costs, where artifacts are there: dimensions, bytes, and
+    the time for an image, decoding included, when it was last described.
+
+    Lines below the tables report leaks: images of the training set in an evaluated set, or near it.
     """
     p = Params.load()
     rows = in_use(read_rows(metrics), p)
@@ -144,10 +206,16 @@ def main(
     found = {dataset: leaks(dataset, p.train_on) for dataset, *_ in rows}
     if as_json:
         names = ("set", "variant", "code", "leaks")
-        answers = [dict(zip(names, (*key, found[key[0]]), strict=True)) | m for *key, m in rows]
+        answers = [
+            {**dict(zip(names, (*key, found[key[0]]), strict=True)), **m, **cost(Choice(*key))}
+            for *key, m in rows
+        ]
         output.echo_json(answers)
         return
     typer.echo(markdown(rows) if as_markdown else table(rows))
+    if known := costs(rows):
+        shown = output.markdown(known, 2) if as_markdown else output.aligned(known, (0, 1))
+        typer.echo(f"\n{shown}")
     for dataset, sentences in found.items():
         if sentences:
             typer.echo(f"\n{dataset}: LEAK: {'; '.join(sentences)}")

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 from uuid import uuid4
 
 import numpy as np
-import PIL
 import torch
 import typer
 
@@ -20,7 +19,7 @@ from vprlib.images.batches import ImageSource, open_source, plan_batches, stream
 from vprlib.images.decode import ImageSettings
 from vprlib.images.index import SIGNATURE, Unreadable, signature
 from vprlib.model.describe import describe_batches
-from vprlib.model.device import prepare
+from vprlib.model.device import machine, prepare
 from vprlib.model.model import PlaceModel, read_variant
 from vprlib.model.onnx.network import OnnxNetwork
 from vprlib.model.precision import placed, resolve_precision
@@ -42,7 +41,7 @@ from vprlib.pipeline.params import At, StageParams, UserError
 from vprlib.pipeline.paths import CACHE, Side
 from vprlib.pipeline.progress import counting, progress
 from vprlib.pipeline.resume import Scratch, scratch_for
-from vprlib.pipeline.runtime import RuntimeSettings, processor_name
+from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.pipeline.stored import NETWORK
 
 SHOWN = 3  # images that an error names
@@ -89,25 +88,20 @@ class Outcome:
     report_path: Path
     precision: str  # of the backbone
 
+    @property
+    def described(self) -> int:
+        return self.count - self.known - self.before
+
     def sentence(self) -> str:
-        rest = self.count - self.known - self.before
         earlier = f", {self.known} of them known already" if self.known else ""
         earlier += f", {self.before} of them by an earlier run" if self.before else ""
-        rate = f", {rest / self.seconds:.1f} images a second" if rest else ""
+        rate = f", {self.described / self.seconds:.1f} images a second" if self.described else ""
         left_out = ""
         if self.failed:
             left_out = f"; {self.failed} images could not be read and have none, see"
             left_out += f" {self.report_path}"
         what = f"{self.count} descriptors of {self.dim} dimensions in {self.precision}"
         return f"{what}{earlier}{rate}{left_out}"
-
-
-def machine(device: torch.device) -> dict[str, str]:
-    """What the rounding of a descriptor depends on besides images, network and code."""
-    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
-    capability = torch.backends.cpu.get_cpu_capability()
-    versions = {"torch": torch.__version__, "numpy": np.__version__, "pillow": PIL.__version__}
-    return {"device": f"{device.type} {kind}", "cpu": capability, **versions}
 
 
 def run(
@@ -286,8 +280,8 @@ class SideParams(ExtractionSettings):
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
-def describe_side(side: Side, dataset: str, variant: str, p: SideParams) -> None:
-    """Writes the descriptors of all images of one side; goes on where it was interrupted."""
+def describe_side(side: Side, dataset: str, variant: str, p: SideParams) -> dict[str, float]:
+    """Goes on where it was interrupted; returns what `vpr table` tells of its cost."""
     inputs = (paths.index(dataset, side), paths.model(variant))
     source = open_source(inputs[0], paths.RAW / p.folder, p.images)
     report = paths.REPORTS / f"{dataset}_{CALLED[side]}_unreadable.txt"
@@ -297,3 +291,5 @@ def describe_side(side: Side, dataset: str, variant: str, p: SideParams) -> None
     stage = f"extract_{side}"
     outcome = run(out, work, paths.SCRATCH, stage, values, *inputs, p.runtime, typer.echo)
     typer.echo(f"{dataset} {CALLED[side]}: {outcome.sentence()}")
+    images = outcome.described
+    return {"described": images, "describing": outcome.seconds if images else 0.0}

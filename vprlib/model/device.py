@@ -4,11 +4,13 @@ import ctypes
 import os
 import sys
 
+import numpy as np
+import PIL
 import torch
 from torch.utils import deterministic
 
 from vprlib.pipeline.params import UserError
-from vprlib.pipeline.runtime import RuntimeSettings, member
+from vprlib.pipeline.runtime import RuntimeSettings, member, processor_name
 
 # options of glibc's mallopt: sizes above which freed memory is returned to the system
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
@@ -74,3 +76,11 @@ def _own_gpu(runtime: RuntimeSettings) -> torch.device | None:
             " runtime.processes need a GPU each: use cuda."
         )
     return torch.device("cuda", member().local_rank)
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """What the rounding of a descriptor depends on besides images, network and code."""
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
+    capability = torch.backends.cpu.get_cpu_capability()
+    versions = {"torch": torch.__version__, "numpy": np.__version__, "pillow": PIL.__version__}
+    return {"device": f"{device.type} {kind}", "cpu": capability, **versions}

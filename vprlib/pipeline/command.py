@@ -5,8 +5,9 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import wraps
 
 import typer
@@ -16,6 +17,31 @@ from vprlib.pipeline.params import UserError
 from vprlib.pipeline.runtime import is_member, processor_name
 
 LONGEST = 390  # characters of a sentence
+COARSE = 1.0  # seconds by which the time of a file may differ from the clock
+Main = Callable[..., Mapping[str, float] | None]
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a stage has noted of its last run: DVC keeps no times."""
+
+    command: str  # as in dvc.lock
+    started: float  # seconds since 1970
+    seconds: float
+    processor: str
+    told: Mapping[str, float]  # what the stage's function returned
+
+    def holds(self, time: float) -> bool:
+        """Whether the run was going on."""
+        return self.started - COARSE <= time <= self.started + self.seconds + COARSE
+
+
+def read_notes() -> dict[str, Note]:
+    """By command."""
+    from vprlib.pipeline.json_files import read_json
+
+    notes = [read_json(path, Note) for path in sorted(paths.TIMES.glob("*.json"))]
+    return {note.command: note for note in notes}
 
 
 def new_app(help: str | None = None) -> typer.Typer:
@@ -29,7 +55,7 @@ def new_app(help: str | None = None) -> typer.Typer:
     )
 
 
-def run(main: typer.Typer | Callable[..., None], name: str | None = None) -> None:
+def run(main: typer.Typer | Main, name: str | None = None) -> None:
     """Runs an application, or one function, with the options of the command line."""
     app = main if isinstance(main, typer.Typer) else new_app()
     if not isinstance(main, typer.Typer):
@@ -51,34 +77,30 @@ def run(main: typer.Typer | Callable[..., None], name: str | None = None) -> Non
         sys.exit(1)
 
 
-def _timed(main: Callable[..., None]) -> Callable[..., None]:
-    """`main`, which notes how long a stage took: for `vpr report`, since DVC keeps no times."""
+def _timed(main: Main) -> Callable[..., None]:
+    """`main`, which notes how long a stage took, and what it returned."""
 
     @wraps(main)
     def timed(**options: object) -> None:
         started, clock = time.time(), time.perf_counter()
-        main(**options)
+        told = main(**options) or {}
         name = getattr(sys.modules["__main__"].__spec__, "name", "")
         if name.startswith("stages.") and not is_member():  # of a group the launcher tells
-            _note([name, *sys.argv[1:]], started, time.perf_counter() - clock)
+            _note([name, *sys.argv[1:]], started, time.perf_counter() - clock, told)
 
     return timed
 
 
-def _note(stage: list[str], started: float, seconds: float) -> None:
+def _note(stage: list[str], started: float, seconds: float, told: Mapping[str, float]) -> None:
     """A file for each command, so that stages can run at once; no output of DVC."""
     from vprlib.pipeline.artifacts import write_json  # h5py, which `vpr --help` need not load
 
     torch = sys.modules.get("torch")
     on_gpu = torch is not None and torch.cuda.is_initialized()
-    told = {
-        "command": " ".join(["python -m", *stage]),  # as in dvc.lock
-        "started": started,
-        "seconds": seconds,
-        "processor": torch.cuda.get_device_name() if torch and on_gpu else processor_name(),
-    }
+    processor = torch.cuda.get_device_name() if torch and on_gpu else processor_name()
+    note = Note(" ".join(["python -m", *stage]), started, seconds, processor, told)
     with suppress(UserError):  # the stage has done its work
-        write_json(paths.TIMES / f"{'-'.join(stage).replace('/', '-')}.json", told)
+        write_json(paths.TIMES / f"{'-'.join(stage).replace('/', '-')}.json", vars(note))
 
 
 def _end() -> None:

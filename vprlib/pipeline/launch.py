@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,23 +31,26 @@ class Params(StageParams):
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
 
-def run(main: Callable[..., None]) -> None:
+def run(main: command.Main) -> None:
     """Calls `main` with the command line's options, in each of the processes."""
     command.run(_as_member(main) if is_member() else _as_launcher(main))
 
 
-def _as_launcher(main: Callable[..., None]) -> Callable[..., None]:
+def _as_launcher(main: command.Main) -> command.Main:
     """`main` itself if one process is enough; else this command again in each process."""
 
     @wraps(main)
-    def launching(**options: object) -> None:
+    def launching(**options: object) -> Mapping[str, float] | None:
         processes = Params.load().runtime.processes
-        main(**options) if processes == 1 else _launch(processes)
+        if processes == 1:
+            return main(**options)
+        _launch(processes)
+        return None
 
     return launching
 
 
-def _as_member(main: Callable[..., None]) -> Callable[..., None]:
+def _as_member(main: command.Main) -> command.Main:
     """Runs `main` as one process of a group; only the first process writes to stdout."""
 
     @wraps(main)

@@ -14,12 +14,12 @@ from vprlib.cli.choice import SetParams, best_variant
 from vprlib.cli.report.arrays import write_data
 from vprlib.cli.report.context import commit_of, context
 from vprlib.cli.report.differences import differences
-from vprlib.cli.report.results import Params, Result, read_results, sizes
+from vprlib.cli.report.results import Params, Result, read_results
 from vprlib.cli.report.revisions import Revision, changed_params, opened_revisions, read_others
 from vprlib.cli.report.second import with_second_look
 from vprlib.cli.report.sets import answers_of, images_of, wanted
 from vprlib.cli.report.thumbnails import Album, write_thumbnails
-from vprlib.cli.table import Row, in_use, read_rows
+from vprlib.cli.table import Row, cost, in_use, read_rows
 from vprlib.evaluate.failures import CATEGORIES
 from vprlib.images.batches import ImageSource
 from vprlib.images.decode import ImageSettings
@@ -96,7 +96,7 @@ class Page:
                 "revision": result.revision,
                 "data": name,
                 "metrics": result.metrics,
-                "sizes": sizes(result.choice) if is_plain else {},
+                "sizes": cost(result.choice) if is_plain else {},
                 "kind": result.kind,
                 "calibrated_on": None if known is None else known.set,
                 "thresholds": {} if known is None else known.thresholds,

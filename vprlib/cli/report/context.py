@@ -4,7 +4,6 @@ import csv
 import platform
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,27 +11,13 @@ import yaml
 
 from vprlib.cli.comparison.runs import leaves
 from vprlib.pipeline import paths
+from vprlib.pipeline.command import read_notes
 from vprlib.pipeline.json_files import damaged, read_json
 from vprlib.pipeline.params import LOADER, PARAMS_PATH, JsonObject
 
 PACKAGES = ("vprlib", "torch", "torchvision", "faiss-cpu", "numpy", "pillow", "dvc")
 LISTED = 200  # lines of a report on images
-COARSE = 1.0  # seconds by which the time of a file may differ from the clock
 Change = tuple[str, str, str]  # place, committed value, value of the workspace
-
-
-@dataclass(frozen=True)
-class Note:
-    """What a stage has noted of its last run."""
-
-    command: str
-    started: float  # seconds since 1970
-    seconds: float
-    processor: str
-
-    def holds(self, time: float) -> bool:
-        """Whether the run was going on."""
-        return self.started - COARSE <= time <= self.started + self.seconds + COARSE
 
 
 def context(params: dict[str, object], sets: Sequence[str], train_on: Sequence[str]) -> JsonObject:
@@ -54,13 +39,11 @@ def stages() -> list[JsonObject]:
 
     DVC puts other outputs in their place when it restores a result; those are older or newer.
     """
-    lock, known = _yaml("dvc.lock"), list(_yaml("dvc.yaml"))
-    notes = [read_json(path, Note) for path in sorted(paths.TIMES.glob("*.json"))]
-    by_command = {note.command: note for note in notes}
+    lock, known, notes = _yaml("dvc.lock"), list(_yaml("dvc.yaml")), read_notes()
     found = []
     for name, entry in lock.items():
         made = [path for out in entry.get("outs", []) if (path := Path(out["path"])).exists()]
-        note = by_command.get(entry.get("cmd", ""))
+        note = notes.get(entry.get("cmd", ""))
         is_of_it = note is not None and any(note.holds(path.stat().st_mtime) for path in made)
         if made:
             found.append({"name": name, "run": vars(note) if note and is_of_it else None})

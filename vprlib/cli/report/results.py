@@ -10,8 +10,6 @@ from vprlib.cli import options
 from vprlib.cli.choice import Choice
 from vprlib.cli.comparison.runs import Files, Run, check_comparable, read_made, run_of
 from vprlib.cli.table import Metrics, Row, read_metrics
-from vprlib.descriptors.files import opened
-from vprlib.descriptors.quantisers import bytes_a_row
 from vprlib.evaluate.confidence import Calibration, Thresholds, read_calibration, score_set
 from vprlib.evaluate.failures import FailureSettings, Outcomes, outcomes
 from vprlib.evaluate.intervals import CompareSettings, IntervalSettings
@@ -174,15 +172,3 @@ def _keys(index: ImageIndex) -> list[tuple[str, int, bytes]]:
     """An image with other pixels or at another place is another one."""
     at = [position.tobytes() for position in index.positions]
     return list(zip(index.names, index.digests.tolist(), at, strict=True))
-
-
-def sizes(choice: Choice) -> JsonObject:
-    """Bytes of the network's file and of a descriptor, where the files are there."""
-    network, stored = paths.model(choice.variant), paths.descriptors(*choice, "db")
-    found: JsonObject = {}
-    if network.exists():
-        found["network_bytes"] = network.stat().st_size
-    if stored.exists():
-        with opened(stored) as rows:
-            found["descriptor_bytes"] = bytes_a_row(rows)
-    return found

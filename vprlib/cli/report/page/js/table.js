@@ -3,6 +3,13 @@
 
 page.views.table = (() => {
   const ADDED = " + second look"; // to the names of runs
+  // a size of a run, its title, unit, and the places after the point
+  const COSTS = [
+    ["dimensions", "Dimensions", 1, 0],
+    ["descriptor_bytes", "Bytes", 1, 0],
+    ["network_bytes", "Network, MB", 1e6, 1],
+    ["ms_an_image", "ms an image", 1, 1],
+  ];
   let sorting = { column: null, isFalling: true };
 
   // Columns that any run has: their title, the value to sort by, and the cell.
@@ -48,8 +55,18 @@ page.views.table = (() => {
         isNumber: true,
       });
     }
+    for (const [name, title, unit, places] of COSTS) {
+      if (!runs.some((run) => name in run.sizes)) continue;
+      const of = (run) => run.sizes[name];
+      const cell = (run) => [
+        name in run.sizes ? (run.sizes[name] / unit).toLocaleString("en", digits(places)) : "–",
+      ];
+      found.push({ title, of, cell, isNumber: true });
+    }
     return found;
   }
+
+  const digits = (places) => ({ minimumFractionDigits: places, maximumFractionDigits: places });
 
   // Of a window that is too narrow for a column each.
   const nameCell = (run) => [
