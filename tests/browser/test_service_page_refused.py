@@ -80,6 +80,7 @@ def test_a_full_service_is_asked_again_when_it_says(
     assert not page.is_visible("#wait") and page.is_visible("#again")
     problem(page, "^Too many photographs")
     page.clock.run_for(90_000)
+    page.evaluate("fetch('/v1/health').then((answer) => answer.status)")  # after any other request
     assert len(asked) == 2
     page.unroute("**/v1/locate")
     page.click("#again")
@@ -96,9 +97,17 @@ def test_a_wait_ends_with_an_answer_or_another_photograph(
     page.set_input_files("#choose", service.folder / photo(3))
     page.wait_for_selector("#wait:not([hidden])")
     page.unroute("**/v1/locate")
-    page.set_input_files("#choose", service.folder / photo(5))
-    page.wait_for_selector("#answer:not([hidden])")
+    held: list[sync_api.Route] = []
+    page.route("**/v1/locate", lambda route: held.append(route))
+    with page.expect_request("**/v1/locate"):
+        page.set_input_files("#choose", service.folder / photo(5))
+    assert not page.is_visible("#wait")
+    page.clock.run_for(2000)
+    left = page.locator("#left").text_content()
     page.clock.run_for(90_000)
+    assert page.locator("#left").text_content() == left and len(held) == 1
+    held[0].continue_()
+    page.wait_for_selector("#answer:not([hidden])")
     assert photo(5).name in page.inner_text("#told") and not page.is_visible("#wait")
 
 
