@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import evaluated
+import photographs
 import toy
 import yaml
 
@@ -25,6 +26,8 @@ from vprlib.pipeline.artifacts import write_json
 
 ROOT = Path(__file__).parents[1]
 TOKEN = "a-token-that-is-long-enough"
+PLAIN = "plain"
+HOSTILE = "<img src=x onerror=alert(1)>"  # a name
 
 
 @dataclass
@@ -149,6 +152,24 @@ def in_a_zone(folder: Path) -> None:
     toy.write_params(folder, tree)
     known = Calibration("toy_val", {"95": 0.0}, "ratio", 25.0, 20, [])
     write_json(folder / paths.calibration(evaluated.VARIANT, "full"), vars(known))
+
+
+def with_plain(folder: Path) -> None:
+    """Adds a set of a folder whose photographs have no position; one has a hostile name."""
+    tree = yaml.load((folder / "params.yaml").read_text(), toy.LOADER)
+    preset = yaml.load((ROOT / "presets/photos.yaml").read_text(), toy.LOADER)
+    tree["eval_on"] = [evaluated.SET, PLAIN]
+    tree["photos"] = {PLAIN: preset["photos"]["photos"]}
+    tree["datasets"][PLAIN] = preset["datasets"]["photos"] | {"folder": PLAIN}
+    tree["datasets"][PLAIN]["images"]["resize"] = None
+    toy.write_params(folder, tree)
+    for n, name in enumerate([HOSTILE, *"bcdef"]):
+        photographs.write(folder / paths.RAW / PLAIN / f"{name}.jpg", n)
+    before = Path.cwd()
+    os.chdir(folder)
+    for stage, *names in (("list_photos",), ("parse_mat",), ("extract_db", evaluated.VARIANT)):
+        evaluated.stage(stage, PLAIN, *names)
+    os.chdir(before)
 
 
 def until(true: Callable[[], bool], seconds: float = 20) -> None:

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 from evaluated import CODES, INDEXED, SET, photo
 from PIL import Image
-from served import ROOT, TOKEN, Service, basic, form, until
+from served import PLAIN, ROOT, TOKEN, Service, basic, copied, form, until, with_plain
+
+from vprlib.pipeline import paths
 
 SAFE = {
     "content-security-policy": "default-src 'none'",
@@ -149,6 +151,24 @@ def test_maps_are_listed(service: Service) -> None:
     assert codes == {*CODES, *INDEXED}
     (own,) = (one for one in told["maps"] if one["code"] == "full")
     assert own["images"] == 12 and own["waiting"] is None and own["geographic"]
+
+
+def test_of_maps_that_were_not_asked_yet_it_is_known_whether_they_have_degrees(
+    made: Path, tmp_path: Path, starting: Callable[..., Service]
+) -> None:
+    folder = copied(made, tmp_path / "project")
+    with_plain(folder)
+    service = starting(folder, "--code", "w4")
+    maps = {(one["set"], one["code"]): one for one in service.ask("/v1/maps").json["maps"]}
+    told = {"images": 12, "geographic": True}
+    assert maps[SET, "full"].items() >= told.items() and "since" not in maps[SET, "full"]
+    assert maps[PLAIN, "full"].items() >= {"images": 6, "geographic": False}.items()
+    assert service.locate(folder / photo(3), set=PLAIN, code="full").status == 200
+    (plain,) = (one for one in service.ask("/v1/maps").json["maps"] if one["set"] == PLAIN)
+    assert (plain["images"], plain["geographic"], plain["waiting"]) == (6, False, None)
+    (folder / paths.index(SET, "db")).write_bytes(b"half a file")
+    maps = {(one["set"], one["code"]): one for one in service.ask("/v1/maps").json["maps"]}
+    assert "geographic" not in maps[SET, "full"] and maps[SET, "w4"]["geographic"]
 
 
 def test_its_documents_are_there_and_need_nothing_from_elsewhere(service: Service) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from vprlib.cli.choice import Choice, choose
 from vprlib.cli.options import InUse
-from vprlib.cli.serving.maps import Map, named
+from vprlib.cli.serving.maps import Map, named, of_unread
 from vprlib.cli.serving.pinned import Stamp, files_of, home, stamp, surroundings
 from vprlib.cli.serving.recorded import Recorded
 from vprlib.pipeline.params import JsonObject, UserError
@@ -77,7 +77,7 @@ class Catalogue:
         return next(fit, None)
 
     def told(self) -> JsonObject:
-        """All maps that can be asked, and what is known of those in memory."""
+        """All maps that can be asked; `since` and `waiting` are of those in memory."""
         p = InUse.load()
         names = itertools.product(p.eval_on, p.variants, p.codes)
         every = [Choice(*n) for n in names if descriptors(*n, "db").exists()]
@@ -88,6 +88,8 @@ class Catalogue:
             about = named(choice)
             if (slot := slots.get(choice)) is not None:
                 about |= slot.map.told | {"since": slot.map.since, "waiting": slot.waiting}
+            else:
+                about |= of_unread(choice)
             maps.append(about)
         return {"default": named(self.default), "maps": maps}
 

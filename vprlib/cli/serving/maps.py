@@ -1,10 +1,11 @@
 """A map in memory: a network and the database that it searches, all of one run."""
 
+import functools
 import hashlib
 import shutil
 import weakref
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from vprlib.cli.finding.searching import (
     judged_by,
     nearest,
 )
-from vprlib.cli.serving.pinned import Pinned, Stamp, files_of, pin
+from vprlib.cli.serving.pinned import Pinned, Stamp, files_of, pin, stamp_of
 from vprlib.cli.serving.recorded import Recorded
 from vprlib.descriptors.codes import Code
 from vprlib.descriptors.files import network_of
@@ -31,7 +32,7 @@ from vprlib.descriptors.quantisers import Coded
 from vprlib.descriptors.rows import Rows
 from vprlib.evaluate.confidence import Calibration, read_calibration
 from vprlib.images.batches import ImageSource, images_a_batch
-from vprlib.images.index import check_order, read_index
+from vprlib.images.index import ImageIndex, check_order, read_index
 from vprlib.pipeline import cache, paths
 from vprlib.pipeline.params import (
     PARAMS_PATH,
@@ -40,7 +41,7 @@ from vprlib.pipeline.params import (
     look_up,
     read_params_file,
 )
-from vprlib.places.projection import degrees_of
+from vprlib.places.projection import Zone, degrees_of
 from vprlib.search.approximate import searcher
 from vprlib.search.groups import Group, InGroups
 from vprlib.search.request import Neighbors, Searcher, no_neighbors
@@ -100,7 +101,7 @@ class Map:
                 f"the descriptors of {self.choice.title} are of another network than the present"
                 f" {self.choice.variant}: run `dvc repro`."
             )
-        self.degrees = degrees_of(self.index, self.zone)
+        self.degrees = known_degrees(self.index, self.zone)
         self.source = ImageSource(self.index, p.image_dir, p.images)
         self.code: Code = pinned.read_code(whitens=False)
         self.failed = pinned.failed_rows()
@@ -134,8 +135,7 @@ class Map:
         """What answers say of the map that they come from."""
         return named(self.choice) | {
             "version": self.version,
-            "images": len(self.index),
-            "geographic": self.degrees is not None,
+            **of_images(self.index, self.degrees),
         }
 
     def most_pixels(self) -> int:
@@ -199,6 +199,31 @@ class Map:
             near = nearest(part, self.rows, self.code, depth, runtime, self.failed, search)
             found.rows[numbers], found.distances[numbers] = near.rows, near.distances
         return found
+
+
+def known_degrees(index: ImageIndex, zone: Zone) -> np.ndarray | None:
+    """Longitudes and latitudes; None where no image has any."""
+    found = degrees_of(index, zone)
+    return found if found is not None and np.isfinite(found).any() else None
+
+
+def of_images(index: ImageIndex, degrees: np.ndarray | None) -> JsonObject:
+    return {"images": len(index), "geographic": degrees is not None}
+
+
+@functools.lru_cache(64)
+def _unread(path: Path, _stamp: Stamp, zone: Zone) -> JsonObject:
+    index = read_index(path)
+    return of_images(index, known_degrees(index, zone))
+
+
+def of_unread(choice: Choice) -> JsonObject:
+    """What is known of the images of a map that is not in memory."""
+    path = paths.index(choice.dataset, "db")
+    with suppress(UserError, OSError, ValueError):
+        zone = PlaceParams.load(dataset=choice.dataset).zone
+        return dict(_unread(path, stamp_of([path]), zone))
+    return {}
 
 
 def named(choice: Choice) -> JsonObject:

@@ -41,15 +41,15 @@ def files_of(choice: Choice) -> list[Path]:
 
 def stamp(choice: Choice) -> Stamp:
     """What the system says of the files of a map, without opening one."""
-    return _stamp(files_of(choice))
+    return stamp_of(files_of(choice))
 
 
 def surroundings() -> Stamp:
     """The same of the files that say of which run they are."""
-    return _stamp([LOCK, PARAMS_PATH])
+    return stamp_of([LOCK, PARAMS_PATH])
 
 
-def _stamp(files: Iterable[Path]) -> Stamp:
+def stamp_of(files: Iterable[Path]) -> Stamp:
     found = []
     for path in files:
         with suppress(OSError):

@@ -2,9 +2,10 @@
 "use strict";
 
 page.Refusal = class extends Error {
-  constructor(status, sentence) {
+  constructor(status, sentence, seconds = 0) {
     super(sentence);
     this.status = status;
+    this.seconds = seconds; // after which to ask again; 0: not by itself
   }
 };
 
@@ -16,7 +17,8 @@ page.token = {
 // The response; a refusal is an error whose message is the sentence of the service.
 page.ask = async (path, settings = {}) => {
   const token = page.token.get();
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const bytes = new TextEncoder().encode(token); // a header holds nothing else
+  const headers = token ? { Authorization: `Bearer ${String.fromCharCode(...bytes)}` } : {};
   let response;
   try {
     response = await fetch(path, { ...settings, headers, cache: "no-store" });
@@ -24,13 +26,28 @@ page.ask = async (path, settings = {}) => {
     throw new page.Refusal(0, "The service cannot be reached: is it still running?");
   }
   if (response.ok) return response;
+  if (response.status === 401) {
+    throw new page.Refusal(401, token ? "This is not the token of the service." : "This service needs its token.");
+  }
   let sentence = `The service answered with an error (${response.status}).`;
   try {
     sentence = (await response.json()).error ?? sentence;
   } catch {
     // not from the service itself, such as a proxy's page
   }
-  throw new page.Refusal(response.status, sentence);
+  const seconds = response.status === 503 ? Number(response.headers.get("retry-after")) || 0 : 0;
+  throw new page.Refusal(response.status, sentence, seconds);
+};
+
+// Why a file cannot be asked; "" if it can, as far as the browser knows.
+page.fault = async (file) => {
+  if (file.type && !file.type.startsWith("image/")) return `${file.name} is not an image.`;
+  try {
+    await file.slice(0, 1).arrayBuffer();
+  } catch {
+    return `${file.name} cannot be read.`; // such as a folder
+  }
+  return file.size ? "" : `${file.name} is empty.`;
 };
 
 page.locate = async (photographs, fields) => {
@@ -40,13 +57,9 @@ page.locate = async (photographs, fields) => {
   return (await page.ask("/v1/locate", { method: "POST", body })).json();
 };
 
-// Shows a picture of the map in an element; one that is not there leaves it empty.
+// Shows a picture of the map in an element.
 page.show = async (image, address, held) => {
-  try {
-    const link = URL.createObjectURL(await (await page.ask(address)).blob());
-    held.push(link);
-    image.src = link;
-  } catch {
-    image.replaceWith(page.el("span", { className: "nothing" }));
-  }
+  const link = URL.createObjectURL(await (await page.ask(address)).blob());
+  held.push(link);
+  image.src = link;
 };

@@ -8,145 +8,145 @@
 
   const give = (links) => links.splice(0).forEach((link) => URL.revokeObjectURL(link));
 
-  function say(state, problem = "", canRetry = false) {
-    page.$("state").textContent = state;
-    page.$("problem").textContent = problem;
-    page.$("problem").hidden = !problem;
+  function put(id, text) {
+    if (page.$(id).textContent !== text) page.$(id).textContent = text; // the same is not said twice
+  }
+
+  // `isShown`: the page shows the same, so that this is for those who listen.
+  function state(text, isShown = false) {
+    page.$("state").classList.toggle("heard", isShown);
+    put("state", text);
+  }
+
+  function problem(text, canRetry = false) {
+    put("problem", text);
+    page.$("problem").hidden = !text;
     page.$("again").hidden = !canRetry;
   }
 
   async function begin() {
     try {
-      const told = await (await page.ask("/v1/maps")).json();
+      page.maps.offer(await (await page.ask("/v1/maps")).json());
       page.$("token-form").hidden = true;
-      offer(told);
-      say("");
+      problem("");
+      return true;
     } catch (error) {
       refuse(error);
+      return false;
     }
-  }
-
-  function offer(told) {
-    const title = (map) => `${map.set}, ${map.variant}, ${map.code}`;
-    const own = told.maps.find((map) => title(map) === title(told.default));
-    page.options(
-      page.$("map-of"),
-      told.maps.map((map) => [JSON.stringify([map.set, map.variant, map.code]), title(map)]),
-      JSON.stringify([told.default.set, told.default.variant, told.default.code]),
-    );
-    page.$("which").hidden = told.maps.length < 2;
-    page.$("around").hidden = !own?.geographic;
-    page.$("about").textContent = own ? `${page.plural(own.images, "image")} of ${own.set}` : "";
   }
 
   function refuse(error) {
-    if (error.status === 401) {
+    const needsToken = error.status === 401;
+    problem(error.message, !needsToken);
+    if (needsToken) {
       page.$("token-form").hidden = false;
       page.$("token").focus();
     }
-    say("", error.message, asked.files.length > 0 && error.status !== 401);
+  }
+
+  async function again() {
+    if ((page.maps.isKnown() || (await begin())) && asked.files.length) locate(asked.files);
   }
 
   async function locate(files) {
-    const photographs = [...files].filter((file) => file.size > 0);
-    if (!photographs.length) return;
+    const given = [...files]; // the browser may empty its own list
+    const faults = await Promise.all(given.map(page.fault));
+    const photographs = given.filter((_, at) => !faults[at]);
+    const said = faults.filter((fault) => fault).join(" ");
+    if (!photographs.length) return said && problem(said);
     give(asked.links);
     Object.assign(asked, { files: photographs, answers: null, chosen: 0 });
     asked.links = photographs.map((file) => URL.createObjectURL(file));
-    const own = ++number;
-    page.$("answer").hidden = true;
+    page.$("answer").hidden = page.$("wait").hidden = true;
     strip();
-    say(`Asking about ${page.plural(photographs.length, "photograph")} …`);
-    try {
-      const found = await page.locate(photographs, fields());
-      if (own !== number) return;
-      Object.assign(asked, { answers: found.answers, map: found.map });
-      say("");
-      show(0);
-    } catch (error) {
-      if (own === number) refuse(error);
+    state(`Asking about ${page.plural(photographs.length, "photograph")} …`);
+    problem(said);
+    const own = ++number;
+    await answered(own);
+    if (own === number) page.$("wait").hidden = true;
+    page.maps.learn();
+  }
+
+  // Asks, and asks again as long as the service says when.
+  async function answered(own) {
+    while (own === number) {
+      try {
+        const found = await page.locate(asked.files, page.maps.fields());
+        if (own !== number) return;
+        Object.assign(asked, { answers: found.answers, map: found.map });
+        return show(0);
+      } catch (error) {
+        if (own !== number) return;
+        state(error.seconds ? error.message : "");
+        if (!error.seconds) return refuse(error);
+        await pause(error.seconds, own);
+      }
     }
   }
 
-  function fields() {
-    const [set, variant, code] = JSON.parse(page.$("map-of").value || "[]");
-    const near = page.$("around").hidden ? "" : page.$("near").value.replace(/\s/g, "");
-    return { set, variant, code, k: page.$("count").value, near, within: near && page.$("within").value };
+  async function pause(seconds, own) {
+    page.$("wait").hidden = false;
+    for (let left = seconds; left > 0 && own === number; left--) {
+      page.$("left").textContent = `Asking again in ${left} s`;
+      await new Promise((done) => setTimeout(done, 1000));
+    }
+    if (own === number) page.$("left").textContent = "Asking again …";
+  }
+
+  function stop() {
+    number++;
+    page.$("wait").hidden = true;
+    problem(page.$("state").textContent, true);
+    state("");
+    page.$("again").focus();
   }
 
   function strip() {
-    page.$("strip").hidden = asked.files.length < 2;
-    const buttons = asked.files.map((file, at) => {
+    const isAlone = asked.files.length === 1;
+    const items = asked.files.map((file, at) => {
       const image = page.el("img", { src: asked.links[at], alt: file.name });
-      const button = page.el("button", { type: "button", onclick: () => show(at) }, image);
-      button.setAttribute("aria-pressed", at === asked.chosen);
-      return page.el("li", {}, button);
+      image.onerror = () => image.replaceWith(page.el("span", { className: "nothing" }, "no preview"));
+      return page.el("li", {}, isAlone ? image : page.el("button", { type: "button", onclick: () => show(at) }, image));
     });
-    page.$("strip").replaceChildren(...buttons);
+    page.$("strip").replaceChildren(...items);
+    page.$("strip").classList.toggle("alone", isAlone);
+    page.$("strip").hidden = false;
+    press();
+  }
+
+  function press() {
+    const buttons = page.$("strip").querySelectorAll("button");
+    buttons.forEach((button, at) => button.setAttribute("aria-pressed", at === asked.chosen));
   }
 
   function show(at) {
     if (!asked.answers) return;
     asked.chosen = at;
     const answer = asked.answers[at];
-    strip();
+    press();
+    page.$("strip").hidden = asked.files.length < 2;
     page.$("answer").hidden = false;
+    page.$("photo").hidden = false;
     page.$("photo").src = asked.links[at];
-    page.$("told").replaceChildren(...told(answer));
+    page.$("told").replaceChildren(...page.told.parts(answer));
     give(pictures);
-    const buttons = answer.results.map((result) => entry(result));
-    page.$("results").replaceChildren(...buttons.map((button) => page.el("li", {}, button)));
+    page.$("results").replaceChildren(...answer.results.map(entry));
     page.drawn.draw(answer, asked.map.geographic, light);
-  }
-
-  function told(answer) {
-    const parts = [page.el("p", { className: "small" }, answer.photograph)];
-    const e = answer.estimate;
-    if (e) {
-      const isGeographic = e.latitude !== null;
-      const here = isGeographic
-        ? `${e.latitude.toFixed(6)}, ${e.longitude.toFixed(6)}`
-        : `${e.easting.toFixed(1)}, ${e.northing.toFixed(1)} metres`;
-      const agree =
-        e.agree === 1
-          ? `1 of ${page.plural(e.results, "result")}, no other agrees`
-          : `within ${e.spread_m.toFixed(0)} m, ${e.agree} of ${e.results} results agree`;
-      parts.push(page.el("p", { className: "here" }, here), page.el("p", {}, agree));
-      const copy = page.el("button", { type: "button", onclick: () => copied(copy, here) }, "Copy");
-      const link = { href: e.map ?? "", target: "_blank", rel: "noreferrer noopener" };
-      parts.push(page.el("p", { className: "bar tight" }, copy, e.map ? page.el("a", link, "Open in OpenStreetMap") : null));
-    } else {
-      parts.push(page.el("p", {}, "The positions of these images are not known."));
-    }
-    const [mark, name] =
-      answer.sure === null ? ["?", "unknown"] : answer.sure === "no" ? ["✗", "unsure"] : ["✓", "sure"];
-    parts.push(page.el("p", { className: name }, `${mark} ${answer.verdict}`));
-    return parts;
-  }
-
-  async function copied(button, text) {
-    try {
-      await navigator.clipboard.writeText(text);
-      button.textContent = "Copied";
-    } catch {
-      button.textContent = "Cannot be copied here";
-    }
+    state(page.told.sentence(answer), true);
   }
 
   function entry(result) {
-    const image = page.el("img", { alt: "" });
-    page.show(image, result.image, pictures);
-    const text = page.el(
-      "span",
-      {},
-      page.el("strong", {}, `${result.rank}. place ${result.place}`),
-      page.el("span", { className: "small" }, `score ${result.score.toFixed(3)}, distance ${result.distance.toFixed(4)}`),
-      page.el("span", { className: "small name" }, result.database),
-    );
-    const at = result.rank - 1;
-    const button = page.el("button", { type: "button" }, image, text);
-    for (const event of ["focus", "pointerenter", "click"]) button.addEventListener(event, () => light(at));
-    return button;
+    const { button, image } = page.told.entry(result, () => light(result.rank - 1));
+    page.show(image, result.image, pictures).catch((error) => missing(image, error));
+    return page.el("li", {}, button);
+  }
+
+  function missing(image, error) {
+    if (!image.isConnected) return; // of an answer that is shown no more
+    image.replaceWith(page.el("span", { className: "nothing" }, error.message));
+    if (error.status === 401) refuse(error);
+    else problem(`Pictures of the results are missing. ${error.message}`, true);
   }
 
   function light(at) {
@@ -170,7 +170,7 @@
       ({ coords }) => {
         page.$("near").value = `${coords.latitude.toFixed(5)}, ${coords.longitude.toFixed(5)}`;
       },
-      () => say("", "This device does not tell where it is: type latitude and longitude."),
+      () => problem("This device does not tell where it is: type latitude and longitude."),
     );
   }
 
@@ -193,12 +193,18 @@
     document.addEventListener(event, (given) => {
       given.preventDefault();
       page.$("drop").classList.toggle("over", event === "dragover");
-      if (event === "drop") locate(given.dataTransfer.files);
+      if (event !== "drop") return;
+      if (given.dataTransfer.files.length) locate(given.dataTransfer.files);
+      else problem("Only files can be dropped here.");
     });
   }
   document.addEventListener("paste", (event) => locate(event.clipboardData.files));
   document.addEventListener("keydown", walk);
-  page.$("again").addEventListener("click", () => locate(asked.files));
+  page.$("again").addEventListener("click", again);
+  page.$("stop").addEventListener("click", stop);
+  page.$("photo").addEventListener("error", () => {
+    page.$("photo").hidden = true; // of a kind that browsers do not show
+  });
   page.$("here").addEventListener("click", around);
   page.$("theme").addEventListener("click", theme);
   page.$("tiles").addEventListener("change", page.drawn.showTiles);
@@ -206,7 +212,7 @@
     event.preventDefault();
     page.token.set(page.$("token").value.trim());
     page.$("token").value = "";
-    begin().then(() => asked.files.length && page.$("token-form").hidden && locate(asked.files));
+    begin().then((isKnown) => isKnown && asked.files.length && locate(asked.files));
   });
   page.$("theme").textContent = matchMedia("(prefers-color-scheme: dark)").matches ? "Light" : "Dark";
   begin().finally(() => {
