@@ -1,7 +1,13 @@
-"""Answers photographs in small batches: what waits while one is described makes up the next."""
+"""Answers photographs in small batches: what waits while one is described makes up the next.
+
+Clients that were answered together ask again together, a little later. Where a batch was of
+several, the next one waits for as many, for a part of the time that the last one took: a
+photograph costs less among others. A client alone waits for nobody.
+"""
 
 import asyncio
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Sequence
@@ -11,6 +17,7 @@ from vprlib.cli.serving.maps import Asked, Map
 from vprlib.pipeline.params import JsonObject, UserError
 
 AT_ONCE = 32  # photographs
+PATIENCE = 0.25  # of the time that the last batch took
 Future = asyncio.Future[JsonObject]
 
 
@@ -46,6 +53,7 @@ class Batches:
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._is_open = True
+        self._last, self._took = 1, 0.0  # photographs of the last batch, and its seconds
         self._thread = threading.Thread(target=self._run, name="answers", daemon=True)
         self._thread.start()
 
@@ -79,7 +87,9 @@ class Batches:
 
     def _run(self) -> None:
         while batch := self._next():
+            start = time.monotonic()
             _answer(batch)
+            self._last, self._took = len(batch), time.monotonic() - start
             del batch  # so that a map that was replaced can go
 
     def _next(self) -> list[_Waiting]:
@@ -87,6 +97,7 @@ class Batches:
         with self._changed:
             while self._is_open and not self._waiting:
                 self._changed.wait()
+                self._wait_for_others()  # none is left where all were given up meanwhile
             if not self._waiting:
                 return []
             first = self._waiting[0].map
@@ -97,6 +108,13 @@ class Batches:
                 (batch if fits else later).append(one)
             self._waiting = later
             return batch
+
+    def _wait_for_others(self) -> None:
+        end = time.monotonic() + PATIENCE * self._took
+        while self._is_open and len(self._waiting) < self._last:
+            if (left := end - time.monotonic()) <= 0:
+                return
+            self._changed.wait(left)
 
 
 def _answer(batch: Sequence[_Waiting]) -> None:
