@@ -215,9 +215,7 @@ class DistilLossSettings(Section):
 
     descriptors: float = Field(0.0, ge=0, le=1e6)  # 1 − cosine to the teacher's descriptor
     similarities: float = Field(1.0, ge=0, le=1e6)  # which images of a batch are how much alike
-    temperature: float = Field(
-        0.03, gt=0, le=1e3
-    )  # the lower, the more the nearest count
+    temperature: float = Field(0.03, gt=0, le=1e3)  # the lower, the more the nearest count
 
     @model_validator(mode="after")
     def _something_counts(self) -> Self:

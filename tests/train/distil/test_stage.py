@@ -23,6 +23,7 @@ DISTIL = {
     "kind": "distil",
     "teacher": "big",
     "epochs": 3,
+    "keep": "last",
     "precision": "float32",
     "first_layer": "conv4",
     "learning_rate": 0.01,
