@@ -66,6 +66,8 @@ def test_a_stage_that_was_killed_ends_at_the_same_bytes(here, run, slim, monkeyp
     run("train", *TRAIN)
     assert (paths.model("trained").read_bytes(), paths.TRAIN_LOG.read_bytes()) == expected
     assert not list(paths.SCRATCH.glob("train-*"))
+    ask_for_a_student(here, train_images="database", epochs=0)
+    assert "; 12 images learnt from" in run("train", *TRAIN)
 
 
 def test_a_run_does_not_go_on_with_another_teacher(here, run, slim, monkeypatch):
