@@ -16,7 +16,7 @@ import numpy as np
 import typer
 import yaml
 
-from vprlib.cli.parts import KEPT, RECIPES
+from vprlib.cli.parts import KEPT, RADII, RECIPES
 from vprlib.evaluate.intervals import (
     CompareSettings,
     IntervalSettings,
@@ -157,7 +157,7 @@ def _configure(work: Path, threads: int, case: Case) -> None:
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
     tree["model"]["pool"] = POOLS[case.pool] or tree["model"]["pool"]
     if case.recipe != "triplets":
-        kept = {key: tree["train"][key] for key in KEPT}
+        kept = {key: tree["train"][key] for key in (*KEPT, *RADII)}
         tree["train"] = kept | yaml.safe_load((ROOT / RECIPES).read_text())[case.recipe]
     tree["train"]["seed"] = case.seed
     tree["runtime"]["threads"] = threads

@@ -21,7 +21,7 @@ from benchmarks.memory import watching
 from benchmarks.pictures import Size, drawn_data
 from benchmarks.plain import LoopNetVLAD, PlainTrainer, backbone_overhead
 from benchmarks.stopwatch import Stopwatch
-from vprlib.model.device import prepare, processor_name
+from vprlib.model.device import prepare
 from vprlib.model.model import Architecture, PlaceModel, read_model, write_model
 from vprlib.model.netvlad import initialise
 from vprlib.model.settings import PoolSettings
@@ -31,7 +31,7 @@ from vprlib.pipeline.cache import cache_at
 from vprlib.pipeline.command import run
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.resume import Scratch
-from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.pipeline.runtime import RuntimeSettings, processor_name
 from vprlib.train.data import TrainingData
 from vprlib.train.gradients import Step, database_images
 from vprlib.train.log import EpochLog

@@ -24,11 +24,11 @@ from vprlib.compress.pruning import by_magnitude, without_channels
 from vprlib.compress.quantising import quantised, rehearse
 from vprlib.interop.onnx_export import Plain
 from vprlib.model.backbones import fill_at_random
-from vprlib.model.device import processor_name
 from vprlib.model.model import Architecture, PlaceModel, read_model, write_model
 from vprlib.model.precision import placed
 from vprlib.model.settings import PoolSettings
 from vprlib.pipeline.params import UserError
+from vprlib.pipeline.runtime import processor_name
 
 CPU = torch.device("cpu")
 # before each way's turn: threads of ONNX Runtime keep the processors busy for a while after theirs;

@@ -12,11 +12,13 @@ from vprlib.pipeline import command, paths
 from vprlib.pipeline.artifacts import write_text
 from vprlib.pipeline.params import At, Clusters, Count
 from vprlib.pipeline.switches import (
+    NO_TEACHER,
     SetFiles,
     Switches,
     check,
     check_files,
     check_photos,
+    check_teacher,
     check_whitened,
 )
 from vprlib.search.faiss_factory import check_indexes
@@ -28,6 +30,7 @@ class Params(Switches):
     code_defs: Annotated[dict[str, CodeSettings], At("code_defs")]
     descriptors: Annotated[Count, At("whitening.descriptors")]
     dimensions: Annotated[Count, At("whitening.dimensions")]
+    teacher: Annotated[str, At("train.teacher")]
     # what the length of a descriptor depends on
     backbone: Annotated[str, At("model.backbone.name")]
     cut: Annotated[str, At("model.backbone.cut")]
@@ -54,6 +57,7 @@ class Params(Switches):
 def main() -> None:
     p = Params.load()
     check(p, p.datasets, p.code_defs)
+    check_teacher(p, p.teacher)
     check_variants(p.variants, p.derived, p.variant_defs, p.given)
     check_codes(p.codes, p.code_defs, p.dimensions, p.descriptors)
     whitened = {n: kept for n in p.codes if (kept := p.code_defs[n].keep.whiten)}
@@ -64,7 +68,9 @@ def main() -> None:
     check_photos(p.photos, places)
     files = [network.file for network in p.networks.values()]
     check_files(places, files, paths.RAW, paths.WEIGHTS, p.photos)
-    write_text(paths.SWITCHES, "The switches agree.\n")  # the same words: nothing goes stale
+    # the same words each time: nothing goes stale
+    write_text(paths.SWITCHES, "The switches agree.\n")
+    write_text(paths.model(NO_TEACHER), "No network: train.teacher is none.\n")
     trained = f"train on {', '.join(p.train_on)}, " if p.train_on else ""
     typer.echo(f"switches: {trained}evaluate on {', '.join(p.eval_on)}")
 

@@ -27,7 +27,7 @@ def main(variant: str, base: str, training: str, validation: str) -> None:
     train, val = p.files(training, validation)
     read_data = partial(read_training_data, train, val, p.val_radius_m, p.train)
     source, out = paths.model(base), paths.model(variant)
-    inputs = (source, *train.indices, *val.indices)
+    inputs = (source, *p.teacher_files, *train.indices, *val.indices)
     stored = cache_at(paths.CACHE, p.runtime, typer.echo)
     device = prepare(p.runtime)
     settings = p.train.resolved(device, typer.echo)

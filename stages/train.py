@@ -1,4 +1,4 @@
-"""Trains the network with triplets on one set, and keeps the epoch that does best on another."""
+"""Trains the network on one set, and keeps the epoch that does best on another."""
 
 import typer
 
@@ -21,7 +21,7 @@ def main(training: str, validation: str, start: str) -> None:
     p = Params.load(training=training, validation=validation)
     train, val = p.files(training, validation)
     data = read_training_data(train, val, p.val_radius_m, p.train)
-    inputs = (paths.model(start), *train.indices, *val.indices)
+    inputs = (paths.model(start), *p.teacher_files, *train.indices, *val.indices)
     model = read_start(paths.model(start))
     stored = cache_at(paths.CACHE, p.runtime, typer.echo)
     device = prepare(p.runtime)
@@ -40,6 +40,7 @@ def main(training: str, validation: str, start: str) -> None:
     write_bytes(paths.TRAIN_PLOT, log.plot(outcome.log))
     write_json(paths.TRAIN_METRICS, summary)
     history = {"trained_on": training, "start": start, "best_epoch": outcome.best.epoch}
+    history |= {"teacher": settings.teacher} if p.teacher_files else {}
     write_model(paths.model("trained"), outcome.model, history)
     kept.remove()
     typer.echo(log.sentence(summary))

@@ -6,11 +6,11 @@ import pytest
 import toy
 import yaml
 
-from vprlib.cli.parts import KEPT, RECIPES, read_recipes
+from vprlib.cli.parts import KEPT, RADII, RECIPES, read_recipes
 from vprlib.cli.use import compose
 from vprlib.pipeline import paths
 from vprlib.pipeline.params import UserError
-from vprlib.train.settings import LearningSettings, PlacesSettings
+from vprlib.train.settings import DistilSettings, LearningSettings, PlacesSettings
 
 LISTS = [paths.RAW / f"pitts30k/datasets/pitts30k_{part}.mat" for part in ("train", "val", "test")]
 READY = "All files are there: type `dvc repro`.\n"
@@ -279,7 +279,7 @@ def test_a_recipe_replaces_how_the_network_learns_and_keeps_what_it_does_not_say
     assert "train.kind: nothing → places" in said and said.endswith(READY)
     after = params()
     assert {key for key in before if before[key] != after[key]} == {"train"}
-    kept = {key: before["train"][key] for key in KEPT}
+    kept = {key: before["train"][key] for key in (*KEPT, *RADII)}
     assert after["train"] == yaml.safe_load(RECIPES.read_text())["places"] | kept
     assert "images_a_pass: 64          # through the network at once" in text()
     assert use("--train", "places") == f"params.yaml stays as it is.\n{READY}"
@@ -287,6 +287,41 @@ def test_a_recipe_replaces_how_the_network_learns_and_keeps_what_it_does_not_say
     assert after["train"]["seed"] == params()["train"]["seed"]
     use("city")
     assert params() == before
+
+
+def test_a_teacher_is_named_beside_its_recipe(use):
+    before = params()
+    paths.WEIGHTS.mkdir(parents=True, exist_ok=True)
+    (paths.WEIGHTS / NETWORKS["cosplace"]["file"]).touch()
+    said = use("--train", "distil", "--teacher", "cosplace")
+    assert "train.teacher: none → cosplace" in said and said.endswith(READY)
+    after = params()
+    assert after["networks"] == {"cosplace": NETWORKS["cosplace"]}
+    assert after["variants"] == before["variants"]
+    assert after["train"]["teacher"] == "cosplace" and not {*RADII} & {*after["train"]}
+    again = use("--train", "distil", "--teacher", "cosplace")
+    assert again == f"params.yaml stays as it is.\n{READY}"
+    use("--train", "places")  # no edit of anybody's is lost
+    after = params()["train"]
+    assert after["teacher"] == "none" and [after[key] for key in RADII] == [None, None]
+    use("city", "--force")  # `networks` has an entry more
+    assert params() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--train", "distil"), "train.teacher and start both name 'off_the_shelf', but a student"),
+        (("--train", "distil", "--teacher", "big"), "train.teacher names 'big'; "),
+        (("--train", "distil", "--teacher", "trained"), "is trained, which is what is being"),
+        (("--train", "distil", "--teacher", "none"), "is none, but train.kind distil needs"),
+        (("--train", "distil", "--teacher", "a: b"), "--teacher is 'a: b', but the name of"),
+        (("--train", "places", "--teacher", "cosplace"), "the recipe places has no teacher"),
+        (("--teacher", "cosplace"), "--teacher belongs to a recipe: add --train distil"),
+    ],
+)
+def test_a_teacher_that_cannot_be_is_a_sentence(refused, arguments, sentence):
+    assert sentence in refused(*arguments)
 
 
 def test_a_recipe_goes_over_a_preset(use):
@@ -309,8 +344,9 @@ def test_an_unknown_recipe_is_a_sentence(refused):
 def test_each_recipe_is_whole(name):
     """DVC sees only what is in the file."""
     recipe = yaml.safe_load(RECIPES.read_text())[name]
-    settings = PlacesSettings(**recipe)
-    assert {*recipe, *KEPT} == set(PlacesSettings.model_fields) and not {*recipe} & {*KEPT}
-    for key in ("labels", "schedule", "loss"):
+    kind = DistilSettings if recipe["kind"] == "distil" else PlacesSettings
+    settings, kept = kind(**recipe), {*KEPT, *(() if kind is DistilSettings else RADII)}
+    assert {*recipe, *kept} == set(kind.model_fields) and not {*recipe} & kept
+    for key in {"labels", "schedule", "loss"} & {*recipe}:
         assert set(recipe[key]) == set(type(getattr(settings, key)).model_fields)
     assert set(KEPT) <= set(LearningSettings.model_fields)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import toy
 from PIL import Image
-from staged import SET, edit_params, to_model
+from staged import SET, TRAIN, edit_params, to_model
 
 from vprlib.images.index import read_index
 from vprlib.pipeline import paths
@@ -53,6 +53,18 @@ def test_a_network_in_onnx_is_evaluated_beside_netvlad(here, run):
     small = torch.nn.functional.interpolate(pixels, (24, 32), mode="bilinear", antialias=True)
     expected = network((small / 255 - 0.5) / 0.25).detach().numpy()[0]
     np.testing.assert_allclose(found[0], expected / np.linalg.norm(expected), atol=1e-5)
+
+
+def test_a_network_in_onnx_teaches_a_student(here, run, slim):
+    write_onnx_file()
+    to_model(run)
+    tree = toy.params()
+    tree["networks"] = {"theirs": {"file": "theirs.onnx", "input": INPUT}}
+    tree["train"] = {"kind": "distil", "teacher": "theirs", "epochs": 1, "first_layer": "conv4"}
+    tree["train"] |= {"images_a_batch": 6, "schedule": {"kind": "steps"}}
+    toy.write_params(here, tree)
+    run("load_model", "theirs")
+    assert run("train", *TRAIN).rstrip().endswith("; 18 images learnt from, 0 unreadable")
 
 
 @pytest.mark.parametrize(

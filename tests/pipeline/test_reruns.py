@@ -136,6 +136,28 @@ def test_a_network_from_elsewhere_needs_no_training_set(project):
     (project.folder / "data/raw/weights/theirs").unlink()
 
 
+def test_a_student_learns_again_when_its_teacher_changes(project):
+    """The teacher's file is a dependency of training where there is a teacher, and only there."""
+    weights = project.folder / "data/raw/weights"
+    weights.mkdir(exist_ok=True)
+    models = [project.folder / f"artifacts/models/{name}.safetensors" for name in BOTH]
+    shutil.copy(models[1], weights / "theirs")
+    shared = ("first_layer", "precision", "keep", "patience", "validate_every", "seed")
+
+    def change(tree):
+        tree["networks"] = {"theirs": {"file": "theirs", "whitening": "keep"}}
+        own = {"kind": "distil", "teacher": "theirs", "epochs": 1, "images_a_batch": 8}
+        own["schedule"] = {"kind": "steps"}
+        tree["train"] = own | {key: tree["train"][key] for key in shared}
+
+    learnt = {TRAIN, "load_model@theirs"} | below("trained")
+    assert edited(project, change) == learnt | {"check_switches"}
+    assert project.repro() == set()
+    shutil.copy(models[0], weights / "theirs")
+    assert project.repro() == learnt
+    (weights / "theirs").unlink()
+
+
 def test_changing_a_derived_variant_makes_that_one_alone(project):
     def derived(tree, fraction=0.5, numbers="float16"):
         small = [{"prune": {"fraction": fraction, "by": "magnitude"}}]

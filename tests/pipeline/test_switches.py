@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from vprlib.pipeline.params import UserError
-from vprlib.pipeline.switches import Switches, check, check_files, check_whitened
+from vprlib.pipeline.switches import (
+    Switches,
+    check,
+    check_files,
+    check_teacher,
+    check_whitened,
+)
 
 SETS = ["city_train", "city_val", "city_test"]
 CODES = ["full", "w4"]
@@ -146,3 +152,35 @@ def test_missing_lists_and_networks_are_named_but_the_city_is_yet_to_be_drawn(
         check_place(tmp_path, "a")
     with pytest.raises(UserError, match=r"weights/m\.pth is missing: put or link the network"):
         check_files({}, ["m.pth"], tmp_path, tmp_path / "weights")
+
+
+THEIRS = {"networks": {"theirs": None}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "teacher"),
+    [
+        ({}, "none"),
+        (THEIRS, "theirs"),
+        (THEIRS | {"start": "theirs"}, "off_the_shelf"),
+        ({"train_on": [], "variants": ["off_the_shelf"]}, "unused"),
+    ],
+)
+def test_a_teacher_that_is_there_before_training_passes(changes: dict, teacher: str) -> None:
+    assert check_teacher(GOOD.model_copy(update=changes), teacher) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "teacher", "sentence"),
+    [
+        ({}, "trained", r"train.teacher names 'trained'; .*name it in `networks`"),
+        ({"derived": {"int8": "trained"}}, "int8", r"train.teacher names 'int8'; "),
+        (THEIRS, "their", r"train.teacher names 'their'; did you mean 'theirs'\?"),
+        ({"init_on": []} | THEIRS, "off_the_shelf", r"train.teacher names 'off_the_shelf'"),
+        ({}, "off_the_shelf", r"train.teacher and start both name 'off_the_shelf', but a student"),
+        ({"networks": {"none": None}}, "none", r"networks names 'none', which stands for no netw"),
+    ],
+)
+def test_a_teacher_that_is_not_is_refused(changes: dict, teacher: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        check_teacher(GOOD.model_copy(update=changes), teacher)

@@ -2,16 +2,18 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from vprlib.pipeline.params import JsonObject, UserError, nearest, read_params_file
-from vprlib.pipeline.switches import PRESETS
+from vprlib.pipeline.switches import NO_TEACHER, PRESETS
 
 RECIPES = PRESETS / "parts/training.yaml"
-# of the section `train`, for both kinds of training: kept unless a recipe says something else
+# of the section `train`, for all kinds of training: kept unless a recipe says something else
 KEPT = (
     *("first_layer", "precision", "stored", "keep", "patience", "validate_every", "seed"),
-    *("positive_radius_m", "negative_radius_m", "val_queries", "rank_loss_negatives"),
+    *("val_queries", "rank_loss_negatives"),
 )
+RADII = ("positive_radius_m", "negative_radius_m")  # kept too, but a student has none
 
 
 def split(block: str, key: str) -> tuple[str, str, str]:
@@ -47,23 +49,44 @@ def read_recipes() -> dict[str, str]:
     return dict(re.findall(r"^(\w+):.*\n((?:  .*\n)+)", text, re.MULTILINE))
 
 
-def with_recipe(block: str, name: str) -> str:
+@dataclass(frozen=True)
+class Recipe:
+    name: str
+    teacher: str | None = None  # instead of the one that a recipe of distillation names
+
+
+def with_recipe(block: str, recipe: Recipe) -> str:
     """The lines of the section `train`, those above it included, with a recipe in it."""
     recipes = read_recipes()
-    if name not in recipes:
-        raise UserError(f"there is no recipe '{name}'{nearest(name, list(recipes))}.")
+    if recipe.name not in recipes:
+        raise UserError(f"there is no recipe '{recipe.name}'{nearest(recipe.name, list(recipes))}.")
     above, line, lines = split(block, "train")
-    stated, kept = _by_key(recipes[name]), _by_key(lines)
+    stated, kept = _by_key(recipes[recipe.name]), _by_key(lines)
     staying = [kept[key] for key in KEPT if key in kept and key not in stated]
-    return above + line + recipes[name] + "".join(staying)
+    own = part("training", recipe.name)["teacher"]
+    if own == NO_TEACHER:
+        staying += [kept.get(key, f"  {key}: null\n") for key in RADII]
+        if recipe.teacher is not None:
+            raise UserError(
+                f"the recipe {recipe.name} has no teacher: leave out --teacher, or use distil."
+            )
+    teacher = recipe.teacher or own
+    if not re.fullmatch(r"\w+", teacher):
+        raise UserError(f"--teacher is '{teacher}', but the name of a network is a word.")
+    written = re.sub(r"teacher: \w+", f"teacher: {teacher}", recipes[recipe.name], count=1)
+    return above + line + written + "".join(staying)
 
 
-def recipe_of(block: str) -> str | None:
+def recipe_of(block: str) -> Recipe | None:
     """The recipe that a section `train` was written by and still holds whole."""
-    lines = block.splitlines()
-    for name, recipe in read_recipes().items():
-        if set(recipe.splitlines()) <= set(lines):
-            return name
+    found = re.search(r"^  teacher: (\S+)", block, re.MULTILINE)
+    teacher = found[1] if found and found[1] != NO_TEACHER else None
+    for name in read_recipes():
+        if (part("training", name)["teacher"] == NO_TEACHER) != (teacher is None):
+            continue
+        recipe = Recipe(name, teacher)
+        if set(with_recipe(block, recipe).splitlines()) <= set(block.splitlines()):
+            return recipe
     return None
 
 

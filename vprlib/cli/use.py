@@ -10,7 +10,7 @@ import typer
 import yaml
 
 from vprlib.cli import photos
-from vprlib.cli.parts import part, parts_of, recipe_of, source_of, split, with_recipe
+from vprlib.cli.parts import Recipe, part, parts_of, recipe_of, source_of, split, with_recipe
 from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_text
 from vprlib.pipeline.params import PARAMS_PATH, At, JsonObject, UserError, nearest, read_params_file
@@ -32,7 +32,7 @@ class Parts(Switches):
 
 
 def compose(
-    text: str, name: str | None, lists: Mapping[str, list[str]], recipe: str | None = None
+    text: str, name: str | None, lists: Mapping[str, list[str]], recipe: Recipe | None = None
 ) -> str:
     """The text of params.yaml with a preset over it, and lists of codes or variants over that.
 
@@ -52,7 +52,8 @@ def compose(
         )
         changes = read_params_file(PRESETS / f"{name}.yaml") if name != BASE else {}
     changes = {**changes, **lists}
-    changes |= _completed(Parts.of(yaml.safe_load(text) | changes))
+    teachers = [recipe.teacher] if recipe and recipe.teacher else []
+    changes |= _completed(Parts.of(yaml.safe_load(text) | changes), teachers)
     blocks = _blocks(text)
     for key, value in changes.items():
         if key not in blocks:
@@ -117,8 +118,8 @@ def _flow(value: object) -> str:
     return text.removesuffix("...\n").strip()  # PyYAML ends a bare word so
 
 
-def _completed(p: Parts) -> Tree:
-    """What follows from `codes` and `variants`; definitions come from presets/parts."""
+def _completed(p: Parts, teachers: Sequence[str]) -> Tree:
+    """What follows from the names in use; definitions come from presets/parts."""
     fitted = [code for code in p.codes if code != FULL]
     fit_on = p.fit_on or p.train_on or p.init_on
     if fitted and not fit_on:
@@ -129,7 +130,7 @@ def _completed(p: Parts) -> Tree:
     published = parts_of("networks")
     networks = {
         name: published[name]
-        for name in p.variants
+        for name in (*p.variants, *teachers)
         if name in published and name not in {*p.networks, *p.derived}
     }
     given = {*OWN, *p.networks, *networks}
@@ -231,7 +232,10 @@ def main(
         str | None, typer.Option(help="evaluate these networks, such as trained,int8")
     ] = None,
     train: Annotated[
-        str | None, typer.Option(help="how the network learns: places, mixvpr, salad …")
+        str | None, typer.Option(help="how the network learns: places, mixvpr, distil …")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="the network that --train distil learns from")
     ] = None,
     is_list: Annotated[bool, typer.Option("--list", help="list all presets")] = False,
     force: Annotated[bool, typer.Option("--force", help="overwrite uncommitted edits")] = False,
@@ -254,6 +258,8 @@ def main(
         others = lists.get("variants", Parts.of(before).variants)
         lists["variants"] = [*(other for other in others if other != network), network]
         name = None
+    if teacher is not None and train is None:
+        raise UserError("--teacher belongs to a recipe: add --train distil.")
     if name is None and not lists and train is None:
         raise UserError(
             "name a preset, or --codes, --variants or --train; `vpr use --list` shows presets."
@@ -267,7 +273,7 @@ def main(
 
     if (name is not None or train is not None) and not force:
         _check_committed(text)
-    new = compose(text, name, lists, train)
+    new = compose(text, name, lists, Recipe(train, teacher) if train is not None else None)
     after = yaml.safe_load(new)
     check_whole(after)
     changed = photos.link(folders or [], queries, paths.RAW / photos.PRESET)

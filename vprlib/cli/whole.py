@@ -14,7 +14,7 @@ from vprlib.interop.settings import NetworkSettings
 from vprlib.model.settings import AnyPool, Precision
 from vprlib.model.weights import BackboneSettings
 from vprlib.pipeline.params import At, Count, StageParams
-from vprlib.pipeline.switches import SetFiles, Switches, check, check_photos
+from vprlib.pipeline.switches import SetFiles, Switches, check, check_photos, check_teacher
 from vprlib.places.projection import Zone
 from vprlib.places.truth import RadiusOrOwn
 from vprlib.search.faiss_factory import check_indexes
@@ -60,6 +60,7 @@ def check_whole(tree: dict[str, object]) -> None:
     for name in p.datasets:
         OneSet.of(tree, dataset=name)
     check(p, p.datasets, p.code_defs)
+    check_teacher(p, p.train.teacher)
     check_photos(p.photos, {name: (d.folder, d.list) for name, d in p.datasets.items()})
     check_variants(p.variants, p.derived, p.variant_defs, p.given)
     check_codes(p.codes, p.code_defs, p.dimensions, p.descriptors)

@@ -17,6 +17,7 @@ class Draw(IntEnum):
     PLACES = 7  # the order in which they are formed
     MEMBERS = 8  # images of a place
     BATCHES = 9
+    STUDENT = 10  # the order of the images that it learns from
 
 
 def generator(what: Draw, seed: int, epoch: int = 0, place: int = 0) -> np.random.Generator:

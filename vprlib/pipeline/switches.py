@@ -14,6 +14,7 @@ PRESETS = Path("presets")
 CITY = "city"  # the folder that make_city fills
 LISTED = "list.csv"  # what list_photos writes
 OWN = ("off_the_shelf", "trained")  # the variants that init_model and train make
+NO_TEACHER = "none"  # of a network that learns from labels
 FULL = "full"  # the code that keeps descriptors as they are
 
 
@@ -103,6 +104,22 @@ def _check_variants(s: Switches) -> None:
         _check_known("start", [s.start], starts, "name one of them")
     if s.derived and not s.train_on:
         _refuse("derived variants need training images, but train_on is []: name a set there")
+
+
+def check_teacher(s: Switches, teacher: str) -> None:
+    """A teacher is there before training, and is not the student itself."""
+    if NO_TEACHER in s.networks:
+        _refuse(f"networks names '{NO_TEACHER}', which stands for no network: choose another name")
+    if teacher == NO_TEACHER or not s.train_on:
+        return
+    known = [name for name in s.given if name != OWN[1]]
+    advice = "of another network put the file in data/raw/weights and name it in `networks`"
+    _check_known("train.teacher", [teacher], known, advice)
+    if teacher == s.start:
+        _refuse(
+            f"train.teacher and start both name '{teacher}', but a student learns from another"
+            " network: name another teacher, or start from another network"
+        )
 
 
 def _check_known(switch: str, names: Iterable[str], known: Collection[str], advice: str) -> None:

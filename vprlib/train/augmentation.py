@@ -1,4 +1,4 @@
-"""Augmentation: tuples are mirrored or resized as a whole, images of places one by one."""
+"""Augmentation: tuples are mirrored or resized as a whole, images of a batch one by one."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from PIL import Image
 
 from vprlib.pipeline.draws import Draw, generator
 from vprlib.train.places.randaugment import randaugment
-from vprlib.train.settings import PlacesSettings, TrainSettings
+from vprlib.train.settings import DistilSettings, PlacesSettings, TrainSettings
 
 
 @dataclass(frozen=True, order=True)
 class Change:
-    """How an image is changed: all of a tuple alike, those of a place each in its own way."""
+    """How an image is changed: all of a tuple alike, those of a batch each in its own way."""
 
     is_mirrored: bool = False
     scale: float = 1.0  # of both sides
@@ -29,10 +29,11 @@ def change_of(settings: TrainSettings, query: int, epoch: int) -> Change:
     return Change(is_mirrored, float(draw.uniform(*settings.jitter)) if settings.jitter else 1.0)
 
 
-def change_of_image(settings: PlacesSettings, row: int, epoch: int) -> Change:
-    """How an image of a place is changed in an epoch."""
+def change_of_image(settings: PlacesSettings | DistilSettings, row: int, epoch: int) -> Change:
+    """How an image of a batch is changed in an epoch; a student's is never mirrored."""
     draw = generator(Draw.CHANGE, settings.seed, epoch, row)
-    is_mirrored = bool(draw.random() < settings.flip)
+    flip = settings.flip if isinstance(settings, PlacesSettings) else 0.0
+    is_mirrored = bool(draw.random() < flip)
     if settings.randaugment is None:
         return Change(is_mirrored)
     r = settings.randaugment

@@ -13,6 +13,7 @@ from vprlib.pipeline.draws import Draw, generator
 from vprlib.pipeline.inside import Name
 from vprlib.pipeline.params import At, StageParams, UserError
 from vprlib.pipeline.runtime import RuntimeSettings
+from vprlib.pipeline.switches import NO_TEACHER
 from vprlib.places.truth import (
     Listed,
     Radii,
@@ -22,9 +23,16 @@ from vprlib.places.truth import (
     read_radii,
     read_truth,
 )
+from vprlib.train.distil.teacher import TaughtImages, Teacher, taught_images
 from vprlib.train.mining import Candidates, candidates
 from vprlib.train.places.maker import Places, places_in
-from vprlib.train.settings import AnySettings, PlacesSettings, Training, TrainSettings
+from vprlib.train.settings import (
+    AnySettings,
+    DistilSettings,
+    PlacesSettings,
+    Training,
+    TrainSettings,
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,12 @@ class TrainingParams(StageParams):
     val_folder: Annotated[Name, At("datasets.{validation}.folder")]
     runtime: Annotated[RuntimeSettings, At("runtime")]
 
+    @property
+    def teacher_files(self) -> tuple[Path, ...]:
+        """The file of the teacher, if there is one."""
+        teacher = self.train.teacher
+        return () if teacher == NO_TEACHER else (paths.model(teacher),)
+
     def files(self, training: str, validation: str) -> tuple[SplitFiles, SplitFiles]:
         train = SplitFiles(training, self.folder, self.images)
         return train, SplitFiles(validation, self.val_folder, self.val_images)
@@ -69,13 +83,13 @@ class TrainingParams(StageParams):
 @dataclass(frozen=True)
 class TrainingData:
     train: Split
-    candidates: Candidates | Places  # what can be learnt from
+    candidates: Candidates | Places | TaughtImages  # what can be learnt from
     val: Split  # with the queries used for validation
     val_truth: Truth  # of those queries
 
     def counts(self) -> dict[str, int]:
         """How much can be learnt from, and how much is left out."""
-        if isinstance(self.candidates, Places):
+        if not isinstance(self.candidates, Candidates):
             return self.candidates.counts()
         trained = len(self.candidates.trainable())
         left_out = len(self.train.queries.index) - trained
@@ -105,11 +119,13 @@ def training_data(
     listed: Listed | None = None,
 ) -> TrainingData:
     """Finds what can be learnt from, by position; an error if nothing can."""
-    positive_m = settings.positive_radius_m or radii.training_m
-    negative_m = settings.negative_radius_m or radii.positive_m
     asked = validation_queries(len(val.queries.index), settings)
     if asked is not None:
         val, val_truth = Split(val.database, val.queries.take(asked)), val_truth.take(asked)
+    if isinstance(settings, DistilSettings):
+        return TrainingData(train, _taught(train, settings), val, val_truth)
+    positive_m = settings.positive_radius_m or radii.training_m
+    negative_m = settings.negative_radius_m or radii.positive_m
     if isinstance(settings, PlacesSettings):
         is_listed, indices = listed is not None, (train.database.index, train.queries.index)
         found = places_in(*indices, positive_m, negative_m, settings, is_listed)
@@ -117,6 +133,11 @@ def training_data(
     train = _asking_itself(train, listed) if settings.train_queries == "database" else train
     allowed = _candidates(train, positive_m, negative_m, settings, listed)
     return TrainingData(train, allowed, val, val_truth)
+
+
+def _taught(train: Split, settings: DistilSettings) -> TaughtImages:
+    queries = train.queries.index if settings.train_images == "all" else None
+    return taught_images(Teacher.read(settings.teacher), train.database.index, queries)
 
 
 def _asking_itself(train: Split, listed: Listed | None) -> Split:

@@ -91,8 +91,10 @@ def plot(log: Sequence[EpochLog]) -> bytes:
 def sentence(summary: JsonObject) -> str:
     start, best = summary["val_start"], summary["val_best"]
     left_out = f"{summary.get('queries_left_out')} queries without a possible triplet left out"
-    if "images" in summary:
+    if "images_left_out" in summary:
         left_out = f"{summary['images_left_out']} images left out, which are in no place"
+    if "images_unread" in summary:
+        left_out = f"{summary['images']} images learnt from, {summary['images_unread']} unreadable"
     return (
         f"training in {summary['precision']}: best epoch {summary['best_epoch']}"
         f" of {summary['epochs']},"

@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from vprlib.model.precision import resolve_precision
 from vprlib.model.settings import Precision, StoredPrecision
 from vprlib.pipeline.params import Metres, Section, Seed
+from vprlib.pipeline.switches import NO_TEACHER, OWN
 
 Distance = Literal["l2", "squared"]
 # full: searches the whole database; partial: searches a sample; random: uses no descriptors
@@ -35,9 +36,6 @@ class LearningSettings(Section):
     keep: Literal["best", "last"] = "best"  # epoch by validation; or the last one
     validate_every: _Some = 1  # epochs; the first and the last are always validated
     patience: _Some = 10  # epochs without a better R@5 before it stops
-    positive_radius_m: Metres | None = None  # null: the specification's own
-    negative_radius_m: Metres | None = None  # null: the specification's own
-    flip: float = Field(0.0, ge=0, le=1)  # probability that images are mirrored
     val_queries: _Some | None = None  # validation queries drawn once; null: all
     # random ones per validation query; 0: no rank loss
     rank_loss_negatives: _SomeOrNone = 1000
@@ -49,7 +47,26 @@ class LearningSettings(Section):
         return self.model_copy(update={"precision": precision})
 
 
-class TrainSettings(LearningSettings):
+class LabelledSettings(LearningSettings):
+    """Training that is told, by positions or lists, which images show one place."""
+
+    teacher: str = NO_TEACHER
+    positive_radius_m: Metres | None = None  # null: the specification's own
+    negative_radius_m: Metres | None = None  # null: the specification's own
+    flip: float = Field(0.0, ge=0, le=1)  # probability that images are mirrored
+
+    @field_validator("teacher")
+    @classmethod
+    def _learns_from_labels(cls, teacher: str) -> str:
+        if teacher != NO_TEACHER:
+            raise ValueError(
+                f"should be {NO_TEACHER}, since only train.kind distil has a teacher, but is"
+                f" '{teacher}'"
+            )
+        return teacher
+
+
+class TrainSettings(LabelledSettings):
     """Training on triplets; the defaults are the paper's and the PyTorch port's."""
 
     kind: Literal["triplets"] = "triplets"
@@ -161,7 +178,7 @@ class RandAugmentSettings(Section):
     magnitude: Annotated[int, Field(ge=0, le=30)] = 9
 
 
-class PlacesSettings(LearningSettings):
+class PlacesSettings(LabelledSettings):
     """Training on batches of places; the defaults are those of GSV-Cities."""
 
     kind: Literal["places"]
@@ -193,6 +210,60 @@ class PlacesSettings(LearningSettings):
         return self.batches == "alike" or getattr(self.labels, "members", "") == "alike"
 
 
+class DistilLossSettings(Section):
+    """What a student is judged by, as a weighted sum."""
+
+    descriptors: float = Field(0.0, ge=0, le=1e6)  # 1 − cosine to the teacher's descriptor
+    similarities: float = Field(1.0, ge=0, le=1e6)  # which images of a batch are how much alike
+    temperature: float = Field(0.03, gt=0, le=1e3)  # the lower, the more the nearest count
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> Self:
+        if not self.descriptors and not self.similarities:
+            raise ValueError("descriptors and similarities are both 0, so nothing would be learnt")
+        return self
+
+
+class DistilSettings(LearningSettings):
+    """Training on what another network says of the images, without labels."""
+
+    kind: Literal["distil"]
+    teacher: str  # a network that is there before training
+    train_images: Literal["all", "database"] = "all"  # of the training set: queries too, or not
+    images_a_batch: Annotated[int, Field(ge=2, le=10**5)] = 64  # similarities are those of a batch
+    batches: Literal["alike", "random"] = "alike"  # images of a batch look alike to the teacher
+    image_pool: _Some = 1000  # random ones that the look-alikes of a batch are chosen from
+    images_a_pass: _Some = 64  # through the network at once; it changes memory, not the step
+    loss: DistilLossSettings = DistilLossSettings()
+    schedule: Annotated[StepSchedule | LinearSchedule, Field(discriminator="kind")]
+    randaugment: RandAugmentSettings | None = None  # of what the student sees
+    # of the rank loss of validation
+    distance: ClassVar[Distance] = "squared"
+    margin: ClassVar[float] = 0.1
+
+    @field_validator("teacher")
+    @classmethod
+    def _is_there_before(cls, teacher: str) -> str:
+        if teacher == NO_TEACHER:
+            raise ValueError(
+                f"is {NO_TEACHER}, but train.kind distil needs a network to learn from"
+            )
+        if teacher == OWN[1]:
+            raise ValueError(
+                f"is {teacher}, which is what is being trained: copy its file to data/raw/weights"
+                " and name it in `networks` (see docs/training.md)"
+            )
+        return teacher
+
+    @property
+    def images_a_part(self) -> int:
+        return self.images_a_pass
+
+    @property
+    def jitter(self) -> None:
+        """No image is resized."""
+
+
 def _kind(values: object) -> str:
     """triplets, unless the section says something else."""
     if isinstance(values, dict):
@@ -200,9 +271,11 @@ def _kind(values: object) -> str:
     return str(getattr(values, "kind", "triplets"))
 
 
-AnySettings = TrainSettings | PlacesSettings
+AnySettings = TrainSettings | PlacesSettings | DistilSettings
 # the `train` section
 Training = Annotated[
-    Annotated[TrainSettings, Tag("triplets")] | Annotated[PlacesSettings, Tag("places")],
+    Annotated[TrainSettings, Tag("triplets")]
+    | Annotated[PlacesSettings, Tag("places")]
+    | Annotated[DistilSettings, Tag("distil")],
     Discriminator(_kind),
 ]

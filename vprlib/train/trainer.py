@@ -20,6 +20,9 @@ from vprlib.pipeline.progress import progress
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.train.data import TrainingData
+from vprlib.train.distil.descriptors import TeacherDescriptors
+from vprlib.train.distil.steps import DistilSteps
+from vprlib.train.distil.teacher import TaughtImages
 from vprlib.train.frozen import CachedSource, LoadedImage, SplitNetwork
 from vprlib.train.gradients import Gradients, Step
 from vprlib.train.inputs import Inputs
@@ -28,7 +31,7 @@ from vprlib.train.mining import Candidates
 from vprlib.train.places.gradients import Batch
 from vprlib.train.places.maker import Places
 from vprlib.train.places.steps import PlaceSteps
-from vprlib.train.settings import AnySettings, PlacesSettings
+from vprlib.train.settings import AnySettings, DistilSettings, PlacesSettings
 from vprlib.train.triplets import TripletSteps
 from vprlib.train.validation import Validation, validate
 
@@ -79,7 +82,9 @@ class Trainer:
         network = SplitNetwork(self.model, *how)
         self.optimizer = make_optimizer(model, settings)
         learnt = [p for p in model.parameters() if p.requires_grad]
-        self.steps = steps_of(data, settings, network, learnt, group, runtime.memory_bytes)
+        how_taught = (network.device, network.precision, scratch.folder, runtime, cache, group)
+        described = TeacherDescriptors(data.sources(), *how_taught)
+        self.steps = steps_of(data, settings, network, learnt, described)
         self.gradients: Gradients[Any, Any] = self.steps.gradients
         sources = {n: CachedSource(s, network, cache) for n, s in data.sources().items()}
         self.inputs = Inputs(sources, network, scratch.folder, runtime, group)
@@ -220,14 +225,17 @@ def steps_of(
     settings: AnySettings,
     network: SplitNetwork,
     learnt: Sequence[Tensor],
-    group: Group,
-    memory_bytes: int,
-) -> TripletSteps | PlaceSteps:
-    found = data.candidates
+    described: TeacherDescriptors,
+) -> TripletSteps | PlaceSteps | DistilSteps:
+    found, group = data.candidates, described.group
+    if isinstance(settings, DistilSettings):
+        assert isinstance(found, TaughtImages)
+        return DistilSteps(found, settings, network, learnt, group, described)
     if isinstance(settings, PlacesSettings):
         assert isinstance(found, Places)
         return PlaceSteps(found, settings, network, learnt, group)
     assert isinstance(found, Candidates)
+    memory_bytes = described.runtime.memory_bytes
     return TripletSteps(found, settings, network, learnt, group, memory_bytes)
 
 

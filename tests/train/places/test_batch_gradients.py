@@ -18,18 +18,24 @@ from vprlib.train.data import TrainingData
 from vprlib.train.frozen import CachedSource, SplitNetwork
 from vprlib.train.gradients import Loss
 from vprlib.train.places.gradients import MOST_PARTS, Batch, BatchGradients
-from vprlib.train.places.shots import shots_of
-from vprlib.train.places.similarity import similarity_loss
+from vprlib.train.places.shots import Shots, shots_of
+from vprlib.train.places.similarity import PlaceLoss, similarity_loss
 from vprlib.train.settings import PlacesSettings
 
 ROWS = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8])  # three images of three places
 SETTINGS = PlacesSettings(
     kind="places",
     labels={"kind": "cliques"},
+    images_a_place=VIEWS,
     schedule={"kind": "steps"},
     loss={"epsilon": 2.0},
     precision="float32",
 )
+
+
+def batch_gradients(network: SplitNetwork, learnt: list, shots: Shots) -> BatchGradients:
+    loss = PlaceLoss(shots, SETTINGS)
+    return BatchGradients(network, learnt, SETTINGS.seed, ALONE, shots.source_of, loss)
 
 
 def computed(
@@ -47,10 +53,10 @@ def computed(
     network = SplitNetwork(model, first_layer, "float32", "float32")
     shots = shots_of(data.train.database.index, data.train.queries.index, 25.0)
     learnt = list(model.parameters())
-    gradients = BatchGradients(network, learnt, SETTINGS, ALONE, shots)
+    gradients = batch_gradients(network, learnt, shots)
     images = [(row, Change(is_mirrored=flip and row % 2 == 1)) for row in ROWS.tolist()]
     parts = [images[start : start + size] for start in range(0, len(images), size)]
-    batch = Batch(ROWS, parts, VIEWS)
+    batch = Batch(ROWS, parts)
     sources = {n: CachedSource(s, network, NO_CACHE) for n, s in data.sources().items()}
     wanted = [gradients.images_of(part) for part in gradients.own_parts(batch)]
     loaded = [[sources[name].load(row, change) for name, row, change in part] for part in wanted]
@@ -118,8 +124,8 @@ def test_a_pair_within_the_radius_of_two_places_is_no_negative(
     model = a_model()
     network = SplitNetwork(model, "conv5", "float32", "float32")
     shots = replace(shots_of(data.train.database.index, None, 25.0), apart_m=1000.0)
-    gradients = BatchGradients(network, list(model.parameters()), SETTINGS, ALONE, shots)
-    batch = Batch(ROWS, [[(row, Change()) for row in ROWS.tolist()]], VIEWS)
+    gradients = batch_gradients(network, list(model.parameters()), shots)
+    batch = Batch(ROWS, [[(row, Change()) for row in ROWS.tolist()]])
     images = [
         CachedSource(data.train.database, network, NO_CACHE).load(row) for row in ROWS.tolist()
     ]

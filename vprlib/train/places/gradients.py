@@ -1,7 +1,8 @@
-"""The gradient of a batch of places, in passes of a few images each."""
+"""The gradient of a batch of images, in passes of a few images each."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,9 +14,6 @@ from vprlib.pipeline.group import Group
 from vprlib.train.augmentation import Change
 from vprlib.train.frozen import LoadedImage, SplitNetwork
 from vprlib.train.gradients import Loss, Wanted, clear, sum_in_turns
-from vprlib.train.places.shots import Shots
-from vprlib.train.places.similarity import similarity_loss
-from vprlib.train.settings import PlacesSettings
 
 MOST_PARTS = 2**16  # of a batch
 Part = list[tuple[int, Change]]  # images that go through the network together
@@ -23,11 +21,21 @@ Part = list[tuple[int, Change]]  # images that go through the network together
 
 @dataclass(frozen=True)
 class Batch:
-    """The images of a step, place by place."""
+    """The images of a step."""
 
-    rows: np.ndarray  # [B] of the shots
+    rows: np.ndarray  # [B] of all images that are learnt from
     parts: list[Part]  # the same images, cut into passes
-    size: int  # images of a place
+
+
+def passes(rows: np.ndarray, changes: Sequence[Change], size: int) -> Batch:
+    """The batch of these images, of which `size` go through the network at once."""
+    images = list(zip(rows.tolist(), changes, strict=True))
+    return Batch(rows, [images[start : start + size] for start in range(0, len(images), size)])
+
+
+class BatchLoss(Protocol):
+    def __call__(self, descriptors: Tensor, rows: np.ndarray) -> tuple[Tensor, int]:
+        """Mean loss over the images of a batch, and how many of them it is due to."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +50,10 @@ class BatchGradients:
 
     network: SplitNetwork
     parameters: Sequence[Tensor]
-    settings: PlacesSettings
+    seed: int
     group: Group
-    shots: Shots
+    source_of: Callable[[int], tuple[str, int]]  # by the names of TrainingData.sources, and its row
+    loss: BatchLoss
 
     def own_parts(self, batch: Batch) -> list[Part]:
         """The passes of this process, in the order in which it needs their images."""
@@ -52,12 +61,12 @@ class BatchGradients:
         return own if len(batch.parts) == 1 else [*own, *own]
 
     def images_of(self, part: Part) -> list[Wanted]:
-        return [Wanted(*self.shots.source_of(row), change) for row, change in part]
+        return [Wanted(*self.source_of(row), change) for row, change in part]
 
     def compute(
         self, batch: Batch, images: Iterator[list[LoadedImage]], epoch: int, number: int
     ) -> Loss:
-        """Sets the gradients; the terms of the loss are images with a pair that the miner kept.
+        """Sets the gradients of the whole batch.
 
         `images` yields those of each of this process's passes. `number` is that of the batch within
         the epoch; dropout depends on it, and is the same in both passes of an image.
@@ -65,7 +74,7 @@ class BatchGradients:
 
         def describe(part: int) -> Tensor:
             place = number * MOST_PARTS + part
-            draw = generator(Draw.DROPOUT, self.settings.seed, epoch, place)
+            draw = generator(Draw.DROPOUT, self.seed, epoch, place)
             with dropping_out(self.network.model.pool, draw):
                 return self.network.describe(next(images))
 
@@ -78,7 +87,7 @@ class BatchGradients:
 
         def learn(turn: int) -> float:
             nonlocal terms
-            loss, terms = self._loss(describe(0), batch)
+            loss, terms = self.loss(describe(0), batch.rows)
             loss.backward()
             return loss.item()
 
@@ -94,7 +103,7 @@ class BatchGradients:
             own = [describe(part).cpu().numpy() for part in mine]
         parts = self.group.interleave(own)
         descriptors = torch.from_numpy(np.concatenate(parts)).to(self.network.device)
-        loss, terms = self._loss(descriptors.requires_grad_(), batch)
+        loss, terms = self.loss(descriptors.requires_grad_(), batch.rows)
         loss.backward()
         assert descriptors.grad is not None
         wanted = descriptors.grad.split([len(part) for part in parts])[self.group.share]
@@ -104,13 +113,3 @@ class BatchGradients:
             return 0.0
 
         return loss.item() * len(batch.rows), terms, add
-
-    def _loss(self, descriptors: Tensor, batch: Batch) -> tuple[Tensor, int]:
-        labels = np.arange(len(batch.rows)) // batch.size
-        is_same = labels[:, None] == labels
-        pairs = (
-            is_same & ~np.eye(len(labels), dtype=bool),
-            ~is_same & self.shots.are_negatives(batch.rows),
-        )
-        positive, negative = (torch.from_numpy(mask).to(descriptors.device) for mask in pairs)
-        return similarity_loss(descriptors, positive, negative, self.settings.loss)

@@ -1,9 +1,31 @@
 """The MultiSimilarity loss (Wang et al., CVPR 2019) of a batch, and its miner."""
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from vprlib.train.settings import SimilaritySettings
+from vprlib.train.places.shots import Shots
+from vprlib.train.settings import PlacesSettings, SimilaritySettings
+
+
+@dataclass(frozen=True)
+class PlaceLoss:
+    """Of a batch that holds its images place by place; its terms have a pair that was mined."""
+
+    shots: Shots
+    settings: PlacesSettings
+
+    def __call__(self, descriptors: Tensor, rows: np.ndarray) -> tuple[Tensor, int]:
+        labels = np.arange(len(rows)) // self.settings.images_a_place
+        is_same = labels[:, None] == labels
+        pairs = (
+            is_same & ~np.eye(len(labels), dtype=bool),
+            ~is_same & self.shots.are_negatives(rows),
+        )
+        positive, negative = (torch.from_numpy(mask).to(descriptors.device) for mask in pairs)
+        return similarity_loss(descriptors, positive, negative, self.settings.loss)
 
 
 def similarity_loss(

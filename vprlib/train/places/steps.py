@@ -12,8 +12,9 @@ from vprlib.train.frozen import SplitNetwork
 from vprlib.train.mining import Describe
 from vprlib.train.places.batches import draw_batches
 from vprlib.train.places.cliques import Distances
-from vprlib.train.places.gradients import Batch, BatchGradients
+from vprlib.train.places.gradients import Batch, BatchGradients, passes
 from vprlib.train.places.maker import Places
+from vprlib.train.places.similarity import PlaceLoss
 from vprlib.train.settings import PlacesSettings
 
 STEPS_A_BLOCK = 50  # so often the state is kept
@@ -32,7 +33,8 @@ class PlaceSteps:
         group: Group,
     ) -> None:
         self.places, self.settings, self.group = places, settings, group
-        self.gradients = BatchGradients(network, learnt, settings, group, places.shots)
+        loss, source_of = PlaceLoss(places.shots, settings), places.shots.source_of
+        self.gradients = BatchGradients(network, learnt, settings.seed, group, source_of, loss)
         self.memory = torch.zeros((0, 0), dtype=torch.int64)
 
     def begin(self, epoch: int, is_resumed: bool, describe: Describe) -> list[np.ndarray]:
@@ -58,10 +60,8 @@ class PlaceSteps:
         return self.settings.learning_rate * self.settings.schedule.factor_at(epoch, done, share)
 
     def _batch(self, rows: np.ndarray, epoch: int) -> Batch:
-        images = [(row, change_of_image(self.settings, row, epoch)) for row in rows.tolist()]
-        size = self.settings.images_a_pass
-        parts = [images[start : start + size] for start in range(0, len(images), size)]
-        return Batch(rows, parts, self.settings.images_a_place)
+        changes = [change_of_image(self.settings, row, epoch) for row in rows.tolist()]
+        return passes(rows, changes, self.settings.images_a_pass)
 
     def _distances(self, describe: Describe) -> Distances:
         """Distances of the descriptors as they are now, by rows of the shots."""
