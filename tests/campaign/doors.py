@@ -1,15 +1,22 @@
 """The public ways in, each with the files that it reads: a stage or a command per case."""
 
+import io
+import json
 import random
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import evaluated
 import photographs
+import rivals
+import torch
+import torchvision
 import yaml
 from campaign import mutate
+from torch import nn
 
 from vprlib.cli.model.convert import Form
 from vprlib.cli.model.convert import main as convert
@@ -150,6 +157,17 @@ DOORS = {
         ),
     ),
     "checkpoints": Door(mutate.torch_file, "data/raw/weights/port.pth", ("load_model port",)),
+    "published networks": Door(
+        mutate.torch_file, "data/raw/weights/published.pth", ("load_model published",)
+    ),
+    "networks in ONNX": Door(
+        lambda path, rng: path.write_bytes(mutate.raw(path.read_bytes(), rng)),
+        "data/raw/weights/any.onnx",
+        ("load_model any",),
+    ),
+    "notes of times": Door(
+        mutate.json_file, "artifacts/.times/*.json", ("vpr table", "vpr table --json")
+    ),
     "words of MATLAB": Door(
         mutate.mat_file,
         "data/raw/weights/words.mat",
@@ -204,6 +222,23 @@ def odd_options(rng: random.Random) -> list[str]:
     return ["vpr", *command]
 
 
+def published() -> dict[str, torch.Tensor]:
+    """A BoQ on a ResNet-18, as its authors save it."""
+    body = nn.Sequential(*list(torchvision.models.resnet18().children())[:7])
+    head = rivals.BoQ(256, 64, 5, 2, 3)
+    parts = (("backbone.net.", body), ("aggregator.", head))
+    return {f"{name}{key}": t for name, part in parts for key, t in part.state_dict().items()}
+
+
+def any_onnx() -> bytes:
+    """The mean colour of an image."""
+    file = io.BytesIO()
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with warnings.catch_warnings(action="ignore"):  # the older exporter needs no further package
+        torch.onnx.export(network, (torch.zeros(1, 3, 120, 160),), file, dynamo=False)
+    return file.getvalue()
+
+
 def prepare(here: Path) -> None:
     """What the evaluated toy lacks: other lists of it, foreign networks, photographs."""
     tree = yaml.safe_load((here / "params.yaml").read_text())
@@ -215,8 +250,12 @@ def prepare(here: Path) -> None:
     tree["datasets"]["photos"]["protocol"] = "sessions"
     tree["datasets"][SET]["utm_zone"] = "33N"
     tree["photos"] = {"photos": {}}
-    tree["networks"] = {"port": {"file": "port.pth"}}
-    tree["variants"] = [VARIANT, "port"]
+    tree["networks"] = {
+        "port": {"file": "port.pth"},
+        "published": {"file": "published.pth"},
+        "any": {"file": "any.onnx", "input": {"mean": None, "std": None}},
+    }
+    tree["variants"] = [VARIANT, *tree["networks"]]
     tree["rerank"].update(short_side=[96, 96], keypoints=100, top=3)
     tree["rerank_on"] = [SET]
     (here / "params.yaml").write_text(yaml.safe_dump(tree))
@@ -254,6 +293,13 @@ def prepare(here: Path) -> None:
     (here / WEIGHTS).mkdir()
     model = Path(f"artifacts/models/{VARIANT}.safetensors")
     convert(model, Form.PORT, WEIGHTS / "port.pth")
+    torch.save({"state_dict": published()}, WEIGHTS / "published.pth")
+    (WEIGHTS / "any.onnx").write_bytes(any_onnx())
     convert(model, Form.CENTROIDS_MAT, WEIGHTS / "words.mat")
+    made = evaluated.VECTORS["db"].stat().st_mtime
+    note = {"command": f"python -m stages.extract_db {SET} {VARIANT}", "processor": "one"}
+    note |= {"started": made, "seconds": 1.0, "told": {"described": 12, "describing": 0.5}}
+    paths.TIMES.mkdir()
+    (paths.TIMES / "extract_db.json").write_text(json.dumps(note))
     shutil.copy("artifacts/features/centroids.h5", WEIGHTS / "words.h5")
     export(out=Path("export.onnx"))

@@ -213,7 +213,7 @@ def torch_file(path: Path, rng: random.Random) -> None:
     key = rng.choice(list(state))
     tensors: list[Callable[[], object]] = [
         lambda: torch.eye(3).to_sparse(),
-        lambda: torch.full_like(state[key], torch.nan),
+        lambda: torch.full(state[key].shape, torch.nan),
         lambda: torch.empty(3, device="meta"),
         lambda: torch.ones(1).expand(2**36, 4),
         lambda: state[key].to(torch.float8_e4m3fn),
