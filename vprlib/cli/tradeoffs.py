@@ -1,5 +1,6 @@
 """Recall, size and speed of every variant and code: the command `vpr tradeoffs`."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -129,6 +130,9 @@ def sizes(choice: Choice, images: int) -> Row:
         # zeros that the file leaves out do not count
         kept = [n for n in file.keys() if not n.endswith(KEPT)]  # noqa: SIM118
         shapes = [file.get_slice(name).get_shape() for name in kept]
+        steps = json.loads(file.metadata()["header"])["history"].get("steps", [])
+    if kept == ["onnx"] and steps:  # one tensor of bytes, made of so many weights
+        shapes = [[steps[-1]["weights"]]]
     whitening, coder = choice.whitening(), choice.coder_path
     coder_bytes = coder.stat().st_size if coder is not None and whitening else 0
     with choice.descriptors("db", images) as stored:
