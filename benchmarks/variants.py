@@ -1,10 +1,10 @@
 """Measures int8 and pruning against the fastest float32: `python -m benchmarks.variants`."""
 
-import copy
 import json
 import os
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,19 +12,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import onnx
+import onnxruntime
 import torch
 import torch.nn.functional as F
 import typer
 from PIL import Image
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from vprlib.cli.costs import timed
+from vprlib.compress.int8 import quantised
 from vprlib.compress.pruning import by_magnitude, without_channels
-from vprlib.compress.quantising import quantised, rehearse
-from vprlib.interop.onnx_export import Plain
+from vprlib.compress.variants import Variant
 from vprlib.model.backbones import fill_at_random
-from vprlib.model.model import Architecture, PlaceModel, read_model, write_model
+from vprlib.model.model import Architecture, PlaceModel
+from vprlib.model.onnx.export import to_onnx
+from vprlib.model.onnx.network import OnnxNetwork
+from vprlib.model.onnx.session import INPUT, open_session
 from vprlib.model.precision import placed
 from vprlib.model.settings import PoolSettings
 from vprlib.pipeline.params import UserError
@@ -35,7 +38,7 @@ CPU = torch.device("cpu")
 # a first call that does not count wakes the others, and the first time rearranges weights
 REST_S = 0.1
 TURN_S = 0.3  # of calls, at least one: so long it takes until threads share no processor
-FLOATS = ("ours", "onnxruntime")
+FLOATS = ("pytorch", "onnxruntime")
 Call = Callable[[Tensor], object]
 
 
@@ -47,9 +50,13 @@ class Case:
     width: int
 
 
+HALF = (0.5, 0.5, 0.5)
+LITE0 = Architecture("efficientnet_lite0", "expand5_0", PoolSettings(), 64, mean=HALF, std=HALF)
 CASES = (
     Case("VGG16 480×640", Architecture("vgg16", "conv5_3", PoolSettings(), 64), 480, 640),
-    Case("city 120×160", Architecture("alexnet", "conv5", PoolSettings(), 16), 120, 160),
+    Case("lite0 240×320", LITE0, 240, 320),
+    Case("lite0 120×160", LITE0, 120, 160),
+    Case("city_scratch 120×160", Architecture("alexnet", "conv5", PoolSettings(), 16), 120, 160),
 )
 
 
@@ -60,14 +67,20 @@ def main(
     batches: str = typer.Option("1,16", help="images at once"),
     only: str = typer.Option("", help="cases whose name has this in it"),
     fraction: float = typer.Option(0.3, help="of the channels, that are pruned"),
+    is_busy: bool = typer.Option(
+        False, "--busy", help="count processor time on one thread: for a machine with other work"
+    ),
 ) -> None:
-    """Prints milliseconds an image, by the median, and how many times as fast int8 is."""
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    """Prints milliseconds an image, by the median, and how many times as fast the others are."""
+    torch.set_num_threads(1 if is_busy else threads or len(os.sched_getaffinity(0)))
+    clock = time.process_time if is_busy else time.perf_counter
     print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads, {processor()}")
     rows = []
     for case in CASES:
         if only in case.name:
-            for row in measure(case, [int(n) for n in batches.split(",")], repeats, fraction):
+            for row in measure(
+                case, [int(n) for n in batches.split(",")], repeats, fraction, clock
+            ):
                 rows.append(row)
                 print(sentence(row), flush=True)
     if json_path is not None:
@@ -76,46 +89,69 @@ def main(
 
 
 def measure(
-    case: Case, batches: Sequence[int], repeats: int, fraction: float
+    case: Case,
+    batches: Sequence[int],
+    repeats: int,
+    fraction: float,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[dict[str, object]]:
     """A row a batch size; every way takes its turn in each round."""
+    threads = torch.get_num_threads()
     model = placed(network(case.architecture), CPU)
-    integers = quantised(model, rehearse(model, lambda: [pictures(2, case)]))
+    content = to_onnx(model, pictures(1, case).numpy()[0], case.architecture.takes_any_size)[0]
+    integers = quantised(model, lambda: [pictures(2, case).numpy()], threads)
     narrow = pruned(model, fraction)
-    sizes = {"float32": file_bytes(model), "int8": file_bytes(integers)}
-    calls = {"ours": model, "int8": integers}
-    if narrow is not None:
-        sizes["pruned"] = file_bytes(narrow)
-        calls["pruned"] = placed(narrow, CPU)
+    calls: dict[str, Call] = {"pytorch": model, "onnxruntime": by_onnxruntime(content, threads)}
+    calls |= {"int8": integers} | ({} if narrow is None else {"pruned": placed(narrow, CPU)})
     found = []
-    with TemporaryDirectory() as folder, torch.no_grad():
-        calls |= by_onnxruntime(model, case, Path(folder))
-        cosine = F.cosine_similarity(integers(pictures(2, case)), model(pictures(2, case)))
+    with torch.no_grad():
+        given = pictures(2, case)
+        np.testing.assert_allclose(calls["onnxruntime"](given), model(given).numpy(), atol=1e-4)
+        cosine = F.cosine_similarity(integers(given), model(given))
         for batch in batches:
             taken = {name: [] for name in calls}
             images = pictures(batch, case)
             for _ in range(repeats):
                 for name, call in calls.items():
                     time.sleep(REST_S)
-                    taken[name].append(timed(partial(call, images), TURN_S, runs=1))
+                    taken[name].append(turn(partial(call, images), clock))
             ms = {name: 1000 * statistics.median(s) / batch for name, s in taken.items()}
-            fastest = min((name for name in FLOATS if name in ms), key=ms.get)
+            fastest = min(FLOATS, key=ms.__getitem__)
             found.append(
                 {
                     "case": case.name,
                     "batch": batch,
                     "ms_per_image": ms,
                     "fastest_float32": fastest,
-                    "times_as_fast": ratio(taken[fastest], taken["int8"]),
-                    "pruned_latency": None
-                    if narrow is None
-                    else ratio(taken["pruned"], taken["ours"]),
-                    "file_ratio": {k: v / sizes["float32"] for k, v in sizes.items()},
-                    "float_convolutions": float_convolutions(integers, images[:1]),
+                    "times_as_fast": {
+                        name: ratio(taken[fastest], seconds)
+                        for name, seconds in taken.items()
+                        if name not in FLOATS
+                    },
+                    "file_ratio": file_bytes(integers) / file_bytes(model),
+                    "convolutions": convolutions(integers.content),
                     "least_cosine": float(cosine.min()),
                 }
             )
     return found
+
+
+def turn(call: Callable[[], object], clock: Callable[[], float]) -> float:
+    """The median seconds of calls, after one that does not count."""
+    call()
+    seconds: list[float] = []
+    while sum(seconds) < TURN_S:
+        start = clock()
+        call()
+        seconds.append(clock() - start)
+    return statistics.median(seconds)
+
+
+def file_bytes(network: PlaceModel | OnnxNetwork) -> int:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        Variant(network).write(path, "it")
+        return path.stat().st_size
 
 
 def ratio(first: Sequence[float], second: Sequence[float]) -> float:
@@ -124,15 +160,12 @@ def ratio(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def sentence(row: dict[str, object]) -> str:
-    ways = ", ".join(f"{name} {ms:.1f}" for name, ms in row["ms_per_image"].items())
-    narrow = row["pruned_latency"]
-    files = ", ".join(f"{k} {v:.3f}" for k, v in row["file_ratio"].items() if k != "float32")
+    ways = ", ".join(f"{name} {ms:.2f}" for name, ms in row["ms_per_image"].items())
+    times = ", ".join(f"{name} {ratio:.2f}" for name, ratio in row["times_as_fast"].items())
     return (
-        f"{row['case']}, batch {row['batch']}: ms an image: {ways};"
-        f" int8 {row['times_as_fast']:.2f} times as fast as {row['fastest_float32']}"
-        + (f", pruned takes {narrow:.2f} of ours" if narrow else "")
-        + f"; file of the full: {files}; {row['float_convolutions']} float convolutions in int8;"
-        f" cosine {row['least_cosine']:.4f} at least"
+        f"{row['case']}, batch {row['batch']}: ms an image: {ways}; times as fast as"
+        f" {row['fastest_float32']}: {times}; int8 file {row['file_ratio']:.3f} of the full,"
+        f" {row['convolutions']}, cosine {row['least_cosine']:.4f} at least"
     )
 
 
@@ -166,61 +199,22 @@ def pruned(model: PlaceModel, fraction: float) -> PlaceModel | None:
         return None
 
 
-def by_onnxruntime(model: PlaceModel, case: Case, folder: Path) -> dict[str, Call]:
-    """The same network in ONNX Runtime's float32, where that is installed."""
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401  # PyTorch exports by it
-    except ImportError:
-        print("onnxruntime and onnxscript are not installed: measured without them")
-        return {}
-    plain = Plain(copy.deepcopy(model), {})
-    images = pictures(2, case)
-    dynamic = ({0: torch.export.Dim("batch")},)
-    path = folder / "model.onnx"
-    torch.onnx.export(plain, (images,), path, dynamo=True, dynamic_shapes=dynamic, verbose=False)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-
-    def call(images: Tensor) -> np.ndarray:
-        return session.run(None, {name: images.numpy()})[0]
-
-    np.testing.assert_allclose(call(images), model(images).numpy(), atol=1e-4)
-    return {"onnxruntime": call}
+def by_onnxruntime(content: bytes, threads: int) -> Call:
+    """The same network in ONNX Runtime's float32."""
+    session = open_session(content, threads, "the benchmark")
+    return lambda images: session.run(None, {INPUT: images.numpy()})[0]
 
 
-def file_bytes(model: PlaceModel) -> int:
+def convolutions(content: bytes) -> str:
+    """How many compute in int8 as ONNX Runtime runs them."""
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "model.safetensors"
-        write_model(path, model, {})
-        read_model(path)
-        return path.stat().st_size
-
-
-class Counting(TorchDispatchMode):
-    """Counts the float convolutions that are really called."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(
-        self,
-        function: Callable[..., object],
-        types: Sequence[type],
-        args: tuple[object, ...] = (),
-        kwargs: dict[str, object] | None = None,
-    ) -> object:
-        self.count += "aten::" in function.name() and "conv" in function.name()
-        return function(*args, **(kwargs or {}))
-
-
-def float_convolutions(model: PlaceModel, images: Tensor) -> int:
-    with Counting() as counting:
-        model(images)
-    return counting.count
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
+        options.log_severity_level = 4
+        onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+        nodes = onnx.load(options.optimized_model_filepath).graph.node
+    kinds = Counter(node.op_type for node in nodes if "Conv" in node.op_type)
+    return f"{kinds['QLinearConv']} of {kinds.total()} convolutions in int8"
 
 
 def processor() -> str:

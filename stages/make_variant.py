@@ -8,7 +8,7 @@ import typer
 from vprlib.compress.settings import Step
 from vprlib.compress.variants import FineTuner, VariantBuilder
 from vprlib.model.device import prepare
-from vprlib.model.model import read_history, read_model, write_model
+from vprlib.model.model import read_history, read_model
 from vprlib.pipeline import launch, paths
 from vprlib.pipeline.artifacts import write_json
 from vprlib.pipeline.cache import cache_at
@@ -39,7 +39,7 @@ def main(variant: str, base: str, training: str, validation: str) -> None:
         made = builder.build(read_model(source), read_history(source).get("steps", []), p.steps)
     if not group.is_first:
         return
-    write_model(out, made.model, {"variant": variant, "steps": made.steps}, made.form)
+    made.write(out, variant)
     sizes = {"file_bytes": out.stat().st_size, "base_file_bytes": source.stat().st_size}
     facts = {**sizes, "dimensions": made.model.dim, "steps": made.steps}
     write_json(paths.metrics("variants", variant), facts)

@@ -3,7 +3,7 @@
 import typer
 
 from vprlib.model.device import prepare
-from vprlib.model.model import write_model
+from vprlib.model.model import read_model, write_model
 from vprlib.pipeline import launch, paths
 from vprlib.pipeline.artifacts import write_bytes, write_csv, write_json
 from vprlib.pipeline.cache import cache_at
@@ -13,7 +13,6 @@ from vprlib.train import log
 from vprlib.train.data import TrainingParams as Params
 from vprlib.train.data import read_training_data
 from vprlib.train.log import open_scalars
-from vprlib.train.start import read_start
 from vprlib.train.trainer import Trainer
 
 
@@ -22,7 +21,7 @@ def main(training: str, validation: str, start: str) -> None:
     train, val = p.files(training, validation)
     data = read_training_data(train, val, p.val_radius_m, p.train)
     inputs = (paths.model(start), *p.teacher_files, *train.indices, *val.indices)
-    model = read_start(paths.model(start))
+    model = read_model(paths.model(start))
     stored = cache_at(paths.CACHE, p.runtime, typer.echo)
     device = prepare(p.runtime)
     settings = p.train.resolved(device, typer.echo)

@@ -1,5 +1,6 @@
 """A whole network as one file: the same descriptors without PyTorch, and quickly."""
 
+import contextlib
 import csv
 import json
 import os
@@ -14,13 +15,17 @@ import numpy as np
 import pytest
 import torch
 import toy
+import yaml
 from evaluated import QUERIES, photo, predictions
 
+from vprlib.cli import tradeoffs
+from vprlib.cli.choice import Choice
 from vprlib.cli.model import export
 from vprlib.descriptors.codes import read_code
 from vprlib.interop import onnx_export
 from vprlib.interop.onnx_run import Exported
 from vprlib.model.model import read_model
+from vprlib.pipeline import paths
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -154,7 +159,7 @@ def test_an_export_that_is_off_is_not_written(here, monkeypatch, vpr):
     monkeypatch.setattr(onnx_export, "difference", lambda *given: 2e-4)
     before = PATH.read_bytes()
     code, said = vpr("model", "export", "--variant", "trained", "--code", CODE)
-    assert code == 1 and "the export differs from PyTorch by 2.0e-04 on 12 images" in said
+    assert code == 1 and "the export differs from the pipeline by 2.0e-04 on 12 images" in said
     assert PATH.read_bytes() == before and not list(PATH.parent.glob(".*"))
 
 
@@ -171,3 +176,34 @@ def test_one_hundred_images_of_the_city_agree(monkeypatch, vpr, tmp_path):
 def test_the_json_in_the_file_is_all_of_its_identity(here):
     told = Exported(PATH, 1).identity
     assert set(json.loads(told.as_json())) == {"format", *vars(told)}
+
+
+def test_int8_is_written_beside_it_and_from_the_variant_the_same(here, vpr, find):
+    toy.write_params(
+        here, yaml.safe_load(Path("params.yaml").read_text()) | {"train_on": ["toy_val"]}
+    )
+    code, said = vpr("model", "export", "--variant", "trained", "--code", CODE, "--int8")
+    assert code == 0 and f"trained-{CODE}-int8.onnx: alexnet to conv5, netvlad 3" in said, said
+    assert "cosine to the full network's at least 0.9" in said
+    path = PATH.with_stem(f"{PATH.stem}-int8")
+    first = path.read_bytes()
+    assert b"QuantizeLinear" in first and b"QuantizeLinear" not in PATH.read_bytes()
+    assert find(photo(0), "--code", CODE, "--onnx", path)[0] == 0
+    vpr("model", "export", "--variant", "trained", "--code", CODE, "--int8")
+    assert path.read_bytes() == first
+
+
+def test_the_variant_in_int8_is_its_own_export(here, vpr, run, monkeypatch):
+    tree = yaml.safe_load(Path("params.yaml").read_text())
+    tree["variant_defs"] = {"int8": [{"quantise": {"to": "int8", "images": 6, "seed": 1}}]}
+    tree |= {"variants": ["trained", "int8"], "derived": {"int8": "trained"}}
+    toy.write_params(here, tree)
+    run("make_variant", "int8", "trained", "toy_val", "toy_val")
+    code, said = vpr("model", "export", "--variant", "int8", "--code", "full")
+    assert code == 0 and "int8-full.onnx: network in int8, full" in said, said
+    assert "differs from the pipeline's by" in said
+    steps = json.loads(paths.metrics("variants", "int8").read_text())["steps"]
+    monkeypatch.setattr(tradeoffs, "bytes_a_row", lambda rows: 4)
+    monkeypatch.setattr(Choice, "descriptors", lambda *_: contextlib.nullcontext())
+    sizes = tradeoffs.sizes(Choice("toy_val", "int8", "full"), 12)
+    assert sizes["parameters"] == steps[-1]["weights"] > 1000

@@ -8,7 +8,7 @@ from vprlib.pipeline.params import UserError
 
 PRUNE = {"prune": {"fraction": 0.3, "by": "magnitude"}}
 LEARN = {"finetune": {"epochs": 1, "learning_rate": 0.001, "first_layer": None}}
-INT8 = {"quantise": {"to": "int8", "images": 5, "seed": 1, "finetune": None}}
+INT8 = {"quantise": {"to": "int8", "images": 5, "seed": 1}}
 HALF = {"round": {"to": "float16"}}
 SPARSE = {"sparsify": {"fraction": 0.5}}
 
@@ -41,7 +41,7 @@ def test_steps_of_a_base_come_first() -> None:
     [
         ([INT8, INT8], "quantise twice: its weights are int8 already"),
         ([HALF, INT8], "quantise twice: its weights are float16 already"),
-        ([INT8, LEARN], "finetune a network that is int8 .*: put `finetune` inside quantise"),
+        ([INT8, LEARN], "finetune a network that is int8 already, .*: finetune before"),
         ([INT8, PRUNE], "prune a network that is int8 already, .*: prune before"),
         ([SPARSE, SPARSE], "sparsify twice: give the whole fraction at once"),
         ([SPARSE, LEARN, PRUNE], "prune a network that is sparse already: prune first"),

@@ -17,28 +17,24 @@ from staged import SET
 
 from benchmarks import variants as benchmark
 from vprlib.compress.pruning import by_magnitude, prunable_weights, sparsify, without_channels
-from vprlib.compress.quantising import quantised, rehearse
 from vprlib.compress.settings import Step
 from vprlib.compress.variants import check_steps
 from vprlib.interop.matlab_write import write_struct
 from vprlib.interop.port import write_checkpoint
 from vprlib.model.model import Architecture, PlaceModel, read_history, read_model, write_model
-from vprlib.model.netvlad import NetVLAD
 from vprlib.model.packing import Form
 from vprlib.model.settings import PoolSettings
 from vprlib.pipeline import paths
 from vprlib.pipeline.params import UserError
 from vprlib.train.log import EpochLog
-from vprlib.train.start import read_start
 from vprlib.train.trainer import Trainer
 
 LEARN = {"epochs": 1, "learning_rate": 0.003}
 PRUNE = {"prune": {"fraction": 0.3, "by": "change", "images": 6, "seed": 1}}
-INT8 = {"quantise": {"to": "int8", "images": 6, "seed": 1, "finetune": None}}
+INT8 = {"quantise": {"to": "int8", "images": 6, "seed": 1}}
 DEFS = {
     "small": [PRUNE, {"finetune": {**LEARN, "first_layer": None}}],
     "small_int8": [INT8],
-    "aware": [{"quantise": {**INT8["quantise"], "finetune": LEARN}}],
     "sparse": [{"sparsify": {"fraction": 0.5}}, {"finetune": {**LEARN, "first_layer": None}}],
     "fp16": [{"round": {"to": "float16"}}],
     "bf16": [{"round": {"to": "bfloat16"}}],
@@ -90,18 +86,12 @@ def test_a_pruned_network_learns_and_goes_on_to_int8(made, described):
     small, integers = described("small"), described("small_int8")
     assert small.shape == integers.shape == (12, 18)
     assert (small * integers).sum(axis=1).min() > 0.9
+    content = path.read_bytes()
+    made("small_int8", "small")
+    assert path.read_bytes() == content
+    with pytest.raises(UserError, match="int8 is, which can only be described with: it cannot be"):
+        read_model(path)
     np.testing.assert_allclose(np.linalg.norm(integers, axis=1), 1, rtol=1e-5)
-
-
-@pytest.mark.slow
-def test_learning_under_rounding_gives_a_network_in_int8(made, described):
-    path, _ = made("aware")
-    model = read_model(path)
-    assert model.architecture.int8 is not None and len(model.backbone.layers) == 5
-    first = path.read_bytes()
-    assert described("aware").shape == (12, 24)
-    made("aware")
-    assert path.read_bytes() == first
 
 
 @pytest.mark.slow
@@ -153,28 +143,14 @@ def test_an_impossible_chain_is_refused_before_anything_runs(here, refused):
 
 def test_steps_that_a_network_cannot_go_through_are_refused_before_the_first(slim):
     model = place_model(slim, "conv5")
-    model.backbone[1] = torch.nn.Hardswish()
-    with pytest.raises(UserError, match="alexnet cannot compute in int8: it has a Hardswish"):
-        check_steps(model, [Step(**PRUNE), Step(**INT8)])
-    fake_quant = rehearse(place_model(slim, "conv5"), images)
-    integers = quantised(place_model(slim, "conv5"), fake_quant)
-    with pytest.raises(UserError, match="this alexnet is in int8 and cannot be changed"):
-        check_steps(integers, [Step(**PRUNE)])
+    model.backbone.append(torch.nn.Linear(3, 3))
+    with pytest.raises(UserError, match="alexnet cannot compute in int8: it has a Linear"):
+        check_steps(model, [Step(sparsify={"fraction": 0.5}), Step(**INT8)])
 
 
 def images() -> list[torch.Tensor]:
     values = np.random.default_rng(1).integers(0, 256, (2, 64, 80, 3), dtype=np.uint8)
     return [torch.from_numpy(values)]
-
-
-def test_a_whitening_of_the_network_lies_in_int8_too(tmp_path, slim):
-    model = place_model(slim, "conv5", whitening=6)
-    integers = quantised(model, rehearse(model, images))
-    write_model(tmp_path / "m", integers, {}, Form(in_int8=("whitening.weight",)))
-    found = read_model(tmp_path / "m")
-    with torch.no_grad():
-        cosines = (found(images()[0]) * model(images()[0])).sum(dim=1)
-    assert found.dim == 6 and cosines.min() > 0.98
 
 
 READ = """
@@ -197,7 +173,6 @@ def test_every_form_reads_back_in_a_new_process_to_the_same_bits(tmp_path, capfd
     forms = {
         "narrow": (narrow, Form()),
         "sparse": (sparsify(model, 0.5), Form(leaves_out_zeros=True)),
-        "int8": (quantised(narrow, rehearse(narrow, images)), Form()),
     }
     names = []
     for name, (network, form) in forms.items():
@@ -211,18 +186,13 @@ def test_every_form_reads_back_in_a_new_process_to_the_same_bits(tmp_path, capfd
     assert found == [hashlib.sha256(bits).hexdigest() for bits in wanted], run.stderr
 
 
-def test_files_of_other_systems_hold_no_such_network_and_none_in_int8_is_a_start(tmp_path, slim):
+def test_files_of_other_systems_hold_no_such_network(tmp_path, slim):
     model = place_model(slim, "conv5")
     narrow = without_channels(model, 0.3, by_magnitude(model))
-    integers = quantised(model, rehearse(model, images))
-    for network, named in ((narrow, "that has lost channels"), (integers, "in int8")):
-        for write, system in ((write_checkpoint, "PyTorch port"), (write_struct, "MATLAB network")):
-            arguments = (network, {}) if write is write_checkpoint else (network,)
-            with pytest.raises(UserError, match=f"{system} cannot hold a network {named}"):
-                write(tmp_path / "out", *arguments)
-    write_model(tmp_path / "m", integers, {})
-    with pytest.raises(UserError, match="is in int8 and cannot be trained"):
-        read_start(tmp_path / "m")
+    for write, system in ((write_checkpoint, "PyTorch port"), (write_struct, "MATLAB network")):
+        arguments = (narrow, {}) if write is write_checkpoint else (narrow,)
+        with pytest.raises(UserError, match=f"{system} cannot hold a network that has lost chann"):
+            write(tmp_path / "out", *arguments)
 
 
 def test_a_file_that_lost_its_marks_is_a_sentence(tmp_path, slim):
@@ -238,20 +208,13 @@ def test_a_file_that_lost_its_marks_is_a_sentence(tmp_path, slim):
         read_model(tmp_path / "m")
 
 
-def test_the_benchmark_counts_no_convolution_in_float(monkeypatch, slim):
-    monkeypatch.setattr(benchmark, "by_onnxruntime", lambda *_: {})
+@pytest.mark.slow
+def test_the_benchmark_measures_each_way_at_each_batch(slim):
     case = benchmark.Case("slim", Architecture(slim, "conv5", PoolSettings(), 3), 64, 80)
     one, two = benchmark.measure(case, [1, 2], repeats=1, fraction=0.3)
-    assert (one["float_convolutions"], one["batch"], two["batch"]) == (0, 1, 2)
-    assert one["least_cosine"] > 0.95 and one["file_ratio"]["pruned"] < 1
-    assert (
-        one["times_as_fast"]
-        == one["ms_per_image"][one["fastest_float32"]] / (one["ms_per_image"]["int8"])
-    )
-    assert benchmark.float_convolutions(place_model(slim, "conv5"), images()[0]) == 5
-    assert "slim, batch 1: ms an image: ours " in benchmark.sentence(one)
-
-
-def test_the_pool_is_the_full_networks_own_kind(slim):
-    model = place_model(slim, "conv5")
-    assert isinstance(quantised(model, rehearse(model, images)).pool, NetVLAD)
+    assert (one["batch"], two["batch"]) == (1, 2)
+    assert one["convolutions"] == "5 of 5 convolutions in int8"
+    assert one["least_cosine"] > 0.95 and one["file_ratio"] < 1
+    ms = one["ms_per_image"]
+    assert one["times_as_fast"]["int8"] == ms[one["fastest_float32"]] / ms["int8"]
+    assert "slim, batch 1: ms an image: pytorch " in benchmark.sentence(one)

@@ -6,9 +6,10 @@ import small_dinov2
 import torch
 from pydantic import TypeAdapter
 
-from vprlib.interop.onnx_export import AGREEMENT, Plain, check_exportable, difference, to_onnx
+from vprlib.interop.onnx_export import AGREEMENT, Plain, check_exportable, difference, with_identity
 from vprlib.interop.onnx_run import Exported, Identity
 from vprlib.model.model import Architecture, PlaceModel
+from vprlib.model.onnx.export import to_onnx
 from vprlib.model.settings import AnyPool
 
 pytest.importorskip("onnxruntime")
@@ -46,7 +47,8 @@ def test_an_exported_head_gives_the_same_descriptors(
     about = Identity("v", "", "full", "", {}, "", model.dim)
     with torch.no_grad():
         may_differ = model.architecture.takes_any_size
-        content, any_size = to_onnx(Plain(model, {}), images[0], about, may_differ)
+        content, any_size = to_onnx(Plain(model, {}), images[0], may_differ)
+        content = with_identity(content, about)
         found = difference(
             Exported(content, 1), lambda x: model(torch.from_numpy(x)).numpy(), images, any_size
         )

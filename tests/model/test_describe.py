@@ -1,7 +1,6 @@
 """Describing: each row gets its own descriptor, whatever stands beside it in a batch."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor
 from training import a_model
 
-from vprlib.compress.quantising import quantised, rehearse
 from vprlib.images.batches import ImageSource
 from vprlib.model.describe import describe, describe_into, network_output
 from vprlib.model.model import PlaceModel
@@ -74,22 +72,6 @@ def test_an_image_alone_is_described_as_among_others(
     assert alone.tobytes() == together.tobytes()
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
     assert np.abs(together[0] - together[2]).max() > 1e-3
-
-
-def test_integers_need_no_second_image(
-    model: PlaceModel, mixed: ImageSource, cpu: torch.device, runtime: RuntimeSettings
-) -> None:
-    some = [torch.from_numpy(np.stack([mixed.pixels(row) for row in (0, 2, 3)]))]
-    integers = quantised(model, rehearse(model, lambda: some))
-    together, alone = (np.zeros((6, integers.dim), np.float32) for _ in "ab")
-    describe_into(together, integers, mixed, np.arange(6), cpu, runtime)
-    seen = []
-    integers.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
-    for row in range(6):
-        describe_into(alone, integers, mixed, [row], cpu, runtime)
-    assert alone.tobytes() == together.tobytes() and seen == [1] * 6
-    whitened = PlaceModel(replace(integers.architecture, whitening=2))
-    assert not whitened.is_exact_alone and not model.is_exact_alone
 
 
 def test_threads_change_no_byte(model: PlaceModel, mixed: ImageSource, cpu: torch.device) -> None:

@@ -1,6 +1,5 @@
 """EfficientNet-Lite0 computes what timm's does, from the weights that a package brings."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from vprlib.compress.pruning import by_change, without_channels
-from vprlib.compress.quantising import quantised, rehearse
-from vprlib.images.decode import ImageSettings
-from vprlib.interop.onnx_export import AGREEMENT, Plain, to_onnx
-from vprlib.interop.onnx_run import identity
+from vprlib.interop.onnx_export import AGREEMENT, Plain
 from vprlib.model import lite0
 from vprlib.model.backbones import channels, layer_names, parts, trainable_children
 from vprlib.model.model import Architecture, PlaceModel, read_model, write_model
+from vprlib.model.onnx.export import to_onnx
 from vprlib.model.settings import PoolSettings
 from vprlib.model.weights import BackboneSettings, starting_backbone
 from vprlib.pipeline.params import UserError
@@ -146,13 +143,10 @@ def test_a_file_with_the_packages_names_or_our_own_fits(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_its_onnx_file_gives_the_same_descriptors_at_other_sizes(tmp_path: Path) -> None:
+def test_its_onnx_file_gives_the_same_descriptors_at_other_sizes() -> None:
     pytest.importorskip("onnxscript")
     model = a_model()
-    (tmp_path / "m").write_text("")
-    files = {"model_path": tmp_path / "m", "coder_path": tmp_path / "m"}
-    told = identity(variant="v", code="full", images=ImageSettings(), **files)
-    content, any_size = to_onnx(Plain(model, {}), pixels(1)[0].numpy(), told)
+    content, any_size = to_onnx(Plain(model, {}), pixels(1)[0].numpy())
     assert any_size
     for height, width in ((96, 121), (64, 64), (75, 130)):
         image = pixels(2, height, width)
@@ -166,20 +160,6 @@ def run(content: bytes, image: np.ndarray) -> np.ndarray:
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return session.run(None, {"pixels": image})[0]
-
-
-def test_in_int8_it_stays_near_itself() -> None:
-    model = a_model()
-
-    def images() -> Iterator[Tensor]:
-        yield pixels(4)
-
-    integers = quantised(model, rehearse(model, images))
-    with torch.no_grad():
-        wanted = model.backbone(model.normalise(pixels()))
-        found = integers.backbone(pixels())
-    assert found.shape == wanted.shape
-    assert ((found - wanted).norm() / wanted.norm()).item() < 0.2
 
 
 def test_it_loses_channels_and_reads_back(tmp_path: Path) -> None:

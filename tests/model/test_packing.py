@@ -51,17 +51,6 @@ def test_half_precision_takes_half_and_comes_back_as_float32(numbers: str, error
         torch.testing.assert_close(values, given[name], rtol=error, atol=1e-7)
 
 
-def test_rows_in_int8_are_within_half_a_step_and_pack_again_to_the_same() -> None:
-    form = Form(in_int8=("matrix",))
-    given = tensors()
-    packed, shapes = pack(given, form)
-    found = unpack(packed, shapes)
-    step = given["matrix"].abs().amax(dim=1, keepdim=True) / 127
-    assert ((found["matrix"] - given["matrix"]).abs() <= step * 0.5001).all()
-    assert packed["matrix"].dtype == torch.int8 and torch.equal(found["weight"], given["weight"])
-    assert torch.equal(pack(found, form)[0]["matrix"], packed["matrix"])
-
-
 def test_a_plain_file_holds_the_tensors_themselves() -> None:
     given = tensors(0.9)
     packed, shapes = pack(given, PLAIN)

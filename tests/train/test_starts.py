@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from vprlib.interop.networks import load_network
-from vprlib.model.model import Architecture, PlaceModel, write_model
+from vprlib.model.model import Architecture, PlaceModel, read_model, write_model
 from vprlib.model.settings import PoolSettings
 from vprlib.pipeline.params import UserError
-from vprlib.train.start import read_start
 
 
 def a_model(slim: str, whitening: int | None = None, kind: str = "netvlad") -> PlaceModel:
@@ -25,7 +24,7 @@ def test_a_network_is_loaded_with_its_history(slim: str, tmp_path: Path) -> None
     network = load_network(tmp_path / "m", "keep")
     assert network.history == {"epoch": 7}
     assert network.model.architecture == model.architecture
-    assert float(read_start(tmp_path / "m").pool.p) == 2.5
+    assert float(read_model(tmp_path / "m").pool.p) == 2.5
 
 
 def test_its_own_whitening_is_kept_or_dropped(slim: str, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ class Choice(NamedTuple):
             yield rows
 
     def precision(self) -> Precision:
-        """That the database was described in; int8 networks have their own."""
+        """That the database was described in; networks in ONNX have their own."""
         with reading(self.descriptors_path) as file:
             told = file.text("precision") if file.has_attribute("precision") else "auto"
         found: dict[str, Precision] = {"float32": "float32", "bfloat16": "bfloat16"}

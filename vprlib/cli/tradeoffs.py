@@ -1,5 +1,6 @@
 """Recall, size and speed of every variant and code: the command `vpr tradeoffs`."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -123,12 +124,15 @@ def sizes(choice: Choice, images: int) -> Row:
     """Parameters and bytes of network and whitening, and bytes of a descriptor on disk."""
     from safetensors import safe_open
 
-    from vprlib.model.packing import KEPT, ROW_SCALE
+    from vprlib.model.packing import KEPT
 
     with safe_open(choice.model_path, "np") as file:
         # zeros that the file leaves out do not count
-        kept = [n for n in file.keys() if not n.endswith((KEPT, ROW_SCALE))]  # noqa: SIM118
+        kept = [n for n in file.keys() if not n.endswith(KEPT)]  # noqa: SIM118
         shapes = [file.get_slice(name).get_shape() for name in kept]
+        steps = json.loads(file.metadata()["header"])["history"].get("steps", [])
+    if kept == ["onnx"] and steps:  # one tensor of bytes, made of so many weights
+        shapes = [[steps[-1]["weights"]]]
     whitening, coder = choice.whitening(), choice.coder_path
     coder_bytes = coder.stat().st_size if coder is not None and whitening else 0
     with choice.descriptors("db", images) as stored:

@@ -34,26 +34,23 @@ class Sparsify(Section):
     fraction: float = Field(gt=0, lt=1)  # of each filter bank
 
 
-class FinetuneSettings(Section):
-    """Settings of fine-tuning; all other settings are those of `train`."""
+class Finetune(Section):
+    """Training of chosen layers; all other settings are those of `train`."""
 
     epochs: int = Field(ge=1, le=10**6)
     learning_rate: float = Field(gt=0, le=1e6)
-
-
-class Finetune(FinetuneSettings):
-    """Training of chosen layers."""
-
     first_layer: str | None  # this one and all above learn; null: all
 
 
 class Quantise(Section):
-    """Convolutions compute in int8 from here on."""
+    """Convolutions compute in int8 from here on, by ONNX Runtime."""
 
     to: Literal["int8"]
     images: int = Field(ge=1, le=10**9)  # of the training database, for the ranges of the maps
     seed: Seed
-    finetune: FinetuneSettings | None  # under rounding, all layers; null: none
+
+
+USUAL = Quantise(to="int8", images=200, seed=1)
 
 
 class Round(Section):
@@ -172,11 +169,9 @@ def _check_order(name: str, steps: Sequence[Step]) -> None:
         to = getattr(before.what, "to", "")
         if after.ends:
             raise UserError(f"{place} quantise twice: its weights are {to} already.")
-        advice = (
-            "put `finetune` inside quantise" if after.name == "finetune" else f"{after.name} before"
-        )
         raise UserError(
-            f"{place} {after.name} a network that is {to} already, which is impossible: {advice}."
+            f"{place} {after.name} a network that is {to} already, which is impossible:"
+            f" {after.name} before."
         )
     sparse = [n for n, step in enumerate(steps) if step.name == "sparsify"]
     if len(sparse) > 1:

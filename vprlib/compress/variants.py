@@ -3,32 +3,32 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vprlib.compress import pruning
-from vprlib.compress.quantising import learner, quantised, rehearse
+from vprlib.compress.int8 import check_quantisable, quantised
 from vprlib.compress.settings import (
     Finetune,
-    FinetuneSettings,
     Prune,
     Quantise,
     Round,
     Sparsify,
     Step,
 )
-from vprlib.compress.tracing import trace
 from vprlib.images.batches import ImageSource, plan_batches, stream
 from vprlib.model.backbones import trainable_children
-from vprlib.model.model import PlaceModel
+from vprlib.model.model import PlaceModel, write_model, write_onnx
+from vprlib.model.onnx.network import OnnxNetwork
 from vprlib.model.packing import PLAIN, Form
 from vprlib.model.precision import placed
 from vprlib.model.settings import ComputePrecision
 from vprlib.pipeline.cache import Cache
 from vprlib.pipeline.draws import choose_rows
 from vprlib.pipeline.group import Group
-from vprlib.pipeline.params import UserError
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.train.data import TrainingData
@@ -54,17 +54,13 @@ class FineTuner:
     def data(self) -> TrainingData:
         return self.read()
 
-    def run(self, model: PlaceModel, wanted: FinetuneSettings, number: int) -> Outcome:
+    def run(self, model: PlaceModel, wanted: Finetune, number: int) -> Outcome:
         """Returns the best epoch; the network before training counts as one.
 
         A training that was interrupted resumes, and a finished one returns at once.
         """
         lowest, _ = next(model.backbone.named_children())
-        changes = wanted.model_dump() | {"first_layer": lowest}
-        if isinstance(wanted, Finetune):
-            changes["first_layer"] = wanted.first_layer or lowest
-        else:  # under int8's rounding, the values before rounding must be exact
-            changes["precision"] = "float32"
+        changes = wanted.model_dump() | {"first_layer": wanted.first_layer or lowest}
         settings = self.settings.model_copy(update=changes)
         scratch = Scratch(self.scratch.folder / f"finetune-{number}")
         trainer = Trainer(
@@ -74,16 +70,30 @@ class FineTuner:
 
 
 StepLog = dict[str, object]
-Made = tuple[PlaceModel, Form, StepLog]
+Network = PlaceModel | OnnxNetwork
+Made = tuple[Network, Form, StepLog]
 
 
 @dataclass(frozen=True)
 class Variant:
     """A network, the form of its file, and a record of each step that made it."""
 
-    model: PlaceModel
+    model: Network
     form: Form = PLAIN
     steps: list[StepLog] = field(default_factory=list)
+
+    @property
+    def plain(self) -> PlaceModel:
+        """What a step can change: int8 comes last."""
+        assert isinstance(self.model, PlaceModel)
+        return self.model
+
+    def write(self, path: Path, variant: str) -> None:
+        history = {"variant": variant, "steps": self.steps}
+        if isinstance(self.model, OnnxNetwork):
+            write_onnx(path, self.model, history)
+        else:
+            write_model(path, self.model, history, self.form)
 
 
 @dataclass(frozen=True)
@@ -100,46 +110,43 @@ class VariantBuilder:
         made = Variant(base, replace(PLAIN, leaves_out_zeros=is_sparse), list(before))
         for number, step in enumerate(steps):
             model, form, told = getattr(self, f"_{step.name}")(made, step.what, number)
-            done = {"step": step.name, **step.what.model_dump(), **told, **size_of(model)}
+            sizes = size_of(model) if isinstance(model, PlaceModel) else {}
+            done = {"step": step.name, **step.what.model_dump(), **told, **sizes}
             made = Variant(model, form, [*made.steps, done])
         return made
 
     def _prune(self, made: Variant, wanted: Prune, number: int) -> Made:
         if wanted.images is None or wanted.seed is None:  # by magnitude
-            scores = pruning.by_magnitude(made.model)
+            scores = pruning.by_magnitude(made.plain)
         else:
             images, device = self._images(wanted.images, wanted.seed), self.tuner.device
             batches = (batch.to(device) for batch in images)
-            scores = pruning.by_change(placed(made.model, device), batches, wanted.seed)
-        return pruning.without_channels(made.model.cpu(), wanted.fraction, scores), made.form, {}
+            scores = pruning.by_change(placed(made.plain, device), batches, wanted.seed)
+        return pruning.without_channels(made.plain.cpu(), wanted.fraction, scores), made.form, {}
 
     def _sparsify(self, made: Variant, wanted: Sparsify, number: int) -> Made:
         form = replace(made.form, leaves_out_zeros=True)
-        return pruning.sparsify(made.model, wanted.fraction), form, {}
+        return pruning.sparsify(made.plain, wanted.fraction), form, {}
 
     def _finetune(self, made: Variant, wanted: Finetune, number: int) -> Made:
-        model, told = self._trained(made.model, made.form, wanted, number)
+        model, told = self._trained(made.plain, made.form, wanted, number)
         return model.cpu(), made.form, told
 
     def _quantise(self, made: Variant, wanted: Quantise, number: int) -> Made:
-        told: StepLog = {}
-        model = placed(made.model, self.tuner.device)
-        fake_quant = rehearse(model, lambda: self._images(wanted.images, wanted.seed))
-        if wanted.finetune is not None:
-            learning = learner(model, fake_quant)
-            model, told = self._trained(learning, made.form, wanted.finetune, number)
-        matrices = () if model.whitening is None else ("whitening.weight",)
-        form = replace(made.form, in_int8=matrices)
-        return quantised(model, fake_quant).cpu(), form, told
+        def images() -> Iterator[np.ndarray]:
+            return (batch.numpy() for batch in self._images(wanted.images, wanted.seed))
+
+        network = quantised(made.plain, images, self.tuner.runtime.cores)
+        return network, made.form, {**size_of(made.plain)}
 
     def _round(self, made: Variant, wanted: Round, number: int) -> Made:
         precision: ComputePrecision = "bfloat16" if wanted.to == "bfloat16" else "float32"
-        model = PlaceModel(replace(made.model.architecture, precision=precision))
-        model.load_state_dict(made.model.state_dict())
+        model = PlaceModel(replace(made.plain.architecture, precision=precision))
+        model.load_state_dict(made.plain.state_dict())
         return model, replace(made.form, numbers=wanted.to), {}
 
     def _trained(
-        self, model: PlaceModel, form: Form, wanted: FinetuneSettings, number: int
+        self, model: PlaceModel, form: Form, wanted: Finetune, number: int
     ) -> tuple[PlaceModel, StepLog]:
         if form.leaves_out_zeros:
             pruning.hold_zeros(model)
@@ -158,13 +165,11 @@ class VariantBuilder:
 def check_steps(base: PlaceModel, steps: Sequence[Step]) -> None:
     """Raises an error if one of the steps is impossible for this network."""
     a = base.architecture
-    if a.int8 is not None:
-        raise UserError(f"this {a.backbone} is in int8 and cannot be changed: use another base.")
     for step in steps:
         if step.name == "prune":
             pruning.check_prunable(base)
         elif step.name == "quantise":
-            trace(base.backbone, a.backbone)
+            check_quantisable(base)
         elif step.finetune is not None and step.finetune.first_layer is not None:
             trainable_children(a.backbone, a.cut, step.finetune.first_layer)
 

@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter
 
 from vprlib.images.batches import ImageSource, plan_batches, stream
 from vprlib.images.decode import ImageSettings
-from vprlib.model.onnx.session import open_session, reason
+from vprlib.model.onnx.session import INPUT, OUTPUT, open_session, reason
 from vprlib.pipeline.params import UserError
 from vprlib.pipeline.progress import progress
 from vprlib.pipeline.runtime import RuntimeSettings
@@ -18,7 +18,6 @@ from vprlib.pipeline.stored import digest
 
 FORMAT = "vprlib onnx 1"
 HEADER = "vprlib"  # key of the metadata
-INPUT, OUTPUT = "pixels", "descriptor"
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def _filled(pixels: Tensor) -> Tensor:
 
 
 def network_output(network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-    """A single image is doubled, except for int8: kernels round a batch of one differently."""
+    """A single image is doubled, except in ONNX: kernels round a batch of one differently."""
     is_exact = getattr(network, "is_exact_alone", False) and pixels.device.type == "cpu"
     _check_memory(network, pixels)
     try:

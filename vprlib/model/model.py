@@ -14,11 +14,9 @@ from torch import Tensor, nn
 from vprlib.model import backbones
 from vprlib.model.heads.rows import by_rows
 from vprlib.model.heads.settings import MixVPRSettings, Side
-from vprlib.model.int8 import Int8Backbone
 from vprlib.model.netvlad import NetVLAD
 from vprlib.model.onnx.network import OnnxNetwork
 from vprlib.model.onnx.settings import OnnxInput
-from vprlib.model.operations import Operations
 from vprlib.model.packing import PLAIN, Form, pack, unpack
 from vprlib.model.pools import build_pool, dim_out
 from vprlib.model.settings import AnyPool, ComputePrecision, Pool, PoolSettings
@@ -43,7 +41,6 @@ class Architecture:
     # of a network that was changed; files of all others leave these out
     widths: backbones.Widths = field(default_factory=dict)  # by pruned layer of the backbone
     channels: int | None = None  # of its map, if it was pruned
-    int8: Operations | None = None  # of an int8 backbone
     precision: ComputePrecision = "float32"  # of convolutions
     size: tuple[int, int] | None = None  # height and width that images are resized to, if to one
     resample: backbones.Resample = "bilinear"  # how
@@ -57,8 +54,6 @@ class Architecture:
     @property
     def difference(self) -> str | None:
         """Why files of other systems cannot hold this network; None if they can."""
-        if self.int8 is not None:
-            return "a network in int8"
         if self.size is not None:
             return "a network that resizes its images"
         return "a network that has lost channels" if self.widths else None
@@ -79,19 +74,14 @@ class PlaceModel(nn.Module):
         super().__init__()
         self.architecture = a = architecture
         width = a.channels or backbones.channels(a.backbone, a.cut)
-        self.backbone: nn.Module
-        if a.int8 is None:
-            self.backbone = backbones.empty_backbone(a.backbone, a.cut, a.widths, a.pool.has_token)
-        else:
-            self.backbone = Int8Backbone(a.int8)
+        self.backbone = backbones.empty_backbone(a.backbone, a.cut, a.widths, a.pool.has_token)
         self.pool = build_pool(a.pool, a.clusters, width)
         pooled = dim_out(a.pool, a.clusters, width)
         self.whitening = None
         if a.whitening is not None:
             self.whitening = nn.Linear(pooled, a.whitening).requires_grad_(False)
         self.dim = a.whitening or pooled
-        # int8 backbones normalise pixels themselves
-        self.normalise = a.normaliser() if a.int8 is None else nn.Identity()
+        self.normalise = a.normaliser()
         self.eval()
 
     @property
@@ -106,24 +96,18 @@ class PlaceModel(nn.Module):
 
     @property
     def precision(self) -> ComputePrecision:
-        """The precision that the network itself asks for; int8 ignores it."""
+        """The precision that the network itself asks for."""
         return self.architecture.precision
 
     @property
     def own_precision(self) -> str | None:
         """What it computes in whatever is asked for; None if it does as asked."""
-        own = "int8" if self.architecture.int8 is not None else self.precision
-        return None if own == "float32" else own
+        return None if self.precision == "float32" else self.precision
 
     @property
     def versions(self) -> dict[str, str]:
         """What its rounding depends on besides PyTorch and the processor."""
         return {}
-
-    @property
-    def is_exact_alone(self) -> bool:
-        """Whether an image alone and in a batch get the same bytes on a CPU."""
-        return self.architecture.int8 is not None and self.whitening is None
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Images uint8 [B, H, W, 3] to unit vectors [B, dim]."""
@@ -148,7 +132,6 @@ def write_model(
     header |= {name: getattr(a, name) for name in _FIRST} | {"pool": a.pool.model_dump()}
     # later fields that have their default are left out, as in older files
     header |= {name: getattr(a, name) for name in _LATER if getattr(a, name) != _LATER[name]}
-    header |= {} if a.int8 is None else {"int8": a.int8.model_dump()}
     write_tensors(path, packed, header | ({"shapes": shapes} if shapes else {}))
 
 
@@ -178,8 +161,8 @@ def read_model(path: Path) -> PlaceModel:
     header, tensors = _read(path)
     if "onnx" in header:
         raise UserError(
-            f"{path} is a network in ONNX, which can only be described with: it cannot be trained,"
-            " made smaller, exported or converted."
+            f"{path} is a network in ONNX, as int8 is, which can only be described with: it cannot"
+            " be trained, made smaller or converted; use the network that it was made from."
         )
     return _built(path, header, tensors)
 
@@ -226,10 +209,8 @@ def _check_sizes(a: Architecture, tensors: Mapping[str, Tensor]) -> None:
         parts: dict[str, nn.Module] = {"pool": build_pool(a.pool, a.clusters, width)}
         if a.whitening is not None:
             parts["whitening"] = nn.Linear(dim_out(a.pool, a.clusters, width), a.whitening)
-        if a.int8 is None:
-            parts["backbone"] = backbones.bare_backbone(
-                a.backbone, a.cut, a.widths, a.pool.has_token
-            )
+        backbone = backbones.bare_backbone(a.backbone, a.cut, a.widths, a.pool.has_token)
+        parts["backbone"] = backbone
     for part, module in parts.items():
         for name, tensor in module.state_dict(prefix=f"{part}.").items():
             found = tensors.get(name)
@@ -245,8 +226,6 @@ def _from_header(header: JsonObject) -> Architecture:
     fields |= {name: header[name] for name in _LATER if name in header}
     if "widths" in fields:
         fields["widths"] = {name: tuple(width) for name, width in fields["widths"].items()}
-    if "int8" in fields:
-        fields["int8"] = Operations(**fields["int8"])
     if fields.get("size") is not None:
         fields["size"] = TypeAdapter(tuple[Side, Side]).validate_python(fields["size"])
     if fields.get("resample", "bilinear") not in get_args(backbones.Resample):
@@ -256,6 +235,6 @@ def _from_header(header: JsonObject) -> Architecture:
     return Architecture(**fields)
 
 
-_LATER: JsonObject = {"widths": {}, "channels": None, "int8": None, "precision": "float32"}
+_LATER: JsonObject = {"widths": {}, "channels": None, "precision": "float32"}
 _LATER |= {"size": None, "resample": "bilinear"}
 _FIRST = [f.name for f in fields(Architecture) if f.name not in _LATER]

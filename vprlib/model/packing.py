@@ -1,4 +1,4 @@
-"""How tensors are stored in a model file: as they are, in 16 bits, without zeros, or in int8."""
+"""How tensors are stored in a model file: as they are, in 16 bits, or without zeros."""
 
 import math
 from collections.abc import Mapping
@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from vprlib.model.settings import StoredPrecision
-from vprlib.pipeline.arrays import rows_as_int8
 
-# suffixes of what a file holds in addition for a packed tensor
-KEPT, ROW_SCALE = ".kept", ".row_scale"
+KEPT = ".kept"  # suffix of what a file holds in addition for a packed tensor
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,6 @@ class Form:
 
     numbers: StoredPrecision = "float32"
     leaves_out_zeros: bool = False
-    in_int8: tuple[str, ...] = ()  # matrices stored in int8, with a scale per row
 
 
 PLAIN = Form()
@@ -36,9 +33,6 @@ def pack(
         content = tensor.detach().cpu()
         if content.is_floating_point():
             content = content.to(getattr(torch, form.numbers))
-        if name in form.in_int8:
-            integers, scales = rows_as_int8(tensor.detach().cpu().numpy())
-            content, packed[name + ROW_SCALE] = map(torch.from_numpy, (integers, scales))
         zeros = content.numel() - int(content.count_nonzero())
         saved = 8 * content.element_size() * zeros - content.numel()  # bits, less the marks
         if form.leaves_out_zeros and saved > 0:
@@ -54,7 +48,7 @@ def unpack(packed: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> dic
     """The tensors of a network from those of its file; packed ones in float32."""
     tensors = {}
     for name, content in packed.items():
-        if name.endswith((KEPT, ROW_SCALE)):
+        if name.endswith(KEPT):
             continue
         if name in shapes:
             size, bits = math.prod(shapes[name]), packed[name + KEPT].numpy()
@@ -63,7 +57,5 @@ def unpack(packed: Mapping[str, Tensor], shapes: Mapping[str, list[int]]) -> dic
             whole = torch.zeros(size, dtype=content.dtype)
             whole[torch.from_numpy(np.unpackbits(bits, count=size).astype(bool))] = content
             content = whole.reshape(shapes[name])
-        if name + ROW_SCALE in packed:
-            content = content.float() * packed[name + ROW_SCALE][:, None]
         tensors[name] = content.float() if content.is_floating_point() else content
     return tensors

@@ -1,6 +1,4 @@
-"""The network that training starts from: backbone and pool, or a whole network from a file."""
-
-from pathlib import Path
+"""The network that training starts from, assembled of backbone and pool."""
 
 import numpy as np
 import torch
@@ -8,21 +6,13 @@ from torch import nn
 
 from vprlib.model.backbones import channels, fingerprint, normalisation
 from vprlib.model.heads.supervlad import SuperVLAD
-from vprlib.model.model import Architecture, PlaceModel, read_model
+from vprlib.model.model import Architecture, PlaceModel
 from vprlib.model.netvlad import alpha_v1, initialise
 from vprlib.model.pools import build_pool
 from vprlib.model.settings import Pool, PoolSettings, has_words
 from vprlib.model.weights import BackboneSettings
 from vprlib.pipeline.params import UserError
 from vprlib.train.sample import Sample
-
-
-def read_start(path: Path) -> PlaceModel:
-    """The network that training starts from."""
-    model = read_model(path)
-    if model.architecture.int8 is not None:
-        raise UserError(f"{path} is in int8 and cannot be trained: use the one it was made from.")
-    return model
 
 
 def assemble(

@@ -96,14 +96,16 @@ class OnnxNetwork(nn.Module):
         takes, x = self.takes, image.permute(0, 3, 1, 2)
         if takes.colours == "bgr":
             x = x.flip(1)
-        x = x.float()
-        if takes.size is not None and (x.shape[3], x.shape[2]) != tuple(takes.size):
+        is_other = takes.size is not None and (x.shape[3], x.shape[2]) != tuple(takes.size)
+        if is_other or self._kind is not np.uint8:
+            x = x.float()
+        if takes.size is not None and is_other:
             width, height = takes.size
             x = F.interpolate(x, (height, width), mode=takes.resample, antialias=True)
         if takes.mean is not None and takes.std is not None:
             mean, std = (torch.tensor(v)[:, None, None] for v in (takes.mean, takes.std))
             x = (x / 255 - mean) / std
-        if self._kind is np.uint8:
+        if is_other and self._kind is np.uint8:
             x = x.round().clamp(0, 255)
         x = x if takes.layout == "nchw" else x.permute(0, 2, 3, 1)
         return np.ascontiguousarray(x.numpy(), self._kind)

@@ -8,6 +8,8 @@ from vprlib.pipeline.params import UserError
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
+INPUT, OUTPUT = "pixels", "descriptor"  # of files that we write
+
 
 def open_session(content: bytes | Path, threads: int, what: str) -> "InferenceSession":
     """`what` needs ONNX Runtime. Bytes cannot refer to other files on the disk."""
