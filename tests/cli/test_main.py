@@ -11,7 +11,8 @@ from vprlib.cli.main import COMMANDS, GROUPS
 
 WANTED = (
     "use, find, table, compare, report, serve, predictions, tradeoffs, doctor, model convert,"
-    " model export, index sweep, index part, index merge, cache list, cache clear"
+    " model export, index sweep, index part, index merge, map push,"
+    " map list, map switch, map drop, cache list, cache clear"
 )
 VERBS = r"\b(Print|Write|Measure|Compare|Set|Remove|Build|Merge|List|Convert|Export|Answer)s?\b"
 

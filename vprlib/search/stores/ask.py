@@ -1,6 +1,6 @@
 """Exact search in a map: the engine proposes candidates, which are measured again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,7 +103,7 @@ def _measured(
     return inner, distances, float(distances[-1]) <= beyond
 
 
-def positions_of(payloads: list[JsonObject], in_degrees: bool) -> np.ndarray:
+def positions_of(payloads: Sequence[JsonObject], in_degrees: bool) -> np.ndarray:
     """Longitudes and latitudes, or metres [n, 2]; NaN where unknown."""
     names = ("lon", "lat") if in_degrees else ("x", "y")
     holders = [p.get("place") or {} if in_degrees else p for p in payloads]
