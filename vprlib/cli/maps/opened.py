@@ -32,17 +32,16 @@ class MappedChoice(Choice):
 
 @dataclass(frozen=True)
 class FoundInMap:
-    """The images of a map that were found, as a small index, and their order for each query."""
+    """What was found for each query: rows of an index, that of the images found or of all."""
 
     index: ImageIndex
     degrees: np.ndarray | None
-    neighbors: Neighbors  # rows of `index`
-    rows: np.ndarray  # of the map, for each of `index`
+    neighbors: Neighbors
 
 
 @dataclass(frozen=True)
 class OpenMap:
-    choice: MappedChoice
+    choice: Choice
     version: Version
     code: Code
 
@@ -68,24 +67,29 @@ class OpenMap:
         degrees = index.extra["degrees"] if self.facts.is_geographic else None
         near = found.neighbors
         places = np.where(near.rows < 0, -1, np.searchsorted(rows, near.rows))
-        return FoundInMap(index, degrees, Neighbors(places, near.distances), rows)
+        return FoundInMap(index, degrees, Neighbors(places, near.distances))
 
 
 def open_map(
     place: str, dataset: str | None = None, variant: str | None = None, code: str | None = None
 ) -> OpenMap:
-    """The map at a place; what is not named is as in the map."""
+    """The live version of the map at a place; what is not named is as in the map."""
     version = open_live(open_store(place))
+    facts = version.facts
     try:
-        facts = version.facts
-        named = (dataset or facts.dataset, variant or facts.variant, code or facts.name)
-        choice = MappedChoice(*choose(*named))
-        choice.described_in = described_in(facts)
-        check_query(facts, choice, SetParams.load(dataset=choice.dataset).images, place)
-        return OpenMap(choice, version, choice.read_code(whitens=False))
+        choice = choose(dataset or facts.dataset, variant or facts.variant, code or facts.name)
+        mapped = MappedChoice(*choice)
+        mapped.described_in = described_in(facts)
+        return checked(version, mapped, SetParams.load(dataset=choice.dataset).images, place)
     except BaseException:
         version.close()
         raise
+
+
+def checked(version: Version, choice: Choice, images: ImageSettings, place: str) -> OpenMap:
+    """An open version, which is of the network and code of the choice."""
+    check_query(version.facts, choice, images, place)
+    return OpenMap(choice, version, choice.read_code(whitens=False))
 
 
 def described_in(facts: Facts) -> Precision:

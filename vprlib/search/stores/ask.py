@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import faiss
 import numpy as np
 
 from vprlib.descriptors.rows import squared_between
@@ -36,6 +37,7 @@ def nearest(
     exact: bool = True,
 ) -> Found:
     """The `count` nearest of each query [Q, D] in its area, as Faiss would find them."""
+    faiss.omp_set_num_threads(1)  # waking others takes 15 ms, measuring the candidates 0.1 ms
     count = min(count, version.facts.rows)
     found = no_neighbors((len(queries), count))
     payloads: dict[int, JsonObject] = {}

@@ -14,7 +14,7 @@ from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 from vprlib.pipeline.params import JsonObject, UserError
 from vprlib.search.stores.area import Area, conditions
 from vprlib.search.stores.facts import DIGITS, Facts, read_facts
-from vprlib.search.stores.store import PAGE, Hit
+from vprlib.search.stores.store import PAGE, Hit, UnavailableError
 
 FACTS = "vprlib"  # of a collection's metadata
 OLDEST = "1.16"  # whose collections have metadata
@@ -27,6 +27,12 @@ _CODES = {
     grpc.StatusCode.UNIMPLEMENTED: f"is older than this needs: run Qdrant {OLDEST} or newer",
     grpc.StatusCode.RESOURCE_EXHAUSTED: "is full: give it room, and run the command again",
 }
+
+_LATER = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+)
 
 
 def connect(address: str, key: str | None, timeout_s: float) -> QdrantClient:
@@ -199,7 +205,8 @@ def saying(address: str) -> Iterator[None]:
     except grpc.RpcError as error:
         code = error.code() if hasattr(error, "code") else None
         details = " ".join(str(error.details() if hasattr(error, "details") else error).split())
-        raise UserError(f"{address} {_why(code, details)}.") from None
+        kind = UnavailableError if code in _LATER else UserError
+        raise kind(f"{address} {_why(code, details)}.") from None
     except UnexpectedResponse as error:
         said = error.content.decode(errors="replace")[:200]
         raise UserError(f"{address} refused ({error.status_code}): {said}.") from None

@@ -13,6 +13,10 @@ from vprlib.search.stores.facts import Facts
 PAGE = 10_000  # row numbers that are asked for at once
 
 
+class UnavailableError(UserError):
+    """A server is away, slow or full: later it may answer."""
+
+
 @dataclass(frozen=True)
 class Hit:
     """A row near a query, by the engine's rounded distance."""

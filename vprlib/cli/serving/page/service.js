@@ -134,8 +134,9 @@
   }
 
   function entry(result) {
-    const image = page.el("img", { alt: "" });
-    page.show(image, result.image, pictures);
+    // a map in Qdrant holds no pictures
+    const image = result.image ? page.el("img", { alt: "" }) : page.el("span", { className: "nothing" });
+    if (result.image) page.show(image, result.image, pictures);
     const text = page.el(
       "span",
       {},
