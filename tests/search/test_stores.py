@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -347,3 +348,24 @@ def test_readers_change_nothing_and_need_no_lock(tmp_path: Path) -> None:
         ask.nearest(version, unit(2, DIM, 3), 5, [None, None])
         version.close()
     assert {f: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()} == files
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        ("Failed to open: Permission denied (os error 13)", "must be writable, even to be read"),
+        ("No space left on device", r"the disk of .* is full: make room"),
+        ("what?", r"cannot be used by Qdrant \(what\?\): drop this version, and push it again"),
+    ],
+)
+def test_what_the_engine_says_is_a_sentence(
+    engine: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(_path: str) -> None:
+        raise Exception(engine)
+
+    where = home("folder", tmp_path)
+    where.growing(FACTS).close()
+    monkeypatch.setattr(embedded.edge, "EdgeShard", SimpleNamespace(load=load))
+    with pytest.raises(UserError, match=said):
+        where.open(FACTS.version)

@@ -59,7 +59,7 @@ class Folder:
         folder = self.path / VERSIONS / facts.version
         with explaining(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT)
+            lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -211,11 +211,14 @@ def _saying(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = " ".join(str(error).split())[:200]
+        said = " ".join(str(error).split())
+        remedy = "drop this version, and push it again"
+        if "Permission denied" in said:
+            raise UserError(
+                f"{folder} must be writable, even to be read, since Qdrant opens its files so."
+            ) from None
         if "No space left" in said:
             raise UserError(
                 f"the disk of {folder} is full: make room, and run `vpr map push` again."
             ) from None
-        raise UserError(
-            f"{folder} cannot be used by Qdrant ({said}): drop this version, and push it again."
-        ) from None
+        raise UserError(f"{folder} cannot be used by Qdrant ({said[:200]}): {remedy}.") from None
