@@ -24,7 +24,8 @@ import typer
 from PIL import Image
 
 from vprlib.cli.choice import Choice, SetParams, choose
-from vprlib.cli.serving.maps import Asked, Map
+from vprlib.cli.serving.answering import Asked
+from vprlib.cli.serving.maps import Map
 from vprlib.cli.serving.pinned import stamp
 from vprlib.images.batches import open_source
 from vprlib.pipeline import paths

@@ -1,4 +1,4 @@
-"""Commands about indexes: parts that are merged are the whole, and the sweep leaves a table."""
+"""The command `vpr index sweep` prints a table, and leaves a file and a plot."""
 
 import json
 from pathlib import Path
@@ -45,34 +45,7 @@ def run(tmp_path, monkeypatch, capsys, vpr):
     return index
 
 
-def test_parts_built_by_the_commands_and_merged_are_what_the_stage_builds(run) -> None:
-    assert "start: 0 descriptors" in run("part", "--part", "0/2", "--out", "start")
-    for which in ("1/2", "2/2"):
-        options = ("--part", which, "--trained", "start", "--out", f"part{which[0]}")
-        assert "6 descriptors" in run("part", *options)
-    assert "12 descriptors" in run("merge", "part1", "part2", "--out", "merged")
-    for path in paths.search_index(*IN_CODE).iterdir():
-        assert path.read_bytes() == Path("merged", path.name).read_bytes(), path.name
-
-
-def test_a_folder_of_something_else_is_not_replaced(run) -> None:
-    for arguments in (("part", "--part", "1/1"), ("merge", "x")):
-        said = run(*arguments, "--out", "data")
-        assert said.startswith("error: data holds other files, which would be lost: name a new")
-    assert Path("data/raw/toy").is_dir()
-
-
-def test_parts_codes_and_folders_that_are_none_are_refused(run) -> None:
-    for wrong in ("3/2", "1/0", "1", "a/b"):
-        said = run("part", "--part", wrong, "--out", "x")
-        assert f"--part is '{wrong}', but should be such as 1/4" in said
-    said = run("part", "--code", "full", "--part", "1/2", "--out", "x")
-    assert "code_defs.full.index is null: set an index" in said
-    Path("empty").mkdir()
-    said = run("part", "--part", "1/2", "--trained", "empty", "--out", "x")
-    assert "empty has no lists.bin: make it with `vpr index part --part 0/N`" in said
-    assert "empty/index.json is missing" in run("merge", "empty", "--out", "x")
-    assert not Path("x").exists()
+def test_indexes_that_faiss_cannot_build_are_refused(run) -> None:
     said = run("sweep", "--factory", "IVF2,Flat", "--factory", "PQ3")
     assert "number after PQ must divide the dimensions, here 8" in said
     said = run("sweep", "--factory", "IVF13,Flat", "--train", "12")

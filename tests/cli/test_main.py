@@ -11,7 +11,8 @@ from vprlib.cli.main import COMMANDS, GROUPS
 
 WANTED = (
     "use, find, table, compare, report, serve, predictions, tradeoffs, doctor, model convert,"
-    " model export, index sweep, index part, index merge, cache list, cache clear"
+    " model export, index sweep, map push,"
+    " map list, map switch, map drop, cache list, cache clear"
 )
 VERBS = r"\b(Print|Write|Measure|Compare|Set|Remove|Build|Merge|List|Convert|Export|Answer)s?\b"
 
@@ -35,9 +36,7 @@ def test_the_help_of_a_command_says_what_it_prints_or_writes(vpr, name):
     assert len(text) <= 64  # not cut off in a terminal of 80 columns
 
 
-@pytest.mark.parametrize(
-    "name", ["find", "predictions", "model export", "index sweep", "index part"]
-)
+@pytest.mark.parametrize("name", ["find", "predictions", "model export", "index sweep"])
 def test_shared_options_mean_the_same(vpr, name):
     said = " ".join(vpr(*name.split(), "--help")[1].split())
     assert "--set <str> a data set in params.yaml; default: first of eval_on" in said

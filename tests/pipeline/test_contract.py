@@ -233,6 +233,7 @@ ROOMS = {
     "places": "images",
     "model": "images",
     "search": "descriptors",
+    "stores": "descriptors search",
     "formats": "images places",
     "extract": "images model",
     "evaluate": "images places descriptors search",

@@ -18,10 +18,10 @@ from vprlib.pipeline.params import UserError
 from vprlib.search import exact, faiss_index
 from vprlib.search.approximate import Approximate, searcher
 from vprlib.search.faiss_factory import check_indexes
-from vprlib.search.faiss_index import add, build, merge
+from vprlib.search.faiss_index import build
 from vprlib.search.faiss_training import IndexRequest, train
 from vprlib.search.hamming import search_parts
-from vprlib.search.lists import INDEX, LISTS, open_lists, open_trained
+from vprlib.search.lists import INDEX, LISTS, open_lists
 from vprlib.search.request import Neighbors, SearchRequest, collect
 
 MEMORY = 2**30
@@ -160,32 +160,6 @@ def test_small_blocks_and_descriptors_on_disk_change_nothing(tmp_path, monkeypat
         found = through(path, asked("nprobe=2", 4), memory=2**18, database=rows)
     assert found.rows.tobytes() == whole.rows.tobytes()
     assert found.distances.tobytes() == whole.distances.tobytes()
-
-
-@pytest.mark.parametrize("factory", ["IVF8,Flat", "OPQ4,IVF8,PQ4x4"])
-def test_parts_built_apart_and_merged_are_the_whole_byte_for_byte(tmp_path, factory) -> None:
-    whole, parts = built(tmp_path / "whole", factory), []
-    index = train(request(factory))
-    add(tmp_path / "trained", index, request(factory), (0, 3))
-    for number in (1, 2, 3):
-        parts.append(tmp_path / f"part{number}")
-        index = open_trained(tmp_path / "trained", 16)
-        add(parts[-1], index, request(factory), (number, 3))
-    merge(tmp_path / "merged", parts)
-    names = sorted(file.name for file in whole.iterdir())
-    assert names == [INDEX, "index.json", LISTS]
-    for name in names:
-        assert (tmp_path / "merged" / name).read_bytes() == (whole / name).read_bytes(), name
-    assert through(tmp_path / "merged", asked("nprobe=3")).rows.shape == (60, 5)
-
-
-def test_parts_of_differently_trained_indexes_are_not_merged(tmp_path) -> None:
-    parts = [built(tmp_path / str(s), "IVF8,Flat", train=100, seed=s) for s in (1, 2)]
-    with pytest.raises(UserError, match=r"2 and .*1 were not built from the same trained index"):
-        merge(tmp_path / "merged", parts)
-    held = built(tmp_path / "held", "HNSW8")
-    with pytest.raises(UserError, match="held has no inverted lists on disk: only IVF"):
-        merge(tmp_path / "merged", [held, held])
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from vprlib.cli.serving import batches as batches_module
+from vprlib.cli.serving.answering import Asked
 from vprlib.cli.serving.batches import Batches
-from vprlib.cli.serving.maps import Asked
 
 ALONE, MORE = 0.02, 0.002  # seconds that one photograph takes, and each further one
 PIXELS = np.zeros((1, 1, 3), np.uint8)

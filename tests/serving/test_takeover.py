@@ -17,7 +17,8 @@ from evaluated import MODEL, SET, VARIANT, photo, stage
 from served import Service, in_a_zone, until
 
 from vprlib.cli.choice import Choice
-from vprlib.cli.serving.maps import Asked, Map
+from vprlib.cli.serving.answering import Asked
+from vprlib.cli.serving.maps import Map
 from vprlib.cli.serving.pinned import files_of, pin, stamp
 from vprlib.cli.serving.recorded import Recorded
 from vprlib.pipeline import paths

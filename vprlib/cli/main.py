@@ -29,14 +29,17 @@ COMMANDS = {
     "model convert": ("model.convert:main", "Convert a network or visual words."),
     "model export": ("model.export:main", "Export a network as one ONNX file."),
     "index sweep": ("sweep:main", "Compare recall, time and size of approximate search indexes."),
-    "index part": ("index_parts:part", "Build one part of a large search index."),
-    "index merge": ("index_parts:merge", "Merge the parts of a search index."),
+    "map push": ("maps.commands:push", "Write the descriptors of a set into a map in Qdrant."),
+    "map list": ("maps.commands:list_versions", "List the versions of a map."),
+    "map switch": ("maps.commands:switch", "Set the live version of a map, in one step."),
+    "map drop": ("maps.commands:drop", "Remove a version of a map that is not live."),
     "cache list": ("cache:list_entries", "List what training has cached on disk."),
     "cache clear": ("cache:clear", "Remove what no process uses from the cache."),
 }
 GROUPS = {
     "model": "Convert and export networks.",
-    "index": "Choose and build approximate search indexes.",
+    "index": "Choose approximate search indexes.",
+    "map": "Fill maps in Qdrant, and take their versions over.",
     "cache": "List and clear what training has cached on disk.",
 }
 

@@ -9,9 +9,6 @@ from typing import Annotated, Any, get_args
 import typer
 
 from vprlib.cli import options, output
-from vprlib.cli.choice import Choice
-from vprlib.descriptors.files import opened
-from vprlib.descriptors.quantisers import bytes_a_row
 from vprlib.pipeline import paths
 from vprlib.pipeline.command import read_notes
 from vprlib.pipeline.json_files import damaged, read_json
@@ -74,30 +71,33 @@ def leaks(dataset: str, train_on: Sequence[str]) -> Sequence[str]:
     return found.said if found.train in train_on else ()
 
 
-def cost(choice: Choice) -> JsonObject:
+def cost(dataset: str, variant: str, code: str) -> JsonObject:
     """Bytes of the network's file and of a descriptor, its dimensions, and milliseconds an image.
 
     What is not there is left out, as are times of a run that made other descriptors.
     """
     found: JsonObject = {}
-    network, stored = paths.model(choice.variant), paths.descriptors(*choice, "db")
+    from vprlib.descriptors.files import opened  # loads Faiss, which --help does without
+    from vprlib.descriptors.quantisers import bytes_a_row
+
+    network, stored = paths.model(variant), paths.descriptors(dataset, variant, code, "db")
     if network.exists():
         found["network_bytes"] = network.stat().st_size
     if stored.exists():
         with opened(stored) as descriptors:
             found["dimensions"] = descriptors.shape[1]
             found["descriptor_bytes"] = bytes_a_row(descriptors)
-    images, seconds = _described(choice)
+    images, seconds = _described(dataset, variant)
     return found | ({"ms_an_image": 1000 * seconds / images} if images else {})
 
 
-def _described(choice: Choice) -> tuple[float, float]:
+def _described(dataset: str, variant: str) -> tuple[float, float]:
     """How many images of the set the stages have described in their last runs, and the seconds."""
     images = seconds = 0.0
     notes = read_notes()
     for side in get_args(Side):
-        note = notes.get(f"python -m stages.extract_{side} {choice.dataset} {choice.variant}")
-        made = paths.descriptors(choice.dataset, choice.variant, FULL, side)
+        note = notes.get(f"python -m stages.extract_{side} {dataset} {variant}")
+        made = paths.descriptors(dataset, variant, FULL, side)
         if note and made.exists() and note.holds(made.stat().st_mtime):
             images += note.told.get("described", 0)
             seconds += note.told.get("describing", 0)
@@ -111,7 +111,7 @@ def costs(rows: Sequence[Row]) -> list[list[str]]:
     """
     lines: dict[tuple[str, str], list[str]] = {}
     for *names, _ in rows:
-        found = cost(Choice(*names))
+        found = cost(*names)
         shown = [
             f"{found[key] / scale:,.{places}f}" if key in found else "-"
             for key, scale, places in COSTS
@@ -207,7 +207,7 @@ def main(
     if as_json:
         names = ("set", "variant", "code", "leaks")
         answers = [
-            {**dict(zip(names, (*key, found[key[0]]), strict=True)), **m, **cost(Choice(*key))}
+            {**dict(zip(names, (*key, found[key[0]]), strict=True)), **m, **cost(*key)}
             for *key, m in rows
         ]
         output.echo_json(answers)

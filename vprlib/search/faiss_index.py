@@ -1,6 +1,6 @@
-"""Builds a Faiss index from blocks of descriptors, whole or in parts, and writes its folder."""
+"""Builds a Faiss index from blocks of descriptors, and writes its folder."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import faiss
@@ -8,18 +8,14 @@ import numpy as np
 
 from vprlib.descriptors.rows import Reader
 from vprlib.pipeline.artifacts import writing_folder
-from vprlib.pipeline.json_files import read_json
 from vprlib.pipeline.params import UserError
-from vprlib.pipeline.paths import existing
 from vprlib.pipeline.progress import progress
 from vprlib.search.faiss_factory import goes_to_disk, inner_index
 from vprlib.search.faiss_training import IndexRequest, train, using_threads
 from vprlib.search.lists import (
-    FACTS,
     INDEX,
     Facts,
     list_numbers,
-    merge_lists,
     write_facts,
     write_lists,
 )
@@ -33,10 +29,8 @@ def build(path: Path, request: IndexRequest) -> Facts:
     return add(path, train(request), request)
 
 
-def add(
-    path: Path, index: faiss.Index, request: IndexRequest, part: tuple[int, int] = (1, 1)
-) -> Facts:
-    """Adds part i of n of the rows to a trained index; excluded rows do not count.
+def add(path: Path, index: faiss.Index, request: IndexRequest) -> Facts:
+    """Adds all rows to a trained index but the excluded ones.
 
     Inverted lists go to disk; what Faiss can only hold in memory must fit there.
     """
@@ -46,39 +40,27 @@ def add(
     # a graph depends on what is added together, and the memory must not change its bytes
     is_graph = isinstance(inner_index(index), faiss.IndexHNSW)
     reader = Reader(request.database, 1024 if is_graph else size, request.excluded)
-    number, parts = part
-    first, last = (reader.count * max(0, i) // parts for i in (number - 1, number))
 
     with writing_folder(path) as folder:
         if goes_to_disk(index):
-            found = [list_numbers(index, v) for _, v in _blocks(reader, first, last, "assigning")]
+            found = [list_numbers(index, v) for _, v in _blocks(reader, "assigning")]
             lists = np.concatenate([np.zeros(0, np.int64), *found])
-            write_lists(folder, index, lists, _blocks(reader, first, last, "adding"), first)
+            write_lists(folder, index, lists, _blocks(reader, "adding"))
         else:
-            if part != (1, 1):
-                raise UserError(f"{request.place}.index: only IVF… on disk can be built in parts.")
             _check_memory(request, index, reader)
             # threads that add to a graph race, and give different bytes each time
             with using_threads(1 if is_graph else faiss.omp_get_max_threads()):
-                for _, vectors in _blocks(reader, first, last, "adding"):
+                for _, vectors in _blocks(reader, "adding"):
                     index.add(vectors)
             faiss.write_index(index, str(folder / INDEX))
-        return write_facts(folder, request.settings.factory, last - first, request.dim)
+        return write_facts(folder, request.settings.factory, reader.count, request.dim)
 
 
-def _blocks(reader: Reader, first: int, last: int, label: str) -> Iterator[tuple[int, np.ndarray]]:
-    """Vectors in blocks, and how many of this part came before."""
-    starts = range(first, last, reader.size)
+def _blocks(reader: Reader, label: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Vectors in blocks, and how many came before."""
+    starts = reader.blocks()
     for start in progress(starts, len(starts), label, "block"):
-        yield start - first, reader.block(start, last)
-
-
-def merge(path: Path, parts: Sequence[Path]) -> Facts:
-    """One folder of parts in the order of their rows; the same bytes as one built whole."""
-    facts = [read_json(existing(part / FACTS), Facts) for part in parts]
-    with writing_folder(path) as folder:
-        count = merge_lists(folder, parts)
-        return write_facts(folder, facts[0].factory, count, facts[0].dimensions)
+        yield start, reader.block(start)
 
 
 def _check_memory(request: IndexRequest, index: faiss.Index, reader: Reader) -> None:

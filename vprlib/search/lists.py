@@ -1,10 +1,9 @@
-"""Inverted lists in a file beside the index: written from blocks, merged from parts, mapped.
+"""Inverted lists in a file beside the index: written from blocks, mapped.
 
 The file has Faiss's own format: each list is its codes, then the rows they belong to.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +12,12 @@ import numpy as np
 
 from vprlib.pipeline.artifacts import write_json, writing_at
 from vprlib.pipeline.json_files import damaged, read_json
-from vprlib.pipeline.params import UserError
 from vprlib.pipeline.paths import existing
 from vprlib.pipeline.stored import digest
 from vprlib.search.faiss_factory import goes_to_disk, inner_index, transforms
 
 INDEX, LISTS, FACTS = "index.faiss", "lists.bin", "index.json"
 ROW_BYTES = 8  # of a row's number
-COPY_BYTES = 2**24  # that are copied at once
 
 
 @dataclass(frozen=True)
@@ -73,9 +70,8 @@ def write_lists(
     index: faiss.Index,
     lists: np.ndarray,
     blocks: Iterator[tuple[int, np.ndarray]],
-    first: int,
 ) -> None:
-    """Writes the index and its lists; `lists` [N] holds the list of each row, from `first` on."""
+    """Writes the index and its lists; `lists` [N] holds the list of each row."""
     ivf = inner_index(index)
     layout = Layout(np.bincount(lists, minlength=ivf.nlist), ivf.code_size)
     filled = np.zeros(ivf.nlist, np.int64)
@@ -84,7 +80,7 @@ def write_lists(
             own = lists[start : start + len(vectors)]
             order = np.argsort(own, kind="stable")
             codes = _codes(index, vectors, own)[order]
-            rows = (first + start + order).astype(np.int64)
+            rows = (start + order).astype(np.int64)
             runs = np.flatnonzero(np.diff(own[order], prepend=-1))
             for begin, end in zip(runs, [*runs[1:], len(order)], strict=True):
                 at = own[order[begin]]
@@ -120,10 +116,6 @@ def _set_lists(index: faiss.Index, lists: faiss.InvertedLists, count: int) -> No
     """Gives the index these lists of `count` vectors, which it owns from now on."""
     lists.this.disown()
     inner_index(index).replace_invlists(lists, True)
-    _set_count(index, count)
-
-
-def _set_count(index: faiss.Index, count: int) -> None:
     index.ntotal = inner_index(index).ntotal = count
 
 
@@ -147,53 +139,3 @@ def _lists_on_disk(index: faiss.Index) -> faiss.OnDiskInvertedLists | None:
     inner = inner_index(index)
     lists = faiss.downcast_InvertedLists(inner.invlists) if goes_to_disk(index) else None
     return lists if isinstance(lists, faiss.OnDiskInvertedLists) else None
-
-
-def open_trained(folder: Path, dim: int) -> faiss.Index:
-    """A trained index without vectors."""
-    if not (folder / LISTS).exists():
-        raise UserError(f"{folder} has no {LISTS}: make it with `vpr index part --part 0/N`.")
-    index = open_lists(folder)
-    if index.d != dim:
-        raise UserError(f"{folder} was trained on {index.d} dimensions, but the code has {dim}.")
-    _set_count(index, 0)
-    return index
-
-
-def merge_lists(folder: Path, parts: Sequence[Path]) -> int:
-    """One index of parts built from the same trained one; returns the number of vectors."""
-    opened = [open_lists(part) for part in parts]
-    layouts = [_layout(index, part) for index, part in zip(opened, parts, strict=True)]
-    for index in opened:  # what is left is what it was trained to
-        ivf = inner_index(index)
-        _set_lists(index, faiss.ArrayInvertedLists(ivf.nlist, ivf.code_size), 0)
-    trained = [faiss.serialize_index(index).tobytes() for index in opened]
-    for part, content in zip(parts, trained, strict=True):
-        if content != trained[0]:
-            raise UserError(
-                f"{part} and {parts[0]} were not built from the same trained index: build each part"
-                " with the same --trained."
-            )
-    whole = Layout(np.sum([layout.sizes for layout in layouts], axis=0), layouts[0].code_size)
-    with ExitStack() as stack, writing_at(folder / LISTS, whole.bytes) as write:
-        files = [stack.enter_context((part / LISTS).open("rb")) for part in parts]
-        for at in range(len(whole.sizes)):
-            for field, width in (("codes", whole.code_size), ("rows", ROW_BYTES)):
-                place = int(getattr(whole, field)[at])
-                for layout, file in zip(layouts, files, strict=True):
-                    file.seek(int(getattr(layout, field)[at]))
-                    left = int(layout.sizes[at]) * width
-                    while left:
-                        piece = file.read(min(left, COPY_BYTES))
-                        write(place, np.frombuffer(piece, np.uint8))
-                        place, left = place + len(piece), left - len(piece)
-    _write_index(folder, opened[0], whole)
-    return int(whole.sizes.sum())
-
-
-def _layout(index: faiss.Index, part: Path) -> Layout:
-    lists = _lists_on_disk(index)
-    if lists is None:
-        raise UserError(f"{part} has no inverted lists on disk: only IVF indexes can be merged.")
-    sizes = np.array([lists.list_size(at) for at in range(lists.nlist)])
-    return Layout(sizes, lists.code_size)

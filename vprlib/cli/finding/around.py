@@ -34,12 +34,9 @@ def asked_around(
     dataset: str,
 ) -> Around | None:
     """The images that may be found, where only some are wanted."""
-    if near is None and within_m is not None:
-        raise UserError("--within needs a place: add --near LAT,LON.")
+    check_asked(near, within_m, inside)
     if near is None and inside is None:
         return None
-    if near is not None and inside is not None:
-        raise UserError("--near and --box both say where to search: leave one out.")
     if degrees is None:
         raise UserError(
             f"latitude and longitude of {dataset} are not known: set datasets.{dataset}.utm_zone,"
@@ -47,9 +44,17 @@ def asked_around(
         )
     if near is None:
         return box(inside or "", len(photos), degrees)
-    if within_m is None or within_m <= 0:
+    return circles(near, within_m or 0.0, folder, photos, degrees)
+
+
+def check_asked(near: str | None, within_m: float | None, inside: str | None) -> None:
+    """Refuses options that do not belong together."""
+    if near is None and within_m is not None:
+        raise UserError("--within needs a place: add --near LAT,LON.")
+    if near is not None and inside is not None:
+        raise UserError("--near and --box both say where to search: leave one out.")
+    if near is not None and (within_m is None or not 0 < within_m < np.inf):
         raise UserError("--near needs a distance in metres above zero: add --within 100.")
-    return circles(near, within_m, folder, photos, degrees)
 
 
 def in_circle(centre: np.ndarray, within_m: float, degrees: np.ndarray) -> tuple[np.ndarray, float]:
@@ -67,9 +72,9 @@ def circles(
     near: str, within_m: float, folder: Path, photos: ImageIndex, degrees: np.ndarray
 ) -> Around:
     """`near` is LAT,LON for all photographs, or says where the position of each is."""
-    centres = _centres(near, folder, photos.names)
+    places = centres(near, folder, photos.names)
     groups, lost, nearest = [], [], np.inf
-    different, which = np.unique(centres, axis=0, return_inverse=True, equal_nan=False)
+    different, which = np.unique(places, axis=0, return_inverse=True, equal_nan=False)
     for number, centre in enumerate(different):
         among, away = in_circle(centre, within_m, degrees)
         queries = np.flatnonzero(which.reshape(-1) == number)
@@ -88,17 +93,23 @@ def circles(
 
 def box(text: str, count: int, degrees: np.ndarray) -> Around:
     """SOUTH,WEST,NORTH,EAST; a box may cross the date line."""
-    try:
-        south, west, north, east = (float(part) for part in text.split(","))
-    except ValueError:
-        raise UserError(f"--box is '{text}', but should be SOUTH,WEST,NORTH,EAST.") from None
-    _check_degrees("--box", (south, west), (north, east))
+    south, west, north, east = corners(text)
     lon, lat = degrees.T
     is_between = (lon >= west) & (lon <= east) if west <= east else (lon >= west) | (lon <= east)
     among = np.flatnonzero((lat >= south) & (lat <= north) & is_between)
     if not len(among):
         raise UserError(f"no image of the database lies in the box {text}: is the order right?")
     return Around([Group(np.arange(count), among)], [])
+
+
+def corners(text: str) -> tuple[float, float, float, float]:
+    """South, west, north and east."""
+    try:
+        south, west, north, east = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"--box is '{text}', but should be SOUTH,WEST,NORTH,EAST.") from None
+    _check_degrees("--box", (south, west), (north, east))
+    return south, west, north, east
 
 
 def number_pair(text: str) -> tuple[float, float] | None:
@@ -109,7 +120,7 @@ def number_pair(text: str) -> tuple[float, float] | None:
     return lat, lon
 
 
-def _centres(near: str, folder: Path, names: Sequence[str]) -> np.ndarray:
+def centres(near: str, folder: Path, names: Sequence[str]) -> np.ndarray:
     """Latitude and longitude [Q, 2]; NaN where not known."""
     if (pair := number_pair(near)) is not None:
         _check_degrees("--near", pair)

@@ -15,6 +15,7 @@ from vprlib.cli.choice import SetParams, choose
 from vprlib.cli.finding.answers import HEADER, Answer, as_geojson, as_object, as_rows, as_text
 from vprlib.cli.finding.around import asked_around
 from vprlib.cli.finding.describers import describer
+from vprlib.cli.finding.looked_up import LookedUp, Question, check_degrees, in_map
 from vprlib.cli.finding.searching import (
     PlaceParams,
     check_sequence,
@@ -60,6 +61,34 @@ def rendered(answers: Sequence[Answer], kind: str) -> str:
     return text.getvalue()
 
 
+def in_files(q: Question) -> LookedUp:
+    """Asks the descriptors and the index that `dvc repro` has made."""
+    choice = choose(*q.names)
+    p = SetParams.load(dataset=choice.dataset)
+    database = read_index(choice.index_path)
+    place = PlaceParams.load(dataset=choice.dataset)
+    degrees = degrees_of(database, place.zone)
+    check_degrees(q, degrees is not None, choice.dataset)
+    folder, index = photographs(q.photo, p.runtime.workers)
+    around = asked_around(q.near, q.within_m, q.inside, folder, index, degrees, choice.dataset)
+    photos = ImageSource(index, folder, p.images)
+    check_order(choice.descriptors_path, database)
+    describe = describer(q.onnx, choice, p, use_export=not q.is_folder)
+    search = searcher_of(choice, around, q.frames, index, database)
+    depth = depth_of(q.count, q.verify)
+    found = find(photos, describe, choice, len(database), depth, p.runtime, search)
+    stored = ImageSource(database, p.image_dir, p.images)
+    seen = (
+        looked_again(choice, found, photos, stored, place.calibrated_on, p.runtime)
+        if q.verify
+        else judged(choice, found, database, q.frames)
+    )
+    only = "" if around is None else f", of {len(around.groups[0].among)} of them"
+    of = f"{len(database)} images of {choice.dataset} ({choice.variant}, {choice.code}){only}"
+    lost = 0 if around is None else len(around.lost)
+    return LookedUp(choice, p, photos, database, degrees, seen, of, lost)
+
+
 def main(
     photo: Annotated[Path, typer.Argument(help="a photograph, or a folder of photographs")],
     dataset: options.Dataset = None,
@@ -87,6 +116,12 @@ def main(
     onnx: Annotated[
         Path | None, typer.Option(help="use this file of `vpr model export`, not PyTorch")
     ] = None,
+    map_place: Annotated[
+        str | None, typer.Option("--map", help="search in this map of `vpr map push` instead")
+    ] = None,
+    approximate: Annotated[
+        bool, typer.Option("--approximate", help="with --map: faster, by the map's graph")
+    ] = False,
     picture: Annotated[
         Path | None, typer.Option(help="also write a PNG of one photograph and its results")
     ] = None,
@@ -102,45 +137,30 @@ def main(
     says how reliable the first result is. For a folder, the output is a CSV table. --out writes it
     to a file.
     """
-    is_folder = photo.is_dir()
+    kinds = [k for k, on in (("json", as_json), ("csv", as_csv), ("geojson", as_map)) if on]
+    names = dataset, variant, code
+    where = near, within_m, inside
+    question = Question(
+        photo, names, count, *where, frames, verify, onnx, picture, kinds == ["geojson"]
+    )
+    is_folder = question.is_folder
     if picture is not None and is_folder:
         raise UserError(f"--picture needs one photograph, but {photo} is a folder: name a file.")
     check_sequence(frames, is_folder, near, inside)
-    kinds = [k for k, on in (("json", as_json), ("csv", as_csv), ("geojson", as_map)) if on]
     if len(kinds) > 1:
         raise UserError(f"--{kinds[0]} and --{kinds[1]} are two formats: leave one out.")
+    if approximate and map_place is None:
+        raise UserError("--approximate asks the graph of a map: add --map.")
     for path in filter(None, (picture, out)):
         check_place(path)
-    choice = choose(dataset, variant, code)
-    p = SetParams.load(dataset=choice.dataset)
-    database = read_index(choice.index_path)
-    place = PlaceParams.load(dataset=choice.dataset)
-    degrees = degrees_of(database, place.zone)
-    if kinds == ["geojson"] and degrees is None:
-        raise UserError(
-            f"GeoJSON needs degrees, but those of {choice.dataset} are not known: set"
-            f" datasets.{choice.dataset}.utm_zone, such as 17N."
-        )
-    folder, index = photographs(photo, p.runtime.workers)
-    around = asked_around(near, within_m, inside, folder, index, degrees, choice.dataset)
-    photos = ImageSource(index, folder, p.images)
-    check_order(choice.descriptors_path, database)
-    describe = describer(onnx, choice, p, use_export=not is_folder)
-    search = searcher_of(choice, around, frames, index, database)
-    depth = depth_of(count, verify)
-    found = find(photos, describe, choice, len(database), depth, p.runtime, search)
-    stored = ImageSource(database, p.image_dir, p.images)
-    seen = (
-        looked_again(choice, found, photos, stored, place.calibrated_on, p.runtime)
-        if verify
-        else judged(choice, found, database, frames)
-    )
-    answers = seen.answers(index, database, degrees, count)
+    found = in_files(question) if map_place is None else in_map(question, map_place, approximate)
+    photos = found.photos
+    answers = found.seen.answers(photos.index, found.database, found.degrees, count)
     if picture is not None:
-        as_stored = ImageSettings(resize=None, exif_rotate=p.images.exif_rotate)
-        shown = ImageSource(index, folder, as_stored)
-        whole = ImageSource(database, p.image_dir, as_stored)
-        write_bytes(picture, gallery(shown, whole, seen.found, answers[0]))
+        as_stored = ImageSettings(resize=None, exif_rotate=found.p.images.exif_rotate)
+        shown = ImageSource(photos.index, photos.folder, as_stored)
+        whole = ImageSource(found.database, found.p.image_dir, as_stored)
+        write_bytes(picture, gallery(shown, whole, found.seen.found, answers[0]))
     kind = kinds[0] if kinds else "csv" if is_folder or out is not None else ""
     if kind:
         text = rendered(answers, kind)
@@ -149,13 +169,11 @@ def main(
         else:
             typer.echo(text, nl=False)
     if not is_folder and (not kinds if out is not None else not kind):
-        of = f"{len(database)} images of {choice.dataset} ({choice.variant}, {choice.code})"
-        only = "" if around is None else f", of {len(around.groups[0].among)} of them"
-        typer.echo(f"{printable(str(photo))}: the nearest of {of}{only}\n{as_text(answers[0])}")
-        typer.echo(answers[0].verdict or seen.unknown)
-    if around is not None and around.lost:
+        typer.echo(f"{printable(str(photo))}: the nearest of {found.of}\n{as_text(answers[0])}")
+        typer.echo(answers[0].verdict or found.seen.unknown)
+    if found.lost:
         typer.echo(
-            f"{len(around.lost)} photographs have no position, or no image of the database around"
+            f"{found.lost} photographs have no position, or no image of the database around"
             " them: nothing was found for them.",
             err=True,
         )

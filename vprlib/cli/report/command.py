@@ -96,7 +96,7 @@ class Page:
                 "revision": result.revision,
                 "data": name,
                 "metrics": result.metrics,
-                "sizes": cost(result.choice) if is_plain else {},
+                "sizes": cost(*result.choice) if is_plain else {},
                 "kind": result.kind,
                 "calibrated_on": None if known is None else known.set,
                 "thresholds": {} if known is None else known.thresholds,

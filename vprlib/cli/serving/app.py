@@ -20,13 +20,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from vprlib.cli.serving import documents
+from vprlib.cli.serving.answering import Answering, Asked
 from vprlib.cli.serving.batches import Batches, FullError
 from vprlib.cli.serving.catalogue import Catalogue
 from vprlib.cli.serving.guard import HEALTH
 from vprlib.cli.serving.limits import Limits, RefusedError, Room, Upload, read, wanted
-from vprlib.cli.serving.maps import Asked, Map
+from vprlib.cli.serving.maps import Map
+from vprlib.cli.serving.of_store import StoreCatalogue
 from vprlib.images.decode import decode_bytes
 from vprlib.pipeline.params import JsonObject, UserError
+from vprlib.stores.store import UnavailableError
 
 THUMBNAIL = 320  # pixels of the longer side
 KEPT = 2**26  # bytes of thumbnails
@@ -41,7 +44,7 @@ ERRORS = {
 class Service:
     """All that requests share."""
 
-    def __init__(self, catalogue: Catalogue, limits: Limits) -> None:
+    def __init__(self, catalogue: Catalogue | StoreCatalogue, limits: Limits) -> None:
         self.catalogue, self.limits = catalogue, limits
         self.room, self.batches = Room(limits), Batches()
         workers = catalogue.get(None, None, None).params.runtime.workers
@@ -70,11 +73,11 @@ class Service:
     async def _answered(self, upload: Upload) -> JsonObject:
         asked = wanted(upload.fields)
         try:
-            found = await run_in_threadpool(self.catalogue.get, *asked.names)
+            found: Answering = await run_in_threadpool(self.catalogue.get, *asked.names)
         except UserError as error:
             raise RefusedError(404, _sentence(error)) from None
         if asked.circle is not None:
-            await run_in_threadpool(found.around, asked.circle)
+            await run_in_threadpool(found.check_circle, asked.circle)
         loop, photographs = asyncio.get_running_loop(), []
         with ExitStack() as held:
             for name, content in upload.photographs:
@@ -85,7 +88,7 @@ class Service:
             answers = await self.batches.answers(found, photographs)
         return {"map": found.told, "answers": answers}
 
-    def _decoded(self, found: Map, name: str, content: bytes) -> np.ndarray:
+    def _decoded(self, found: Answering, name: str, content: bytes) -> np.ndarray:
         try:
             return decode_bytes(
                 content, found.params.images, self.limits.pixels, found.most_pixels()
@@ -195,6 +198,10 @@ def new_app(service: Service, needs_token: bool) -> FastAPI:
     @app.exception_handler(UserError)
     async def by_the_map(_request: Request, error: UserError) -> JSONResponse:
         return refused(422, _sentence(error))
+
+    @app.exception_handler(UnavailableError)
+    async def by_the_server(_request: Request, error: UnavailableError) -> JSONResponse:
+        return refused(503, _sentence(error))
 
     @app.exception_handler(FullError)
     async def when_stopping(_request: Request, _error: FullError) -> JSONResponse:

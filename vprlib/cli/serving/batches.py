@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vprlib.cli.serving.maps import Asked, Map
+from vprlib.cli.serving.answering import Answering, Asked
 from vprlib.pipeline.params import JsonObject, UserError
 
 AT_ONCE = 32  # photographs
@@ -28,7 +28,7 @@ class FullError(Exception):
 @dataclass(frozen=True)
 class _Waiting:
     asked: Asked
-    map: Map
+    map: Answering
     loop: asyncio.AbstractEventLoop
     future: Future
 
@@ -57,7 +57,7 @@ class Batches:
         self._thread = threading.Thread(target=self._run, name="answers", daemon=True)
         self._thread.start()
 
-    async def answers(self, map_: Map, asked: Sequence[Asked]) -> list[JsonObject]:
+    async def answers(self, map_: Answering, asked: Sequence[Asked]) -> list[JsonObject]:
         """The answers, in order; raises the error of the first that has one."""
         loop = asyncio.get_running_loop()
         futures: list[Future] = [loop.create_future() for _ in asked]

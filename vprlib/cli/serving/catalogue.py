@@ -11,7 +11,8 @@ import typer
 
 from vprlib.cli.choice import Choice, choose
 from vprlib.cli.options import InUse
-from vprlib.cli.serving.maps import Map, named, of_unread
+from vprlib.cli.serving.answering import named
+from vprlib.cli.serving.maps import Map, of_unread
 from vprlib.cli.serving.pinned import Stamp, files_of, home, stamp, surroundings
 from vprlib.cli.serving.recorded import Recorded
 from vprlib.pipeline.params import JsonObject, UserError

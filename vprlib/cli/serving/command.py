@@ -43,6 +43,9 @@ def main(
     dataset: options.Dataset = None,
     variant: options.Variant = None,
     code: options.Code = None,
+    map_place: Annotated[
+        str | None, typer.Option("--map", help="answer from this map of `vpr map push`")
+    ] = None,
     host: Annotated[str, typer.Option(help="the address to listen at; 0.0.0.0: all")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free")] = 8000,
     token_file: Annotated[
@@ -65,7 +68,8 @@ def main(
     """Answer over HTTP where photographs were taken, with a page for browsers.
 
     Only this machine can ask, unless --host says otherwise; other machines need a token. The map
-    that a later `dvc repro` makes is taken over as soon as it is whole.
+    that a later `dvc repro` makes is taken over as soon as it is whole, and so is the version
+    of --map that `vpr map switch` makes the live one.
     """
     for module in ("fastapi", "uvicorn", "python_multipart"):
         if importlib.util.find_spec(module) is None:
@@ -76,25 +80,33 @@ def main(
             f"--host {host} can be reached from other machines: add --token-file, or --open to"
             " answer everyone."
         )
-    chosen = choose(dataset, variant, code)
+    chosen = None if map_place is not None else choose(dataset, variant, code)
 
     from vprlib.cli.serving.app import Service, new_app
     from vprlib.cli.serving.catalogue import Catalogue
     from vprlib.cli.serving.guard import Guard
     from vprlib.cli.serving.limits import Limits
+    from vprlib.cli.serving.of_store import StoreCatalogue
     from vprlib.cli.serving.server import bound, serve
+    from vprlib.stores.address import open_store
 
     listening = bound(host, port)
     limits = Limits(max_mb, max_megapixels, seconds=max_seconds, queue=max_waiting)
-    service = Service(Catalogue(chosen), limits)
+    catalogue: Catalogue | StoreCatalogue
+    if chosen is not None:
+        catalogue = Catalogue(chosen)
+    else:
+        store = open_store(map_place or "", timeout_s=max_seconds / 2)
+        catalogue = StoreCatalogue(store, map_place or "", (dataset, variant, code))
+    service = Service(catalogue, limits)
     try:
         hosts = LOCAL if is_local(host) and token is None and not is_open else None
         app = Guard(new_app(service, token is not None), token, hosts)
         shown = f"[{host}]" if ":" in host else host
-        images = len(service.catalogue.get(None, None, None).index)
+        images = catalogue.get(None, None, None).images
         line = (
             f"http://{shown}:{listening.getsockname()[1]} answers from {images} images of"
-            f" {chosen.title}; Ctrl-C stops it"
+            f" {catalogue.default.title}; Ctrl-C stops it"
         )
         serve(app, listening, max_seconds, lambda: typer.echo(line))
     finally:

@@ -6,32 +6,28 @@ import shutil
 import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from vprlib.cli.choice import Choice, SetParams
-from vprlib.cli.finding.answers import as_object
 from vprlib.cli.finding.around import and_nearest, in_circle
 from vprlib.cli.finding.describers import Describe, describer
 from vprlib.cli.finding.searching import (
     CodeParams,
     PlaceParams,
     check_length,
-    depth_of,
-    judged_by,
     nearest,
 )
+from vprlib.cli.maps.opened import FoundInMap
+from vprlib.cli.serving.answering import Answering, Asked, Circle, calibration_of
 from vprlib.cli.serving.pinned import Pinned, Stamp, files_of, pin, stamp_of
 from vprlib.cli.serving.recorded import Recorded
 from vprlib.descriptors.codes import Code
 from vprlib.descriptors.files import network_of
 from vprlib.descriptors.quantisers import Coded
 from vprlib.descriptors.rows import Rows
-from vprlib.evaluate.confidence import Calibration, read_calibration
-from vprlib.images.batches import ImageSource, images_a_batch
+from vprlib.images.batches import ImageSource
 from vprlib.images.index import ImageIndex, check_order, read_index
 from vprlib.pipeline import cache, paths
 from vprlib.pipeline.params import (
@@ -44,35 +40,17 @@ from vprlib.pipeline.params import (
 from vprlib.places.projection import Zone, degrees_of
 from vprlib.search.approximate import searcher
 from vprlib.search.groups import Group, InGroups
-from vprlib.search.request import Neighbors, Searcher, no_neighbors
+from vprlib.search.request import Searcher, no_neighbors
 
-# described at once: more are slower outside the main thread, where memory is returned each time
-PIXELS = 5 * 2**18
-NOT_CALIBRATED = (
-    "not calibrated: nothing is known of how sure an answer is. Name a set with queries as"
-    " calibrate_on, and run `dvc repro`."
-)
 IN_MEMORY = 4  # a database up to this part of the memory is read whole
-Circle = tuple[float, float, float]  # latitude, longitude, metres
 
 
-@dataclass(frozen=True)
-class Asked:
-    """One photograph and what is wanted of it."""
-
-    name: str
-    pixels: np.ndarray  # uint8 [H, W, 3]
-    count: int
-    circle: Circle | None = None
-
-
-class Map:
-    """Nothing in it changes: a newer run makes another map, and a request keeps the one it got."""
+class Map(Answering):
+    """Of the files of one run."""
 
     def __init__(self, choice: Choice, folder: Path, stamp: Stamp) -> None:
         """Reads all; refuses files that are not of one run. `stamp` is that of the files."""
-        self.choice = choice
-        self.since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        super().__init__(choice)
         stack = ExitStack()
         self._end = weakref.finalize(self, _clean, stack, folder)
         pinned = pin(choice, folder)
@@ -106,11 +84,10 @@ class Map:
         self.code: Code = pinned.read_code(whitens=False)
         self.failed = pinned.failed_rows()
         self.search: Searcher = searcher(pinned.search_index_path, self.settings)
-        known = pinned.calibration_path
-        self.calibration: Calibration | None = read_calibration(known) if known.exists() else None
-        if self.calibration is not None and self.calibration.frames != 1:
-            self.calibration = None
+        self.calibration = calibration_of(pinned)
         self.rows = self._held(stack.enter_context(pinned.descriptors("db", len(self.index))))
+        self.dim, self.images = self.rows.shape[1], len(self.index)
+        self.is_geographic = self.degrees is not None
         found = describer(None, pinned, p, use_export=True)
         self.describe: Describe = found.resident(p.runtime)
         trial = self.describe(np.zeros((1, *self._trial_size(), 3), np.uint8))
@@ -130,18 +107,6 @@ class Map:
         sizes = self.source.take(np.arange(min(1, len(self.index)))).sizes()
         return (int(sizes[0, 1]), int(sizes[0, 0])) if len(sizes) else (120, 160)
 
-    @property
-    def told(self) -> JsonObject:
-        """What answers say of the map that they come from."""
-        return named(self.choice) | {
-            "version": self.version,
-            **of_images(self.index, self.degrees),
-        }
-
-    def most_pixels(self) -> int:
-        """Of an image that the network gets; others would not fit into the memory."""
-        return max(2**16, self.params.runtime.memory_bytes // 800)
-
     def around(self, circle: Circle) -> np.ndarray:
         """The rows within a circle."""
         if self.degrees is None:
@@ -156,34 +121,13 @@ class Map:
             raise UserError(f"no image of the map lies within {metres:g} m of near{far}.")
         return found
 
-    def locate(self, asked: Sequence[Asked]) -> list[JsonObject]:
-        """An answer for each photograph, as `vpr find --json` gives it."""
-        depth = depth_of(max(one.count for one in asked), verify=False)
-        found = self._nearest(self._described(asked), asked, depth)
-        seen = judged_by(self.calibration, found, self.index, NOT_CALIBRATED)
-        objects = []
-        for query, one in enumerate(asked):
-            told = seen.answer(query, one.name, self.index, self.degrees, one.count)
-            given = as_object(told)
-            for result, (row, _) in zip(given["results"], found.of(query), strict=False):
-                result["image"] = f"/v1/images/{self.choice.dataset}/{self.version}/{row}"
-            objects.append(given | {"verdict": told.verdict or seen.unknown})
-        return objects
+    def check_circle(self, circle: Circle) -> None:
+        self.around(circle)
 
-    def _described(self, asked: Sequence[Asked]) -> np.ndarray:
-        """Images of one size together, a few at a time."""
-        by_size: dict[tuple[int, ...], list[int]] = {}
-        for number, one in enumerate(asked):
-            by_size.setdefault(one.pixels.shape, []).append(number)
-        vectors = np.empty((len(asked), self.rows.shape[1]), np.float32)
-        for (height, width, _), numbers in by_size.items():
-            size = min(images_a_batch(width, height), max(2, PIXELS // (width * height)))
-            for start in range(0, len(numbers), size):
-                some = numbers[start : start + size]
-                vectors[some] = self.describe(np.stack([asked[n].pixels for n in some]))
-        return vectors
+    def _image(self, row: int) -> str | None:
+        return f"/v1/images/{self.choice.dataset}/{self.version}/{row}"
 
-    def _nearest(self, vectors: np.ndarray, asked: Sequence[Asked], depth: int) -> Neighbors:
+    def _found(self, vectors: np.ndarray, asked: Sequence[Asked], depth: int) -> FoundInMap:
         """Photographs with one circle are searched together."""
         groups: dict[Circle | None, list[int]] = {}
         for number, one in enumerate(asked):
@@ -198,7 +142,7 @@ class Map:
             runtime = self.params.runtime
             near = nearest(part, self.rows, self.code, depth, runtime, self.failed, search)
             found.rows[numbers], found.distances[numbers] = near.rows, near.distances
-        return found
+        return FoundInMap(self.index, self.degrees, found)
 
 
 def known_degrees(index: ImageIndex, zone: Zone) -> np.ndarray | None:
@@ -224,10 +168,6 @@ def of_unread(choice: Choice) -> JsonObject:
         zone = PlaceParams.load(dataset=choice.dataset).zone
         return dict(_unread(path, stamp_of([path]), zone))
     return {}
-
-
-def named(choice: Choice) -> JsonObject:
-    return dict(zip(("set", "variant", "code"), choice, strict=True))
 
 
 def _clean(stack: ExitStack, folder: Path) -> None:

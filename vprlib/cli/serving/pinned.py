@@ -60,14 +60,18 @@ def stamp_of(files: Iterable[Path]) -> Stamp:
 
 def pin(choice: Choice, folder: Path) -> Pinned:
     """Links the files into a folder; what is not there is left out."""
+    link_files(choice, folder)
+    pinned = Pinned(*choice)
+    pinned.folder = folder
+    return pinned
+
+
+def link_files(choice: Choice, folder: Path) -> None:
     for path in files_of(choice):
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             link(path, target)
-    pinned = Pinned(*choice)
-    pinned.folder = folder
-    return pinned
 
 
 def home() -> Path:

@@ -138,7 +138,8 @@
 
   function entry(result) {
     const { button, image } = page.told.entry(result, () => light(result.rank - 1));
-    page.show(image, result.image, pictures).catch((error) => missing(image, error));
+    if (result.image) page.show(image, result.image, pictures).catch((error) => missing(image, error));
+    else image.replaceWith(page.el("span", { className: "nothing" })); // a map in Qdrant has no pictures
     return page.el("li", {}, button);
   }
 

@@ -1,0 +1,1 @@
+"""Maps in Qdrant: the commands `vpr map`, and what `vpr find` and `vpr serve` ask of them."""
