@@ -55,18 +55,8 @@ page.views.table = (() => {
         isNumber: true,
       });
     }
-    for (const [name, title, unit, places] of COSTS) {
-      if (!runs.some((run) => name in run.sizes)) continue;
-      const of = (run) => run.sizes[name];
-      const cell = (run) => [
-        name in run.sizes ? (run.sizes[name] / unit).toLocaleString("en", digits(places)) : "–",
-      ];
-      found.push({ title, of, cell, isNumber: true });
-    }
     return found;
   }
-
-  const digits = (places) => ({ minimumFractionDigits: places, maximumFractionDigits: places });
 
   // Of a window that is too narrow for a column each.
   const nameCell = (run) => [
@@ -210,6 +200,39 @@ page.views.table = (() => {
       );
   }
 
+  // What a descriptor of each run costs, as far as it is known.
+  function drawCosts() {
+    const known = page.summary.runs.filter((run) => Object.keys(run.sizes).length);
+    page.$("costs").hidden = !known.length;
+    const rows = known.map((run) => [
+      ["td", "", page.runName(run), page.el("span", { className: "ends" }, setOf(run))],
+      ...COSTS.map(([name, , unit, places]) => ["td", "number", shown(run.sizes[name], unit, places)]),
+    ]);
+    const head = ["Run", ...COSTS.map(([, title]) => title)];
+    const titles = head.map((title, at) =>
+      page.el("th", { scope: "col", className: at ? "number" : "" }, title),
+    );
+    page.$("cost-table").replaceChildren(
+      page.el("thead", {}, page.el("tr", {}, ...titles)),
+      page.el(
+        "tbody",
+        {},
+        ...rows.map((cells) =>
+          page.el(
+            "tr",
+            {},
+            ...cells.map(([tag, className, ...content]) => page.el(tag, { className }, ...content)),
+          ),
+        ),
+      ),
+    );
+  }
+
+  function shown(value, unit, places) {
+    const digits = { minimumFractionDigits: places, maximumFractionDigits: places };
+    return value === undefined ? "–" : (value / unit).toLocaleString("en", digits);
+  }
+
   function lookCell({ before, after, difference }, name) {
     const change = difference[name];
     if (!change) return ["–"];
@@ -229,6 +252,7 @@ page.views.table = (() => {
   function start() {
     drawLeaks();
     drawSecondLooks();
+    drawCosts();
     const names = [...new Set(page.summary.runs.map(page.runName))];
     const sets = page.summary.sets.map((set) => [set.name, set.name]);
     page.options(
