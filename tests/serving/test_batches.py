@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -34,6 +35,12 @@ def batches() -> Iterator[Batches]:
     opened.close()
 
 
+def run(steps: Coroutine[None, None, None]) -> None:
+    """In a thread of its own: that of tests may have the browser's loop already."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, steps).result()
+
+
 def ask(batches: Batches, clients: int, each: int, pause: float = 0.002) -> list[int]:
     """The sizes of the batches of clients that ask again a moment after they were answered."""
     counting = Counting()
@@ -47,7 +54,7 @@ def ask(batches: Batches, clients: int, each: int, pause: float = 0.002) -> list
     async def all_clients() -> None:
         await asyncio.gather(*(client(number) for number in range(clients)))
 
-    asyncio.run(all_clients())
+    run(all_clients())
     return counting.sizes
 
 
@@ -80,6 +87,6 @@ def test_what_is_given_up_while_others_are_waited_for_is_not_answered(batches: B
         alone.cancel()
         await asyncio.sleep(0.05)
 
-    asyncio.run(given_up())
+    run(given_up())
     assert counting.sizes == [8]
     assert ask(batches, 1, 2) == [1, 1]
