@@ -141,21 +141,21 @@ def test_a_student_learns_again_when_its_teacher_changes(project):
     weights = project.folder / "data/raw/weights"
     weights.mkdir(exist_ok=True)
     models = [project.folder / f"artifacts/models/{name}.safetensors" for name in BOTH]
-    shutil.copy(models[1], weights / "theirs")
+    shutil.copy(models[1], weights / "teacher")
     shared = ("first_layer", "precision", "keep", "patience", "validate_every", "seed")
 
     def change(tree):
-        tree["networks"] = {"theirs": {"file": "theirs", "whitening": "keep"}}
-        own = {"kind": "distil", "teacher": "theirs", "epochs": 1, "images_a_batch": 8}
+        tree["networks"] = {"teacher": {"file": "teacher", "whitening": "keep"}}
+        own = {"kind": "distil", "teacher": "teacher", "epochs": 1, "images_a_batch": 8}
         own["schedule"] = {"kind": "steps"}
         tree["train"] = own | {key: tree["train"][key] for key in shared}
 
-    learnt = {TRAIN, "load_model@theirs"} | below("trained")
+    learnt = {TRAIN, "load_model@teacher"} | below("trained")
     assert edited(project, change) == learnt | {"check_switches"}
     assert project.repro() == set()
-    shutil.copy(models[0], weights / "theirs")
+    shutil.copy(models[0], weights / "teacher")
     assert project.repro() == learnt
-    (weights / "theirs").unlink()
+    (weights / "teacher").unlink()
 
 
 def test_changing_a_derived_variant_makes_that_one_alone(project):
