@@ -214,7 +214,12 @@ def odd_options(rng: random.Random) -> list[str]:
         *(["find", "some", "--sequence", "3"], ["use", "photos", "some", "--queries", "some"]),
         *(["predictions", "--out", "p.csv"], ["compare", "trained", "trained/w4"]),
         *(["use", "city"], ["model", "convert", "export.onnx", "--to", "port", "--out", "x"]),
-        *(["cache", "list"], ["doctor", "--json"], ["index", "part", "1", "2", "--out", "x"]),
+        *(
+            ["cache", "list"],
+            ["doctor", "--json"],
+            ["map", "list", "some"],
+            ["map", "drop", "some", "x"],
+        ),
     ]
     command = list(rng.choice(commands))
     odd = [*mutate.NAMES, "", "0", "-1", "1e9", "9" * 99, "/", "here/no/x", "--nosuch"]
