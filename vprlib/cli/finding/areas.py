@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vprlib.cli.finding.around import centres, check_asked, corners, number_pair
+from vprlib.cli.finding.around import centres, check_asked, corners, in_corners, number_pair
 from vprlib.images.index import ImageIndex
 from vprlib.pipeline.params import UserError
 from vprlib.places.projection import metres_from
@@ -44,13 +44,8 @@ def in_circle(lat: float, lon: float, within_m: float) -> Area:
 
 
 def in_box(south: float, west: float, north: float, east: float, title: str) -> Area:
-    """The box may cross the date line."""
-
     def is_inside(degrees: np.ndarray) -> np.ndarray:
-        lon, lat = degrees.T
-        after, before = lon >= west, lon <= east
-        is_between = after & before if west <= east else after | before
-        return (lat >= south) & (lat <= north) & is_between
+        return in_corners(degrees, south, west, north, east)
 
     return Area(Box((west, south), (east, north)), is_inside, title)
 

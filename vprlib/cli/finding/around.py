@@ -92,14 +92,22 @@ def circles(
 
 
 def box(text: str, count: int, degrees: np.ndarray) -> Around:
-    """SOUTH,WEST,NORTH,EAST; a box may cross the date line."""
+    """SOUTH,WEST,NORTH,EAST."""
     south, west, north, east = corners(text)
-    lon, lat = degrees.T
-    is_between = (lon >= west) & (lon <= east) if west <= east else (lon >= west) | (lon <= east)
-    among = np.flatnonzero((lat >= south) & (lat <= north) & is_between)
+    among = np.flatnonzero(in_corners(degrees, south, west, north, east))
     if not len(among):
         raise UserError(f"no image of the database lies in the box {text}: is the order right?")
     return Around([Group(np.arange(count), among)], [])
+
+
+def in_corners(
+    degrees: np.ndarray, south: float, west: float, north: float, east: float
+) -> np.ndarray:
+    """Which longitudes and latitudes lie in a box, which may cross the date line [n]."""
+    lon, lat = degrees.T
+    after, before = lon >= west, lon <= east
+    is_between = after & before if west <= east else after | before
+    return (lat >= south) & (lat <= north) & is_between
 
 
 def corners(text: str) -> tuple[float, float, float, float]:
