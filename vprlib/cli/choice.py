@@ -10,12 +10,12 @@ import numpy as np
 from vprlib.cli.options import InUse
 from vprlib.cli.use import SWITCHES, Kind, preset_with
 from vprlib.descriptors.codes import Code, read_arrays, read_code
-from vprlib.descriptors.files import failed_rows, opened
+from vprlib.descriptors.files import failed_rows, network_of, opened
 from vprlib.descriptors.matrix import Arrays
 from vprlib.descriptors.rows import Rows
 from vprlib.images.decode import ImageSettings
 from vprlib.model.settings import Precision
-from vprlib.pipeline import paths
+from vprlib.pipeline import cache, paths
 from vprlib.pipeline.inside import Name
 from vprlib.pipeline.params import PARAMS_PATH, At, StageParams, UserError, nearest
 from vprlib.pipeline.paths import Side, existing
@@ -108,6 +108,16 @@ class Choice(NamedTuple):
             told = file.text("precision") if file.has_attribute("precision") else "auto"
         found: dict[str, Precision] = {"float32": "float32", "bfloat16": "bfloat16"}
         return found.get(told, "auto")
+
+    def checked_network(self) -> str:
+        """The digest of the network; refuses descriptors of another one."""
+        network = cache.digest(self.model_path)
+        if network_of(self.descriptors_path) != network:
+            raise UserError(
+                f"the descriptors of {self.title} are of another network than the present"
+                f" {self.variant}: run `dvc repro`."
+            )
+        return network
 
     def failed_rows(self) -> np.ndarray:
         """Rows of database images that could not be read."""

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from vprlib.cli.choice import Choice
-from vprlib.descriptors.files import network_of
 from vprlib.descriptors.quantisers import Coded
 from vprlib.descriptors.rows import Rows
 from vprlib.images.decode import ImageSettings
 from vprlib.images.index import ImageIndex, signature
 from vprlib.pipeline import cache
-from vprlib.pipeline.params import JsonObject, UserError
+from vprlib.pipeline.params import JsonObject
 from vprlib.stores.facts import SCHEMA, Facts, Precision
 
 
@@ -27,12 +26,6 @@ def facts_of(
     rows: int,
 ) -> Facts:
     """Of the database of a choice, `rows` of whose images have a descriptor."""
-    network = cache.digest(choice.model_path)
-    if network_of(choice.descriptors_path) != network:
-        raise UserError(
-            f"the descriptors of {choice.title} are of another network than the present"
-            f" {choice.variant}: run `dvc repro`."
-        )
     precision, scale = _kept_in(stored)
     known = [index.extra[name] for name in ("time", "heading") if name in index.extra]
     listed = [values.astype(str).tolist() for values in known]
@@ -40,7 +33,7 @@ def facts_of(
     return Facts(
         schema=SCHEMA,
         made=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        network=network,
+        network=choice.checked_network(),
         code=digest_of_code(choice.coder_path),
         images=signature(index),
         places=places,

@@ -24,12 +24,11 @@ from vprlib.cli.serving.answering import Answering, Asked, Circle, calibration_o
 from vprlib.cli.serving.pinned import Pinned, Stamp, files_of, pin, stamp_of
 from vprlib.cli.serving.recorded import Recorded
 from vprlib.descriptors.codes import Code
-from vprlib.descriptors.files import network_of
 from vprlib.descriptors.quantisers import Coded
 from vprlib.descriptors.rows import Rows
 from vprlib.images.batches import ImageSource
 from vprlib.images.index import ImageIndex, check_order, read_index
-from vprlib.pipeline import cache, paths
+from vprlib.pipeline import paths
 from vprlib.pipeline.params import (
     PARAMS_PATH,
     JsonObject,
@@ -72,13 +71,8 @@ class Map(Answering):
     def _read(self, pinned: Pinned, stack: ExitStack) -> None:
         p = self.params
         self.index = read_index(pinned.index_path)
-        path = pinned.descriptors_path
-        check_order(path, self.index)
-        if network_of(path) != cache.digest(pinned.model_path):
-            raise UserError(
-                f"the descriptors of {self.choice.title} are of another network than the present"
-                f" {self.choice.variant}: run `dvc repro`."
-            )
+        check_order(pinned.descriptors_path, self.index)
+        pinned.checked_network()
         self.degrees = known_degrees(self.index, self.zone)
         self.source = ImageSource(self.index, p.image_dir, p.images)
         self.code: Code = pinned.read_code(whitens=False)
