@@ -14,6 +14,7 @@ from vprlib.cli.table import cost, markdown, read_rows, table
 from vprlib.images.index import read_index
 from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_json
+from vprlib.pipeline.command import read_notes
 from vprlib.pipeline.params import UserError
 
 
@@ -156,9 +157,9 @@ def test_a_second_table_has_what_a_descriptor_costs(made_here, vpr):
 def test_times_of_a_run_that_made_other_descriptors_are_not_shown(made_here):
     note("db", described=30, describing=0.3)
     note("queries", described=0, describing=0.0)
-    assert cost(SET, VARIANT, "full")["ms_an_image"] == 10
+    assert cost(read_notes(), SET, VARIANT, "full")["ms_an_image"] == 10
     os.utime(VECTORS["db"], (1e9, 1e9))
-    assert "ms_an_image" not in cost(SET, VARIANT, "full")
+    assert "ms_an_image" not in cost(read_notes(), SET, VARIANT, "full")
 
 
 def test_a_stage_tells_how_many_images_it_described(made_here):

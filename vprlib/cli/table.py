@@ -1,7 +1,7 @@
 """Recall of every variant, and what training gained: the command `vpr table`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -10,7 +10,7 @@ import typer
 
 from vprlib.cli import options, output
 from vprlib.pipeline import paths
-from vprlib.pipeline.command import read_notes
+from vprlib.pipeline.command import Note, read_notes
 from vprlib.pipeline.json_files import damaged, read_json
 from vprlib.pipeline.params import PARAMS_PATH, At, JsonObject, UserError
 from vprlib.pipeline.paths import Side
@@ -71,15 +71,15 @@ def leaks(dataset: str, train_on: Sequence[str]) -> Sequence[str]:
     return found.said if found.train in train_on else ()
 
 
-def cost(dataset: str, variant: str, code: str) -> JsonObject:
+def cost(notes: Mapping[str, Note], dataset: str, variant: str, code: str) -> JsonObject:
     """Bytes of the network's file and of a descriptor, its dimensions, and milliseconds an image.
 
     What is not there is left out, as are times of a run that made other descriptors.
     """
-    found: JsonObject = {}
     from vprlib.descriptors.files import opened  # loads Faiss, which --help does without
     from vprlib.descriptors.quantisers import bytes_a_row
 
+    found: JsonObject = {}
     network, stored = paths.model(variant), paths.descriptors(dataset, variant, code, "db")
     if network.exists():
         found["network_bytes"] = network.stat().st_size
@@ -87,14 +87,13 @@ def cost(dataset: str, variant: str, code: str) -> JsonObject:
         with opened(stored) as descriptors:
             found["dimensions"] = descriptors.shape[1]
             found["descriptor_bytes"] = bytes_a_row(descriptors)
-    images, seconds = _described(dataset, variant)
+    images, seconds = _described(dataset, variant, notes)
     return found | ({"ms_an_image": 1000 * seconds / images} if images else {})
 
 
-def _described(dataset: str, variant: str) -> tuple[float, float]:
+def _described(dataset: str, variant: str, notes: Mapping[str, Note]) -> tuple[float, float]:
     """How many images of the set the stages have described in their last runs, and the seconds."""
     images = seconds = 0.0
-    notes = read_notes()
     for side in get_args(Side):
         note = notes.get(f"python -m stages.extract_{side} {dataset} {variant}")
         made = paths.descriptors(dataset, variant, FULL, side)
@@ -110,8 +109,9 @@ def costs(rows: Sequence[Row]) -> list[list[str]]:
     The milliseconds are those of the first set that has them.
     """
     lines: dict[tuple[str, str], list[str]] = {}
+    notes = read_notes()
     for *names, _ in rows:
-        found = cost(*names)
+        found = cost(notes, *names)
         shown = [
             f"{found[key] / scale:,.{places}f}" if key in found else "-"
             for key, scale, places in COSTS
@@ -205,9 +205,9 @@ def main(
         raise UserError(f"{metrics} has no results for {PARAMS_PATH}: run `dvc repro` first.")
     found = {dataset: leaks(dataset, p.train_on) for dataset, *_ in rows}
     if as_json:
-        names = ("set", "variant", "code", "leaks")
+        names, notes = ("set", "variant", "code", "leaks"), read_notes()
         answers = [
-            {**dict(zip(names, (*key, found[key[0]]), strict=True)), **m, **cost(*key)}
+            {**dict(zip(names, (*key, found[key[0]]), strict=True)), **m, **cost(notes, *key)}
             for *key, m in rows
         ]
         output.echo_json(answers)

@@ -25,7 +25,7 @@ from vprlib.images.batches import ImageSource
 from vprlib.images.decode import ImageSettings
 from vprlib.pipeline import paths
 from vprlib.pipeline.artifacts import write_zip, writing_folder
-from vprlib.pipeline.command import printable
+from vprlib.pipeline.command import printable, read_notes
 from vprlib.pipeline.explained import check_place
 from vprlib.pipeline.params import (
     PARAMS_PATH,
@@ -54,6 +54,7 @@ class Page:
         self, folder: Path, p: Params, params: JsonObject, revisions: Sequence[Revision]
     ) -> None:
         self.folder, self.p, self.params, self.revisions = folder, p, params, revisions
+        self.notes = read_notes()
         self.sets: list[JsonObject] = []
         self.runs: list[JsonObject] = []
         self.differences: list[JsonObject] = []
@@ -96,7 +97,7 @@ class Page:
                 "revision": result.revision,
                 "data": name,
                 "metrics": result.metrics,
-                "sizes": cost(*result.choice) if is_plain else {},
+                "sizes": cost(self.notes, *result.choice) if is_plain else {},
                 "kind": result.kind,
                 "calibrated_on": None if known is None else known.set,
                 "thresholds": {} if known is None else known.thresholds,
