@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import toy
+import yaml
 
 from vprlib.pipeline import paths
 
@@ -65,6 +66,18 @@ def make(folder):
     for code in CODES | INDEXED:
         evaluate(code)
     os.chdir(before)
+
+
+def by_another_network():
+    """Describes the database of this folder anew, by other visual words."""
+    tree = yaml.load(Path("params.yaml").read_text(), toy.LOADER)
+    tree["kmeans"]["seed"] = 5
+    toy.write_params(Path(), tree)
+    MODEL.unlink()
+    for name in ("kmeans_centroids", "init_model"):
+        stage(name, SET)
+    paths.model("off_the_shelf").rename(MODEL)
+    stage("extract_db", SET, VARIANT)
 
 
 def photo(row):

@@ -1,6 +1,14 @@
 """The names that tests of whole stages call them by, and what the toy set's files are called."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import toy
+from groups import worker_of
 
 from vprlib.pipeline import paths
 
@@ -53,3 +61,30 @@ def search_and_recall(run, code="full", variant=VARIANT):
     """Gives what recall said."""
     run("search", SET, variant, code)
     return run("recall", SET, variant, code)
+
+
+def trained_in_processes(here: Path, is_killed: bool) -> tuple[bytes, str]:
+    """The network and the log, less the rank loss, of `train` as a program of its own.
+
+    If it is killed, one of its processes is, and then it is started again.
+    """
+
+    def start() -> subprocess.Popen:
+        environment = os.environ | {"PYTHONPATH": str(toy.ROOT)}
+        arguments = [sys.executable, "-m", "stages.train", *TRAIN]
+        return subprocess.Popen(
+            arguments, cwd=here, env=environment, stderr=subprocess.PIPE, text=True
+        )
+
+    process = start()
+    if is_killed:
+        while not list(paths.SCRATCH.glob("train-*/state.pt")):
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.005)
+        os.kill(worker_of(process.pid), signal.SIGKILL)
+        assert "was stopped by SIGKILL: run `dvc repro` again" in process.communicate()[1]
+        process = start()
+    said = process.communicate()[1]
+    assert process.returncode == 0, said
+    log = [line.rpartition(",")[0] for line in paths.TRAIN_LOG.read_text().splitlines()]
+    return paths.model("trained").read_bytes(), "\n".join(log)

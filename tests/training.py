@@ -1,6 +1,6 @@
 """What tests of training share: quick settings, a small model, and what interrupts a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -67,6 +67,25 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, method: str, call: int) -> None:
         return whole(self, *args)
 
     monkeypatch.setattr(owner, method, broken)
+
+
+def whole_and_broken_off(
+    monkeypatch: pytest.MonkeyPatch,
+    stop: tuple[str, int],
+    make: Callable[..., Trainer],
+    changes: Mapping[str, object],
+) -> tuple[Trainer, Trainer]:
+    """Two trainers that have run: one without a break, and one that such a call broke off.
+
+    Their logs and networks are the same to the last bit.
+    """
+    whole = make("whole", **changes)
+    expected = whole.run()
+    resumed = broken_off(monkeypatch, *stop, lambda: make("broken", **changes))
+    outcome = resumed.run()
+    assert outcome.log == expected.log
+    assert weights(outcome.model) == weights(expected.model)
+    return whole, resumed
 
 
 def broken_off(

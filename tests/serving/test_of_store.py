@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import toy
-import yaml
 from clients import Clients
-from evaluated import MODEL, QUERIES, SET, VARIANT, photo, stage
+from evaluated import MODEL, QUERIES, SET, VARIANT, by_another_network, photo
 from served import ROOT, Service, in_a_zone, running, until
 
 from vprlib.pipeline import paths
@@ -97,14 +95,7 @@ def test_versions_are_switched_without_a_mixed_or_failed_answer(
     service = starting(made_here, "--map", PLACE)
     clients = Clients(service, made_here / photo(3), 3)
     until(lambda: len(clients.seen) > 5)
-    tree = yaml.load(Path("params.yaml").read_text(), toy.LOADER)
-    tree["kmeans"]["seed"] = 5
-    toy.write_params(made_here, tree)
-    MODEL.unlink()
-    for name in ("kmeans_centroids", "init_model"):
-        stage(name, SET)
-    paths.model("off_the_shelf").rename(MODEL)
-    stage("extract_db", SET, VARIANT)
+    by_another_network()
     pushed = vpr(made_here, "map", "push", PLACE)
     second = pushed.split("as version ")[1].split()[0]
     first = clients.versions()[0]

@@ -13,7 +13,7 @@ import pytest
 import toy
 import yaml
 from clients import Clients
-from evaluated import MODEL, SET, VARIANT, photo, stage
+from evaluated import MODEL, SET, VARIANT, by_another_network, photo
 from served import Service, in_a_zone, until
 
 from vprlib.cli.choice import Choice
@@ -35,14 +35,7 @@ def newer(made_here: Path, tmp_path: Path) -> Path:
     shutil.copytree(made_here, folder)
     before = Path.cwd()
     os.chdir(folder)
-    tree = yaml.load(Path("params.yaml").read_text(), toy.LOADER)
-    tree["kmeans"]["seed"] = 5
-    toy.write_params(folder, tree)
-    MODEL.unlink()
-    for name in ("kmeans_centroids", "init_model"):
-        stage(name, SET)
-    paths.model("off_the_shelf").rename(MODEL)
-    stage("extract_db", SET, VARIANT)
+    by_another_network()
     os.chdir(before)
     return folder
 

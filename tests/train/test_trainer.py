@@ -9,7 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training import ASKED, PLACES, RADII, VIEWS, StopError, a_model, broken_off, settings, weights
+from training import (
+    ASKED,
+    PLACES,
+    RADII,
+    VIEWS,
+    StopError,
+    a_model,
+    broken_off,
+    settings,
+    weights,
+    whole_and_broken_off,
+)
 
 from vprlib.images.batches import ImageSource
 from vprlib.model.model import Architecture, PlaceModel
@@ -70,6 +81,10 @@ def assert_same(running: Trainer, outcome: Outcome, twin: Trainer, expected: Out
     """The log, the best and the last weights, and what is remembered."""
     assert outcome.log == expected.log
     assert weights(outcome.model) == weights(expected.model)
+    assert_same_state(running, twin)
+
+
+def assert_same_state(running: Trainer, twin: Trainer) -> None:
     assert torch.equal(running.state.memory, twin.state.memory)
     last = twin.state.weights
     assert all(torch.equal(t, last[name]) for name, t in running.state.weights.items())
@@ -190,10 +205,8 @@ def test_an_interrupted_run_of_each_kind_ends_as_one_that_was_not(
     changes: dict[str, object],
     stop: tuple[str, int],
 ) -> None:
-    whole = trainer("whole", **changes)
-    expected = whole.run()
-    resumed = broken_off(monkeypatch, *stop, lambda: trainer("broken", **changes))
-    assert_same(resumed, resumed.run(), whole, expected)
+    whole, resumed = whole_and_broken_off(monkeypatch, stop, trainer, changes)
+    assert_same_state(resumed, whole)
     start = a_model().state_dict()
     assert any(whole.state.weights[name].ne(tensor).any() for name, tensor in start.items())
 

@@ -1,18 +1,12 @@
 """The stage with train.kind distil: killed, resumed, and in several processes."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import toy
-from groups import worker_of
-from staged import SET, TRAIN, to_model
+from staged import SET, TRAIN, to_model, trained_in_processes
 from training import StopError, a_model, stop_at
 
 from vprlib.model.model import read_history, write_model
@@ -103,12 +97,6 @@ def test_a_variant_that_is_trained_again_learns_from_the_teacher(here, run, slim
     assert found[0] != found[1]
 
 
-def start(here: Path) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": str(toy.ROOT)}
-    arguments = [sys.executable, "-m", "stages.train", *TRAIN]
-    return subprocess.Popen(arguments, cwd=here, env=environment, stderr=subprocess.PIPE, text=True)
-
-
 @pytest.mark.slow
 def test_any_number_of_processes_and_a_kill_give_the_same_bytes(here, run):
     ask_for_a_student(here, teacher="off_the_shelf")
@@ -118,18 +106,7 @@ def test_any_number_of_processes_and_a_kill_give_the_same_bytes(here, run):
     for processes in (1, 2, 4):  # of four, one has nothing to do
         changes = {"randaugment": {"operations": 1, "magnitude": 9}, "first_layer": "conv1"}
         ask_for_a_student(here, processes, **changes)
-        process = start(here)
-        if processes == 2:
-            while not list(paths.SCRATCH.glob("train-*/state.pt")):
-                assert process.poll() is None, process.communicate()[1]
-                time.sleep(0.005)
-            os.kill(worker_of(process.pid), signal.SIGKILL)
-            assert "was stopped by SIGKILL: run `dvc repro` again" in process.communicate()[1]
-            process = start(here)
-        said = process.communicate()[1]
-        assert process.returncode == 0, said
-        log = [line.rpartition(",")[0] for line in paths.TRAIN_LOG.read_text().splitlines()]
-        found.add((paths.model("trained").read_bytes(), "\n".join(log)))  # less the rank loss
+        found.add(trained_in_processes(here, is_killed=processes == 2))
     assert len(found) == 1
 
 

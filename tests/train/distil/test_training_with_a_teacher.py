@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training import ASKED, PLACES, VIEWS, a_model, broken_off, weights
+from training import ASKED, PLACES, VIEWS, a_model, weights, whole_and_broken_off
 
 from vprlib.model.describe import network_output
 from vprlib.pipeline.cache import NO_CACHE, Cache
@@ -185,12 +185,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(
     changes: dict[str, object],
     stop: tuple[str, int],
 ) -> None:
-    whole = trainer("whole", **changes)
-    expected = whole.run()
-    resumed = broken_off(monkeypatch, *stop, lambda: trainer("broken", **changes))
-    outcome = resumed.run()
-    assert outcome.log == expected.log
-    assert weights(outcome.model) == weights(expected.model)
+    whole_and_broken_off(monkeypatch, stop, trainer, changes)
 
 
 @pytest.mark.parametrize("changes", [{}, {"first_layer": "conv1"}, {"randaugment": {}}])

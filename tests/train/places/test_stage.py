@@ -1,17 +1,11 @@
 """The stage with train.kind places: killed, resumed, and in several processes."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import toy
-from groups import worker_of
-from staged import SET, TRAIN, to_model
+from staged import SET, TRAIN, to_model, trained_in_processes
 from training import StopError, stop_at
 
 from vprlib.pipeline import paths
@@ -59,30 +53,13 @@ def test_a_stage_that_was_killed_ends_at_the_same_bytes(here, run, slim, monkeyp
     assert not list(paths.SCRATCH.glob("train-*"))
 
 
-def start(here: Path) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": str(toy.ROOT)}
-    arguments = [sys.executable, "-m", "stages.train", *TRAIN]
-    return subprocess.Popen(arguments, cwd=here, env=environment, stderr=subprocess.PIPE, text=True)
-
-
 @pytest.mark.slow
 def test_any_number_of_processes_and_a_kill_give_the_same_bytes(here, run):
     to_model(run)
     found = set()
     for processes in (1, 2, 4):  # of four, one has nothing to do
         ask_for_places(here, processes)
-        process = start(here)
-        if processes == 2:
-            while not list(paths.SCRATCH.glob("train-*/state.pt")):
-                assert process.poll() is None, process.communicate()[1]
-                time.sleep(0.005)
-            os.kill(worker_of(process.pid), signal.SIGKILL)
-            assert "was stopped by SIGKILL: run `dvc repro` again" in process.communicate()[1]
-            process = start(here)
-        said = process.communicate()[1]
-        assert process.returncode == 0, said
-        log = [line.rpartition(",")[0] for line in paths.TRAIN_LOG.read_text().splitlines()]
-        found.add((paths.model("trained").read_bytes(), "\n".join(log)))  # less the rank loss
+        found.add(trained_in_processes(here, is_killed=processes == 2))
     assert len(found) == 1
 
 
