@@ -11,7 +11,7 @@ from training import StopError, a_model, stop_at
 
 from vprlib.model.model import read_history, write_model
 from vprlib.pipeline import paths
-from vprlib.train.distil import steps
+from vprlib.train.places import planned
 
 DISTIL = {
     "kind": "distil",
@@ -40,7 +40,7 @@ def write_teacher(clusters: int = 6) -> None:
 
 
 def test_a_stage_that_was_killed_ends_at_the_same_bytes(here, run, slim, monkeypatch):
-    monkeypatch.setattr(steps, "STEPS_A_BLOCK", 1)
+    monkeypatch.setattr(planned, "STEPS_A_BLOCK", 1)
     to_model(run)
     write_teacher()
     ask_for_a_student(here)
@@ -65,7 +65,7 @@ def test_a_stage_that_was_killed_ends_at_the_same_bytes(here, run, slim, monkeyp
 
 
 def test_a_run_does_not_go_on_with_another_teacher(here, run, slim, monkeypatch):
-    monkeypatch.setattr(steps, "STEPS_A_BLOCK", 1)
+    monkeypatch.setattr(planned, "STEPS_A_BLOCK", 1)
     to_model(run)
     write_teacher()
     ask_for_a_student(here)

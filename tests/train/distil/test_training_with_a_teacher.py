@@ -15,10 +15,11 @@ from vprlib.pipeline.params import UserError
 from vprlib.pipeline.resume import Scratch
 from vprlib.pipeline.runtime import RuntimeSettings
 from vprlib.train.data import TrainingData
-from vprlib.train.distil import descriptors, steps
+from vprlib.train.distil import descriptors
 from vprlib.train.distil.losses import student_loss
 from vprlib.train.distil.teacher import Teacher, taught_images
 from vprlib.train.log import sentence, summarise
+from vprlib.train.places import planned
 from vprlib.train.settings import DistilSettings
 from vprlib.train.trainer import Trainer
 
@@ -58,7 +59,7 @@ def trainer(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> MakeTrainer:
-    monkeypatch.setattr(steps, "STEPS_A_BLOCK", 2)
+    monkeypatch.setattr(planned, "STEPS_A_BLOCK", 2)
 
     def make(
         folder: str = "scratch",

@@ -9,7 +9,7 @@ from staged import SET, TRAIN, to_model, trained_in_processes
 from training import StopError, stop_at
 
 from vprlib.pipeline import paths
-from vprlib.train.places import steps
+from vprlib.train.places import planned
 
 PLACES = {
     "kind": "places",
@@ -33,7 +33,7 @@ def ask_for_places(here: Path, processes: int = 1) -> None:
 
 
 def test_a_stage_that_was_killed_ends_at_the_same_bytes(here, run, slim, monkeypatch):
-    monkeypatch.setattr(steps, "STEPS_A_BLOCK", 1)
+    monkeypatch.setattr(planned, "STEPS_A_BLOCK", 1)
     to_model(run)
     ask_for_places(here)
     said = run("train", *TRAIN)

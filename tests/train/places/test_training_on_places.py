@@ -18,7 +18,7 @@ from vprlib.places.geo import pairs_of
 from vprlib.places.truth import Listed
 from vprlib.train.data import TrainingData, training_data
 from vprlib.train.log import sentence, summarise
-from vprlib.train.places import steps
+from vprlib.train.places import planned
 from vprlib.train.places.gradients import Batch
 from vprlib.train.settings import PlacesSettings
 from vprlib.train.trainer import Trainer
@@ -51,7 +51,7 @@ def trainer(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> MakeTrainer:
-    monkeypatch.setattr(steps, "STEPS_A_BLOCK", 2)
+    monkeypatch.setattr(planned, "STEPS_A_BLOCK", 2)
 
     def make(folder: str = "scratch", cache: Cache = NO_CACHE, **changes: object) -> Trainer:
         wanted, kept = settings(**changes), Scratch(tmp_path / folder)

@@ -9,22 +9,19 @@ from torch import Tensor
 from vprlib.pipeline.arrays import forget
 from vprlib.pipeline.group import Group
 from vprlib.pipeline.params import UserError
-from vprlib.train.augmentation import change_of_image
 from vprlib.train.distil.batches import draw_batches
 from vprlib.train.distil.descriptors import TeacherDescriptors
 from vprlib.train.distil.losses import student_loss
 from vprlib.train.distil.teacher import TaughtImages, Teacher
 from vprlib.train.frozen import SplitNetwork
 from vprlib.train.mining import Describe
-from vprlib.train.places.gradients import Batch, BatchGradients, passes
+from vprlib.train.places.gradients import Batch, BatchGradients
+from vprlib.train.places.planned import PlannedSteps, descriptors_of, few_at_a_time
 from vprlib.train.settings import DistilSettings
 
-STEPS_A_BLOCK = 50  # so often the state is kept
-ROWS = 64  # descriptors in memory at once
 
-
-class DistilSteps:
-    """`memory` holds the images of each step of the epoch [S, B], drawn at its beginning."""
+class DistilSteps(PlannedSteps[DistilSettings]):
+    """Each batch holds images that the student compares as its teacher does."""
 
     def __init__(
         self,
@@ -36,10 +33,10 @@ class DistilSteps:
         described: TeacherDescriptors,
     ) -> None:
         check_dimensions(settings, images.teacher, network.model.dim)
-        self.images, self.settings, self.described = images, settings, described
+        super().__init__(settings, group)
+        self.images, self.described = images, described
         how = (settings.seed, group, images.source_of, self._loss)
         self.gradients = BatchGradients(network, learnt, *how)
-        self.memory = torch.zeros((0, 0), dtype=torch.int64)
         self.targets: dict[str, np.ndarray] = {}  # the teacher's descriptors by source and row
 
     def begin(self, epoch: int, is_resumed: bool, describe: Describe) -> list[np.ndarray]:
@@ -49,26 +46,15 @@ class DistilSteps:
             self.targets = {n: self.described.of(self.images.teacher, n, r) for n, r in wanted}
         if not is_resumed:
             similarities = self._similarities if self.settings.batches == "alike" else None
-            plan = draw_batches(self.images.rows, self.settings, epoch, similarities)
-            plan = self.described.group.gather(plan)[0]  # machines round differently
-            self.memory = torch.from_numpy(plan)
+            self._keep(draw_batches(self.images.rows, self.settings, epoch, similarities))
             self._forget()
-        steps = np.arange(len(self.memory))
-        return [steps[start : start + STEPS_A_BLOCK] for start in steps[::STEPS_A_BLOCK]]
+        return self._blocks()
 
     def of_block(
         self, block: np.ndarray, epoch: int, number: int, describe: Describe
     ) -> tuple[list[Batch], int]:
         """The batches; no image is looked at in vain, so that none is counted."""
-        return [self._batch(rows[rows >= 0], epoch) for rows in self.memory.numpy()[block]], 0
-
-    def rate(self, epoch: int, step: int, done: int) -> float:
-        share = (step + 1) / max(1, len(self.memory))
-        return self.settings.learning_rate * self.settings.schedule.factor_at(epoch, done, share)
-
-    def _batch(self, rows: np.ndarray, epoch: int) -> Batch:
-        changes = [change_of_image(self.settings, row, epoch) for row in rows.tolist()]
-        return passes(rows, changes, self.settings.images_a_pass)
+        return self._batches(block, epoch), 0
 
     def _loss(self, descriptors: Tensor, rows: np.ndarray) -> tuple[Tensor, int]:
         teacher = torch.from_numpy(self._targets_of(rows)).to(descriptors.device)
@@ -77,13 +63,11 @@ class DistilSteps:
 
     def _similarities(self, row: int, others: np.ndarray) -> np.ndarray:
         own = self._targets_of(np.array([row]))[0]
-        few = [others[start : start + ROWS] for start in range(0, len(others), ROWS)]
-        return np.concatenate([self._targets_of(rows) @ own for rows in few])
+        return few_at_a_time(lambda rows: self._targets_of(rows) @ own, others)
 
     def _targets_of(self, rows: np.ndarray) -> np.ndarray:
         """The teacher's descriptors [B, D]."""
-        places = map(self.images.source_of, rows.tolist())
-        return np.stack([self.targets[name][row] for name, row in places])
+        return descriptors_of(self.targets, map(self.images.source_of, rows.tolist()))
 
     def _forget(self) -> None:
         """Lets go of the memory of descriptors that were read."""
