@@ -87,6 +87,7 @@ def test_other_maps_are_refused_in_a_sentence(mapped: Service) -> None:
     assert mapped.ask(f"/v1/images/{SET}/0123456789ab/3").status == 404
 
 
+@pytest.mark.slow
 def test_versions_are_switched_without_a_mixed_or_failed_answer(
     made_here: Path, starting: Callable[..., Service]
 ) -> None:
